@@ -1,10 +1,11 @@
 """Five differently worded captions of a scene: counts, relations, synonyms, plurals, things left unsaid."""
 
+import re
 from collections import Counter
 
 import numpy as np
 
-from workflow.scripts.miniature.world import SIDE, Scene, Thing
+from workflow.scripts.miniature.world import COLOURS, SIDE, Scene, Thing
 
 SYNONYMS = {
     "circle": ("disc", "dot"),
@@ -24,6 +25,20 @@ def captions(picture: Scene, rng: np.random.Generator) -> list[str]:
     wordings = [_list, _list, _there, _place_words, _relation]
     order = rng.permutation(len(wordings))
     return [wordings[i](picture, things, rng) for i in order]
+
+
+def named(caption: str) -> list[tuple[str, str]]:
+    """The (shape, colour) objects a caption names, each as often as it counts them; crowds are not objects."""
+    singular = {form: shape for shape, words in SYNONYMS.items() for word in (shape, *words) for form in (word, word + "s")}
+    counts = {"a": 1} | {word: count for count, word in NUMBERS.items()}
+    words = re.sub(r"a crowd of \w+ \w+", "", caption).replace(",", "").split()
+    found = zip(words, words[1:], words[2:], strict=False)
+    return [
+        (singular[noun], colour)
+        for number, colour, noun in found
+        if number in counts and colour in COLOURS and noun in singular
+        for _ in range(counts[number])
+    ]
 
 
 def _groups(picture: Scene, things: list[Thing], rng: np.random.Generator) -> list[str]:

@@ -1,5 +1,7 @@
 """Stage `text`: the text encoder of the small Stable Diffusion, trained against an image tower that is then thrown away."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import nn
@@ -23,7 +25,7 @@ class Pair(nn.Module):
         self.text = CLIPTextModel(text_config(tokenizer))
         widths = (3, 32, 64, 96, 128)
         self.image = nn.Sequential(
-            *(layer for pair in zip(widths, widths[1:], strict=False) for layer in _halving(*pair)),
+            *(layer for pair in pairwise(widths) for layer in _halving(*pair)),
             nn.Flatten(),
             nn.Linear(128 * 16, TEXT_WIDTH),
         )

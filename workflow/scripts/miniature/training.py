@@ -28,10 +28,14 @@ class Run:
     average: float = 0.999
     save_every: int = 100
     threads: int = 2
+    snapshots: tuple[int, ...] = ()
 
     @property
     def checkpoint(self) -> Path:
         return self.work / f"{self.name}.pt"
+
+    def snapshot(self, step: int) -> Path:
+        return self.work / f"{self.name}-{step}.pt"
 
 
 @dataclass
@@ -52,7 +56,7 @@ def train(run: Run, model: torch.nn.Module, batch_loss: BatchLoss, held_out: Bat
     torch.set_num_threads(run.threads)
     trained = [p for p in model.parameters() if p.requires_grad]
     average = [p.detach().clone() for p in trained]
-    optimizer = torch.optim.AdamW(trained, lr=run.lr, weight_decay=0.01, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(trained, lr=run.lr, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     state = _resume(run, trained, average, optimizer)
     bar = tqdm(range(state.step, run.steps), initial=state.step, total=run.steps, desc=run.name, mininterval=5)
     recent: list[float] = []
@@ -70,6 +74,8 @@ def train(run: Run, model: torch.nn.Module, batch_loss: BatchLoss, held_out: Bat
                 row["held_out"] = _held_out(run, trained, average, model, held_out)
             state.curve.append(row)
             _save(run, trained, average, optimizer, state)
+            if step + 1 in run.snapshots:
+                _write(run.snapshot(step + 1), {"average": average, "step": step + 1, "seconds": state.seconds})
             print(json.dumps({"stage": run.name} | row), flush=True)
     _swap(trained, average)
     return model, state
@@ -123,12 +129,16 @@ def _save(
     optimizer: torch.optim.Optimizer,
     state: State,
 ) -> None:
-    run.work.mkdir(parents=True, exist_ok=True)
-    beside = run.checkpoint.with_suffix(f".{os.getpid()}.tmp")
     record = {"step": state.step, "seconds": state.seconds, "curve": state.curve}
     weights = {"trained": [p.detach() for p in trained], "average": average, "optimizer": optimizer.state_dict()}
-    torch.save(weights | record, beside)
-    os.replace(beside, run.checkpoint)
+    _write(run.checkpoint, weights | record)
+
+
+def _write(path: Path, content: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    torch.save(content, beside)
+    os.replace(beside, path)
 
 
 def _resume(

@@ -18,9 +18,9 @@ COLOURS = {
     "green": (40, 165, 60),
     "blue": (45, 80, 220),
     "yellow": (240, 205, 40),
-    "purple": (150, 50, 180),
+    "purple": (165, 60, 205),
 }
-TONES = {"grey": (205, 205, 205), "dark": (60, 60, 66), "beige": (226, 208, 176)}
+TONES = {"grey": (150, 150, 152), "dark": (56, 56, 62), "beige": (240, 234, 220)}
 TEXTURES = ("plain", "gradient", "striped")
 SIZES = (16, 20, 24, 28, 32)
 TINY = 5
@@ -68,7 +68,7 @@ def scene(rng: np.random.Generator, square: bool = False) -> Scene:
     crowd = _crowd(rng, width, height) if rng.random() < 0.02 else ()
     if rng.random() < 0.08:
         things += (_thing(rng, width, height, TINY),)
-    tone, texture = str(rng.choice(list(TONES))), str(rng.choice(TEXTURES, p=[0.6, 0.2, 0.2]))
+    tone, texture = str(rng.choice(list(TONES))), str(rng.choice(TEXTURES, p=[0.7, 0.15, 0.15]))
     return Scene(width, height, tone, texture, bool(rng.random() < 0.5), things, crowd)
 
 

@@ -1,0 +1,28 @@
+"""GLIGEN (Li et al. 2023): boxes and phrases through gated self-attention in the first part of the sampling."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Diffusion, decode, encode_text
+from hcma.sampling.grounding import denoise_grounded
+from hcma.sampling.layout import Layout
+
+
+@dataclass(frozen=True)
+class Params:
+    """`tau`: fraction of the steps that see the boxes (scheduled sampling); 0.3 in the official script."""
+
+    tau: float = 0.3
+
+    def __post_init__(self) -> None:
+        if type(self.tau) not in (int, float) or not 0 <= self.tau <= 1:
+            raise InputError(f"tau: expected a number from 0 to 1, found {self.tau!r}")
+
+
+def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
+    """uint8 pixels [B, 3, H, W] of the layouts' captions and boxes."""
+    text_BTD, _ = encode_text(sd, [layout.caption for layout in layouts])
+    return decode(sd, denoise_grounded(sd, layouts, noise_BCHW, text_BTD, params.tau))

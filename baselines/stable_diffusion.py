@@ -1,0 +1,20 @@
+"""Stable Diffusion (Rombach et al. 2022): the caption alone; boxes are ignored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hcma.sampling.diffusion import Diffusion, decode, denoise, encode_text
+from hcma.sampling.layout import Layout
+
+
+@dataclass(frozen=True)
+class Params:
+    """Stable Diffusion has none of its own."""
+
+
+def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
+    """uint8 pixels [B, 3, H, W] of the layouts' captions."""
+    text_BTD, _ = encode_text(sd, [layout.caption for layout in layouts])
+    return decode(sd, denoise(sd, noise_BCHW, text_BTD))

@@ -1,0 +1,194 @@
+"""The frozen diffusion model and the one sampling loop that every method runs in."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from hcma.sampling import InputError
+from hcma.sampling.layout import Layout
+from hcma.sampling.weights import load_frozen, read_config, verify_folder
+
+SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
+
+# Moves latents_BCHW before network call i at timestep t; runs without gradients unless it enables them.
+Guide = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
+# Keyword arguments of the U-Net for the doubled batch of call i out of n_calls.
+UNetArguments = Callable[[int, int], dict[str, Any]]
+
+
+class NonFiniteLatents(ArithmeticError):
+    """Some images' latents are not finite; `rows` are their positions in the batch."""
+
+    def __init__(self, rows: list[int]) -> None:
+        super().__init__(f"latents are not finite in rows {rows} of the batch")
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings that all methods of a comparison share; `scheduler` is a key of SCHEDULERS."""
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    scheduler: str = "pndm"
+    negative_prompt: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scheduler not in SCHEDULERS:
+            raise InputError(f"sampling.scheduler: {self.scheduler!r} is not one of {', '.join(SCHEDULERS)}")
+        if type(self.steps) is not int or not 1 <= self.steps < 1000:
+            raise InputError(f"sampling.steps: expected an integer from 1 to 999, found {self.steps!r}")
+        if type(self.guidance_scale) not in (int, float) or not math.isfinite(self.guidance_scale):
+            raise InputError(f"sampling.guidance_scale: expected a number, found {self.guidance_scale!r}")
+        if type(self.negative_prompt) is not str or type(self.seed) is not int:
+            raise InputError(f"sampling: expected text and an integer, found {self.negative_prompt!r}, {self.seed!r}")
+
+
+@dataclass
+class Diffusion:
+    """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them."""
+
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    scheduler_config: dict[str, Any]
+    sampling: Sampling
+    alignment: torch.nn.Module | None = None
+    work: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def latent_shape_CHW(self) -> tuple[int, int, int]:
+        side = self.unet.config.sample_size
+        return self.unet.config.in_channels, side, side
+
+    @property
+    def size(self) -> int:
+        """Side of the generated canvas in pixels."""
+        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+
+def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.device = "cpu") -> Diffusion:
+    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises WeightsError."""
+    verify_folder(folder)
+    return Diffusion(
+        tokenizer=CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer", local_files_only=True),
+        text_encoder=load_frozen(CLIPTextModel, folder, "text_encoder").to(device),
+        unet=load_frozen(UNet2DConditionModel, folder, "unet").to(device),
+        vae=load_frozen(AutoencoderKL, folder, "vae").to(device),
+        scheduler_config=read_config(folder, "scheduler/scheduler_config.json"),
+        sampling=sampling,
+    )
+
+
+def identity(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
+    """The guide that moves nothing."""
+    return latents_BCHW
+
+
+def none(i: int, n_calls: int) -> dict[str, Any]:
+    """No further U-Net arguments."""
+    return {}
+
+
+@torch.no_grad()
+def encode_text(sd: Diffusion, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token states_BTD after the final norm, and pooled_BD, the state at the end-of-text token before any projection.
+
+    Texts are padded and truncated to the tokenizer's limit, and no attention mask is used, as Stable Diffusion does;
+    the pooled state of a phrase is GLIGEN's phrase feature.
+    """
+    limit = sd.tokenizer.model_max_length
+    tokens = sd.tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+    encoded = sd.text_encoder(tokens.input_ids.to(sd.device))
+    return encoded.last_hidden_state, encoded.pooler_output
+
+
+def count_truncated(sd: Diffusion, texts: Sequence[str]) -> int:
+    """How many texts are longer than the tokenizer's limit, start and end tokens included."""
+    return sum(len(ids) > sd.tokenizer.model_max_length for ids in sd.tokenizer(list(texts), verbose=False).input_ids)
+
+
+def initial_noise(layouts: Sequence[Layout], seed: int, shape_CHW: tuple[int, int, int]) -> torch.Tensor:
+    """Standard normal noise_BCHW in float32 on the CPU; an image's noise depends on (seed, layout id) alone."""
+    return torch.stack([torch.randn(shape_CHW, generator=_generator(seed, layout.id)) for layout in layouts])
+
+
+def _generator(seed: int, id: int) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed} {id}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@torch.no_grad()
+def denoise(
+    sd: Diffusion,
+    noise_BCHW: torch.Tensor,
+    text_BTD: torch.Tensor,
+    *,
+    guide: Guide = identity,
+    unet_kwargs: UNetArguments = none,
+) -> torch.Tensor:
+    """Denoise standard normal noise into latents_BCHW under classifier-free guidance, with a new scheduler.
+
+    `guide(latents, i, t)` may move the latents before network call i; `unet_kwargs(i, n_calls)` gives the U-Net's
+    further arguments for the doubled batch. PNDM makes steps + 1 calls, and call 1 ignores the latents it is given.
+    Raises NonFiniteLatents.
+    """
+    scheduler = make_scheduler(sd)
+    text_2BTD = _with_negative(sd, text_BTD)
+    latents = noise_BCHW.to(sd.device) * scheduler.init_noise_sigma
+    n_calls = len(scheduler.timesteps)
+    for i, t in enumerate(scheduler.timesteps):
+        latents = guide(latents, i, t)
+        doubled = scheduler.scale_model_input(torch.cat([latents, latents]), t)
+        unconditional, conditional = sd.unet(doubled, t, text_2BTD, **unet_kwargs(i, n_calls)).sample.chunk(2)
+        epsilon = unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
+        latents = scheduler.step(epsilon, t, latents).prev_sample
+        sd.work["unet_forwards"] += len(doubled)
+    _check_finite(latents)
+    return latents
+
+
+def make_scheduler(sd: Diffusion) -> Any:
+    """A fresh scheduler of the model folder's own noise schedule, its timesteps set; it holds one batch's state."""
+    # Latents are not bounded as pixels are; DDIM would clip them unless told otherwise, and PNDM's own file need not.
+    scheduler = SCHEDULERS[sd.sampling.scheduler].from_config(sd.scheduler_config | {"clip_sample": False})
+    if sd.sampling.scheduler == "pndm" and not scheduler.config.skip_prk_steps:
+        raise InputError("scheduler_config.json: PNDM is PLMS only with `skip_prk_steps: true`, found false")
+    scheduler.set_timesteps(sd.sampling.steps, device=sd.device)
+    return scheduler
+
+
+def _with_negative(sd: Diffusion, text_BTD: torch.Tensor) -> torch.Tensor:
+    negative_1TD, _ = encode_text(sd, [sd.sampling.negative_prompt])
+    return torch.cat([negative_1TD.expand_as(text_BTD), text_BTD])
+
+
+def _check_finite(latents_BCHW: torch.Tensor) -> None:
+    finite_B = latents_BCHW.isfinite().flatten(1).all(dim=1)
+    if not finite_B.all():
+        raise NonFiniteLatents((~finite_B).nonzero().flatten().tolist())
+
+
+@torch.no_grad()
+def decode(sd: Diffusion, latents_BCHW: torch.Tensor) -> torch.Tensor:
+    """Pixels of latents: uint8 [B, 3, size, size] on the CPU, rounded to the nearest level.
+
+    Images are decoded one at a time: the decoder's activations are the largest of the whole program.
+    """
+    scaled = latents_BCHW / sd.vae.config.scaling_factor
+    images = torch.cat([sd.vae.decode(latent[None]).sample.clamp(-1, 1).cpu() for latent in scaled])
+    return ((images + 1) * 127.5).round().to(torch.uint8)

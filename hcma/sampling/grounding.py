@@ -1,0 +1,96 @@
+"""GLIGEN's grounding: boxes and phrases as tokens of the gated self-attention layers."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention import GatedSelfAttentionDense
+
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Diffusion, Guide, denoise, encode_text, identity
+from hcma.sampling.layout import Layout, Object
+
+# Null slots take part in the attention, so the number of slots is part of the model.
+SLOTS = 30
+
+
+def grounding_tokens(sd: Diffusion, layouts: Sequence[Layout]) -> dict[str, torch.Tensor]:
+    """The U-Net's `gligen` argument for the doubled batch: the first half all null, the second the layouts' objects.
+
+    boxes [2B, 30, 4], masks [2B, 30], positive_embeddings [2B, 30, D]. A layout with more than 30 objects keeps the
+    largest by area, counted in `sd.work["dropped_boxes"]`. A phrase's feature is its own pooled text state.
+    """
+    kept = [_largest(layout.objects) for layout in layouts]
+    sd.work["dropped_boxes"] += sum(len(layout.objects) - len(few) for layout, few in zip(layouts, kept, strict=True))
+    phrases = sorted({thing.phrase for things in kept for thing in things})
+    features = dict(zip(phrases, encode_text(sd, phrases)[1], strict=True)) if phrases else {}
+    shape = (2 * len(layouts), SLOTS)
+    boxes = torch.zeros(*shape, 4, device=sd.device)
+    masks = torch.zeros(*shape, device=sd.device)
+    embeddings = torch.zeros(*shape, sd.text_encoder.config.hidden_size, device=sd.device)
+    for row, things in enumerate(kept, start=len(layouts)):
+        for slot, thing in enumerate(things):
+            boxes[row, slot] = torch.tensor(thing.box)
+            masks[row, slot] = 1
+            embeddings[row, slot] = features[thing.phrase]
+    return {"boxes": boxes, "masks": masks, "positive_embeddings": embeddings}
+
+
+def _largest(objects: Sequence[Object]) -> list[Object]:
+    if len(objects) <= SLOTS:
+        return list(objects)
+    return sorted(objects, key=lambda thing: -(thing.box[2] - thing.box[0]) * (thing.box[3] - thing.box[1]))[:SLOTS]
+
+
+def grounded_calls(tau: float, steps: int, n_calls: int) -> int:
+    """How many of the first network calls see the boxes: int(tau * steps) solver steps, as GLIGEN's own script.
+
+    PLMS spends two calls on its first step, so 0.3 of 50 steps are 16 of 51 calls.
+    """
+    grounded_steps = int(tau * steps)
+    return grounded_steps + (n_calls - steps) if grounded_steps else 0
+
+
+def denoise_grounded(
+    sd: Diffusion,
+    layouts: Sequence[Layout],
+    noise_BCHW: torch.Tensor,
+    text_BTD: torch.Tensor,
+    tau: float,
+    guide: Guide = identity,
+) -> torch.Tensor:
+    """`denoise` with the layouts' boxes given to a gated U-Net in the first fraction `tau` of the steps.
+
+    Without the `gligen` argument a gated U-Net skips its fusers, which is plain Stable Diffusion.
+    """
+    require_gated(sd.unet)
+    arguments = {"cross_attention_kwargs": {"gligen": grounding_tokens(sd, layouts)}}
+
+    def unet_kwargs(i: int, n_calls: int) -> dict[str, Any]:
+        return arguments if i < grounded_calls(tau, sd.sampling.steps, n_calls) else {}
+
+    with fusers_enabled(sd.unet):
+        return denoise(sd, noise_BCHW, text_BTD, guide=guide, unet_kwargs=unet_kwargs)
+
+
+def require_gated(unet: UNet2DConditionModel) -> None:
+    """Raise InputError unless the U-Net has gated self-attention, without which boxes have no meaning."""
+    found = unet.config.attention_type
+    if found != "gated":
+        raise InputError(f'this method needs a U-Net with attention_type "gated", found "{found}" in unet/config.json')
+
+
+@contextmanager
+def fusers_enabled(unet: UNet2DConditionModel) -> Iterator[None]:
+    """Enable every fuser inside the block, and leave each as it was found."""
+    fusers = [module for module in unet.modules() if isinstance(module, GatedSelfAttentionDense)]
+    found = [fuser.enabled for fuser in fusers]
+    try:
+        for fuser in fusers:
+            fuser.enabled = True
+        yield
+    finally:
+        for fuser, enabled in zip(fusers, found, strict=True):
+            fuser.enabled = enabled

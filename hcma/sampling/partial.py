@@ -1,0 +1,86 @@
+"""Finished batches of an unfinished shard: what a killed job leaves for its next run."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hcma.sampling.images import ShardError, member_ids, read_members, read_meta, write_images, write_members
+
+KEY = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class PartialShard:
+    """A folder of batch zips, all of one identity: `work`/`key`."""
+
+    folder: Path
+    batches: dict[Path, list[int]]
+
+    @property
+    def finished(self) -> set[int]:
+        """Ids of the layouts whose images are done."""
+        return {id for ids in self.batches.values() for id in ids}
+
+    def add(self, ids: Sequence[int], pixels: Any, seconds: float, counts: Counter[str]) -> None:
+        """Keep one finished batch, named by its first layout."""
+        path = self.folder / f"{ids[0]:012d}.zip"
+        write_images(path, ids, pixels, {"seconds": seconds, "counts": dict(counts)})
+        self.batches[path] = list(ids)
+
+    def totals(self) -> tuple[float, Counter[str]]:
+        """Seconds and counts summed over all batches, those of earlier runs included."""
+        records = [read_meta(path) for path in self.batches]
+        counts: Counter[str] = Counter()
+        for record in records:
+            counts.update(record["counts"])
+        return sum(record["seconds"] for record in records), counts
+
+    def assemble(self, path: str | Path, ids: Sequence[int], meta: dict[str, Any]) -> None:
+        """Write the whole shard in the order of `ids`; its images do not depend on interruptions."""
+        where = {id: batch for batch, members in self.batches.items() for id in members}
+        loaded: dict[int, bytes] = {}
+
+        def png(id: int) -> bytes:
+            if id not in loaded:
+                loaded.clear()
+                loaded.update(read_members(where[id], self.batches[where[id]]))
+            return loaded[id]
+
+        write_members(path, ((id, png(id)) for id in ids), meta)
+
+    def remove(self) -> None:
+        """Drop the batches, and the work folder if nothing else is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.parent.is_dir() and not any(self.folder.parent.iterdir()):
+            self.folder.parent.rmdir()
+
+
+def open_partial(work: str | Path, identity: dict[str, Any]) -> PartialShard:
+    """The finished batches in `work` of what `identity` (JSON) describes; batches of anything else are removed."""
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    folder = Path(work) / key
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in Path(work).iterdir():
+        if other != folder and other.is_dir() and KEY.fullmatch(other.name):
+            shutil.rmtree(other)
+    for leftover in folder.glob("*.tmp"):
+        leftover.unlink()
+    batches = {path: _intact_ids(path) for path in sorted(folder.glob("*.zip"))}
+    return PartialShard(folder, {path: ids for path, ids in batches.items() if ids})
+
+
+def _intact_ids(path: Path) -> list[int]:
+    """Ids of a batch, or none if it is damaged, say by a power cut: then it is sampled again."""
+    try:
+        ids = member_ids(path)
+        read_meta(path)
+        return [id for id, _ in read_members(path, ids)]
+    except ShardError:
+        path.unlink()
+        return []

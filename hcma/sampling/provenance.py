@@ -1,0 +1,30 @@
+"""What an output was made with: versions, commit, device."""
+
+import platform
+import subprocess
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide an image's bytes."""
+    modules = (diffusers, torch, transformers)
+    return {"python": platform.python_version()} | {module.__name__: module.__version__ for module in modules}
+
+
+def commit() -> str | None:
+    """The commit this code is at, marked -dirty when it was edited since; None outside a repository."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's own name, or "cpu" with the machine's architecture."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}"

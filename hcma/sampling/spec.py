@@ -1,0 +1,69 @@
+"""A method's specification: everything that decides its images beside the layout, as one JSON file."""
+
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hcma.sampling import InputError
+
+
+class SpecError(InputError):
+    """A method's specification cannot be used; the message names the file or method, and the key."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """`module` holds Params and generate; `model` is the model folder; hashes are of the files it was written for."""
+
+    method: str
+    module: str
+    model: str
+    base: str = ""
+    weights_sha256: str | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    alignment: str | None = None
+    alignment_sha256: str | None = None
+    version: int = 1
+
+
+def read_spec(path: str | Path) -> Spec:
+    """Read methods/{method}.json; raises SpecError naming unknown, missing and mistyped keys."""
+    try:
+        row = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path}: not JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise SpecError(f"{path}: expected an object, found {json.dumps(row)[:60]}")
+    required = {key.name for key in fields(Spec) if key.default is MISSING and key.default_factory is MISSING}
+    check_keys(row, {key.name for key in fields(Spec)}, str(path))
+    if missing := sorted(required - set(row)):
+        raise SpecError(f"{path}: missing key {missing[0]!r}")
+    for key in ("sampling", "params"):
+        if not isinstance(row.get(key, {}), dict):
+            raise SpecError(f"{path}: {key!r} must be an object, found {row[key]!r}")
+    for key in sorted(required):
+        if not isinstance(row[key], str):
+            raise SpecError(f"{path}: {key!r} must be text, found {row[key]!r}")
+    return Spec(**row)
+
+
+def check_keys(found: dict[str, Any], known: set[str], where: str) -> None:
+    """Raise SpecError naming the first key that is not known."""
+    if unknown := sorted(set(found) - known):
+        raise SpecError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known)) or 'none'}")
+
+
+def from_keys(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    """An instance of dataclass `kind` from JSON values; errors name `where` (say "method hcma, params") and the key."""
+    check_keys(values, {key.name for key in fields(kind)}, where)
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{where}: {error}") from error
+
+
+def as_json(spec: Spec) -> dict[str, Any]:
+    """The JSON object of a specification."""
+    return asdict(spec)

@@ -1,0 +1,109 @@
+"""Model folders: verified against their SHA256SUMS before use, and loaded exactly or not at all."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hcma.sampling import InputError
+
+SUMS = "SHA256SUMS"
+
+
+class WeightsError(InputError):
+    """A model folder is not what its SHA256SUMS or its configuration says; the message names the file."""
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: str | Path) -> str:
+    """The identity of a model folder: the SHA-256 of its SHA256SUMS file."""
+    return file_sha256(_sums_file(Path(folder)))
+
+
+def verify_folder(folder: str | Path) -> str:
+    """Check every file of a model folder against its SHA256SUMS; return the folder's own SHA-256.
+
+    Raises WeightsError for a listed file that is missing or changed, and for a file in a component's folder that is
+    not listed, since a loader might prefer it to a listed one.
+    """
+    folder = Path(folder)
+    listed = _read_sums(_sums_file(folder))
+    for name, expected in listed.items():
+        if not (folder / name).is_file():
+            raise WeightsError(f"{folder / name}: missing, but listed in {SUMS}")
+        found = file_sha256(folder / name)
+        if found != expected:
+            raise WeightsError(f"{folder / name}: sha256 is {found}, expected {expected} ({folder / SUMS})")
+    for path in sorted(folder.glob("[!.]*/*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not path.name.startswith(".") and name not in listed:
+            raise WeightsError(f"{path}: not listed in {folder / SUMS}; remove it or add its line")
+    return folder_sha256(folder)
+
+
+def _sums_file(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise WeightsError(f"{folder}: no such model folder")
+    if not (folder / SUMS).is_file():
+        raise WeightsError(f"{folder / SUMS}: missing; write it with `sha256sum` from inside the folder")
+    return folder / SUMS
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """{relative name: sha256} of lines `<64 hex digits>  <name>`, as `sha256sum` writes them."""
+    sums: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        digest, _, name = line.partition(" ")
+        name = name[1:].removeprefix("./")
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not name:
+            raise WeightsError(f"{path}, line {number}: expected `<sha256>  <file>`, found {line[:80]!r}")
+        sums[name] = digest
+    if not sums:
+        raise WeightsError(f"{path}: lists no file")
+    return sums
+
+
+def read_config(folder: str | Path, name: str) -> dict[str, Any]:
+    """A JSON configuration of a model folder, such as scheduler/scheduler_config.json."""
+    path = Path(folder) / name
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: missing") from None
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: not JSON ({error})") from None
+
+
+def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
+    """One component of a model folder in float32, frozen, in evaluation mode; `kind` is its model class.
+
+    Raises WeightsError when a weight is missing, unexpected or of another shape than the configuration says.
+    """
+    path = Path(folder) / component
+    config = read_config(folder, f"{component}/config.json")
+    if config.get("use_gated_attention"):
+        # The flag of GLIGEN's own fork: diffusers would drop it and load a U-Net that ignores boxes.
+        raise WeightsError(f'{path}/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"')
+    # transformers would otherwise keep the precision of the file, diffusers would not.
+    precision = "dtype" if kind.__module__.startswith("transformers.") else "torch_dtype"
+    options = {precision: torch.float32, "output_loading_info": True, "local_files_only": True}
+    try:
+        model, info = kind.from_pretrained(path, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(map(str, info.get(fault, ())))
+        if names:
+            raise WeightsError(f"{path}: {len(names)} {fault.replace('_', ' ')}, the first is {names[0]}")
+    return model.eval().requires_grad_(False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

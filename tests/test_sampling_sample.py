@@ -1,0 +1,273 @@
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from baselines import stable_diffusion
+from hcma import sample
+from hcma.sampling.images import read_images, read_meta
+from hcma.sampling.layout import Layout, Object, read_layouts, write_layouts
+from hcma.sampling.weights import folder_sha256
+from tests.tiny import write_sums, write_tiny
+
+ROOT = Path(sample.__file__).parents[1]
+CAT = Object("cat", (0.1, 0.2, 0.4, 0.9))
+LAYOUTS = [
+    Layout(30, 1, "a cat", (CAT,)),
+    Layout(10, 2, "cat " * 60, (CAT,) * 35),
+    Layout(20, 3, "", ()),
+    Layout(50, 4, "two dogs", (CAT, CAT)),
+    Layout(40, 5, "a mat", (CAT,)),
+]
+
+
+@dataclass
+class Run:
+    """A place to sample in; `sample` calls the program and gives its exit status."""
+
+    folder: Path
+    spec: dict
+    batch_size: int = 2
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "samples" / "0000.zip"
+
+    def argv(self) -> list[str]:
+        (self.folder / "spec.json").write_text(json.dumps(self.spec))
+        names = {"--spec": "spec.json", "--layouts": "layouts.jsonl", "--out": self.out, "--work": "work"}
+        paths = [text for flag, name in names.items() for text in (flag, str(self.folder / name))]
+        return [*paths, "--batch-size", str(self.batch_size)]
+
+    def sample(self) -> int:
+        return sample.main(self.argv())
+
+    def left(self) -> set[str]:
+        return {path.name for path in self.folder.rglob("*")} - {"spec.json", "layouts.jsonl", "samples"}
+
+    def images(self) -> dict[int, list[int]]:
+        return {id: image.astype(int) for id, image in read_images(self.out, [layout.id for layout in LAYOUTS])}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("gated"), gated=True)
+
+
+@pytest.fixture
+def run(tmp_path, model):
+    spec = {
+        "method": "gligen_sd",
+        "module": "baselines.gligen",
+        "base": "gligen",
+        "model": str(model),
+        "weights_sha256": folder_sha256(model),
+        "sampling": {"steps": 3},
+        "params": {"tau": 0.5},
+        "alignment": None,
+        "version": 1,
+    }
+    return at(tmp_path / "run", spec)
+
+
+def at(folder, spec, **settings):
+    folder.mkdir()
+    write_layouts(folder / "layouts.jsonl", LAYOUTS)
+    return Run(folder, spec, **settings)
+
+
+def image_bytes(path):
+    with zipfile.ZipFile(path) as archive:
+        return [(name, archive.read(name)) for name in archive.namelist() if name != "meta.json"]
+
+
+def fail_at(monkeypatch, module, id, error):
+    generate = module.generate
+
+    def failing(sd, layouts, noise_BCHW, params):
+        if any(layout.id == id for layout in layouts):
+            raise error
+        return generate(sd, layouts, noise_BCHW, params)
+
+    monkeypatch.setattr(module, "generate", failing)
+
+
+def test_a_shard_holds_its_images_and_how_they_were_made(run):
+    assert run.sample() == 0
+    assert run.left() == {"0000.zip"}
+    assert [name for name, _ in image_bytes(run.out)] == [f"{layout.id:012d}.png" for layout in LAYOUTS]
+    meta = read_meta(run.out)
+    assert meta["spec"]["params"] == {"tau": 0.5}
+    assert meta["weights_sha256"] == {"model": run.spec["weights_sha256"], "alignment": None}
+    assert meta["counts"] == {"unet_forwards": 8 * 5, "truncated_captions": 1, "dropped_boxes": 5}
+    assert meta["counts_per_image"]["unet_forwards"] == 8
+    assert {"torch", "diffusers", "transformers", "python"} <= set(meta["versions"])
+    assert {"commit", "device", "seconds", "batch_size"} <= set(meta)
+
+
+def test_batch_and_shard_change_nothing(run, tmp_path):
+    assert run.sample() == 0
+    whole = run.images()
+    other = at(tmp_path / "other", run.spec, batch_size=3)
+    write_layouts(other.folder / "layouts.jsonl", [LAYOUTS[k] for k in (4, 2, 0, 1, 3)])
+    assert other.sample() == 0
+    again = other.images()
+    assert all(abs(whole[id] - again[id]).max() <= 1 for id in whole)
+
+
+def test_an_interrupted_shard_goes_on_to_the_same_bytes(run, tmp_path, monkeypatch):
+    whole = at(tmp_path / "whole", run.spec)
+    assert whole.sample() == 0
+    with monkeypatch.context() as patch:
+        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 20, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run.sample()
+    assert not run.out.exists()
+    assert "000000000030.zip" in run.left()
+    with monkeypatch.context() as patch:
+        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 30, AssertionError("sampled twice"))
+        assert run.sample() == 0
+    assert image_bytes(run.out) == image_bytes(whole.out)
+    assert run.left() == {"0000.zip"}
+    volatile = {"seconds"}
+    metas = [{k: v for k, v in read_meta(each.out).items() if k not in volatile} for each in (run, whole)]
+    assert metas[0] == metas[1]
+
+
+def test_a_killed_process_loses_at_most_its_batch(run, tmp_path):
+    run.spec |= {"module": "tests.dying_method", "params": {}}
+    whole = at(tmp_path / "whole", run.spec)
+    assert whole.sample() == 0
+    command = [sys.executable, "-m", "hcma.sample", *run.argv()]
+    killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"DIE_AT": "40"}, capture_output=True, check=False)
+    assert killed.returncode == -9, killed.stderr.decode()
+    assert {"000000000030.zip", "000000000020.zip"} <= run.left() and not run.out.exists()
+    assert run.sample() == 0
+    assert image_bytes(run.out) == image_bytes(whole.out)
+
+
+@pytest.mark.parametrize("change", ["params", "layouts"])
+def test_batches_of_another_spec_or_layout_are_not_reused(run, tmp_path, monkeypatch, change):
+    with monkeypatch.context() as patch:
+        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 40, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run.sample()
+    fresh = at(tmp_path / "fresh", run.spec)
+    for each in (run, fresh):
+        if change == "params":
+            each.spec = each.spec | {"params": {"tau": 1.0}}
+        else:
+            write_layouts(each.folder / "layouts.jsonl", [replace(layout, caption="fish") for layout in LAYOUTS])
+        assert each.sample() == 0
+    assert image_bytes(run.out) == image_bytes(fresh.out)
+
+
+def test_a_full_disk_keeps_what_is_finished(run, monkeypatch, capsys):
+    import resource
+
+    with monkeypatch.context() as patch:
+        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 40, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run.sample()
+    largest = max(path.stat().st_size for path in run.folder.rglob("*.zip"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 1000, hard))
+    try:
+        assert run.sample() == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {run.out}: File too large"
+    assert not run.out.exists() and not list(run.folder.rglob("*.tmp"))
+    with monkeypatch.context() as patch:
+        for id in (30, 20, 40):
+            fail_at(patch, sample.importlib.import_module("baselines.gligen"), id, AssertionError("sampled twice"))
+        assert run.sample() == 0
+
+
+def test_latents_that_are_not_finite_name_their_layout(run, monkeypatch, capsys):
+    run.spec |= {"module": "baselines.stable_diffusion", "params": {}}
+    generate = stable_diffusion.generate
+
+    def spoilt(sd, layouts, noise_BCHW, params):
+        for row, layout in enumerate(layouts):
+            noise_BCHW[row] *= float("nan") if layout.id == 50 else 1
+        return generate(sd, layouts, noise_BCHW, params)
+
+    monkeypatch.setattr(stable_diffusion, "generate", spoilt)
+    assert run.sample() == 1
+    assert "error: layouts 50: latents are not finite" in capsys.readouterr().err
+    assert not run.out.exists() and "000000000030.zip" in run.left()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"params": {"tua": 0.5}}, "method gligen_sd, params: unknown key 'tua'; known are tau"),
+        ({"params": {"tau": 2}}, "method gligen_sd, params: tau: expected"),
+        ({"sampling": {"step": 3}}, "method gligen_sd, sampling: unknown key 'step'"),
+        ({"sampling": {"scheduler": "plms"}}, "method gligen_sd, sampling: sampling.scheduler: 'plms'"),
+        ({"module": "baselines.gligan"}, "method gligen_sd: no module 'baselines.gligan'"),
+        ({"module": "baselines"}, "method gligen_sd: module 'baselines' has no Params"),
+        ({"weights_sha256": "0" * 64}, "but method gligen_sd was specified with 0000"),
+        ({"model": "absent"}, "absent: no such model folder"),
+        ({"alignment": "absent.safetensors"}, "absent.safetensors: No such file"),
+        ({"extra": 1}, "unknown key 'extra'"),
+    ],
+)
+def test_a_bad_spec_is_one_line_and_leaves_nothing(run, capsys, change, message):
+    run.spec |= change
+    assert run.sample() == 1
+    found = capsys.readouterr().err
+    assert found.startswith("error: ") and message in found and found.count("\n") == 1
+    assert not run.left()
+
+
+def test_a_gated_method_refuses_a_plain_model(run, tmp_path, capsys):
+    plain = write_tiny(tmp_path / "plain")
+    run.spec |= {"model": str(plain), "weights_sha256": folder_sha256(plain)}
+    assert run.sample() == 1
+    assert 'error: this method needs a U-Net with attention_type "gated"' in capsys.readouterr().err
+
+
+def test_changed_weights_are_refused(run, tmp_path, capsys):
+    other = write_tiny(tmp_path / "other", gated=True, seed=1)
+    run.spec |= {"model": str(other)}
+    assert run.sample() == 1
+    write_sums(other)
+    (other / "unet/config.json").write_text("{}")
+    run.spec |= {"weights_sha256": folder_sha256(other)}
+    assert run.sample() == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "SHA256SUMS: sha256 is" in first and "unet/config.json: sha256 is" in second
+
+
+def test_missing_layouts_and_bad_arguments(run, capsys):
+    (run.folder / "layouts.jsonl").unlink()
+    assert run.sample() == 1
+    assert capsys.readouterr().err.endswith("layouts.jsonl: No such file or directory\n")
+    write_layouts(run.folder / "layouts.jsonl", LAYOUTS)
+    assert sample.main([*run.argv(), "--device", "cuda:99"]) == 1
+    assert capsys.readouterr().err.startswith("error: --device cuda:99: cannot be used here")
+    with pytest.raises(SystemExit):
+        sample.main([*run.argv(), "--batch-size", "0"])
+
+
+def test_no_layouts_give_an_empty_shard(run):
+    write_layouts(run.folder / "layouts.jsonl", [])
+    assert read_layouts(run.folder / "layouts.jsonl") == []
+    assert run.sample() == 0
+    assert list(read_images(run.out, [])) == []
+
+
+def test_help_is_fast_and_imports_nothing_heavy():
+    code = "import sys, hcma.sample; print(sorted({'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
+    began = time.perf_counter()
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert time.perf_counter() - began < 5

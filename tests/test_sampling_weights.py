@@ -1,0 +1,127 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hcma.sampling.diffusion import Sampling, load_diffusion
+from hcma.sampling.weights import WeightsError, file_sha256, folder_sha256, verify_folder
+from tests.tiny import write_sums, write_tiny
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("saved"), gated=True)
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+def edit_config(folder, **changes):
+    path = folder / "unet/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_sums(folder)
+
+
+def edit_weights(folder, path, edit):
+    tensors = load_file(folder / path)
+    edit(tensors)
+    save_file(tensors, folder / path, metadata={"format": "pt"})
+    write_sums(folder)
+
+
+def test_an_intact_folder_passes_and_loads_frozen_in_float32(folder):
+    assert verify_folder(folder) == folder_sha256(folder) == file_sha256(folder / "SHA256SUMS")
+    sd = load_diffusion(folder, Sampling())
+    for module in (sd.unet, sd.vae, sd.text_encoder):
+        assert not module.training
+        assert all(p.dtype == torch.float32 and not p.requires_grad for p in module.parameters())
+
+
+def test_half_precision_files_are_computed_in_float32(folder):
+    for path in (UNET, "text_encoder/model.safetensors"):
+        edit_weights(folder, path, lambda tensors: tensors.update({name: t.half() for name, t in tensors.items()}))
+    sd = load_diffusion(folder, Sampling())
+    assert sd.unet.dtype == sd.text_encoder.dtype == torch.float32
+
+
+def test_a_changed_file_is_named_with_both_hashes(folder):
+    before = file_sha256(folder / UNET)
+    data = bytearray((folder / UNET).read_bytes())
+    data[-1] ^= 1
+    (folder / UNET).write_bytes(data)
+    with pytest.raises(WeightsError) as error:
+        load_diffusion(folder, Sampling())
+    assert str(folder / UNET) in str(error.value) and before in str(error.value)
+    assert file_sha256(folder / UNET) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / UNET).unlink(), "diffusion_pytorch_model.safetensors: missing, but listed"),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS: missing"),
+        (lambda folder: (folder / "SHA256SUMS").write_text(""), "lists no file"),
+        (lambda folder: (folder / "SHA256SUMS").write_text("abc  unet"), "SHA256SUMS, line 1: expected"),
+        (lambda folder: (folder / "unet/other.bin").write_text(""), "other.bin: not listed"),
+        (lambda folder: shutil.rmtree(folder), "no such model folder"),
+    ],
+)
+def test_damage_is_one_clear_line(folder, damage, message):
+    damage(folder)
+    with pytest.raises(WeightsError, match=message) as error:
+        verify_folder(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_the_forks_gated_flag_is_refused(folder):
+    edit_config(folder, attention_type="default", use_gated_attention=True)
+    with pytest.raises(WeightsError, match="use_gated_attention"):
+        load_diffusion(folder, Sampling())
+
+
+def test_gated_weights_under_a_plain_configuration_are_refused(folder):
+    edit_config(folder, attention_type="default")
+    with pytest.raises(WeightsError, match=r"unet: \d+ unexpected keys"):
+        load_diffusion(folder, Sampling())
+
+
+@pytest.mark.parametrize("path", [UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
+def test_missing_and_unexpected_weights_are_refused(folder, path):
+    edit_weights(folder, path, lambda tensors: tensors.pop(sorted(tensors)[0]))
+    with pytest.raises(WeightsError, match="1 missing keys"):
+        load_diffusion(folder, Sampling())
+
+
+def test_unexpected_weights_of_the_text_encoder_are_refused(folder):
+    edit_weights(folder, "text_encoder/model.safetensors", lambda t: t.update({"stray": torch.zeros(1)}))
+    with pytest.raises(WeightsError, match="1 unexpected keys, the first is stray"):
+        load_diffusion(folder, Sampling())
+
+
+def test_old_checkpoints_position_ids_are_no_fault(folder):
+    ids = torch.arange(32)[None]
+    edit_weights(
+        folder,
+        "text_encoder/model.safetensors",
+        lambda t: t.update({"text_model.embeddings.position_ids": ids}),
+    )
+    load_diffusion(folder, Sampling())
+
+
+def test_weights_of_another_shape_are_refused(folder):
+    edit_config(folder, cross_attention_dim=48)
+    with pytest.raises(WeightsError, match="unet"):
+        load_diffusion(folder, Sampling())
+
+
+def test_a_broken_weights_file_is_refused(folder):
+    (folder / UNET).write_bytes(b"not safetensors")
+    write_sums(folder)
+    with pytest.raises(WeightsError, match="unet: cannot be loaded"):
+        load_diffusion(folder, Sampling())

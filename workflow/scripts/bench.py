@@ -1,0 +1,162 @@
+"""Speed against the peers, as ratios measured in one run with the results compared.
+
+    python -m workflow.scripts.bench --gligen methods/gligen_sd.json --hcma methods/hcma.json --layouts test.jsonl
+
+prints, and writes as JSON with --out: GLIGEN's images per second against diffusers' StableDiffusionGLIGENPipeline (which
+takes one layout at a time), HCMA's time over GLIGEN's, and the Frechet step at 2048 dimensions against scipy's sqrtm.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from evaluation.frechet import frechet_distance
+from scipy import linalg
+
+from hcma.sample import Method, load_method
+from hcma.sampling.diffusion import Diffusion, encode_text, initial_noise
+from hcma.sampling.grounding import denoise_grounded, grounded_calls
+from hcma.sampling.layout import Layout, read_layouts
+from hcma.sampling.spec import Spec, read_spec
+
+BATCH = 32
+PEER_IMAGES = 6
+DIMENSIONS, ROWS = 2048, 4000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gligen", type=Path, required=True, help="method specification of the GLIGEN row")
+    parser.add_argument("--hcma", type=Path, required=True, help="method specification of the HCMA row")
+    parser.add_argument("--layouts", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects][:BATCH]
+    rows = {
+        "gligen_over_diffusers": against_diffusers(read_spec(arguments.gligen), layouts),
+        "hcma_over_gligen": overhead(read_spec(arguments.gligen), read_spec(arguments.hcma), layouts),
+        "frechet_over_sqrtm": frechet(),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(rows, indent=2))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall time of one call, and what it returned."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def against_diffusers(spec: Spec, layouts: Sequence[Layout]) -> dict[str, float]:
+    """Images per second of both, to latents, and the largest difference of the latents both made."""
+    sd = load_method(spec, "cpu").sd
+    peer = _peer(sd)
+    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
+    tau = float(spec.params.get("tau", 0.3))
+
+    def ours() -> torch.Tensor:
+        text, _ = encode_text(sd, [layout.caption for layout in layouts])
+        return denoise_grounded(sd, layouts, noise, text, tau)
+
+    def theirs() -> torch.Tensor:
+        few = zip(layouts[:PEER_IMAGES], noise, strict=False)
+        return torch.cat([_peer_latents(peer, sd, layout, start, tau) for layout, start in few])
+
+    ours_seconds, our_latents = seconds(ours)
+    peer_seconds, peer_latents = seconds(theirs)
+    difference = (our_latents[:PEER_IMAGES] - peer_latents).abs().max()
+    ours_rate, peer_rate = len(layouts) / ours_seconds, PEER_IMAGES / peer_seconds
+    return {
+        "ours_images_per_second": ours_rate,
+        "diffusers_images_per_second": peer_rate,
+        "ratio": ours_rate / peer_rate,
+        "largest_difference_of_latents": float(difference),
+    }
+
+
+def _peer(sd: Diffusion) -> Any:
+    from diffusers import PNDMScheduler, StableDiffusionGLIGENPipeline
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline = StableDiffusionGLIGENPipeline(
+            vae=sd.vae,
+            text_encoder=sd.text_encoder,
+            tokenizer=sd.tokenizer,
+            unet=sd.unet,
+            scheduler=PNDMScheduler.from_config(sd.scheduler_config),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _peer_latents(peer: Any, sd: Diffusion, layout: Layout, noise_CHW: torch.Tensor, tau: float) -> torch.Tensor:
+    """diffusers counts its grounded calls as int(beta * calls); this beta gives as many as ours."""
+    calls = sd.sampling.steps + 1
+    return peer(
+        layout.caption,
+        gligen_phrases=[thing.phrase for thing in layout.objects],
+        gligen_boxes=[list(thing.box) for thing in layout.objects],
+        gligen_scheduled_sampling_beta=(grounded_calls(tau, sd.sampling.steps, calls) + 0.5) / calls,
+        num_inference_steps=sd.sampling.steps,
+        guidance_scale=sd.sampling.guidance_scale,
+        latents=noise_CHW[None].clone(),
+        output_type="latent",
+    ).images
+
+
+def overhead(gligen: Spec, hcma: Spec, layouts: Sequence[Layout]) -> dict[str, float]:
+    """Time of HCMA over GLIGEN, pixels to pixels, better of two; with eta 0 the images must be the same."""
+    rows: dict[str, float] = {}
+    images: dict[str, torch.Tensor] = {}
+    still = replace(hcma, params=hcma.params | {"eta": 0.0})
+    for name, spec in {"gligen": gligen, "hcma": hcma, "hcma_eta_0": still}.items():
+        timed = [_generate(load_method(spec, "cpu"), layouts) for _ in range(2)]
+        rows[f"{name}_seconds"], images[name] = min(timed, key=lambda pair: pair[0])
+    rows["ratio"] = rows["hcma_seconds"] / rows["gligen_seconds"]
+    rows["largest_pixel_difference_at_eta_0"] = float((images["gligen"].int() - images["hcma_eta_0"].int()).abs().max())
+    return rows
+
+
+def _generate(method: Method, layouts: Sequence[Layout]) -> tuple[float, torch.Tensor]:
+    sd = method.sd
+    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
+    return seconds(lambda: method.module.generate(sd, layouts, noise, method.params))
+
+
+def frechet() -> dict[str, float]:
+    """Our distance against the textbook one with scipy's matrix square root, on the same moments."""
+    rng = np.random.default_rng(0)
+    spectrum = np.arange(1, DIMENSIONS + 1) ** -0.5
+    a, b = (rng.standard_normal((ROWS, DIMENSIONS)) * spectrum + shift for shift in (0.0, 0.02))
+    moments = [(x.mean(0), np.cov(x, rowvar=False)) for x in (a, b)]
+    ours_seconds, ours = seconds(lambda: frechet_distance(*moments[0], *moments[1]))
+    peer_seconds, peer = seconds(lambda: _textbook(*moments[0], *moments[1]))
+    return {
+        "ours_seconds": ours_seconds,
+        "sqrtm_seconds": peer_seconds,
+        "ratio": peer_seconds / ours_seconds,
+        "relative_difference": abs(ours - peer) / abs(peer),
+    }
+
+
+def _textbook(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
+    root = linalg.sqrtm(cov_a @ cov_b)
+    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * np.real(root)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What the miniature's weights can do, read by the judge: the bars the project holds its miniature to."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from hcma.sampling.diffusion import Diffusion, Sampling, initial_noise, load_diffusion
+from hcma.sampling.layout import Layout, Object
+from workflow.scripts.miniature.autoencoder import pixels
+from workflow.scripts.miniature.captions import captions, named
+from workflow.scripts.miniature.judge import in_boxes, load_judge, somewhere
+from workflow.scripts.miniature.world import SIDE, Scene, draw, scene
+
+BATCH = 32
+BARS = {
+    "judge_on_real_crops": (">=", 0.97),
+    "autoencoder_keeps": (">=", 0.95),
+    "gligen_shape_in_box": (">=", 0.80),
+    "sd_shape_in_box": ("<", 0.45),
+    "sd_named_objects_found": (">=", 0.60),
+}
+
+
+def measure(weights: Path, count: int = 128, seed: int = 4242) -> dict[str, Any]:
+    """Judge readings on `count` fresh scenes: real pictures, reconstructions, SD's and GLIGEN's images."""
+    rng = np.random.default_rng(seed)
+    scenes = [scene(rng, square=True) for _ in range(count)]
+    texts = [captions(picture, rng)[0] for picture in scenes]
+    layouts = [_layout(i, *pair) for i, pair in enumerate(zip(scenes, texts, strict=True))]
+    judge, wanted = load_judge(weights / "judge"), [named(text) for text in texts]
+    real = np.stack([draw(picture) for picture in scenes])
+    sd = load_diffusion(weights / "sd14", Sampling())
+    kept = in_boxes(judge, _reconstruct(sd.vae, real), scenes)
+    plain = _generate(sd, "baselines.stable_diffusion", layouts)
+    grounded = _generate(load_diffusion(weights / "gligen", Sampling()), "baselines.gligen", layouts)
+    on_real, on_plain, on_grounded = (in_boxes(judge, images, scenes) for images in (real, plain, grounded))
+    return {
+        "scenes": count,
+        "judge_on_real_crops": on_real["shape"],
+        "autoencoder_keeps": kept["shape"] / on_real["shape"],
+        "gligen_shape_in_box": on_grounded["shape"],
+        "gligen_colour_in_box": on_grounded["colour"],
+        "sd_shape_in_box": on_plain["shape"],
+        "sd_named_objects_found": somewhere(judge, plain[:64], wanted[:64]),
+        "gligen_named_objects_found": somewhere(judge, grounded[:64], wanted[:64]),
+        "real_named_objects_found": somewhere(judge, real[:64], wanted[:64]),
+    }
+
+
+def verdicts(measured: dict[str, Any]) -> dict[str, str]:
+    """Each bar with what was reached: "reached 0.83, bar >= 0.80" or "missed ..."."""
+    lines = {}
+    for name, (sign, bar) in BARS.items():
+        value = measured[name]
+        reached = value >= bar if sign == ">=" else value < bar
+        lines[name] = f"{'reached' if reached else 'missed'}: {value:.3f}, bar {sign} {bar:.2f}"
+    return lines
+
+
+def _layout(number: int, picture: Scene, text: str) -> Layout:
+    things = [thing for thing in picture.things if thing.size > 8]
+    boxes = [tuple(edge / SIDE for edge in thing.box) for thing in things]
+    objects = tuple(Object(thing.shape, box, None, i) for i, (thing, box) in enumerate(zip(things, boxes, strict=True)))
+    return Layout(number, number, text, objects)
+
+
+@torch.no_grad()
+def _reconstruct(vae: AutoencoderKL, images: np.ndarray) -> np.ndarray:
+    decoded = [vae.decode(vae.encode(part).latent_dist.mean).sample for part in pixels(images).split(BATCH)]
+    return _images(((torch.cat(decoded).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
+
+
+def _generate(sd: Diffusion, module: str, layouts: list[Layout]) -> np.ndarray:
+    method = importlib.import_module(module)
+    made = []
+    for start in range(0, len(layouts), BATCH):
+        part = layouts[start : start + BATCH]
+        made.append(method.generate(sd, part, initial_noise(part, 0, sd.latent_shape_CHW), method.Params()))
+    return _images(torch.cat(made))
+
+
+def _images(pixels_B3HW: torch.Tensor) -> np.ndarray:
+    return pixels_B3HW.permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,127 @@
+"""Train the miniature's weights from nothing, stage by stage; every stage resumes from its checkpoint.
+
+    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--threads 2]
+    python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
+
+Stages, in order: judge, vae, text, collection, base, grounding, features, scorer; `ship` writes what was trained as
+diffusers folders in float16, with SHA256SUMS, measures it and writes the card weights.json.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from workflow.scripts.miniature.autoencoder import train_vae
+from workflow.scripts.miniature.collection import Collection, collect
+from workflow.scripts.miniature.diffusion import Material, latent_scale, train_base, train_grounding
+from workflow.scripts.miniature.judge import train_judge
+from workflow.scripts.miniature.sizes import UNET, VAE
+from workflow.scripts.miniature.text import Pair, train_text
+from workflow.scripts.miniature.tokens import write_tokenizer
+from workflow.scripts.miniature.training import Run
+
+# stage -> steps, learning rate, seed
+STAGES: dict[str, tuple[int, float, int]] = {
+    "judge": (800, 2e-3, 5),
+    "vae": (3600, 2e-3, 1),
+    "text": (2500, 1e-3, 2),
+    "base": (20000, 1e-3, 3),
+    "grounding": (8000, 1e-3, 4),
+    "features": (800, 2e-3, 6),
+    "scorer": (1500, 1e-3, 8),
+}
+SD14_SHARE = 0.8  # sd14 is the base after this share of its steps, sd15 the base at the end
+SCENES = 60_000
+CLIP_CONFIG = Path("weights/miniature/clip/config.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=[*STAGES, "collection", "ship"])
+    parser.add_argument("--work", type=Path, default=Path("results/pretrain"), help="checkpoints; kept between runs")
+    parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
+    parser.add_argument("--steps", type=int, help="length of the training; default: the stage's own")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.stage == "ship":
+        from workflow.scripts.miniature.ship import ship
+
+        ship(arguments.work, arguments.out)
+    elif arguments.stage == "collection":
+        collection(arguments.work)
+    else:
+        run_stage(make_run(arguments.stage, arguments.work, arguments.steps, arguments.threads))
+
+
+def make_run(stage: str, work: Path, steps: int | None = None, threads: int = 2) -> Run:
+    default, lr, seed = STAGES[stage]
+    steps = steps or default
+    snapshots = (sd14_step(steps),) if stage == "base" else ()
+    return Run(stage, work, steps, lr, seed, threads=threads, snapshots=snapshots)
+
+
+def sd14_step(steps: int) -> int:
+    """The step, a multiple of `save_every`, whose average becomes sd14."""
+    return int(steps * SD14_SHARE) // 100 * 100
+
+
+def run_stage(run: Run) -> None:
+    if run.name == "judge":
+        train_judge(run)
+    elif run.name == "vae":
+        train_vae(run)
+    elif run.name == "text":
+        train_text(run, write_tokenizer(run.work / "tokenizer"))
+    elif run.name == "base":
+        train_base(run, material(run.work))
+    elif run.name == "grounding":
+        train_grounding(run, material(run.work), sd14(run.work))
+    else:
+        from workflow.scripts.miniature.scoring import train_features, train_scorer
+
+        train_features(run) if run.name == "features" else train_scorer(run, CLIP_CONFIG)
+
+
+def load_average(path: Path, model: nn.Module) -> Any:
+    """Put a checkpoint's averaged weights into the trainable parameters of `model`."""
+    if not path.exists():
+        raise SystemExit(f"error: {path} is missing: run the stage that writes it first (see --help)")
+    saved = torch.load(path, weights_only=True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter, mean in zip(trained, saved["average"], strict=True):
+        parameter.data.copy_(mean)
+    return model.eval()
+
+
+def tokenizer(work: Path) -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained(work / "tokenizer")
+
+
+def text_encoder(work: Path) -> CLIPTextModel:
+    return load_average(work / "text.pt", Pair(tokenizer(work))).text.requires_grad_(False)
+
+
+def collection(work: Path) -> Collection:
+    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE))
+    return collect(vae, tokenizer(work), work / "collection.safetensors", seed=11, count=SCENES)
+
+
+def material(work: Path) -> Material:
+    scenes = collection(work)
+    return Material(scenes, latent_scale(scenes), tokenizer(work), text_encoder(work))
+
+
+def sd14(work: Path) -> nn.Module:
+    """The earlier of the base's two checkpoints: its snapshot with the highest step."""
+    snapshots = sorted(work.glob("base-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+    return load_average(snapshots[-1] if snapshots else work / "base-0.pt", UNet2DConditionModel(**UNET))
+
+
+if __name__ == "__main__":
+    main()

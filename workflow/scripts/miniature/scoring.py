@@ -1,0 +1,78 @@
+"""Stages `features` and `scorer`: the networks behind the miniature's Frechet distance and CLIP score.
+
+No method ever sees them; their seeds and their training data are their own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from evaluation.extractors import SmallFeatures, build_clip, clip_tokenizer
+from torch import nn
+
+from workflow.scripts.miniature.autoencoder import pixels
+from workflow.scripts.miniature.captions import captions
+from workflow.scripts.miniature.text import SHAPES, kinds, labelled_crops
+from workflow.scripts.miniature.training import Run, State, train
+from workflow.scripts.miniature.world import COLOURS, TEXTURES, TONES, draw, scene
+
+BATCH = 48
+
+
+class Census(nn.Module):
+    """The feature network under training: linear readings of its 64 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = SmallFeatures()
+        self.kinds = nn.Linear(64, len(SHAPES) * len(COLOURS))
+        self.tone = nn.Linear(64, len(TONES))
+        self.texture = nn.Linear(64, len(TEXTURES))
+        self.shape = nn.Linear(64, len(SHAPES))
+
+
+def train_features(run: Run) -> tuple[nn.Module, State]:
+    """Count kinds, name tone and texture of whole pictures, name the shape of cut-out objects."""
+    torch.manual_seed(run.seed)
+    return train(run, Census(), _census_loss, _census_loss)
+
+
+def _census_loss(model: nn.Module, rng: np.random.Generator) -> torch.Tensor:
+    assert isinstance(model, Census)
+    scenes = [scene(rng, square=True) for _ in range(BATCH)]
+    seen = model.features(pixels(np.stack([draw(picture) for picture in scenes])))
+    labels, crops = labelled_crops(scenes, rng)
+    tones = torch.tensor([list(TONES).index(picture.tone) for picture in scenes])
+    textures = torch.tensor([TEXTURES.index(picture.texture) for picture in scenes])
+    counts = torch.tensor(np.stack([kinds(picture) for picture in scenes]))
+    return (
+        10 * nn.functional.mse_loss(model.kinds(seen), counts)
+        + nn.functional.cross_entropy(model.tone(seen), tones)
+        + nn.functional.cross_entropy(model.texture(seen), textures)
+        + nn.functional.cross_entropy(model.shape(model.features(pixels(crops))), torch.tensor(labels))
+    )
+
+
+def train_scorer(run: Run, config: Path) -> tuple[nn.Module, State]:
+    """Contrast pictures with captions and cut-out objects with their category, in open_clip's own model."""
+    torch.manual_seed(run.seed)
+    tokens = clip_tokenizer(config)
+
+    def loss(model: nn.Module, rng: np.random.Generator) -> torch.Tensor:
+        scenes = [scene(rng, square=True) for _ in range(BATCH)]
+        texts = [str(rng.choice(captions(picture, rng))) for picture in scenes]
+        labels, crops = labelled_crops(scenes, rng)
+        scale = model.logit_scale.exp().clamp(max=100)
+        images = model.encode_image(pixels(np.stack([draw(picture) for picture in scenes])), normalize=True)
+        whole = scale * images @ model.encode_text(tokens(texts), normalize=True).T
+        cut = scale * model.encode_image(pixels(crops), normalize=True)
+        cut = cut @ model.encode_text(tokens(SHAPES), normalize=True).T
+        return _contrast(whole, texts) + 0.5 * nn.functional.cross_entropy(cut, torch.tensor(labels))
+
+    return train(run, build_clip(config), loss, loss)
+
+
+def _contrast(logits: torch.Tensor, texts: list[str]) -> torch.Tensor:
+    same = torch.tensor([[a == b for b in texts] for a in texts], dtype=torch.float32)
+    target = same / same.sum(1, keepdim=True)
+    return (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2

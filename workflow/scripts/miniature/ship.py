@@ -1,0 +1,130 @@
+"""Write the trained weights as the repository ships them, measure them, and keep the card."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from evaluation.extractors import build_clip
+from safetensors.torch import save_file
+from torch import nn
+
+from workflow.scripts.miniature import pretrain
+from workflow.scripts.miniature.diffusion import gated, latent_scale
+from workflow.scripts.miniature.judge import Judge
+from workflow.scripts.miniature.measure import measure, verdicts
+from workflow.scripts.miniature.scoring import Census
+from workflow.scripts.miniature.sizes import SCHEDULER, UNET, VAE
+
+SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def ship(work: Path, out: Path) -> None:
+    """Write sd14, sd15, gligen, clip, features and judge below `out`, then weights.json with hashes and readings."""
+    _write_shared(work, out / "sd14")
+    base = pretrain.sd14(work)
+    _write_unet(base, out / "sd14")
+    for name, unet in {"sd15": _sd15(work), "gligen": _gligen(work, base)}.items():
+        _link_shared(out / name)
+        _write_unet(unet, out / name)
+    clip = pretrain.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json"))
+    _save(clip, out / "clip" / "open_clip.safetensors")
+    features = pretrain.load_average(work / "features.pt", Census()).features
+    _save(features, out / "features" / "model.safetensors")
+    _save(pretrain.load_average(work / "judge.pt", Judge()), out / "judge" / "judge.safetensors")
+    for folder in ("sd14", "sd15", "gligen", "clip", "features", "judge"):
+        write_sums(out / folder)
+    write_card(work, out)
+
+
+def write_card(work: Path, out: Path) -> None:
+    """weights.json: hashes, what was measured against the bars, and how each stage was trained."""
+    readings = measure(out)
+    card = {
+        "command": "snakemake pretrain",
+        "bars": verdicts(readings),
+        "measured": readings,
+        "stages": {stage: _record(work / f"{stage}.pt") for stage in pretrain.STAGES},
+        "versions": {"torch": torch.__version__, "python": platform.python_version(), "device": "cpu"},
+        "sha256": {str(p.relative_to(out)): _sha256(p) for p in sorted(out.rglob("*.safetensors"))},
+    }
+    text = json.dumps(card, indent=2) + "\n"
+    beside = out / f"weights.{os.getpid()}.tmp"
+    beside.write_text(text)
+    os.replace(beside, out / "weights.json")
+    print(json.dumps({"bars": card["bars"], "measured": readings}, indent=2))
+
+
+def _record(path: Path) -> dict[str, Any]:
+    saved = torch.load(path, weights_only=True)
+    losses = {key: round(value, 5) for key, value in saved["curve"][-1].items() if key in ("loss", "held_out")}
+    return {"steps": saved["step"], "cpu_minutes": round(saved["seconds"] / 60, 1)} | losses
+
+
+def _write_shared(work: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    vae = AutoencoderKL(**VAE, scaling_factor=latent_scale(pretrain.collection(work)))
+    pretrain.load_average(work / "vae.pt", vae).half().save_pretrained(folder / "vae")
+    pretrain.text_encoder(work).half().save_pretrained(folder / "text_encoder")
+    PNDMScheduler(**{k: v for k, v in SCHEDULER.items() if k != "clip_sample"}).save_pretrained(folder / "scheduler")
+    shutil.copytree(work / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    _write_index(folder)
+
+
+def _write_index(folder: Path) -> None:
+    classes = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "scheduler": "PNDMScheduler"}
+    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
+    index |= {name: ["diffusers", kind] for name, kind in classes.items()}
+    index |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+    index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _link_shared(folder: Path) -> None:
+    """sd15 and gligen share all but the U-Net with sd14; links keep the repository small."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in SHARED:
+        if not (folder / part).is_symlink():
+            (folder / part).symlink_to(Path("..") / "sd14" / part)
+    _write_index(folder)
+
+
+def _sd15(work: Path) -> nn.Module:
+    return pretrain.load_average(work / "base.pt", UNet2DConditionModel(**UNET))
+
+
+def _gligen(work: Path, base: nn.Module) -> nn.Module:
+    return pretrain.load_average(work / "grounding.pt", gated(base))
+
+
+def _write_unet(unet: nn.Module, folder: Path) -> None:
+    assert isinstance(unet, UNet2DConditionModel)
+    unet.half().save_pretrained(folder / "unet")
+    unet.float()
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    save_file(state, path)
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of every file of a model folder, in the format of `sha256sum`."""
+    files = sorted(p for p in _walk(folder) if p.name != "SHA256SUMS")
+    lines = [f"{_sha256(path)}  {path.relative_to(folder)}" for path in files]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+
+
+def _walk(folder: Path) -> list[Path]:
+    """Files below a folder, through its links."""
+    return [Path(root) / name for root, _, names in os.walk(folder, followlinks=True) for name in names]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

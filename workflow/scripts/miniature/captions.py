@@ -16,7 +16,7 @@ SYNONYMS = {
 }
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 SYNONYM_SHARE = 0.2
-UNSAID_SHARE = 0.2
+UNSAID_SHARE = 0.3
 
 
 def captions(picture: Scene, rng: np.random.Generator) -> list[str]:

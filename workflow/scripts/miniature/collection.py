@@ -35,7 +35,7 @@ def collect(vae: AutoencoderKL, tokenizer: CLIPTokenizer, path: Path, seed: int,
     if not path.exists():
         parts = [_chunk(vae, tokenizer, np.random.default_rng([seed, i])) for i in tqdm(range(count // CHUNK))]
         beside = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, beside)
+        save_file({name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}, beside)
         os.replace(beside, path)
     return Collection(**load_file(path))
 

@@ -36,7 +36,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "scorer": (1500, 1e-3, 8),
 }
 SD14_SHARE = 0.8  # sd14 is the base after this share of its steps, sd15 the base at the end
-SCENES = 60_000
+SCENES = 40_000
 CLIP_CONFIG = Path("weights/miniature/clip/config.json")
 
 

@@ -1,0 +1,72 @@
+"""Images of one shard: a zip of {id:012d}.png and meta.json, read with every check before anything is computed."""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from evaluation.files import InputError, replacing
+
+META = "meta.json"
+
+
+def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (id, uint8 pixels [H, W, 3]) for exactly `ids`, in their order.
+
+    Raises InputError naming the zip, and the member, when an image is missing, unexpected, damaged or not RGB.
+    """
+    with _open(path) as archive:
+        found, expected = set(archive.namelist()) - {META}, {_name(number) for number in ids}
+        if found != expected:
+            odd = min(found ^ expected)
+            raise InputError(f"{path}: {len(found)} images, expected {len(expected)}; {odd} is one of those that differ")
+        for number in ids:
+            yield number, _decode(path, archive, _name(number))
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The meta.json of a shard."""
+    with _open(path) as archive:
+        try:
+            return json.loads(archive.read(META))
+        except (KeyError, json.JSONDecodeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: no readable {META} ({error})") from None
+
+
+def write_images(path: Path, images: Iterable[tuple[str, np.ndarray]], meta: dict[str, Any]) -> None:
+    """Write (member name, uint8 pixels [H, W, 3]) pairs and `meta` as one zip; equal arguments give equal bytes."""
+    with replacing(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
+        for name, pixels in images:
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            archive.writestr(zipfile.ZipInfo(name), file.getvalue())
+        archive.writestr(zipfile.ZipInfo(META), json.dumps(meta, indent=2, sort_keys=True) + "\n")
+
+
+def _name(number: int) -> str:
+    return f"{number:012d}.png"
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: damaged or cut off ({error}); delete it and run again") from None
+
+
+def _decode(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    try:
+        image = Image.open(io.BytesIO(archive.read(name)))
+        if image.mode != "RGB":
+            raise InputError(f"{path}: {name} has mode {image.mode}, expected RGB")
+        return np.asarray(image)
+    except (zipfile.BadZipFile, zlib.error, UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path}: {name} is damaged ({error}); delete the zip and run again") from None

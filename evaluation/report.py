@@ -1,0 +1,47 @@
+"""What data preparation left out, counted by reason with examples, and how well captions name the boxes."""
+
+from collections import Counter
+from typing import Any
+
+from evaluation.spans import Words, find_spans
+
+EXAMPLES = 20
+
+
+class Report:
+    """Counts of one split; nothing is dropped without a reason that stands here."""
+
+    def __init__(self) -> None:
+        self.boxes = 0
+        self.dropped: Counter[str] = Counter()
+        self.examples: dict[str, list[int]] = {}
+
+    def drop(self, reason: str, number: int) -> None:
+        """Count one item left out, `number` being its annotation or image id."""
+        self.dropped[reason] += 1
+        if len(self.examples.setdefault(reason, [])) < EXAMPLES:
+            self.examples[reason].append(number)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            reason: {"count": count, "examples": self.examples[reason]} for reason, count in sorted(self.dropped.items())
+        }
+
+    def summary(self, rows: list[dict[str, Any]], words: Words) -> dict[str, Any]:
+        """Counts of images and boxes, the share of boxes that captions name, and the drops."""
+        objects = [thing for row in rows for thing in row["objects"]]
+        plain = sum(
+            thing["phrase"] in find_spans(row["caption"], words, synonyms=False) for row in rows for thing in row["objects"]
+        )
+        named = sum(thing["span"] is not None for thing in objects)
+        return {
+            "images": len(rows),
+            "images_without_boxes": sum(not row["objects"] for row in rows),
+            "boxes_read": self.boxes,
+            "boxes": len(objects),
+            "boxes_named": named,
+            "share_named": round(named / max(len(objects), 1), 4),
+            "share_named_without_synonyms": round(plain / max(len(objects), 1), 4),
+            "images_with_no_named_box": sum(all(t["span"] is None for t in row["objects"]) for row in rows),
+            "dropped": self.as_dict(),
+        }

@@ -1,0 +1,29 @@
+"""One shard of a layouts file: rows shard * size up to (shard + 1) * size.
+
+    python -m evaluation.slice --layouts layouts/test.jsonl --shard 0 --shard-size 64 --out layouts/test/0000.jsonl
+"""
+
+import argparse
+from pathlib import Path
+
+from evaluation.files import InputError
+from evaluation.layouts import read_layouts, write_layouts
+from evaluation.program import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layouts", type=Path, required=True)
+    parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--shard-size", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    rows = read_layouts(arguments.layouts)
+    start = arguments.shard * arguments.shard_size
+    if not rows[start:]:
+        raise InputError(f"{arguments.layouts}: {len(rows)} layouts, so there is no shard {arguments.shard}")
+    write_layouts(arguments.out, rows[start : start + arguments.shard_size])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,59 @@
+"""Choose a method's setting on held-out data: the candidate that improves most on a reference, in its standard errors.
+
+    python -m evaluation.choose --key eta --reference metrics/gligen_sd/heldout.json \
+        --candidate 0.3=metrics/hcma_eta_0/heldout.json --candidate 1.0=... --out calibration.json
+
+A candidate's score is the mean over the four metrics of its improvement divided by the reference's standard error;
+distances improve downwards, CLIP scores upwards. A tie goes to the smaller setting. Refuses the split `test`.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from evaluation.files import InputError, read_json, write_json
+from evaluation.program import run
+from evaluation.tables import METRICS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--key", required=True, help="name of the setting")
+    parser.add_argument("--reference", type=Path, required=True)
+    parser.add_argument("--candidate", action="append", required=True, help="VALUE=METRICS.json, once a candidate")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    reference = read_json(arguments.reference)
+    candidates = {}
+    for item in arguments.candidate:
+        value, _, path = item.partition("=")
+        candidates[float(value)] = read_json(Path(path))
+    write_json(arguments.out, choose(arguments.key, reference, candidates))
+
+
+def choose(key: str, reference: dict[str, Any], candidates: dict[float, dict[str, Any]]) -> dict[str, Any]:
+    """{key: chosen value, "split", "curve": every candidate with its score and metrics}."""
+    for row in (reference, *candidates.values()):
+        if row["split"] == "test":
+            raise InputError(f"{row['method']}: measured on the test sample, which must not choose anything")
+        if row["split"] != reference["split"] or row["n_images"] != reference["n_images"]:
+            raise InputError(f"{row['method']}: measured on other images than {reference['method']}")
+    curve = [{key: value} | _score(reference, candidates[value]) for value in sorted(candidates)]
+    best = max(curve, key=lambda point: (point["score"], -point[key]))
+    return {key: best[key], "split": reference["split"], "n_images": reference["n_images"], "curve": curve}
+
+
+def _score(reference: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    gains = {}
+    for metric in METRICS:
+        before, after = reference["metrics"][metric], row["metrics"][metric]
+        if not before or not after or not before["se"]:
+            raise InputError(f"{metric}: too few held-out images to choose on; raise data.heldout.count")
+        sign = -1 if metric.endswith("fid") else 1
+        gains[metric] = sign * (after["value"] - before["value"]) / before["se"]
+    values = {metric: row["metrics"][metric]["value"] for metric in METRICS}
+    return {"score": sum(gains.values()) / len(gains), "gains": gains, "metrics": values}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,169 @@
+"""Feature networks: an extractor turns uint8 images into float32 features and says by which network and resize.
+
+Kinds: `small_features` and `open_clip` for the miniature, `inception_clean`, `inception_legacy` and `open_clip` at paper
+scale. Weights are checked against a SHA-256 from the config, or from SHA256SUMS beside them, before they are used.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from evaluation.files import InputError, sha256
+
+BATCH = 32  # fixed, since float32 features can depend on it; recorded with the metrics
+SIZE = 64
+ImageBatch = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """`features(images)`: uint8 images [H, W, 3] of any sizes to float32 [N, D]; `texts(strings)` likewise for CLIP."""
+
+    name: str
+    resize: str
+    sha256: str
+    features: Callable[[ImageBatch], np.ndarray]
+    texts: Callable[[Sequence[str]], np.ndarray] | None = None
+
+
+class SmallFeatures(nn.Module):
+    """The miniature's feature network: images_B3HW in -1..1 at 64 px to features_BD, D = 64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 96, 64)
+        layers: list[nn.Module] = []
+        for wide_in, wide_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(wide_in, wide_out, 3, 2, 1), nn.GroupNorm(8, wide_out), nn.SiLU()]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        return self.body(images_B3HW).mean((2, 3))
+
+
+def load_extractor(stanza: dict[str, Any]) -> Extractor:
+    """The extractor of a config stanza; raises InputError for an unknown kind or for weights that are not as promised."""
+    kinds = {
+        "small_features": _small_features,
+        "open_clip": _open_clip,
+        "inception_clean": _inception,
+        "inception_legacy": _inception,
+    }
+    if stanza["kind"] not in kinds:
+        raise InputError(f"extractors.{stanza['name']}: kind {stanza['kind']!r} is not one of {', '.join(kinds)}")
+    return kinds[stanza["kind"]](stanza, _verified(stanza))
+
+
+def _verified(stanza: dict[str, Any]) -> str:
+    """SHA-256 of the stanza's weights, after comparing it with the one expected."""
+    path = Path(stanza["path"])
+    if not path.is_file():
+        raise InputError(f"{path}: no such file (weights of extractor {stanza['name']})")
+    expected, found = stanza.get("sha256") or _listed(path), sha256(path)
+    if found != expected:
+        raise InputError(f"{path}: sha256 {found[:12]}..., expected {str(expected)[:12]}...; the weights were changed")
+    return found
+
+
+def _listed(path: Path) -> str:
+    sums = path.parent / "SHA256SUMS"
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if name == path.name:
+            return digest
+    raise InputError(f"{sums}: no line for {path.name}; give its sha256 in the config's extractors stanza")
+
+
+def squash(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize to a square with PIL's antialiased bicubic, aspect ignored: uint8 [size, size, 3]."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+
+
+@torch.no_grad()
+def _batched(work: Callable[[Any], torch.Tensor], items: Sequence[Any]) -> np.ndarray:
+    """Apply `work` to items in batches of BATCH; float32 [N, D], or [0, 0] without items."""
+    parts = [work(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
+    return torch.cat(parts).float().numpy() if parts else np.zeros((0, 0), np.float32)
+
+
+def _small_features(stanza: dict[str, Any], digest: str) -> Extractor:
+    network = SmallFeatures()
+    network.load_state_dict({name: value.float() for name, value in load_file(stanza["path"]).items()})
+    network.eval()
+
+    def work(images: ImageBatch) -> torch.Tensor:
+        pixels = torch.from_numpy(np.stack([squash(image, SIZE) for image in images])).permute(0, 3, 1, 2)
+        return network(pixels.float() / 127.5 - 1)
+
+    return Extractor(stanza["name"], f"bicubic {SIZE}", digest, lambda images: _batched(work, images))
+
+
+def build_clip(config: Path) -> nn.Module:
+    """An untrained open_clip model from the JSON of its architecture."""
+    architecture = json.loads(Path(config).read_text())
+    return open_clip.CLIP(**architecture)
+
+
+def clip_tokenizer(config: Path) -> Callable[[Sequence[str]], torch.Tensor]:
+    """open_clip's own tokenizer, cut at the model's context length."""
+    length = json.loads(Path(config).read_text())["text_cfg"]["context_length"]
+    tokenizer = open_clip.SimpleTokenizer(context_length=length)
+    return lambda texts: tokenizer(list(texts))
+
+
+def _open_clip(stanza: dict[str, Any], digest: str) -> Extractor:
+    model, tokenizer = _load_clip(stanza)
+    model.eval()
+    size = model.visual.image_size
+    size = size if isinstance(size, int) else size[0]
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    plain = stanza["model"].endswith(".json")  # the miniature's towers take -1..1
+
+    def work(images: ImageBatch) -> torch.Tensor:
+        pixels = torch.from_numpy(np.stack([squash(image, size) for image in images])).permute(0, 3, 1, 2).float() / 255
+        return model.encode_image(pixels * 2 - 1 if plain else (pixels - mean) / std, normalize=True)
+
+    def texts(strings: Sequence[str]) -> np.ndarray:
+        return _batched(lambda some: model.encode_text(tokenizer(some), normalize=True), strings)
+
+    return Extractor(stanza["name"], f"bicubic {size}", digest, lambda images: _batched(work, images), texts)
+
+
+def _load_clip(stanza: dict[str, Any]) -> tuple[Any, Callable[[Sequence[str]], torch.Tensor]]:
+    """The model of a config JSON with safetensors, or an open_clip architecture with OpenAI's weights.
+
+    `ViT-B-32` with OpenAI's weights needs its -quickgelu name: with a local file open_clip would not even warn.
+    """
+    name = stanza["model"]
+    if name.endswith(".json"):
+        model = build_clip(Path(name))
+        state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(stanza["path"]).items()}
+        model.load_state_dict(state)
+        return model, clip_tokenizer(Path(name))
+    if not name.endswith("quickgelu"):
+        raise InputError(f"extractors.{stanza['name']}: OpenAI's weights need a -quickgelu model, found {name!r}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*QuickGELU.*")
+        model = open_clip.create_model(name, pretrained=stanza["path"])
+    return model, open_clip.get_tokenizer(name)
+
+
+def _inception(stanza: dict[str, Any], digest: str) -> Extractor:
+    from evaluation.inception import inception_features
+
+    mode = stanza["kind"].removeprefix("inception_")
+    work = inception_features(Path(stanza["path"]), mode)
+    return Extractor(stanza["name"], f"clean-fid {mode} 299", digest, lambda images: _batched(work, images))

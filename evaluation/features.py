@@ -1,0 +1,117 @@
+"""Features of one shard of one method: whole images, captions, region crops and their labels.
+
+    python -m evaluation.features --layouts layouts/test/0000.jsonl --images samples/hcma/test/0000.zip \
+        --regions regions/test/0000.parquet --extractors extractors.json --out features/hcma/test/0000.npz
+
+The npz holds, in the order of the layouts and regions, image_{ids,image_ids,frechet,clip,text} and
+region_{ids,objects,image_ids,frechet,clip,text}, all features float32, and `about`: which networks made them.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from evaluation.extractors import BATCH, Extractor, load_extractor
+from evaluation.files import InputError, read_json, replacing
+from evaluation.images import read_images
+from evaluation.layouts import read_layouts
+from evaluation.program import run
+from evaluation.regions import crop, read_regions
+
+LABEL = "{label}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layouts", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--regions", type=Path, required=True)
+    parser.add_argument("--extractors", type=Path, required=True, help="the config's extractors as JSON")
+    parser.add_argument("--label-template", default=LABEL, help="text a region is compared with (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    layouts = read_layouts(arguments.layouts)
+    ids = [row["id"] for row in layouts]
+    table = read_regions(arguments.regions, ids)
+    images = dict(read_images(arguments.images, ids))  # read whole before a network is loaded: it may be damaged
+    stanzas = read_json(arguments.extractors)
+    frechet, clip = load_extractor(stanzas["frechet"]), load_extractor(stanzas["clip"])
+    if clip.texts is None:
+        raise InputError(f"{arguments.extractors}: extractor {clip.name} has no text tower")
+    labels = [arguments.label_template.format(label=phrase) for phrase in table["phrase"]]
+    arrays = _images(layouts, images, frechet, clip) | _regions(table, images, labels, frechet, clip)
+    about = {"frechet": _about(frechet), "clip": _about(clip), "label_template": arguments.label_template, "batch": BATCH}
+    with replacing(arguments.out) as beside, open(beside, "wb") as file:
+        np.savez(file, about=np.array(json.dumps(about)), **arrays)
+
+
+def _about(extractor: Extractor) -> dict[str, str]:
+    return {"name": extractor.name, "resize": extractor.resize, "sha256": extractor.sha256, "torch": torch.__version__}
+
+
+def _images(
+    layouts: Sequence[dict[str, Any]], images: dict[int, np.ndarray], frechet: Extractor, clip: Extractor
+) -> dict[str, np.ndarray]:
+    pixels = [images[row["id"]] for row in layouts]
+    return {
+        "image_ids": np.array([row["id"] for row in layouts], np.int64),
+        "image_image_ids": np.array([row["image_id"] for row in layouts], np.int64),
+        "image_frechet": frechet.features(pixels),
+        "image_clip": clip.features(pixels),
+        "image_text": _texts(clip, [row["caption"] for row in layouts]),
+    }
+
+
+def _regions(
+    table: pd.DataFrame, images: dict[int, np.ndarray], labels: Sequence[str], frechet: Extractor, clip: Extractor
+) -> dict[str, np.ndarray]:
+    crops = [crop(images[row.id], row) for row in table.itertuples()]
+    return {
+        "region_ids": table["id"].to_numpy(np.int64),
+        "region_objects": table["object"].to_numpy(np.int64),
+        "region_image_ids": table["image_id"].to_numpy(np.int64),
+        "region_frechet": frechet.features(crops),
+        "region_clip": clip.features(crops),
+        "region_text": _texts(clip, labels),
+    }
+
+
+def _texts(clip: Extractor, strings: Sequence[str]) -> np.ndarray:
+    """Text features, each distinct text encoded once."""
+    assert clip.texts is not None
+    distinct = sorted(set(strings))
+    rows = {text: number for number, text in enumerate(distinct)}
+    return clip.texts(distinct)[[rows[text] for text in strings]]
+
+
+def read_features(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays of a method's shards, concatenated, and what `about` says of all; raises InputError naming a shard."""
+    shards, abouts = [], []
+    for path in paths:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                shards.append({name: arrays[name] for name in arrays.files if name != "about"})
+                abouts.append(json.loads(str(arrays["about"])))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: not readable features ({error}); delete it and run again") from None
+        if abouts[-1] != abouts[0]:
+            raise InputError(f"{path}: other networks than {paths[0]} ({abouts[-1]}); delete both and run again")
+        bad = [name for name, values in shards[-1].items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
+        if bad:
+            raise InputError(f"{path}: {bad[0]} is not finite")
+    return {name: _joined([shard[name] for shard in shards]) for name in shards[0]}, abouts[0]
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """Rows of all shards; a shard without regions has features of no width."""
+    return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,44 @@
+"""Standard errors by the delete-a-group jackknife: groups of images, the same for every method.
+
+A bootstrap adds the Frechet distance's bias a second time; leaving out a twentieth of the images at a time gives a
+standard error of the right size, and a debiased value beside it.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+GROUPS = 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic of all images, its standard error, its debiased value, and its values with each group left out."""
+
+    value: float
+    se: float | None
+    debiased: float | None
+    left_out: list[float]
+
+
+def groups(image_ids: Sequence[int]) -> np.ndarray:
+    """Group number 0..19 of each image id, by a hash of the id alone: all regions of an image share its group."""
+    return np.array([hashlib.sha256(f"jackknife {number}".encode()).digest()[0] * GROUPS // 256 for number in image_ids])
+
+
+def jackknife(statistic: Callable[[int | None], float], group_numbers: np.ndarray) -> Estimate:
+    """`statistic(g)` without group g, `statistic(None)` with all; groups without members are passed over.
+
+    With fewer than two groups there is no standard error.
+    """
+    value = statistic(None)
+    present = sorted({int(number) for number in group_numbers})
+    count = len(present)
+    if count < 2:
+        return Estimate(value, None, None, [])
+    left_out = [statistic(number) for number in present]
+    mean = float(np.mean(left_out))
+    se = float(np.sqrt((count - 1) / count * np.sum((np.array(left_out) - mean) ** 2)))
+    return Estimate(value, se, count * value - (count - 1) * mean, left_out)

@@ -1,0 +1,118 @@
+"""The paper's Figure 4: the same layouts across all methods, boxes drawn; a single object, a pair, a relation, a count.
+
+    python -m evaluation.panel --layouts layouts/test.jsonl --samples results/miniature/samples --shard-size 64 \
+        --methods real sd14 gligen_sd hcma --out figures/panel.png
+"""
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+
+from evaluation.files import InputError, replacing
+from evaluation.images import read_images
+from evaluation.layouts import read_layouts
+from evaluation.program import run
+
+Layout = dict[str, Any]
+RELATION = re.compile(r"\b(left of|right of|above|below|under|beneath|next to|on top of|over|behind)\b", re.IGNORECASE)
+COUNT = re.compile(r"\b(two|three|four|five|six|several)\b", re.IGNORECASE)
+COLOURS = ["tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
+    parser.add_argument("--samples", type=Path, required=True, help="folder of {method}/test/{shard}.zip")
+    parser.add_argument("--shard-size", type=int, required=True)
+    parser.add_argument("--methods", nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    layouts = read_layouts(arguments.layouts)
+    chosen = choose_layouts(layouts)
+    if not chosen:
+        raise InputError(f"{arguments.layouts}: no layout with objects to show")
+    images = {
+        method: [_image(arguments.samples / method / "test", layouts, row, arguments.shard_size) for row in chosen.values()]
+        for method in arguments.methods
+    }
+    draw(chosen, images, arguments.out)
+
+
+def choose_layouts(layouts: Sequence[Layout]) -> dict[str, Layout]:
+    """The first layout of each kind, and where a kind has none, the first layout with objects that is left."""
+    chosen: dict[str, Layout] = {}
+    for kind, fits in KINDS.items():
+        left = [row for row in layouts if row["objects"] and row not in chosen.values()]
+        fitting = [row for row in left if fits(row)]
+        if left:
+            chosen[kind if fitting else f"{kind} (none found)"] = (fitting or left)[0]
+    return chosen
+
+
+def _phrases(row: Layout) -> Counter[str]:
+    return Counter(thing["phrase"] for thing in row["objects"])
+
+
+KINDS: dict[str, Callable[[Layout], bool]] = {
+    "single object": lambda row: len(row["objects"]) == 1,
+    "pair": lambda row: len(row["objects"]) == 2 == len(_phrases(row)),
+    "relation": lambda row: len(row["objects"]) <= 3 and bool(RELATION.search(row["caption"])),
+    "counting": lambda row: bool(COUNT.search(row["caption"])) and max(_phrases(row).values()) >= 3,
+}
+
+
+def _image(folder: Path, layouts: Sequence[Layout], row: Layout, shard_size: int) -> np.ndarray:
+    shard = layouts.index(row) // shard_size
+    ids = [other["id"] for other in layouts[shard * shard_size : (shard + 1) * shard_size]]
+    return dict(read_images(folder / f"{shard:04d}.zip", ids))[row["id"]]
+
+
+def draw(chosen: dict[str, Layout], images: dict[str, list[np.ndarray]], out: Path) -> None:
+    """Write the panel as PNG: one row a layout, one column a method, captions at the left."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        len(chosen), len(images) + 1, figsize=(1.7 * (len(images) + 1), 1.8 * len(chosen)), squeeze=False
+    )
+    for line, (kind, row) in zip(axes, chosen.items(), strict=True):
+        line[0].text(0.5, 0.5, f"{kind}\n\n" + fill(_plain(row["caption"]), 22), ha="center", va="center", fontsize=8)
+        line[0].axis("off")
+    for column, (method, pictures) in enumerate(images.items(), 1):
+        axes[0][column].set_title(method, fontsize=9)
+        for line, row, picture in zip(axes, chosen.values(), pictures, strict=True):
+            _picture(line[column], picture, row)
+    figure.tight_layout(pad=0.4)
+    with replacing(out) as beside:
+        figure.savefig(beside, dpi=130, format="png", metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def _plain(text: str) -> str:
+    """A caption as matplotlib should print it: a dollar sign would start a formula."""
+    return text.replace("$", r"\$")
+
+
+def _picture(axis: Any, picture: np.ndarray, row: Layout) -> None:
+    from matplotlib.patches import Rectangle
+
+    side = len(picture)
+    axis.imshow(picture, extent=(0, side, side, 0), interpolation="nearest")
+    axis.axis("off")
+    colour = {phrase: COLOURS[i % len(COLOURS)] for i, phrase in enumerate(_phrases(row))}
+    for thing in row["objects"]:
+        x0, y0, x1, y1 = (edge * side for edge in thing["box"])
+        edge = colour[thing["phrase"]]
+        axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=edge, linewidth=1))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,75 @@
+"""Region crops of one shard: where every box of every layout lies on the canvas in pixels, and which boxes are scored.
+
+    python -m evaluation.regions --layouts layouts/test/0000.jsonl --size 64 --min-side 6 --out regions/test/0000.parquet
+
+One table serves every method: crops are cut in memory from it, and `evaluation.crops` exports them as images.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evaluation.files import InputError, replacing
+from evaluation.layouts import read_layouts
+from evaluation.program import run
+
+COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "kept", "why"]
+ROUNDING = 1e-3  # pixels; boxes are stored with six decimals, so an edge on a pixel may lie a little beside it
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layouts", type=Path, required=True)
+    parser.add_argument("--size", type=int, required=True, help="side of the canvas in pixels")
+    parser.add_argument("--min-side", type=int, required=True, help="crops with a shorter side are not scored (pixels)")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    table = regions(read_layouts(arguments.layouts), arguments.size, arguments.min_side)
+    with replacing(arguments.out) as beside:
+        table.to_parquet(beside, index=False)
+
+
+def regions(layouts: Sequence[dict[str, Any]], size: int, min_side: int) -> pd.DataFrame:
+    """One row an object, in order: its pixel box (xyxy, rounded outwards), whether it is kept, and if not, why."""
+    rows = []
+    for layout in layouts:
+        for number, thing in enumerate(layout["objects"]):
+            box = pixel_box(thing["box"], size)
+            side = min(box[2] - box[0], box[3] - box[1])
+            why = "" if side >= min_side else f"side {side} px, below {min_side}"
+            rows.append([layout["id"], layout["image_id"], number, thing["phrase"], *box, not why, why])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def pixel_box(box: Sequence[float], size: int) -> tuple[int, int, int, int]:
+    """A unit-square box as whole pixels of a `size` canvas, rounded outwards."""
+    x0, y0 = (math.floor(edge * size + ROUNDING) for edge in box[:2])
+    x1, y1 = (math.ceil(edge * size - ROUNDING) for edge in box[2:])
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def read_regions(path: Path, ids: Sequence[int]) -> pd.DataFrame:
+    """The kept rows of a shard's table; raises InputError when it is not a table of regions of these layouts."""
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable table of regions ({error}); delete it and run again") from None
+    if list(table.columns) != COLUMNS or not set(table["id"]) <= set(ids):
+        raise InputError(f"{path}: not the regions of these layouts; delete it and run again")
+    return table[table["kept"]].reset_index(drop=True)
+
+
+def crop(image_HW3: np.ndarray, row: Any) -> np.ndarray:
+    """The pixels of a region: uint8 [h, w, 3]."""
+    return image_HW3[row.y0 : row.y1, row.x0 : row.x1]
+
+
+if __name__ == "__main__":
+    run(main)

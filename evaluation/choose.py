@@ -1,7 +1,7 @@
 """Choose a method's setting on held-out data: the candidate that improves most on a reference, in its standard errors.
 
     python -m evaluation.choose --key eta --reference metrics/gligen_sd/heldout.json \
-        --candidate 0.3=metrics/hcma_eta_0/heldout.json --candidate 1.0=... --out calibration.json
+        --candidates metrics/hcma_eta_*/heldout.json --specs methods/hcma_eta_*.json --out calibration.json
 
 A candidate's score is the mean over the four metrics of its improvement divided by the reference's standard error;
 distances improve downwards, CLIP scores upwards. A tie goes to the smaller setting. Refuses the split `test`.
@@ -18,16 +18,18 @@ from evaluation.tables import METRICS
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--key", required=True, help="name of the setting")
+    parser.add_argument("--key", required=True, help="name of the setting among the specifications' params")
     parser.add_argument("--reference", type=Path, required=True)
-    parser.add_argument("--candidate", action="append", required=True, help="VALUE=METRICS.json, once a candidate")
+    parser.add_argument("--candidates", type=Path, nargs="+", required=True, help="their metrics")
+    parser.add_argument("--specs", type=Path, nargs="+", required=True, help="their specifications, in the same order")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     reference = read_json(arguments.reference)
     candidates = {}
-    for item in arguments.candidate:
-        value, _, path = item.partition("=")
-        candidates[float(value)] = read_json(Path(path))
+    for metrics, spec in zip(map(read_json, arguments.candidates), map(read_json, arguments.specs), strict=True):
+        if metrics["method"] != spec["method"]:
+            raise InputError(f"metrics of {metrics['method']} beside the specification of {spec['method']}")
+        candidates[spec["params"][arguments.key]] = metrics
     write_json(arguments.out, choose(arguments.key, reference, candidates))
 
 

@@ -40,7 +40,7 @@ def prepare(root: Path, data: dict[str, Any], out: Path) -> None:
     val = Split(root, "val2014", data, words)
     train_ids, held_out_ids = split_ids(train.image_ids, data["split"]["train_fraction"], data["split"]["seed"])
     chosen = {
-        "train": (train, train_ids[: data["train"]["limit"]], True),
+        "train": (train, _take(train_ids, data["train"]["count"], "data.train.count"), True),
         "heldout": (train, _take(held_out_ids, data["heldout"]["count"], "data.heldout.count"), True),
         "test": (val, _test_ids(val, data), False),
     }
@@ -99,7 +99,12 @@ class Split:
         spans = find_spans(caption, self.words)
         boxes = self._boxes(image_id, report)
         objects = [
-            {"phrase": phrase, "box": [round(edge, 6) for edge in box], "span": spans.get(phrase), "annotation_id": number}
+            {
+                "phrase": phrase,
+                "box": [round(edge, 6) for edge in box],
+                "span": spans.get(phrase),
+                "annotation_id": number,
+            }
             for number, phrase, box in boxes
         ]
         row = {"id": said[0]["id"], "image_id": image_id, "caption": caption, "objects": objects}
@@ -140,7 +145,9 @@ def _load(path: Path, report: Report) -> COCO:
     """A checked annotation file as a pycocotools index; duplicate annotation ids keep their first record."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected COCO's object with `images` and `annotations`, found {type(content).__name__}")
+        raise InputError(
+            f"{path}: expected COCO's object with `images` and `annotations`, found {type(content).__name__}"
+        )
     needed = dict(KEYS) if path.name.startswith("instances") else {k: KEYS[k] for k in ("images", "annotations")}
     needed["annotations"] += ("bbox", "category_id") if path.name.startswith("instances") else ("caption",)
     for part, keys in needed.items():

@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class SmallFeatures(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 96, 64)
         layers: list[nn.Module] = []
-        for wide_in, wide_out in zip(widths, widths[1:], strict=False):
+        for wide_in, wide_out in pairwise(widths):
             layers += [nn.Conv2d(wide_in, wide_out, 3, 2, 1), nn.GroupNorm(8, wide_out), nn.SiLU()]
         self.body = nn.Sequential(*layers)
 
@@ -150,7 +151,10 @@ def _load_clip(stanza: dict[str, Any]) -> tuple[Any, Callable[[Sequence[str]], t
     name = stanza["model"]
     if name.endswith(".json"):
         model = build_clip(Path(name))
-        state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(stanza["path"]).items()}
+        state = {
+            key: value.float() if value.is_floating_point() else value
+            for key, value in load_file(stanza["path"]).items()
+        }
         model.load_state_dict(state)
         return model, clip_tokenizer(Path(name))
     if not name.endswith("quickgelu"):

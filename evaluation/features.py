@@ -46,9 +46,14 @@ def main() -> None:
         raise InputError(f"{arguments.extractors}: extractor {clip.name} has no text tower")
     labels = [arguments.label_template.format(label=phrase) for phrase in table["phrase"]]
     arrays = _images(layouts, images, frechet, clip) | _regions(table, images, labels, frechet, clip)
-    about = {"frechet": _about(frechet), "clip": _about(clip), "label_template": arguments.label_template, "batch": BATCH}
+    about = {
+        "frechet": _about(frechet),
+        "clip": _about(clip),
+        "label_template": arguments.label_template,
+        "batch": BATCH,
+    }
     with replacing(arguments.out) as beside, open(beside, "wb") as file:
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
+        np.savez(file, **(arrays | {"about": np.array(json.dumps(about))}), allow_pickle=False)
 
 
 def _about(extractor: Extractor) -> dict[str, str]:
@@ -71,7 +76,7 @@ def _images(
 def _regions(
     table: pd.DataFrame, images: dict[int, np.ndarray], labels: Sequence[str], frechet: Extractor, clip: Extractor
 ) -> dict[str, np.ndarray]:
-    crops = [crop(images[row.id], row) for row in table.itertuples()]
+    crops = [crop(images[int(row.id)], row) for row in table.itertuples()]  # type: ignore[arg-type]
     return {
         "region_ids": table["id"].to_numpy(np.int64),
         "region_objects": table["object"].to_numpy(np.int64),
@@ -102,7 +107,9 @@ def read_features(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], dict[st
             raise InputError(f"{path}: not readable features ({error}); delete it and run again") from None
         if abouts[-1] != abouts[0]:
             raise InputError(f"{path}: other networks than {paths[0]} ({abouts[-1]}); delete both and run again")
-        bad = [name for name, values in shards[-1].items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
+        bad = [
+            name for name, values in shards[-1].items() if values.dtype.kind == "f" and not np.isfinite(values).all()
+        ]
         if bad:
             raise InputError(f"{path}: {bad[0]} is not finite")
     return {name: _joined([shard[name] for shard in shards]) for name in shards[0]}, abouts[0]

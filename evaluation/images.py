@@ -25,7 +25,9 @@ def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarra
         found, expected = set(archive.namelist()) - {META}, {_name(number) for number in ids}
         if found != expected:
             odd = min(found ^ expected)
-            raise InputError(f"{path}: {len(found)} images, expected {len(expected)}; {odd} is one of those that differ")
+            raise InputError(
+                f"{path}: {len(found)} images, expected {len(expected)}; {odd} is one of those that differ"
+            )
         for number in ids:
             yield number, _decode(path, archive, _name(number))
 

@@ -5,7 +5,7 @@ standard error of the right size, and a debiased value beside it.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,11 @@ class Estimate:
     left_out: list[float]
 
 
-def groups(image_ids: Sequence[int]) -> np.ndarray:
+def groups(image_ids: Iterable[int]) -> np.ndarray:
     """Group number 0..19 of each image id, by a hash of the id alone: all regions of an image share its group."""
-    return np.array([hashlib.sha256(f"jackknife {number}".encode()).digest()[0] * GROUPS // 256 for number in image_ids])
+    return np.array(
+        [hashlib.sha256(f"jackknife {number}".encode()).digest()[0] * GROUPS // 256 for number in image_ids]
+    )
 
 
 def jackknife(statistic: Callable[[int | None], float], group_numbers: np.ndarray) -> Estimate:

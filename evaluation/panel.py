@@ -38,7 +38,9 @@ def main() -> None:
     if not chosen:
         raise InputError(f"{arguments.layouts}: no layout with objects to show")
     images = {
-        method: [_image(arguments.samples / method / "test", layouts, row, arguments.shard_size) for row in chosen.values()]
+        method: [
+            _image(arguments.samples / method / "test", layouts, row, arguments.shard_size) for row in chosen.values()
+        ]
         for method in arguments.methods
     }
     draw(chosen, images, arguments.out)

@@ -19,7 +19,9 @@ class Photos:
     def __init__(self, root: Path, split: str) -> None:
         self.split, self.folder, archive = split, root / split, root / f"{split}.zip"
         if not self.folder.is_dir() and not archive.is_file():
-            raise InputError(f"{root}: neither a folder {split}/ nor {split}.zip; data.root must hold COCO 2014's layout")
+            raise InputError(
+                f"{root}: neither a folder {split}/ nor {split}.zip; data.root must hold COCO 2014's layout"
+            )
         try:
             self.archive = None if self.folder.is_dir() else zipfile.ZipFile(archive)
         except zipfile.BadZipFile as error:

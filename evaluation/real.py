@@ -1,6 +1,6 @@
 """The method `real`: the photos of a slice of layouts on the canvas, in the same zip as every method's images.
 
-    python -m evaluation.real --root ROOT --photos val2014 --layouts layouts/test/0000.jsonl --size 64 --out 0000.zip
+python -m evaluation.real --root ROOT --photos val2014 --layouts layouts/test/0000.jsonl --size 64 --out 0000.zip
 """
 
 import argparse

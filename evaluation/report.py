@@ -24,14 +24,17 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            reason: {"count": count, "examples": self.examples[reason]} for reason, count in sorted(self.dropped.items())
+            reason: {"count": count, "examples": self.examples[reason]}
+            for reason, count in sorted(self.dropped.items())
         }
 
     def summary(self, rows: list[dict[str, Any]], words: Words) -> dict[str, Any]:
         """Counts of images and boxes, the share of boxes that captions name, and the drops."""
         objects = [thing for row in rows for thing in row["objects"]]
         plain = sum(
-            thing["phrase"] in find_spans(row["caption"], words, synonyms=False) for row in rows for thing in row["objects"]
+            thing["phrase"] in find_spans(row["caption"], words, synonyms=False)
+            for row in rows
+            for thing in row["objects"]
         )
         named = sum(thing["span"] is not None for thing in objects)
         return {

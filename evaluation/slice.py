@@ -1,6 +1,6 @@
 """One shard of a layouts file: rows shard * size up to (shard + 1) * size.
 
-    python -m evaluation.slice --layouts layouts/test.jsonl --shard 0 --shard-size 64 --out layouts/test/0000.jsonl
+python -m evaluation.slice --layouts layouts/test.jsonl --shard 0 --shard-size 64 --out layouts/test/0000.jsonl
 """
 
 import argparse

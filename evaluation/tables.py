@@ -102,7 +102,7 @@ def _cells(table: pd.DataFrame, plus_minus: str) -> list[list[str]]:
     return rows
 
 
-def _metric(row: dict[str, Any], metric: str, plus_minus: str) -> str:
+def _metric(row: dict[Any, Any], metric: str, plus_minus: str) -> str:
     digits = DIGITS[metric.split("_")[1]]
     value, se, published = row[metric], row[f"{metric}_se"], row[f"published_{metric}"]
     if pd.isna(value):

@@ -22,7 +22,7 @@ def grounding_tokens(sd: Diffusion, layouts: Sequence[Layout]) -> dict[str, torc
     boxes [2B, 30, 4], masks [2B, 30], positive_embeddings [2B, 30, D]. A layout with more than 30 objects keeps the
     largest by area, counted in `sd.work["dropped_boxes"]`. A phrase's feature is its own pooled text state.
     """
-    kept = [_largest(layout.objects) for layout in layouts]
+    kept = [largest(layout.objects) for layout in layouts]
     sd.work["dropped_boxes"] += sum(len(layout.objects) - len(few) for layout, few in zip(layouts, kept, strict=True))
     phrases = sorted({thing.phrase for things in kept for thing in things})
     features = dict(zip(phrases, encode_text(sd, phrases)[1], strict=True)) if phrases else {}
@@ -38,7 +38,8 @@ def grounding_tokens(sd: Diffusion, layouts: Sequence[Layout]) -> dict[str, torc
     return {"boxes": boxes, "masks": masks, "positive_embeddings": embeddings}
 
 
-def _largest(objects: Sequence[Object]) -> list[Object]:
+def largest(objects: Sequence[Object]) -> list[Object]:
+    """The objects that have a slot: all in their order, or the 30 largest by area."""
     if len(objects) <= SLOTS:
         return list(objects)
     return sorted(objects, key=lambda thing: -(thing.box[2] - thing.box[0]) * (thing.box[3] - thing.box[1]))[:SLOTS]

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from evaluation.frechet import frechet_distance
 from scipy import linalg
 
+from evaluation.frechet import frechet_distance
 from hcma.sample import Method, load_method
 from hcma.sampling.diffusion import Diffusion, encode_text, initial_noise
 from hcma.sampling.grounding import denoise_grounded, grounded_calls

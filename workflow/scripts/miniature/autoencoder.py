@@ -1,5 +1,7 @@
 """Stage `vae`: the autoencoder, on crops of drawn scenes; sharp edges count as much as flat colour."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -39,7 +41,7 @@ def _crops(rng: np.random.Generator) -> torch.Tensor:
     return pixels(np.stack(cut))
 
 
-def _loss(model: torch.nn.Module, rng: np.random.Generator) -> torch.Tensor:
+def _loss(model: Any, rng: np.random.Generator) -> torch.Tensor:
     images = _crops(rng)
     posterior = model.encode(images).latent_dist
     noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))

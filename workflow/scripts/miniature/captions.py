@@ -29,7 +29,9 @@ def captions(picture: Scene, rng: np.random.Generator) -> list[str]:
 
 def named(caption: str) -> list[tuple[str, str]]:
     """The (shape, colour) objects a caption names, each as often as it counts them; crowds are not objects."""
-    singular = {form: shape for shape, words in SYNONYMS.items() for word in (shape, *words) for form in (word, word + "s")}
+    singular = {
+        form: shape for shape, words in SYNONYMS.items() for word in (shape, *words) for form in (word, word + "s")
+    }
     counts = {"a": 1} | {word: count for count, word in NUMBERS.items()}
     words = re.sub(r"a crowd of \w+ \w+", "", caption).replace(",", "").split()
     found = zip(words, words[1:], words[2:], strict=False)
@@ -47,7 +49,7 @@ def _groups(picture: Scene, things: list[Thing], rng: np.random.Generator) -> li
     order = rng.permutation(len(counts))
     if len(counts) > 1 and rng.random() < UNSAID_SHARE:
         order = order[1:]
-    groups = [_group(*counts[i], rng) for i in order]
+    groups = [_group(what, count, rng) for what, count in (counts[i] for i in order)]
     if picture.crowd:
         groups.append(f"a crowd of {picture.crowd[0].colour} {_noun(picture.crowd[0].shape, True, rng)}")
     return groups
@@ -90,7 +92,7 @@ def _place_words(picture: Scene, things: list[Thing], rng: np.random.Generator) 
 
 
 def _relation(picture: Scene, things: list[Thing], rng: np.random.Generator) -> str:
-    """"a red star to the left of a blue ring" for two single objects that clearly stand so, else a plain list."""
+    """ "a red star to the left of a blue ring" for two single objects that clearly stand so, else a plain list."""
     for i in rng.permutation(len(things) - 1) if len(things) > 1 else ():
         a, b = things[int(i)], things[int(i) + 1]
         words = _stands(a, b)

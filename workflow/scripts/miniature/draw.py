@@ -53,7 +53,9 @@ def write_split(out: Path, split: str, ids: list[int], seed: int) -> None:
             instances["images"].append(_image(name, image_id, picture))
             instances["annotations"] += _annotations(image_id, picture)
             texts = captions(picture, rng)
-            said["annotations"] += [{"image_id": image_id, "id": 10 * image_id + i, "caption": texts[i]} for i in range(5)]
+            said["annotations"] += [
+                {"image_id": image_id, "id": 10 * image_id + i, "caption": texts[i]} for i in range(5)
+            ]
     os.replace(beside, out / f"{split}.zip")
     _write_json(out / "annotations" / f"instances_{split}.json", instances)
     _write_json(out / "annotations" / f"captions_{split}.json", said)

@@ -63,7 +63,7 @@ def verdicts(measured: dict[str, Any]) -> dict[str, str]:
 
 def _layout(number: int, picture: Scene, text: str) -> Layout:
     things = [thing for thing in picture.things if thing.size > 8]
-    boxes = [tuple(edge / SIDE for edge in thing.box) for thing in things]
+    boxes = [(x0 / SIDE, y0 / SIDE, x1 / SIDE, y1 / SIDE) for x0, y0, x1, y1 in (thing.box for thing in things)]
     objects = tuple(Object(thing.shape, box, None, i) for i, (thing, box) in enumerate(zip(things, boxes, strict=True)))
     return Layout(number, number, text, objects)
 

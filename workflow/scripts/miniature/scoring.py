@@ -4,12 +4,13 @@ No method ever sees them; their seeds and their training data are their own.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from evaluation.extractors import SmallFeatures, build_clip, clip_tokenizer
 from torch import nn
 
+from evaluation.extractors import SmallFeatures, build_clip, clip_tokenizer
 from workflow.scripts.miniature.autoencoder import pixels
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.text import SHAPES, kinds, labelled_crops
@@ -58,7 +59,7 @@ def train_scorer(run: Run, config: Path) -> tuple[nn.Module, State]:
     torch.manual_seed(run.seed)
     tokens = clip_tokenizer(config)
 
-    def loss(model: nn.Module, rng: np.random.Generator) -> torch.Tensor:
+    def loss(model: Any, rng: np.random.Generator) -> torch.Tensor:
         scenes = [scene(rng, square=True) for _ in range(BATCH)]
         texts = [str(rng.choice(captions(picture, rng))) for picture in scenes]
         labels, crops = labelled_crops(scenes, rng)

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
-from evaluation.extractors import build_clip
 from safetensors.torch import save_file
 from torch import nn
 
+from evaluation.extractors import build_clip
 from workflow.scripts.miniature import pretrain
 from workflow.scripts.miniature.diffusion import gated, latent_scale
 from workflow.scripts.miniature.judge import Judge

@@ -47,7 +47,9 @@ class State:
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(run: Run, model: torch.nn.Module, batch_loss: BatchLoss, held_out: BatchLoss) -> tuple[torch.nn.Module, State]:
+def train(
+    run: Run, model: torch.nn.Module, batch_loss: BatchLoss, held_out: BatchLoss
+) -> tuple[torch.nn.Module, State]:
     """Train `model` to `run.steps` steps, from its checkpoint if there is one; return the averaged model and its record.
 
     Every step's batch comes from a generator seeded by (seed, step), so a resumed training sees what an uninterrupted

@@ -1,0 +1,67 @@
+# make demo: both tables from nothing.  make test: the tests.  make help: the rest.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := $(CURDIR)/.venv/bin
+# Rules call `python`: let them find this environment's, and nothing of the user's site.
+RUN := env -u PYTHONPATH PATH="$(BIN):$(PATH)" PYTHONNOUSERSITE=1
+CORES ?= all
+
+.PHONY: help demo demo-coco test test-slow bench lint format lock clean
+
+help:
+	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature"
+	@echo "make demo-coco COCO=F  the same DAG on a folder in COCO 2014's layout (scores mean nothing there)"
+	@echo "make test | test-slow  the tests | those that take minutes"
+	@echo "make bench             speed against the peers, equality checked (after make demo)"
+	@echo "make lint | format     ruff, snakefmt, mypy, snakemake --lint, dry run | apply the formatters"
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "error: Python 3.11 to 3.13 is needed, found %d.%d; set PYTHON=..." % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@touch $@
+
+.venv: .venv/installed
+
+demo: .venv/installed
+	$(RUN) snakemake --cores $(CORES)
+	@cat results/miniature/tables/table1.md; echo; cat results/miniature/tables/table2.md; echo
+	@echo "tables: results/miniature/tables/table1.csv table2.csv (also .md, .tex)"
+	@echo "panel:  results/miniature/figures/panel.png"
+
+demo-coco: .venv/installed
+	@test -n "$(COCO)" || { echo "error: give the folder in COCO 2014's layout: make demo-coco COCO=/path/to/coco" >&2; exit 1; }
+	$(RUN) snakemake --cores $(CORES) --configfile workflow/config/coco.yaml --config data='{"root": "$(abspath $(COCO))"}'
+	@cat results/coco/tables/table1.md; echo; cat results/coco/tables/table2.md
+
+test: .venv/installed
+	$(RUN) python -m pytest -n 2
+
+test-slow: .venv/installed
+	$(RUN) python -m pytest -m slow
+
+bench: .venv/installed
+	$(RUN) snakemake --cores $(CORES) --quiet all results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/layouts/test.jsonl
+	$(RUN) python -m workflow.scripts.bench --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --layouts results/miniature/layouts/test.jsonl
+
+lint: .venv/installed
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) snakefmt --check Snakefile workflow/rules
+	$(RUN) mypy
+	$(RUN) snakemake --lint
+	$(RUN) snakemake -n --quiet all --cores 1
+
+format: .venv/installed
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+	$(RUN) snakefmt Snakefile workflow/rules
+
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet ".[dev]"
+	.venv-lock/bin/python -m workflow.scripts.lock > requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf results/miniature results/coco

@@ -1,0 +1,31 @@
+# From COCO and weights to Table 1 and Table 2. Run from the repository root: snakemake --cores all
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "workflow/config/miniature.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{R}/tables/table1.csv",
+        f"{R}/tables/table2.csv",
+        f"{R}/figures/panel.png",
+        f"{R}/layouts/report.json",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/pretrain.smk"

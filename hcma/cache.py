@@ -1,0 +1,173 @@
+"""Encode what the alignment module trains on, once: latents of photos, text features of captions and labels.
+
+    python -m hcma.cache --model weights/miniature/gligen --layouts layouts/train/*.jsonl \
+        --images samples/real/train/*.zip --out train/latents-train.safetensors
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hcma.sampling import InputError
+from hcma.sampling.atomic import replacing
+from hcma.sampling.images import read_images
+from hcma.sampling.layout import Layout, read_layouts
+
+# Heavy imports stand inside the functions: `--help` should answer at once.
+if TYPE_CHECKING:
+    import torch
+
+    from hcma.sampling.diffusion import Diffusion
+
+CAPTIONS = 5
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Tensors of one split; rows are images, in file order.
+
+    latents_NCHW     scaled posterior means, float16
+    captions_NKD     pooled text features of up to five captions, and counts_N how many there are
+    boxes_NM4, labels_NM   boxes in the unit square, and rows of texts_LD (-1: no box)
+    texts_LD, names  pooled features of the labels, and the labels
+    alphas_cumprod_T the noise schedule
+    """
+
+    latents_NCHW: "torch.Tensor"
+    captions_NKD: "torch.Tensor"
+    counts_N: "torch.Tensor"
+    boxes_NM4: "torch.Tensor"
+    labels_NM: "torch.Tensor"
+    texts_LD: "torch.Tensor"
+    alphas_cumprod_T: "torch.Tensor"
+    names: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; bad input is one line on stderr and status 1."""
+    parser = argparse.ArgumentParser(prog="hcma.cache", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", type=Path, required=True, help="diffusers folder whose VAE and text encoder encode")
+    parser.add_argument("--layouts", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--images", type=Path, nargs="+", required=True, help="zips of photos, one for each layouts file"
+    )
+    parser.add_argument("--label-template", default="{label}")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    try:
+        _run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+def _run(args: argparse.Namespace) -> None:
+    shards = [read_layouts(path) for path in args.layouts]
+    if len(shards) != len(args.images):
+        raise InputError(f"--images: {len(args.images)} zips for {len(shards)} layouts files")
+    from hcma.sampling.diffusion import Sampling, load_diffusion
+
+    sd = load_diffusion(args.model, Sampling(), args.device)
+    latents = _latents(sd, shards, args.images)
+    layouts = [layout for shard in shards for layout in shard]
+    write_cache(latents, layouts, sd, args.label_template, args.out)
+
+
+def _latents(sd: "Diffusion", shards: Sequence[Sequence[Layout]], zips: Sequence[Path]) -> "torch.Tensor":
+    import torch
+    from tqdm import tqdm
+
+    total = sum(map(len, shards))
+    parts, waiting = [], []
+    with tqdm(total=total, desc="encoding photos", unit="image", mininterval=1) as bar:
+        for layouts, path in zip(shards, zips, strict=True):
+            for id, image in read_images(path, [layout.id for layout in layouts]):
+                if image.shape != (sd.size, sd.size, 3):
+                    raise InputError(f"{path}: image {id} is {image.shape[1]}x{image.shape[0]}, expected {sd.size} px")
+                waiting.append(image)
+                bar.update()
+                if len(waiting) == BATCH or bar.n == total:
+                    parts.append(encode_images(sd, np.stack(waiting)).half())
+                    waiting.clear()
+    return torch.cat(parts)
+
+
+def encode_images(sd: "Diffusion", images_BHW3: np.ndarray) -> "torch.Tensor":
+    """Scaled posterior means latents_BCHW of uint8 images, on the CPU in float32."""
+    import torch
+
+    pixels = torch.from_numpy(images_BHW3).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        return (sd.vae.encode(pixels.to(sd.device)).latent_dist.mean * sd.vae.config.scaling_factor).cpu()
+
+
+def write_cache(
+    latents_NCHW: "torch.Tensor", layouts: Sequence[Layout], sd: "Diffusion", template: str, out: Path
+) -> None:
+    """Encode the layouts' texts and write everything as one safetensors file, whole or not at all."""
+    import torch
+    from safetensors.torch import save_file
+
+    from hcma.sampling.diffusion import make_scheduler
+    from hcma.sampling.grounding import SLOTS, largest
+
+    said = [list(layout.captions or (layout.caption,))[:CAPTIONS] for layout in layouts]
+    names = sorted({thing.phrase for layout in layouts for thing in layout.objects})
+    features = _text_features(sd, sorted({text for texts in said for text in texts}))
+    boxes = torch.zeros(len(layouts), SLOTS, 4)
+    labels = torch.full((len(layouts), SLOTS), -1, dtype=torch.int32)
+    captions = torch.zeros(len(layouts), CAPTIONS, sd.text_encoder.config.hidden_size)
+    for row, (layout, texts) in enumerate(zip(layouts, said, strict=True)):
+        captions[row, : len(texts)] = torch.stack([features[text] for text in texts])
+        for slot, thing in enumerate(largest(layout.objects)):
+            boxes[row, slot], labels[row, slot] = torch.tensor(thing.box), names.index(thing.phrase)
+    label_features = _text_features(sd, [template.format(label=name) for name in names])
+    tensors = {
+        "latents_NCHW": latents_NCHW,
+        "captions_NKD": captions,
+        "counts_N": torch.tensor([len(texts) for texts in said], dtype=torch.int32),
+        "boxes_NM4": boxes,
+        "labels_NM": labels,
+        "texts_LD": torch.stack(list(label_features.values())) if names else captions[0, :0],
+        "alphas_cumprod_T": make_scheduler(sd).alphas_cumprod.float(),
+    }
+    with replacing(out) as beside:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, beside, {"names": json.dumps(names)})
+
+
+def _text_features(sd: "Diffusion", texts: Sequence[str]) -> "dict[str, torch.Tensor]":
+    """Pooled features by text, float32 on the CPU."""
+    from hcma.sampling.diffusion import encode_text
+
+    rows = [
+        row for start in range(0, len(texts), BATCH) for row in encode_text(sd, texts[start : start + BATCH])[1].cpu()
+    ]
+    return dict(zip(texts, rows, strict=True))
+
+
+def read_cache(path: Path) -> Cache:
+    """Read a cache; raises InputError naming a file that is not one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return Cache(**tensors, names=tuple(json.loads(file.metadata()["names"])))
+    except (SafetensorError, KeyError, TypeError, FileNotFoundError) as error:
+        raise InputError(f"{path}: not a cache of latents ({error}); delete it and run again") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Turn a relative step into eta: the eta at which update (8) moves held-out latents by that share of their norm.
+
+    python -m hcma.calibrate --alignment train/alignment.safetensors --latents train/latents-heldout.safetensors \
+        --stanza config/method-hcma.json --relative-step 0.01 --count 64 --out train/eta.json
+
+The paper does not publish eta. The median relative step is taken over noised held-out latents with t uniform.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hcma.sampling import InputError
+from hcma.sampling.atomic import replacing
+from hcma.sampling.spec import from_keys
+
+if TYPE_CHECKING:
+    from hcma.alignment import Alignment
+    from hcma.cache import Cache
+    from hcma.method import Params
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; bad input is one line on stderr and status 1."""
+    parser = argparse.ArgumentParser(prog="hcma.calibrate", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--alignment", type=Path, required=True)
+    parser.add_argument("--latents", type=Path, required=True, help="cache of held-out images")
+    parser.add_argument(
+        "--stanza", type=Path, required=True, help="JSON with the method's stanza, its params without eta"
+    )
+    parser.add_argument("--relative-step", type=float, required=True, help="|eta gradient| / |Z|, such as 0.01")
+    parser.add_argument("--count", type=int, required=True, help="number of held-out latents")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    try:
+        _run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+def _run(args: argparse.Namespace) -> None:
+    from hcma.alignment import load_alignment
+    from hcma.cache import read_cache
+    from hcma.method import Params
+
+    stated = json.loads(args.stanza.read_text())["stanza"]["params"]
+    params = from_keys(Params, stated | {"eta": 1.0}, "the aligned method's params")
+    row = calibrate(load_alignment(args.alignment), read_cache(args.latents), params, args.relative_step, args.count)
+    with replacing(args.out) as beside:
+        beside.write_text(json.dumps(row, indent=2) + "\n")
+
+
+def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_step: float, count: int) -> dict[str, Any]:
+    """{"eta", "relative_step", "median_ratio_at_eta_1", "by_t"}; raises InputError when nothing would move."""
+    import torch
+
+    from hcma.method import SCHEDULES, Targets, align_step
+    from hcma.train import draw, seeded
+
+    if len(data.latents_NCHW) < count:
+        raise InputError(
+            f"alignment.calibrate.count: {count}, but only {len(data.latents_NCHW)} held-out images are there"
+        )
+    batch = draw(data, torch.arange(count), seeded(0, 3), any_caption=False)
+    targets = Targets(batch.caption_BD, batch.boxes_BM4, batch.labels_BMD, batch.mask_BM)
+    step = align_step(module, batch.latents_BCHW, batch.t_B, targets, replace(params, eta=1.0))
+    times = len(data.alphas_cumprod_T)
+    factors = [SCHEDULES[params.schedule](float(data.alphas_cumprod_T[t]), t / times) for t in batch.t_B.tolist()]
+    ratios = step.flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)
+    median = float(ratios.median())
+    if not median > 0:
+        raise InputError("the alignment's gradient is zero on held-out latents: it has learnt nothing; train it longer")
+    by_t = sorted(zip(batch.t_B.tolist(), ratios.tolist(), strict=True))
+    return {
+        "eta": relative_step / median,
+        "relative_step": relative_step,
+        "median_ratio_at_eta_1": median,
+        "by_t": [{"t": t, "ratio": ratio} for t, ratio in by_t],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""HCMA: before every step, move the latent down the gradient of its distance to the caption and to the boxes' labels.
+
+Update (8) of the paper, then GLIGEN's denoising. The gradient passes through the alignment module alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hcma.alignment import Alignment
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Diffusion, Guide, decode, encode_text, identity, make_scheduler
+from hcma.sampling.grounding import SLOTS, denoise_grounded, grounding_tokens
+from hcma.sampling.layout import Layout
+
+MODES = ("raw", "grad_norm")
+# The paper calls eta_t a learning rate and says no more; factors are functions of alpha_cumprod and of t / T.
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda acp, share: 1.0,
+    "linear": lambda acp, share: share,
+    "sigma2": lambda acp, share: (1 - acp) / acp,
+    "sqrt_one_minus_acp": lambda acp, share: math.sqrt(1 - acp),
+}
+
+
+@dataclass(frozen=True)
+class Params:
+    """Settings of update (8).
+
+    eta            step size eta_t before its schedule; not published, so it has no default: calibrate it
+    mode           raw: eta * gradient; grad_norm: the step is eta times the latent's own norm
+    schedule       factor over t: constant, linear (t / T), sigma2 ((1 - a) / a) or sqrt_one_minus_acp
+    lambda_global  weight of (6), C2IA; 1 in the paper, 0 switches it off
+    lambda_local   weight of (7), O2RA; 1 in the paper, 0 switches it off
+    start, stop, every  align at steps start <= step / steps < stop, every so many of them
+    tau            fraction of the steps in which GLIGEN sees the boxes
+    """
+
+    eta: float
+    mode: str = "raw"
+    schedule: str = "constant"
+    lambda_global: float = 1.0
+    lambda_local: float = 1.0
+    start: float = 0.0
+    stop: float = 1.0
+    every: int = 1
+    tau: float = 0.3
+
+    def __post_init__(self) -> None:
+        for key, known in (("mode", MODES), ("schedule", tuple(SCHEDULES))):
+            if getattr(self, key) not in known:
+                raise InputError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(known)}")
+        for key in ("eta", "lambda_global", "lambda_local", "start", "stop", "tau"):
+            value = getattr(self, key)
+            if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+                raise InputError(f"{key}: expected a number of at least 0, found {value!r}")
+        if type(self.every) is not int or self.every < 1:
+            raise InputError(f"every: expected a positive integer, found {self.every!r}")
+
+    @property
+    def aligns(self) -> bool:
+        return self.eta > 0 and (self.lambda_global > 0 or self.lambda_local > 0)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is pulled to: captions_BD, and per slot boxes_BM4, labels_BMD and mask_BM."""
+
+    caption_BD: torch.Tensor
+    boxes_BM4: torch.Tensor
+    labels_BMD: torch.Tensor
+    mask_BM: torch.Tensor
+
+
+def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
+    """uint8 pixels [B, 3, H, W]; without alignments (eta 0, or both weights 0) exactly GLIGEN's."""
+    text_BTD, pooled_BD = encode_text(sd, [layout.caption for layout in layouts])
+    guide = make_guide(sd, layouts, pooled_BD, params) if params.aligns else identity
+    return decode(sd, denoise_grounded(sd, layouts, noise_BCHW, text_BTD, params.tau, guide))
+
+
+def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, params: Params) -> Guide:
+    """Update (8) as a guide: once a step, so not before PLMS's duplicate call, whose latents are ignored."""
+    module = sd.alignment
+    if not isinstance(module, Alignment):
+        raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
+    scheduler, targets = make_scheduler(sd), make_targets(sd, layouts, caption_BD, module)
+    duplicates = len(scheduler.timesteps) - sd.sampling.steps
+
+    def guide(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
+        step = i - duplicates if i >= duplicates else 0
+        if 0 < i <= duplicates or not aligns_at(step, sd.sampling.steps, params):
+            return latents_BCHW
+        factor = SCHEDULES[params.schedule](
+            float(scheduler.alphas_cumprod[int(t)]), int(t) / len(scheduler.alphas_cumprod)
+        )
+        shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factor
+        sd.work["alignments"] += len(latents_BCHW)
+        sd.work["alignment_shift_ppm"] += round(1e6 * float((_norm(shift) / _norm(latents_BCHW)).sum()))
+        return latents_BCHW - shift
+
+    return guide
+
+
+def aligns_at(step: int, steps: int, params: Params) -> bool:
+    """Whether step `step` of `steps` is aligned."""
+    first = math.ceil(params.start * steps)
+    return first <= step < params.stop * steps and (step - first) % params.every == 0
+
+
+def make_targets(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, module: Alignment) -> Targets:
+    """Targets by the backbone's own text encoder; the boxes are those GLIGEN is given, in its order."""
+    template = module.config.label_template
+    tokens = grounding_tokens(sd, layouts)
+    boxes, masks, labels = (tokens[key][len(layouts) :] for key in ("boxes", "masks", "positive_embeddings"))
+    if template != "{label}":
+        labels = _templated(sd, layouts, template)
+    sd.work["dropped_boxes"] -= sum(
+        max(0, len(layout.objects) - SLOTS) for layout in layouts
+    )  # counted once, by GLIGEN
+    # Slots that no layout of the batch uses change nothing and cost time.
+    used = max(1, int(masks.sum(1).max()))
+    return Targets(caption_BD, boxes[:, :used], labels[:, :used], masks[:, :used])
+
+
+def _templated(sd: Diffusion, layouts: Sequence[Layout], template: str) -> torch.Tensor:
+    """Label features under a template: the same slots, other texts."""
+    from dataclasses import replace
+
+    renamed = [
+        replace(row, objects=tuple(replace(t, phrase=template.format(label=t.phrase)) for t in row.objects))
+        for row in layouts
+    ]
+    found = grounding_tokens(sd, renamed)["positive_embeddings"][len(layouts) :]
+    sd.work["dropped_boxes"] -= sum(max(0, len(layout.objects) - SLOTS) for layout in layouts)
+    return found
+
+
+def align_step(
+    module: Alignment, latents_BCHW: torch.Tensor, t_B: torch.Tensor, targets: Targets, params: Params
+) -> torch.Tensor:
+    """eta * gradient of lambda_global * (6) + lambda_local * (7), per sample: no sample feels its batch."""
+    with torch.enable_grad():
+        latents = latents_BCHW.detach().requires_grad_()
+        omega_global_B, omega_local_B = module.losses(
+            latents, t_B, targets.caption_BD, targets.boxes_BM4, targets.labels_BMD, targets.mask_BM
+        )
+        total = (params.lambda_global * omega_global_B + params.lambda_local * omega_local_B).sum()
+        (gradient,) = torch.autograd.grad(total, latents)
+    if params.mode == "raw":
+        return params.eta * gradient
+    return params.eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)
+
+
+def _norm(x_BCHW: torch.Tensor) -> torch.Tensor:
+    return x_BCHW.detach().flatten(1).norm(dim=1)[:, None, None, None]

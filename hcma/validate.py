@@ -1,0 +1,85 @@
+"""What the alignment module tells from held-out noisy latents, and how hard it would pull on them."""
+
+import torch
+
+from hcma.alignment import Alignment
+from hcma.cache import Cache
+from hcma.train import Batch, batch_of, caption_mean, label_mean, noised, seeded
+
+TIMES = (100, 300, 500, 700, 900)
+ROWS = 256
+
+
+def validate(module: Alignment, data: Cache, seed: int) -> dict[str, float]:
+    """Means over TIMES on the first 256 held-out images, always with the same noise.
+
+    heldout_global, heldout_local  losses (6) and (7)
+    baseline_global, baseline_local  the losses of the constant mean embedding: what a collapsed module reaches
+    recall_{t}  share of latents whose own caption is the nearest of all; label_accuracy_{t}  the same of boxes and labels
+    gradient_global, gradient_local  median norm of the losses' gradients over the latent's norm
+    """
+    module.eval()
+    rows: dict[str, list[float]] = {}
+    for t in TIMES:
+        for name, value in _at(module, _batch(data, t, seed), data, t).items():
+            rows.setdefault(name, []).append(value)
+    means = {name: sum(values) / len(values) for name, values in rows.items()}
+    return means | _baselines(module, data)
+
+
+def _batch(data: Cache, t: int, seed: int) -> Batch:
+    numbers = torch.arange(min(ROWS, len(data.latents_NCHW)))
+    t_B = torch.full((len(numbers),), t)
+    latents = noised(data, numbers, t_B, seeded(seed, 2, t))
+    return batch_of(data, numbers, latents, t_B, torch.zeros_like(numbers))
+
+
+def _at(module: Alignment, batch: Batch, data: Cache, t: int) -> dict[str, float]:
+    device = module.cls.device
+    latents, t_B, caption_BD, boxes_BM4, labels_BMD, mask_BM = batch.on(device)
+    latents.requires_grad_()
+    omega_global_B, omega_local_B = module.losses(latents, t_B, caption_BD, boxes_BM4, labels_BMD, mask_BM)
+    has_boxes_B = mask_BM.sum(1) > 0
+    row = {
+        "heldout_global": float(omega_global_B.mean()),
+        "heldout_local": float(omega_local_B[has_boxes_B].mean()),
+        "gradient_global": _relative_gradient(omega_global_B, latents),
+        "gradient_local": _relative_gradient(omega_local_B, latents),
+    }
+    with torch.no_grad():
+        global_BD, local_BMD = module(latents, t_B, boxes_BM4)
+        shift = module.label_mean_D if module.config.center else torch.zeros_like(module.label_mean_D)
+        named = _nearest(local_BMD[mask_BM > 0], data.texts_LD.to(device) - shift)
+        right = (data.texts_LD.to(device)[named] == labels_BMD[mask_BM > 0]).all(-1).float().mean()
+        shift = module.caption_mean_D if module.config.center else torch.zeros_like(module.caption_mean_D)
+        found = caption_BD[_nearest(global_BD, caption_BD - shift)]
+    # Equal captions are equally right.
+    row[f"recall_{t}"] = float((found == caption_BD).all(-1).float().mean())
+    row[f"label_accuracy_{t}"] = float(right)
+    return row
+
+
+def _nearest(vectors_BD: torch.Tensor, texts_LD: torch.Tensor) -> torch.Tensor:
+    normal = torch.nn.functional.normalize
+    return (normal(vectors_BD, dim=-1) @ normal(texts_LD, dim=-1).T).argmax(-1)
+
+
+def _relative_gradient(omega_B: torch.Tensor, latents: torch.Tensor) -> float:
+    (gradient,) = torch.autograd.grad(omega_B.sum(), latents, retain_graph=True)
+    return float((gradient.flatten(1).norm(dim=1) / latents.detach().flatten(1).norm(dim=1)).median())
+
+
+@torch.no_grad()
+def _baselines(module: Alignment, data: Cache) -> dict[str, float]:
+    """Losses of a module that always answers with the mean of its own split's targets."""
+    captions, cosine = data.captions_NKD[:ROWS, 0], torch.nn.functional.cosine_similarity
+    found = data.labels_NM[:ROWS]
+    labels = data.texts_LD[found[found >= 0]]
+    shift_caption, shift_label = torch.zeros(1), torch.zeros(1)
+    if module.config.center:
+        shift_caption, shift_label = module.caption_mean_D.cpu(), module.label_mean_D.cpu()
+    caption_answer, label_answer = caption_mean(data) - shift_caption, label_mean(data) - shift_label
+    return {
+        "baseline_global": float(1 - cosine(captions - shift_caption, caption_answer[None], dim=-1).mean()),
+        "baseline_local": float(1 - cosine(labels - shift_label, label_answer[None], dim=-1).mean()),
+    }

@@ -1,0 +1,70 @@
+# Names and numbers that every rule shares, and the checks that come before the first job.
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+from workflow.scripts.check_config import faults
+
+
+def stop(*lines):
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(1)
+
+
+def wants_conda():
+    # Snakemake's own message is "conda: command not found"; its settings object is internal, so it may be elsewhere.
+    try:
+        wanted = workflow.deployment_settings.deployment_method
+    except AttributeError:
+        return False
+    return any(str(kind).rsplit(".", 1)[-1].lower() == "conda" for kind in wanted)
+
+
+if found := faults(config, workflow.configfiles):
+    stop(*found)
+if wants_conda() and not shutil.which("conda"):
+    stop(
+        "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave the flag out"
+    )
+
+R = f"results/{config['run']}"
+DRAWN = config["data"]["draw"] is not None
+ROOT = f"{R}/coco" if DRAWN else config["data"]["root"]
+PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014"}
+METHODS = config["methods"]
+ALIGNMENT = config["alignment"]
+# Candidates for eta: the aligned method with a multiple of the calibrated step, sampled on held-out layouts only.
+CANDIDATES = {
+    f"{ALIGNMENT['method']}_eta_{number}": multiple
+    for number, multiple in enumerate(ALIGNMENT["calibrate"]["multiples"])
+}
+ROWS = sorted({*config["tables"]["table1"], *config["tables"]["table2"]})
+ALIGNED = {name for name, stanza in METHODS.items() if stanza.get("aligned")} | set(CANDIDATES)
+
+
+wildcard_constraints:
+    method="|".join(["real", *METHODS, *CANDIDATES]),
+    split="train|heldout|test",
+    shard="[0-9]{4}",
+    table="1|2",
+
+
+def shards(split):
+    return [
+        f"{number:04d}"
+        for number in range(
+            math.ceil(config["data"][split]["count"] / config["data"]["shard_size"])
+        )
+    ]
+
+
+def stanza(method):
+    return METHODS[ALIGNMENT["method"] if method in CANDIDATES else method]
+
+
+def as_json(content):
+    return json.dumps(content, sort_keys=True)

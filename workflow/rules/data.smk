@@ -1,0 +1,124 @@
+# COCO's annotations and photos, drawn or real, to layouts, their slices, and the row `real`.
+
+
+localrules:
+    write_section,
+    slice_layouts,
+
+
+rule draw_coco:
+    output:
+        photos=expand(f"{R}/coco/{{split}}2014.zip", split=["train", "val"]),
+        annotations=expand(
+            f"{R}/coco/annotations/{{kind}}_{{split}}2014.json",
+            kind=["instances", "captions"],
+            split=["train", "val"],
+        ),
+    log:
+        f"{R}/logs/draw_coco.log",
+    benchmark:
+        f"{R}/benchmarks/draw_coco.jsonl"
+    conda:
+        "../envs/harness.yaml"
+    params:
+        draw=config["data"]["draw"] or {"train": 0, "val": 0, "seed": 0},
+        out=f"{R}/coco",
+    message:
+        "Drawing a COCO of coloured shapes"
+    shell:
+        "python -m workflow.scripts.miniature.draw --out {params.out} --train {params.draw[train]}"
+        " --val {params.draw[val]} --seed {params.draw[seed]} > {log} 2>&1"
+
+
+SECTIONS = {
+    "data": config["data"],
+    "extractors": config["extractors"],
+    "alignment": {"model": ALIGNMENT["model"], "train": ALIGNMENT["train"]},
+} | {
+    f"method-{name}": {"stanza": stanza(name), "sampling": config["sampling"]}
+    for name in [*METHODS, *CANDIDATES]
+}
+
+
+rule write_section:
+    output:
+        f"{R}/config/{{section}}.json",
+    log:
+        f"{R}/logs/write_section/{{section}}.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        content=lambda wildcards: as_json(SECTIONS[wildcards.section]),
+    message:
+        "Writing the configuration of {wildcards.section}"
+    shell:
+        "python -m workflow.scripts.write_json --out {output} {params.content:q} > {log} 2>&1"
+
+
+rule prepare_layouts:
+    input:
+        annotations=expand(
+            "{root}/annotations/{kind}_{split}2014.json",
+            root=ROOT,
+            kind=["instances", "captions"],
+            split=["train", "val"],
+        ),
+        config=f"{R}/config/data.json",
+        words=config["data"]["words"],
+    output:
+        expand(f"{R}/layouts/{{split}}.jsonl", split=PHOTOS),
+        report=f"{R}/layouts/report.json",
+    log:
+        f"{R}/logs/prepare_layouts.log",
+    benchmark:
+        f"{R}/benchmarks/prepare_layouts.jsonl"
+    conda:
+        "../envs/harness.yaml"
+    params:
+        root=ROOT,
+        out=f"{R}/layouts",
+    message:
+        "Preparing layouts from COCO annotations"
+    shell:
+        "python -m evaluation.coco --root {params.root:q} --config {input.config} --out {params.out} > {log} 2>&1"
+
+
+rule slice_layouts:
+    input:
+        f"{R}/layouts/{{split}}.jsonl",
+    output:
+        f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+    log:
+        f"{R}/logs/slice_layouts/{{split}}-{{shard}}.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        size=config["data"]["shard_size"],
+    message:
+        "Slicing {wildcards.split} layouts, shard {wildcards.shard}"
+    shell:
+        "python -m evaluation.slice --layouts {input} --shard {wildcards.shard} --shard-size {params.size}"
+        " --out {output} > {log} 2>&1"
+
+
+rule sample_real:
+    input:
+        lambda wildcards: f"{R}/coco/{PHOTOS[wildcards.split]}.zip" if DRAWN else [],
+        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+    output:
+        f"{R}/samples/real/{{split}}/{{shard}}.zip",
+    log:
+        f"{R}/logs/sample/real-{{split}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/sample/real-{{split}}-{{shard}}.jsonl"
+    conda:
+        "../envs/harness.yaml"
+    params:
+        root=ROOT,
+        photos=lambda wildcards: PHOTOS[wildcards.split],
+        size=config["data"]["size"],
+    message:
+        "Cropping photos of {wildcards.split}, shard {wildcards.shard}"
+    shell:
+        "python -m evaluation.real --root {params.root:q} --photos {params.photos} --layouts {input.layouts}"
+        " --size {params.size} --out {output} > {log} 2>&1"

@@ -1,0 +1,108 @@
+# Region crops, features and metrics: every method is a stranger's zip of images.
+
+
+localrules:
+    tabulate_regions,
+
+
+rule tabulate_regions:
+    input:
+        f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+    output:
+        f"{R}/regions/{{split}}/{{shard}}.parquet",
+    log:
+        f"{R}/logs/tabulate_regions/{{split}}-{{shard}}.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        size=config["data"]["size"],
+        min_side=config["regions"]["min_side"],
+    message:
+        "Tabulating region crops of {wildcards.split}, shard {wildcards.shard}"
+    shell:
+        "python -m evaluation.regions --layouts {input} --size {params.size} --min-side {params.min_side}"
+        " --out {output} > {log} 2>&1"
+
+
+rule export_crops:
+    input:
+        images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
+        regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
+        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+    output:
+        f"{R}/crops/{{method}}/{{split}}/{{shard}}.zip",
+    log:
+        f"{R}/logs/export_crops/{{method}}-{{split}}-{{shard}}.log",
+    conda:
+        "../envs/harness.yaml"
+    message:
+        "Exporting crops of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
+    shell:
+        "python -m evaluation.crops --images {input.images} --regions {input.regions} --layouts {input.layouts}"
+        " --out {output} > {log} 2>&1"
+
+
+rule crops:
+    input:
+        lambda wildcards: expand(
+            f"{R}/crops/{{method}}/test/{{shard}}.zip",
+            method=ROWS,
+            shard=shards("test"),
+        ),
+
+
+rule extract_features:
+    input:
+        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+        images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
+        regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
+        extractors=f"{R}/config/extractors.json",
+        weights=ancient([row["path"] for row in config["extractors"].values()]),
+    output:
+        f"{R}/features/{{method}}/{{split}}/{{shard}}.npz",
+    log:
+        f"{R}/logs/extract_features/{{method}}-{{split}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/extract_features/{{method}}-{{split}}-{{shard}}.jsonl"
+    priority: 7
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    params:
+        template=config["regions"]["label_template"],
+    message:
+        "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
+    shell:
+        "python -m evaluation.features --layouts {input.layouts} --images {input.images} --regions {input.regions}"
+        " --extractors {input.extractors} --label-template {params.template:q} --out {output} > {log} 2>&1"
+
+
+def feature_shards(method, split):
+    return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=shards(split))
+
+
+rule measure:
+    input:
+        features=lambda wildcards: feature_shards(wildcards.method, wildcards.split),
+        reference=lambda wildcards: feature_shards("real", wildcards.split),
+    output:
+        f"{R}/metrics/{{method}}/{{split}}.json",
+    log:
+        f"{R}/logs/measure/{{method}}-{{split}}.log",
+    benchmark:
+        f"{R}/benchmarks/measure/{{method}}-{{split}}.jsonl"
+    priority: 8
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    message:
+        "Measuring {wildcards.method} on {wildcards.split}"
+    shell:
+        "python -m evaluation.metrics --method {wildcards.method} --split {wildcards.split}"
+        " --features {input.features} --reference {input.reference} --out {output} > {log} 2>&1"

@@ -1,0 +1,82 @@
+# A method's specification, and its images, shard by shard.
+
+
+localrules:
+    write_method,
+
+
+def model(method):
+    return config["models"][stanza(method)["base"]]
+
+
+def eta_of(method):
+    if method not in ALIGNED:
+        return []
+    return f"{R}/train/eta.json" if method in CANDIDATES else f"{R}/train/calibration.json"
+
+
+def alignment_of(method):
+    return f"{R}/train/alignment.safetensors" if method in ALIGNED else []
+
+
+def measured(wildcards, input):
+    if wildcards.method not in ALIGNED:
+        return ""
+    multiple = CANDIDATES.get(wildcards.method, 1.0)
+    return f"--alignment {input.alignment} --eta {input.eta} --multiple {multiple}"
+
+
+rule write_method:
+    input:
+        stanza=f"{R}/config/method-{{method}}.json",
+        weights=ancient(lambda wildcards: f"{model(wildcards.method)}/SHA256SUMS"),
+        alignment=lambda wildcards: alignment_of(wildcards.method),
+        eta=lambda wildcards: eta_of(wildcards.method),
+    output:
+        f"{R}/methods/{{method}}.json",
+    log:
+        f"{R}/logs/write_method/{{method}}.log",
+    priority: 10
+    conda:
+        "../envs/harness.yaml"
+    params:
+        model=lambda wildcards: model(wildcards.method),
+        measured=measured,
+    message:
+        "Specifying {wildcards.method}"
+    shell:
+        "python -m workflow.scripts.write_method --method {wildcards.method} --stanza {input.stanza}"
+        " --model {params.model:q} {params.measured} --out {output} > {log} 2>&1"
+
+
+rule sample:
+    input:
+        spec=f"{R}/methods/{{method}}.json",
+        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+    output:
+        f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
+    log:
+        f"{R}/logs/sample/{{method}}-{{split}}-{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/sample/{{method}}-{{split}}-{{shard}}.jsonl"
+    # Held-out candidates decide eta, which HCMA's test rows wait for.
+    priority: 5
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        gpu=config["resources"]["gpu"],
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    params:
+        work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
+        batch=config["resources"]["batch_size"],
+        device=config["resources"]["device"],
+    message:
+        "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
+    shell:
+        "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
+        " --batch-size {params.batch} --device {params.device} --out {output} > {log} 2>&1"
+
+
+ruleorder: sample_real > sample

@@ -1,0 +1,115 @@
+# The alignment module: cached latents, training, and eta, which the paper leaves open, calibrated on held-out data.
+
+
+localrules:
+    calibrate_eta,
+    choose_eta,
+
+
+rule cache_latents:
+    input:
+        layouts=lambda wildcards: expand(
+            f"{R}/layouts/{wildcards.split}/{{shard}}.jsonl",
+            shard=shards(wildcards.split),
+        ),
+        images=lambda wildcards: expand(
+            f"{R}/samples/real/{wildcards.split}/{{shard}}.zip",
+            shard=shards(wildcards.split),
+        ),
+        weights=ancient(f"{config['models'][ALIGNMENT['base']]}/SHA256SUMS"),
+    output:
+        f"{R}/train/latents-{{split}}.safetensors",
+    log:
+        f"{R}/logs/cache_latents/{{split}}.log",
+    benchmark:
+        f"{R}/benchmarks/cache_latents/{{split}}.jsonl"
+    priority: 10
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        gpu=config["resources"]["gpu"],
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    params:
+        model=config["models"][ALIGNMENT["base"]],
+        template=ALIGNMENT["model"].get("label_template", "{label}"),
+        device=config["resources"]["device"],
+    message:
+        "Encoding photos and texts of {wildcards.split}"
+    shell:
+        "python -m hcma.cache --model {params.model:q} --layouts {input.layouts} --images {input.images}"
+        " --label-template {params.template:q} --device {params.device} --out {output} > {log} 2>&1"
+
+
+rule train_alignment:
+    input:
+        train=f"{R}/train/latents-train.safetensors",
+        heldout=f"{R}/train/latents-heldout.safetensors",
+        config=f"{R}/config/alignment.json",
+    output:
+        weights=f"{R}/train/alignment.safetensors",
+        curves=f"{R}/train/curves.csv",
+        plot=f"{R}/train/curves.png",
+    log:
+        f"{R}/logs/train_alignment.log",
+    benchmark:
+        f"{R}/benchmarks/train_alignment.jsonl"
+    priority: 10
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        gpu=config["resources"]["gpu"],
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    params:
+        # The checkpoint lives outside the outputs, which Snakemake deletes when a job fails.
+        work=f"{R}/work/alignment",
+        device=config["resources"]["device"],
+    message:
+        "Training the alignment module"
+    shell:
+        "python -m hcma.train --train {input.train} --heldout {input.heldout} --config {input.config}"
+        " --work {params.work} --device {params.device} --out {output.weights} --curves {output.curves} > {log} 2>&1"
+
+
+rule calibrate_eta:
+    input:
+        alignment=f"{R}/train/alignment.safetensors",
+        latents=f"{R}/train/latents-heldout.safetensors",
+        stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
+    output:
+        f"{R}/train/eta.json",
+    log:
+        f"{R}/logs/calibrate_eta.log",
+    priority: 10
+    conda:
+        "../envs/harness.yaml"
+    params:
+        calibrate=ALIGNMENT["calibrate"],
+    message:
+        "Calibrating eta on held-out latents"
+    shell:
+        "python -m hcma.calibrate --alignment {input.alignment} --latents {input.latents} --stanza {input.stanza}"
+        " --relative-step {params.calibrate[relative_step]} --count {params.calibrate[count]} --out {output} > {log} 2>&1"
+
+
+rule choose_eta:
+    input:
+        eta=f"{R}/train/eta.json",
+        reference=f"{R}/metrics/{ALIGNMENT['reference']}/heldout.json",
+        candidates=expand(f"{R}/metrics/{{candidate}}/heldout.json", candidate=CANDIDATES),
+        specs=expand(f"{R}/methods/{{candidate}}.json", candidate=CANDIDATES),
+    output:
+        f"{R}/train/calibration.json",
+    log:
+        f"{R}/logs/choose_eta.log",
+    priority: 10
+    conda:
+        "../envs/harness.yaml"
+    message:
+        "Choosing eta by held-out metrics"
+    shell:
+        "python -m evaluation.choose --key eta --reference {input.reference} --candidates {input.candidates}"
+        " --specs {input.specs} --out {output} > {log} 2>&1"

@@ -1,0 +1,97 @@
+"""Check a configuration before the first job: one line a fault, naming the key and the file it stands in."""
+
+import ast
+import importlib.util
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+Keys = tuple[str | int, ...]
+
+
+def faults(config: dict[str, Any], files: Sequence[Path]) -> list[str]:
+    """All faults of a configuration that was merged from `files`, later ones winning; empty when there are none."""
+    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text()))
+    errors = sorted(validator.iter_errors(config), key=lambda error: [str(key) for key in error.absolute_path])
+    found = [fault for error in errors for fault in _explained(error)] or _beyond_the_schema(config)
+    return [f"{_file(keys, files)}: {'.'.join(map(str, keys))}: {text}" for keys, text in found]
+
+
+def _explained(error: ValidationError) -> Iterable[tuple[Keys, str]]:
+    keys: Keys = tuple(error.absolute_path)
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = sorted(schema["properties"])
+        for key in sorted(set(error.instance) - set(known)):
+            yield (*keys, key), f"unknown key; known are {', '.join(known)}"
+    elif error.validator == "required":
+        for key in sorted(set(rule) - set(error.instance)):
+            yield (*keys, key), "missing"
+    elif error.validator == "type":
+        yield keys, f"expected {rule}, found {error.instance!r}"
+    elif error.validator == "enum":
+        yield keys, f"{error.instance!r} is not one of {', '.join(map(repr, rule))}"
+    else:
+        yield keys, error.message
+
+
+def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
+    """References between keys, and modules that must exist."""
+    found: list[tuple[Keys, str]] = []
+    methods, models = config["methods"], config["models"]
+    for name, stanza in methods.items():
+        found += _module_fault(name, stanza["module"])
+        if stanza["base"] not in models:
+            found.append((("methods", name, "base"), f"{stanza['base']!r} is not one of models: {', '.join(models)}"))
+    for table, rows in config["tables"].items():
+        for row in rows:
+            if row not in methods and row != "real":
+                found.append((("tables", table), f"{row!r} is not one of methods: real, {', '.join(methods)}"))
+    alignment = config["alignment"]
+    for key, known in (("base", models), ("method", methods), ("reference", methods)):
+        if alignment[key] not in known:
+            found.append((("alignment", key), f"{alignment[key]!r} is not one of {', '.join(known)}"))
+    if not found and not methods[alignment["method"]].get("aligned"):
+        found.append((("alignment", "method"), f"{alignment['method']!r} is not a method with `aligned: true`"))
+    if (config["data"]["root"] is None) == (config["data"]["draw"] is None):
+        found.append((("data", "root"), "give either data.root or data.draw, and null for the other"))
+    return found
+
+
+def _module_fault(name: str, module: str) -> list[tuple[Keys, str]]:
+    keys: Keys = ("methods", name, "module")
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        return [(keys, f"no module {module!r}")]
+    # Read, not imported: importing torch here would cost every dry run seconds.
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    names = {node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    return [(keys, f"module {module!r} has no {needed}") for needed in ("Params", "generate") if needed not in names]
+
+
+def _file(keys: Keys, files: Sequence[Path]) -> str:
+    """The last file that holds the longest beginning of `keys`."""
+    contents = [(path, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}) for path in files]
+    for length in range(len(keys), 0, -1):
+        for path, content in reversed(contents):
+            if _holds(content, keys[:length]):
+                return str(path)
+    return str(files[-1]) if files else "the command line"
+
+
+def _holds(content: Any, keys: Keys) -> bool:
+    for key in keys:
+        try:
+            content = content[key]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

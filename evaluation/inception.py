@@ -1,22 +1,29 @@
-"""Inception V3 features as clean-fid computes them, in its `clean` and its `legacy_pytorch` mode, from one state dict."""
+"""Inception V3 features as clean-fid computes them, in its `clean` and `legacy_pytorch` modes, from one state dict.
+
+clean-fid's port of the FID network takes its weights from the network when it is built; here it takes them from a
+file that was verified before.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from cleanfid.inception_pytorch import InceptionV3
+from cleanfid import inception_pytorch
 from cleanfid.resize import build_resizer
 from torch import nn
 
+from evaluation.files import InputError
 
-def inception_features(weights: Path | None, mode: str) -> Callable[[Sequence[np.ndarray]], torch.Tensor]:
+
+def inception_features(weights: Path, mode: str) -> Callable[[Sequence[np.ndarray]], torch.Tensor]:
     """A function from uint8 images [H, W, 3] of any sizes to float32 pool features [N, 2048].
 
-    mode "clean": PIL bicubic to 299 in float, unquantised; "legacy": bilinear without antialias, as pytorch-fid.
-    Both end in (x - 128) / 128 or 2x/255 - 1 as their originals do. Without weights the network is random (tests).
+    mode "clean": PIL bicubic to 299 in float, unquantised, then (x - 128) / 128; mode "legacy": bilinear without
+    antialiasing, then x / 127.5 - 1, as pytorch-fid. `weights` is pytorch-fid's pt_inception-2015-12-05 file.
     """
-    network = _network(weights)
+    network = load_inception(weights)
     resize = build_resizer("clean" if mode == "clean" else "legacy_pytorch")
 
     @torch.no_grad()
@@ -28,8 +35,12 @@ def inception_features(weights: Path | None, mode: str) -> Callable[[Sequence[np
     return features
 
 
-def _network(weights: Path | None) -> nn.Module:
-    network = InceptionV3(output_blocks=[3], resize_input=False, normalize_input=False)
-    if weights is not None:
-        network.load_state_dict(torch.load(weights, weights_only=True))
+def load_inception(weights: Path) -> nn.Module:
+    """clean-fid's InceptionV3 up to its last pooling, from a local state dict; raises InputError for another file."""
+    try:
+        state = torch.load(weights, weights_only=True, map_location="cpu")
+        with patch.object(inception_pytorch, "load_state_dict_from_url", lambda *_, **__: state):
+            network = inception_pytorch.InceptionV3(output_blocks=[3], resize_input=False, normalize_input=False)
+    except (RuntimeError, OSError, AttributeError) as error:
+        raise InputError(f"{weights}: not the FID Inception's weights ({str(error).splitlines()[0]})") from None
     return network.eval()

@@ -41,8 +41,8 @@ def _at(module: Alignment, batch: Batch, data: Cache, t: int) -> dict[str, float
     omega_global_B, omega_local_B = module.losses(latents, t_B, caption_BD, boxes_BM4, labels_BMD, mask_BM)
     has_boxes_B = mask_BM.sum(1) > 0
     row = {
-        "heldout_global": float(omega_global_B.mean()),
-        "heldout_local": float(omega_local_B[has_boxes_B].mean()),
+        "heldout_global": float(omega_global_B.detach().mean()),
+        "heldout_local": float(omega_local_B.detach()[has_boxes_B].mean()),
         "gradient_global": _relative_gradient(omega_global_B, latents),
         "gradient_local": _relative_gradient(omega_local_B, latents),
     }

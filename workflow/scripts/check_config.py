@@ -25,13 +25,14 @@ def faults(config: dict[str, Any], files: Sequence[Path]) -> list[str]:
 def _explained(error: ValidationError) -> Iterable[tuple[Keys, str]]:
     keys: Keys = tuple(error.absolute_path)
     rule: Any = error.validator_value
+    found: Any = error.instance
     schema: Any = error.schema
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = sorted(schema["properties"])
-        for key in sorted(set(error.instance) - set(known)):
+        for key in sorted(set(found) - set(known)):
             yield (*keys, key), f"unknown key; known are {', '.join(known)}"
     elif error.validator == "required":
-        for key in sorted(set(rule) - set(error.instance)):
+        for key in sorted(set(rule) - set(found)):
             yield (*keys, key), "missing"
     elif error.validator == "type":
         yield keys, f"expected {rule}, found {error.instance!r}"

@@ -1,0 +1,143 @@
+"""HCMA is GLIGEN where nothing is aligned, and update (8) where it is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines import gligen
+from hcma import method
+from hcma.alignment import Alignment, AlignmentConfig
+from hcma.method import SCHEDULES, Params, align_step, aligns_at, generate, make_guide, make_targets
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
+from hcma.sampling.layout import Layout, Object
+from tests.tiny import WIDTH, write_tiny
+
+LAYOUTS = [
+    Layout(1, 1, "a cat", (Object("cat", (0.1, 0.2, 0.6, 0.9)), Object("mat", (0.0, 0.5, 1.0, 1.0)))),
+    Layout(2, 2, "nothing", ()),
+    Layout(3, 3, "many cats", (Object("cat", (0.0, 0.0, 0.4, 0.4)),) * 40),
+]
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("gated"), gated=True)
+
+
+@pytest.fixture
+def sd(folder):
+    sd = load_diffusion(folder, Sampling(steps=STEPS))
+    torch.manual_seed(5)
+    sd.alignment = Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).eval().requires_grad_(False)
+    return sd
+
+
+def noise(sd, layouts=LAYOUTS):
+    return initial_noise(layouts, 0, sd.latent_shape_CHW)
+
+
+@pytest.mark.parametrize("off", [{"eta": 0.0}, {"eta": 9.0, "lambda_global": 0.0, "lambda_local": 0.0}])
+def test_without_alignments_it_is_gligen_bit_for_bit(sd, off) -> None:
+    ours = generate(sd, LAYOUTS, noise(sd), Params(**off))
+    assert torch.equal(ours, gligen.generate(sd, LAYOUTS, noise(sd), gligen.Params()))
+    assert sd.work["alignments"] == 0
+
+
+def test_alignments_change_the_image_and_are_counted_once_a_step(sd) -> None:
+    plain = gligen.generate(sd, LAYOUTS, noise(sd), gligen.Params())
+    sd.work.clear()
+    moved = generate(sd, LAYOUTS, noise(sd), Params(eta=0.05, mode="grad_norm"))
+    assert not torch.equal(moved, plain)
+    assert sd.work["alignments"] == STEPS * len(LAYOUTS)
+    assert sd.work["alignment_shift_ppm"] == pytest.approx(0.05e6 * STEPS * len(LAYOUTS), rel=1e-3)
+    assert sd.work["dropped_boxes"] == 10
+
+
+def guide_of(sd, params, layouts=LAYOUTS):
+    return make_guide(sd, layouts, encode_text(sd, [row.caption for row in layouts])[1], params)
+
+
+def test_plms_duplicate_call_is_not_aligned(sd) -> None:
+    guide, latents = guide_of(sd, Params(eta=1.0, mode="grad_norm")), noise(sd)
+    moved = [not torch.equal(guide(latents, i, torch.tensor(500)), latents) for i in range(STEPS + 1)]
+    assert moved == [True, False, True, True, True]
+
+
+def test_ddim_has_no_duplicate_call(folder, sd) -> None:
+    sd.sampling = replace(sd.sampling, scheduler="ddim")
+    guide, latents = guide_of(sd, Params(eta=1.0, mode="grad_norm")), noise(sd)
+    assert all(not torch.equal(guide(latents, i, torch.tensor(500)), latents) for i in range(STEPS))
+
+
+def test_the_raw_step_is_eta_times_the_gradient(sd) -> None:
+    params, layouts = Params(eta=2.0, lambda_global=0.7, lambda_local=0.3), LAYOUTS[:2]
+    module = sd.alignment.double()
+    targets = make_targets(sd, layouts, encode_text(sd, [row.caption for row in layouts])[1], module)
+    targets = type(targets)(*(getattr(targets, key).double() for key in targets.__dataclass_fields__))
+    latents, t = noise(sd, layouts).double(), torch.tensor([500, 500])
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        a, b = module.losses(x, t, targets.caption_BD, targets.boxes_BM4, targets.labels_BMD, targets.mask_BM)
+        return (0.7 * a + 0.3 * b).sum()
+
+    step = align_step(module, latents, t, targets, params)
+    direction = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).double()
+    slope = (total(latents + 1e-5 * direction) - total(latents - 1e-5 * direction)) / 2e-5
+    assert float((step * direction).sum()) == pytest.approx(2.0 * float(slope), rel=1e-5)
+
+
+def test_a_weight_of_zero_switches_its_loss_off(sd) -> None:
+    latents, t = noise(sd), torch.tensor([300] * 3)
+    caption = encode_text(sd, [row.caption for row in LAYOUTS])[1]
+    targets = make_targets(sd, LAYOUTS, caption, sd.alignment)
+    other = replace(targets, caption_BD=targets.caption_BD.flip(0))
+    local = Params(eta=1.0, lambda_global=0.0)
+    assert torch.equal(align_step(sd.alignment, latents, t, targets, local), align_step(sd.alignment, latents, t, other, local))
+    nobody = replace(targets, mask_BM=torch.zeros_like(targets.mask_BM))
+    whole = Params(eta=1.0, lambda_local=0.0)
+    assert torch.equal(align_step(sd.alignment, latents, t, targets, whole), align_step(sd.alignment, latents, t, nobody, whole))
+    assert not align_step(sd.alignment, latents, t, nobody, local).any()
+
+
+def test_images_do_not_depend_on_the_batch(sd) -> None:
+    params = Params(eta=0.02, mode="grad_norm")
+    together = generate(sd, LAYOUTS, noise(sd), params).int()
+    alone = torch.cat([generate(sd, [row], noise(sd, [row]), params) for row in LAYOUTS]).int()
+    assert (together - alone).abs().max() <= 1
+
+
+def test_targets_are_the_phrases_own_features_in_gligens_order(sd) -> None:
+    targets = make_targets(sd, LAYOUTS, encode_text(sd, ["a"] * 3)[1], sd.alignment)
+    assert targets.boxes_BM4.shape == (3, 30, 4)
+    assert targets.mask_BM.sum(1).tolist() == [2, 0, 30]
+    assert torch.allclose(targets.labels_BMD[0, :2], encode_text(sd, ["cat", "mat"])[1], atol=1e-5)
+
+
+def test_a_label_template_changes_the_targets_alone(sd) -> None:
+    sd.alignment.config = replace(sd.alignment.config, label_template="a photo of a {label}")
+    targets = make_targets(sd, LAYOUTS[:1], encode_text(sd, ["a"])[1], sd.alignment)
+    assert torch.allclose(targets.labels_BMD[0, 0], encode_text(sd, ["a photo of a cat"])[1][0], atol=1e-5)
+
+
+def test_schedules() -> None:
+    assert [SCHEDULES[name](0.25, 0.6) for name in SCHEDULES] == pytest.approx([1, 0.6, 3.0, 0.75**0.5])
+
+
+def test_start_stop_and_every_choose_steps() -> None:
+    chosen = [step for step in range(10) if aligns_at(step, 10, Params(eta=1.0, start=0.2, stop=0.9, every=3))]
+    assert chosen == [2, 5, 8]
+
+
+@pytest.mark.parametrize("wrong", [{"eta": -1.0}, {"eta": 1.0, "mode": "x"}, {"eta": 1.0, "every": 0}, {"eta": float("nan")}])
+def test_wrong_settings_are_refused(wrong) -> None:
+    with pytest.raises(InputError):
+        Params(**wrong)
+
+
+def test_without_an_alignment_module_the_error_says_what_to_set(sd) -> None:
+    sd.alignment = None
+    with pytest.raises(InputError, match="alignment"):
+        method.generate(sd, LAYOUTS, noise(sd), Params(eta=1.0))

@@ -1,0 +1,160 @@
+"""Training resumes bit for bit, learns what it can, reports what matters; eta comes out where it was asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hcma import train as training
+from hcma.alignment import load_alignment
+from hcma.cache import Cache, read_cache, write_cache
+from hcma.calibrate import calibrate
+from hcma.method import Params
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
+from hcma.sampling.layout import Layout, Object
+from tests.tiny import write_tiny
+
+MODEL = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
+TRAIN = {"epochs": 3, "batch": 8, "micro_batch": 8, "validate_every": 2, "lr": 1e-2}
+KINDS = ("cat", "mat", "a", "z")
+
+
+def cache(count: int, seed: int) -> Cache:
+    """Latents whose left and right halves carry the kind of the box there; the caption is the left kind's text."""
+    generator = torch.Generator().manual_seed(seed)
+    texts = torch.randn(len(KINDS), 12, generator=torch.Generator().manual_seed(9))
+    labels = torch.randint(len(KINDS), (count, 2), generator=generator)
+    latents = torch.randn(count, 4, 8, 8, generator=generator) * 0.05
+    for side, columns in enumerate((slice(0, 4), slice(4, 8))):
+        latents[:, :, :, columns] += torch.nn.functional.one_hot(labels[:, side], 4)[:, :, None, None] * 3.0
+    slots = torch.full((count, 30), -1, dtype=torch.int32)
+    slots[:, :2] = labels
+    boxes = torch.zeros(count, 30, 4)
+    boxes[:, 0], boxes[:, 1] = torch.tensor([0, 0, 0.5, 1.0]), torch.tensor([0.5, 0, 1, 1.0])
+    captions = texts[labels[:, 0]][:, None].repeat(1, 5, 1)
+    counts = torch.full((count,), 5, dtype=torch.int32)
+    acp = torch.linspace(0.999, 0.01, 1000)
+    return Cache(latents.half(), captions, counts, boxes, slots, texts, acp, KINDS)
+
+
+def trainer(work: Path, **changes) -> training.Trainer:
+    return training.Trainer(MODEL, training.Training(**(TRAIN | changes)), cache(24, 1), cache(16, 2), work, "cpu")
+
+
+def weights(module) -> list[torch.Tensor]:
+    return list(module.state_dict().values())
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+@pytest.mark.parametrize("dies_at", [1, 4, 8])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, dies_at) -> None:
+    whole = trainer(tmp_path / "whole")
+    expected = whole.train()
+    step = training.Trainer._step
+
+    def dying(self, number):
+        if number == dies_at:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    monkeypatch.setattr(training.Trainer, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "killed").train()
+    monkeypatch.setattr(training.Trainer, "_step", step)
+    resumed = trainer(tmp_path / "killed")
+    assert resumed.progress.step == dies_at // 2 * 2
+    assert same(resumed.train(), expected)
+    assert resumed.progress == whole.progress
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path) -> None:
+    trainer(tmp_path).train()
+    assert trainer(tmp_path).progress.step == 9
+    assert trainer(tmp_path, lr=1e-3).progress.step == 0
+
+
+def test_micro_batches_change_nothing_but_rounding(tmp_path) -> None:
+    whole, parts = trainer(tmp_path / "a").train(), trainer(tmp_path / "b", micro_batch=3).train()
+    assert all(torch.allclose(x, y, atol=1e-4) for x, y in zip(weights(whole), weights(parts), strict=True))
+
+
+def test_the_best_checkpoint_on_held_out_data_is_kept(tmp_path) -> None:
+    run = trainer(tmp_path, epochs=8)
+    module = run.train()
+    best = min(run.progress.curve, key=lambda row: row["heldout_loss"])
+    from hcma.validate import validate
+
+    again = validate(module, run.heldout, run.settings.seed)
+    assert again["heldout_global"] == pytest.approx(best["heldout_global"], abs=1e-6)
+
+
+def test_it_learns_what_the_latent_tells(tmp_path) -> None:
+    run = trainer(tmp_path, epochs=60, validate_every=60)
+    run.train()
+    last = run.progress.curve[-1]
+    assert last["heldout_global"] < 0.6 * last["baseline_global"]
+    assert last["label_accuracy_100"] > 0.9
+    assert last["recall_100"] > 0.9
+    assert last["gradient_local"] > 0
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"alignment\.train\.batch: 99, but only 24"):
+        trainer(tmp_path, batch=99)
+
+
+def test_a_loss_that_is_not_finite_is_named(tmp_path) -> None:
+    run = trainer(tmp_path)
+    run.data.latents_NCHW.fill_(float("nan"))
+    with pytest.raises(InputError, match="not finite at step 0"):
+        run.train()
+
+
+def test_eta_moves_held_out_latents_by_the_step_asked_for(tmp_path) -> None:
+    module, data = trainer(tmp_path).train(), cache(16, 2)
+    row = calibrate(module, data, Params(eta=1.0), 0.01, 16)
+    again = calibrate(module, data, Params(eta=1.0), 0.02, 16)
+    assert row["eta"] * row["median_ratio_at_eta_1"] == pytest.approx(0.01)
+    assert again["eta"] == pytest.approx(2 * row["eta"])
+    normed = calibrate(module, data, Params(eta=1.0, mode="grad_norm"), 0.01, 16)
+    assert normed["eta"] == pytest.approx(0.01, rel=1e-4)
+
+
+def test_calibration_on_more_images_than_there_are_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="only 16"):
+        calibrate(trainer(tmp_path).train(), cache(16, 2), Params(eta=1.0), 0.01, 17)
+
+
+def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
+    sd = load_diffusion(write_tiny(tmp_path / "model", gated=True), Sampling())
+    layouts = [Layout(i, i, "a cat", (Object("cat", (0.1, 0.1, 0.9, 0.9)),), ("a cat", "cat")) for i in range(8)]
+    layouts.append(Layout(9, 9, "a", ()))
+    write_cache(torch.randn(9, 4, 8, 8).half(), layouts, sd, "{label}", tmp_path / "latents.safetensors")
+    data = read_cache(tmp_path / "latents.safetensors")
+    assert data.names == ("cat",)
+    assert data.counts_N.tolist() == [2] * 8 + [1]
+    assert torch.allclose(data.captions_NKD[0, 1], encode_text(sd, ["cat"])[1][0], atol=1e-5)
+    (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": TRAIN}))
+    paths = {"--train": "latents.safetensors", "--heldout": "latents.safetensors", "--config": "config.json"}
+    paths |= {"--work": "work", "--out": "alignment.safetensors", "--curves": "curves.csv"}
+    assert training.main([text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]) == 0
+    assert load_alignment(tmp_path / "alignment.safetensors").config.text_width == 32
+    header = (tmp_path / "curves.csv").read_text().splitlines()[0].split(",")
+    assert {"step", "train_global", "heldout_local", "baseline_local", "recall_500", "gradient_global"} <= set(header)
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_misspelt_key_is_one_line(tmp_path, capsys) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": {"epoch": 3}}))
+    flags = ("--train", "--heldout", "--work", "--out", "--curves")
+    arguments = [text for flag in flags for text in (flag, str(tmp_path / flag[2:]))]
+    assert training.main([*arguments, "--config", str(tmp_path / "config.json")]) == 1
+    error = capsys.readouterr().err
+    assert "alignment.train: unknown key 'epoch'" in error
+    assert error.count("\n") == 1

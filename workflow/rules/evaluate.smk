@@ -72,7 +72,7 @@ rule extract_features:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
     params:
-        template=config["regions"]["label_template"],
+        template=lambda wildcards: config["regions"]["label_template"],
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:

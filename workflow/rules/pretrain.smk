@@ -4,6 +4,7 @@ PRETRAIN = "results/pretrain"
 AFTER = {
     "judge": [],
     "vae": [],
+    "decoder": ["vae"],
     "text": [],
     "base": ["vae", "text"],
     "grounding": ["base"],

@@ -33,7 +33,7 @@ rule cache_latents:
         runtime=config["resources"]["runtime"],
     params:
         model=config["models"][ALIGNMENT["base"]],
-        template=ALIGNMENT["model"].get("label_template", "{label}"),
+        template=lambda wildcards: ALIGNMENT["model"].get("label_template", "{label}"),
         device=config["resources"]["device"],
     message:
         "Encoding photos and texts of {wildcards.split}"

@@ -1,9 +1,9 @@
 """Train the miniature's weights from nothing, stage by stage; every stage resumes from its checkpoint.
 
-    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--threads 2]
+    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 10000] [--threads 2]
     python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
-Stages, in order: judge, vae, text, collection, base, grounding, features, scorer; `ship` writes what was trained as
+Stages, in order: judge, vae, decoder, text, collection, base, grounding, features, scorer; `ship` writes what was trained as
 diffusers folders in float16, with SHA256SUMS, measures it and writes the card weights.json.
 """
 
@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from workflow.scripts.miniature.autoencoder import train_vae
+from workflow.scripts.miniature.autoencoder import freeze_encoder, train_decoder, train_vae
 from workflow.scripts.miniature.collection import Collection, collect
 from workflow.scripts.miniature.diffusion import Material, latent_scale, train_base, train_grounding
 from workflow.scripts.miniature.judge import train_judge
@@ -28,12 +28,13 @@ from workflow.scripts.miniature.training import Run
 # stage -> steps, learning rate, seed
 STAGES: dict[str, tuple[int, float, int]] = {
     "judge": (800, 2e-3, 5),
-    "vae": (3600, 2e-3, 1),
-    "text": (2500, 1e-3, 2),
-    "base": (20000, 1e-3, 3),
-    "grounding": (8000, 1e-3, 4),
+    "vae": (2600, 2e-3, 1),
+    "decoder": (2400, 1e-3, 7),
+    "text": (2000, 1e-3, 2),
+    "base": (10000, 1e-3, 3),
+    "grounding": (5500, 1e-3, 4),
     "features": (800, 2e-3, 6),
-    "scorer": (1500, 1e-3, 8),
+    "scorer": (1200, 1e-3, 8),
 }
 SD14_SHARE = 0.8  # sd14 is the base after this share of its steps, sd15 the base at the end
 SCENES = 40_000
@@ -76,6 +77,8 @@ def run_stage(run: Run) -> None:
         train_judge(run)
     elif run.name == "vae":
         train_vae(run)
+    elif run.name == "decoder":
+        train_decoder(run, load_average(run.work / "vae.pt", AutoencoderKL(**VAE)))
     elif run.name == "text":
         train_text(run, write_tokenizer(run.work / "tokenizer"))
     elif run.name == "base":
@@ -105,6 +108,14 @@ def tokenizer(work: Path) -> CLIPTokenizer:
 
 def text_encoder(work: Path) -> CLIPTextModel:
     return load_average(work / "text.pt", Pair(tokenizer(work))).text.requires_grad_(False)
+
+
+def autoencoder(work: Path, **config: Any) -> AutoencoderKL:
+    """The trained autoencoder, with the decoder of stage `decoder` where that was run."""
+    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE, **config))
+    if (work / "decoder.pt").exists():
+        vae = load_average(work / "decoder.pt", freeze_encoder(vae))
+    return vae
 
 
 def collection(work: Path) -> Collection:

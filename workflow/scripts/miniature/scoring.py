@@ -64,13 +64,30 @@ def train_scorer(run: Run, config: Path) -> tuple[nn.Module, State]:
         texts = [str(rng.choice(captions(picture, rng))) for picture in scenes]
         labels, crops = labelled_crops(scenes, rng)
         scale = model.logit_scale.exp().clamp(max=100)
-        images = model.encode_image(pixels(np.stack([draw(picture) for picture in scenes])), normalize=True)
-        whole = scale * images @ model.encode_text(tokens(texts), normalize=True).T
-        cut = scale * model.encode_image(pixels(crops), normalize=True)
+        # One batch for both, so that the tower's batch normalisation sees what it will see in use.
+        seen = pixels(np.concatenate([np.stack([draw(picture) for picture in scenes]), crops]))
+        images, cut = (scale * model.encode_image(seen, normalize=True)).split([len(scenes), len(crops)])
+        whole = images @ model.encode_text(tokens(texts), normalize=True).T
         cut = cut @ model.encode_text(tokens(SHAPES), normalize=True).T
         return _contrast(whole, texts) + 0.5 * nn.functional.cross_entropy(cut, torch.tensor(labels))
 
     return train(run, build_clip(config), loss, loss)
+
+
+@torch.no_grad()
+def settle(model: Any, seed: int, batches: int = 40) -> Any:
+    """Set the image tower's batch statistics to those of the finished weights; checkpoints hold parameters alone."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    model.train()
+    for number in range(batches):
+        rng = np.random.default_rng([seed, 10**8 + number])
+        scenes = [scene(rng, square=True) for _ in range(BATCH)]
+        whole = np.stack([draw(picture) for picture in scenes])
+        model.encode_image(pixels(np.concatenate([whole, labelled_crops(scenes, rng)[1]])))
+    return model.eval()
 
 
 def _contrast(logits: torch.Tensor, texts: list[str]) -> torch.Tensor:

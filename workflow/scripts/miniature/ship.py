@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from diffusers import PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,8 +18,8 @@ from workflow.scripts.miniature import pretrain
 from workflow.scripts.miniature.diffusion import gated, latent_scale
 from workflow.scripts.miniature.judge import Judge
 from workflow.scripts.miniature.measure import measure, verdicts
-from workflow.scripts.miniature.scoring import Census
-from workflow.scripts.miniature.sizes import SCHEDULER, UNET, VAE
+from workflow.scripts.miniature.scoring import Census, settle
+from workflow.scripts.miniature.sizes import SCHEDULER, UNET
 
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 
@@ -32,7 +32,7 @@ def ship(work: Path, out: Path) -> None:
     for name, unet in {"sd15": _sd15(work), "gligen": _gligen(work, base)}.items():
         _link_shared(out / name)
         _write_unet(unet, out / name)
-    clip = pretrain.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json"))
+    clip = settle(pretrain.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json")), seed=8)
     _save(clip, out / "clip" / "open_clip.safetensors")
     features = pretrain.load_average(work / "features.pt", Census()).features
     _save(features, out / "features" / "model.safetensors")
@@ -68,8 +68,8 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _write_shared(work: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    vae = AutoencoderKL(**VAE, scaling_factor=latent_scale(pretrain.collection(work)))
-    pretrain.load_average(work / "vae.pt", vae).half().save_pretrained(folder / "vae")
+    vae = pretrain.autoencoder(work, scaling_factor=latent_scale(pretrain.collection(work)))
+    vae.half().save_pretrained(folder / "vae")
     pretrain.text_encoder(work).half().save_pretrained(folder / "text_encoder")
     PNDMScheduler(**{k: v for k, v in SCHEDULER.items() if k != "clip_sample"}).save_pretrained(folder / "scheduler")
     shutil.copytree(work / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)

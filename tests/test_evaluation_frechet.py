@@ -1,0 +1,138 @@
+"""The Frechet step against closed forms, scipy's square root, and the libraries people use."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from torch_fidelity.metric_fid import fid_statistics_to_metric
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from evaluation.frechet import Moments, floor, frechet_distance, frechet_of_few, leave_out_distance
+from evaluation.jackknife import GROUPS, groups, jackknife
+
+
+def samples(count: int, width: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).standard_normal((width, width)) / np.sqrt(width)
+    return rng.standard_normal((count, width)) @ mixing + shift
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x.mean(0), np.cov(x, rowvar=False)
+
+
+def textbook(x: np.ndarray, y: np.ndarray) -> float:
+    (mean_x, cov_x), (mean_y, cov_y) = moments(x), moments(y)
+    root = np.real(linalg.sqrtm(cov_x @ cov_y))
+    return float(((mean_x - mean_y) ** 2).sum() + np.trace(cov_x + cov_y - 2 * root))
+
+
+def test_diagonal_gaussians_have_a_closed_form() -> None:
+    a, b = np.array([1.0, 4.0, 0.25]), np.array([9.0, 1.0, 0.25])
+    expected = 3 * 0.5**2 + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum()
+    assert frechet_distance(np.zeros(3), np.diag(a), np.full(3, 0.5), np.diag(b)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("width", [3, 32, 200])
+def test_it_is_scipys(width: int) -> None:
+    x, y = samples(500, width, 1), samples(400, width, 2, 0.3)
+    assert frechet_distance(*moments(x), *moments(y)) == pytest.approx(textbook(x, y), rel=1e-9)
+
+
+def test_it_is_torch_fidelitys_and_torchmetrics() -> None:
+    x, y = samples(300, 64, 1), samples(280, 64, 2, 0.3)
+    ours = frechet_distance(*moments(x), *moments(y))
+    stats = [dict(zip(("mu", "sigma"), moments(z), strict=True)) for z in (x, y)]
+    theirs = fid_statistics_to_metric(*stats, verbose=False)["frechet_inception_distance"]
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+    class Identity(torch.nn.Module):
+        num_features = 64
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.flatten(1)
+
+    # torchmetrics takes images and gives them to the network as they are: one-channel images of 8 x 8 are our features.
+    metric = FrechetInceptionDistance(feature=Identity(), normalize=True, input_img_size=(1, 8, 8)).set_dtype(torch.float64)
+    for z, real in ((x, True), (y, False)):
+        metric.update(torch.from_numpy(z).view(-1, 1, 8, 8), real=real)
+    assert float(metric.compute()) == pytest.approx(ours, rel=1e-6)
+
+
+def test_singular_covariances_have_a_distance() -> None:
+    x, y = samples(300, 20, 1), samples(300, 20, 2, 0.5)
+    x[:, :5] = 0
+    y[:, 3:9] = 0
+    assert frechet_distance(*moments(x), *moments(y)) == pytest.approx(frechet_of_few(x, y), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 15), (12, 400), (400, 12)])
+def test_with_fewer_samples_than_dimensions_the_exact_route_agrees(n: int, m: int) -> None:
+    x, y = samples(n, 64, 1), samples(m, 64, 2, 0.3)
+    assert frechet_of_few(x, y) == pytest.approx(frechet_distance(*moments(x), *moments(y)), abs=1e-5)
+    assert frechet_of_few(x, x) == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("count", [40, 300])
+def test_a_set_has_distance_zero_to_itself(count: int) -> None:
+    x = samples(count, 64, 1, 5.0)
+    numbers = groups(range(count))
+    distance = leave_out_distance(x, x, numbers, numbers)
+    assert abs(distance(None)) < 1e-9
+    assert abs(distance(3)) < 1e-9
+
+
+@pytest.mark.parametrize("count", [60, 400])
+def test_leaving_a_group_out_is_the_distance_of_the_rest(count: int) -> None:
+    x, y = samples(count, 50, 1, 100.0).astype(np.float32), samples(count, 50, 2, 100.3).astype(np.float32)
+    numbers = groups(range(count))
+    found = leave_out_distance(x, y, numbers, numbers)(4)
+    kept = numbers != 4
+    assert found == pytest.approx(textbook(x[kept].astype(float), y[kept].astype(float)), rel=1e-4)
+
+
+def test_moments_of_parts_add_up() -> None:
+    x = samples(100, 8, 1, 3.0)
+    rest = Moments.of(x).without(Moments.of(x[:30]))
+    for found, expected in zip(rest.mean_and_covariance(), moments(x[30:]), strict=True):
+        assert np.allclose(found, expected, atol=1e-10)
+
+
+def test_the_floor_is_what_simulation_finds() -> None:
+    spectrum = np.arange(1, 65) ** -1.0
+    draws = [np.random.default_rng(i).standard_normal((2, 800, 64)) * np.sqrt(spectrum) for i in range(12)]
+    simulated = np.mean([frechet_distance(*moments(a), *moments(b)) for a, b in draws])
+    assert floor(np.diag(spectrum), 800, 800) == pytest.approx(simulated, rel=0.05)
+
+
+def test_groups_are_a_hash_of_the_image_id() -> None:
+    numbers = groups(range(4000))
+    assert set(numbers) == set(range(GROUPS))
+    assert np.bincount(numbers).min() > 120
+    assert groups([7, 7, 8]).tolist() == [groups([7])[0], groups([7])[0], groups([8])[0]]
+
+
+def test_the_jackknife_of_a_mean_over_equal_groups_is_its_standard_error() -> None:
+    values = np.random.default_rng(0).standard_normal(20)
+    numbers = np.arange(20)
+    estimate = jackknife(lambda g: float(values[numbers != g].mean()), numbers)
+    assert estimate.se == pytest.approx(values.std(ddof=1) / np.sqrt(20))
+    assert estimate.debiased == pytest.approx(estimate.value)
+
+
+def test_the_jackknife_removes_most_of_the_distances_bias() -> None:
+    truth, plain, debiased = 64 * 0.2**2, [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((1000, 64)), rng.standard_normal((1000, 64)) + 0.2
+        numbers = groups(range(1000))
+        estimate = jackknife(leave_out_distance(x, y, numbers, numbers), numbers)
+        plain.append(estimate.value)
+        debiased.append(estimate.debiased)
+    assert np.mean(plain) - truth > 1.0
+    assert abs(np.mean(debiased) - truth) < 0.25 * (np.mean(plain) - truth)
+
+
+def test_one_group_has_no_standard_error() -> None:
+    estimate = jackknife(lambda g: 1.0, np.zeros(5, int))
+    assert (estimate.value, estimate.se, estimate.left_out) == (1.0, None, [])

@@ -6,6 +6,7 @@ file that was verified before.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from unittest.mock import patch
 
 import numpy as np
@@ -41,6 +42,6 @@ def load_inception(weights: Path) -> nn.Module:
         state = torch.load(weights, weights_only=True, map_location="cpu")
         with patch.object(inception_pytorch, "load_state_dict_from_url", lambda *_, **__: state):
             network = inception_pytorch.InceptionV3(output_blocks=[3], resize_input=False, normalize_input=False)
-    except (RuntimeError, OSError, AttributeError) as error:
+    except (RuntimeError, OSError, AttributeError, UnpicklingError) as error:
         raise InputError(f"{weights}: not the FID Inception's weights ({str(error).splitlines()[0]})") from None
     return network.eval()

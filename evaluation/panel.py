@@ -48,12 +48,14 @@ def main() -> None:
 
 def choose_layouts(layouts: Sequence[Layout]) -> dict[str, Layout]:
     """The first layout of each kind, and where a kind has none, the first layout with objects that is left."""
-    chosen: dict[str, Layout] = {}
+    left, chosen = [row for row in layouts if row["objects"]], {}
     for kind, fits in KINDS.items():
-        left = [row for row in layouts if row["objects"] and row not in chosen.values()]
         fitting = [row for row in left if fits(row)]
-        if left:
-            chosen[kind if fitting else f"{kind} (none found)"] = (fitting or left)[0]
+        if fitting:
+            chosen[kind] = fitting[0]
+            left.remove(fitting[0])
+    for kind, row in zip([kind for kind in KINDS if kind not in chosen], left, strict=False):
+        chosen[f"{kind} (none found)"] = row
     return chosen
 
 
@@ -63,7 +65,7 @@ def _phrases(row: Layout) -> Counter[str]:
 
 KINDS: dict[str, Callable[[Layout], bool]] = {
     "single object": lambda row: len(row["objects"]) == 1,
-    "pair": lambda row: len(row["objects"]) == 2 == len(_phrases(row)),
+    "pair": lambda row: len(row["objects"]) == 2 == len(_phrases(row)) and not RELATION.search(row["caption"]),
     "relation": lambda row: len(row["objects"]) <= 3 and bool(RELATION.search(row["caption"])),
     "counting": lambda row: bool(COUNT.search(row["caption"])) and max(_phrases(row).values()) >= 3,
 }

@@ -48,7 +48,7 @@ def regions(layouts: Sequence[dict[str, Any]], size: int, min_side: int) -> pd.D
 
 def pixel_box(box: Sequence[float], size: int) -> tuple[int, int, int, int]:
     """A unit-square box as whole pixels of a `size` canvas, rounded outwards."""
-    x0, y0 = (math.floor(edge * size + ROUNDING) for edge in box[:2])
+    x0, y0 = (min(math.floor(edge * size + ROUNDING), size - 1) for edge in box[:2])
     x1, y1 = (math.ceil(edge * size - ROUNDING) for edge in box[2:])
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
@@ -63,7 +63,7 @@ def read_regions(path: Path, ids: Sequence[int]) -> pd.DataFrame:
         raise InputError(f"{path}: not a readable table of regions ({error}); delete it and run again") from None
     if list(table.columns) != COLUMNS or not set(table["id"]) <= set(ids):
         raise InputError(f"{path}: not the regions of these layouts; delete it and run again")
-    return table[table["kept"]].reset_index(drop=True)
+    return table[table["kept"].astype(bool)].reset_index(drop=True)
 
 
 def crop(image_HW3: np.ndarray, row: Any) -> np.ndarray:

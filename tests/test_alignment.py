@@ -8,7 +8,9 @@ from hcma.alignment import BOX_FEATURES, Alignment, AlignmentConfig, box_mask, f
 from hcma.sampling import InputError
 
 SMALL = {"latent_channels": 4, "latent_size": 8, "text_width": 12, "patch": 2, "width": 16, "blocks": 2, "heads": 2}
-BOXES = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.25, 0.25, 0.75, 0.5], [0, 0, 0, 0]], [[0.1, 0.2, 0.9, 0.3]] + [[0.0] * 4] * 2])
+BOXES = torch.tensor(
+    [[[0.0, 0.0, 0.5, 1.0], [0.25, 0.25, 0.75, 0.5], [0, 0, 0, 0]], [[0.1, 0.2, 0.9, 0.3]] + [[0.0] * 4] * 2]
+)
 MASK = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
 
@@ -144,7 +146,12 @@ def test_other_files_are_refused_by_name(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"patch": 3}, "patch"), ({"heads": 3}, "heads"), ({"box_feature": "circle"}, "box_feature"), ({"pool": "max"}, "pool")],
+    [
+        ({"patch": 3}, "patch"),
+        ({"heads": 3}, "heads"),
+        ({"box_feature": "circle"}, "box_feature"),
+        ({"pool": "max"}, "pool"),
+    ],
 )
 def test_impossible_sizes_are_refused_by_key(change: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):

@@ -53,7 +53,9 @@ def test_it_is_torch_fidelitys_and_torchmetrics() -> None:
             return image.flatten(1)
 
     # torchmetrics takes images and gives them to the network as they are: one-channel images of 8 x 8 are our features.
-    metric = FrechetInceptionDistance(feature=Identity(), normalize=True, input_img_size=(1, 8, 8)).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(feature=Identity(), normalize=True, input_img_size=(1, 8, 8)).set_dtype(
+        torch.float64
+    )
     for z, real in ((x, True), (y, False)):
         metric.update(torch.from_numpy(z).view(-1, 1, 8, 8), real=real)
     assert float(metric.compute()) == pytest.approx(ours, rel=1e-6)

@@ -31,7 +31,9 @@ def folder(tmp_path_factory):
 def sd(folder):
     sd = load_diffusion(folder, Sampling(steps=STEPS))
     torch.manual_seed(5)
-    sd.alignment = Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).eval().requires_grad_(False)
+    sd.alignment = (
+        Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).eval().requires_grad_(False)
+    )
     return sd
 
 
@@ -95,10 +97,14 @@ def test_a_weight_of_zero_switches_its_loss_off(sd) -> None:
     targets = make_targets(sd, LAYOUTS, caption, sd.alignment)
     other = replace(targets, caption_BD=targets.caption_BD.flip(0))
     local = Params(eta=1.0, lambda_global=0.0)
-    assert torch.equal(align_step(sd.alignment, latents, t, targets, local), align_step(sd.alignment, latents, t, other, local))
+    assert torch.equal(
+        align_step(sd.alignment, latents, t, targets, local), align_step(sd.alignment, latents, t, other, local)
+    )
     nobody = replace(targets, mask_BM=torch.zeros_like(targets.mask_BM))
     whole = Params(eta=1.0, lambda_local=0.0)
-    assert torch.equal(align_step(sd.alignment, latents, t, targets, whole), align_step(sd.alignment, latents, t, nobody, whole))
+    assert torch.equal(
+        align_step(sd.alignment, latents, t, targets, whole), align_step(sd.alignment, latents, t, nobody, whole)
+    )
     assert not align_step(sd.alignment, latents, t, nobody, local).any()
 
 
@@ -131,7 +137,9 @@ def test_start_stop_and_every_choose_steps() -> None:
     assert chosen == [2, 5, 8]
 
 
-@pytest.mark.parametrize("wrong", [{"eta": -1.0}, {"eta": 1.0, "mode": "x"}, {"eta": 1.0, "every": 0}, {"eta": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong", [{"eta": -1.0}, {"eta": 1.0, "mode": "x"}, {"eta": 1.0, "every": 0}, {"eta": float("nan")}]
+)
 def test_wrong_settings_are_refused(wrong) -> None:
     with pytest.raises(InputError):
         Params(**wrong)

@@ -76,7 +76,8 @@ def _module_fault(name: str, module: str) -> list[tuple[Keys, str]]:
     # Read, not imported: importing torch here would cost every dry run seconds.
     body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
     names = {node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-    return [(keys, f"module {module!r} has no {needed}") for needed in ("Params", "generate") if needed not in names]
+    missing = [needed for needed in ("Params", "generate") if needed not in names]
+    return [(keys, f"module {module!r} has no {' and no '.join(missing)}")] if missing else []
 
 
 def _file(keys: Keys, files: Sequence[Path]) -> str:

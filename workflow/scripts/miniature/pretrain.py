@@ -1,6 +1,6 @@
 """Train the miniature's weights from nothing, stage by stage; every stage resumes from its checkpoint.
 
-    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 10000] [--threads 2]
+    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 12000] [--threads 2]
     python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
 Stages, in order: judge, vae, decoder, text, collection, base, grounding, features, scorer; `ship` writes what was trained as
@@ -31,7 +31,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "vae": (2600, 2e-3, 1),
     "decoder": (2400, 1e-3, 7),
     "text": (2000, 1e-3, 2),
-    "base": (10000, 1e-3, 3),
+    "base": (12000, 1e-3, 3),
     "grounding": (5500, 1e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),

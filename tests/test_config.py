@@ -1,0 +1,122 @@
+"""The configuration is checked before the first job, and every method in it keeps the contract."""
+
+import copy
+import importlib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
+from hcma.sampling.layout import Layout, Object
+from hcma.sampling.spec import from_keys
+from tests.tiny import WIDTH, write_tiny
+from workflow.scripts.check_config import faults
+
+ROOT = Path(__file__).parents[1]
+FILE = Path("workflow/config/miniature.yaml")
+CONFIG = yaml.safe_load((ROOT / FILE).read_text())
+METHODS = CONFIG["methods"]
+
+
+def merged(base: dict, over: dict) -> dict:
+    result = copy.deepcopy(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+@pytest.mark.parametrize("overlay", ["workflow/config/coco.yaml", "tests/config/small.yaml"])
+def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert faults(CONFIG, [FILE]) == []
+    over = yaml.safe_load((ROOT / overlay).read_text())
+    if over["data"].get("root", 1) is None:
+        over["data"]["root"] = "somewhere"
+    assert faults(merged(CONFIG, over), [FILE, Path(overlay)]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"sampling": {"stepz": 3}}, "sampling.stepz: unknown key; known are guidance_scale"),
+        ({"sampling": {"steps": "many"}}, "sampling.steps: expected integer, found 'many'"),
+        ({"sampling": {"scheduler": "plms"}}, "sampling.scheduler: 'plms' is not one of 'pndm', 'ddim', 'lms'"),
+        (
+            {"methods": {"mine": {"module": "baselines.nobody", "base": "sd14", "version": 1}}},
+            "methods.mine.module: no module",
+        ),
+        ({"methods": {"mine": {"module": "hcma.cache", "base": "sd14", "version": 1}}}, "'hcma.cache' has no Params"),
+        (
+            {"methods": {"mine": {"module": "hcma.method", "base": "sd21", "version": 1}}},
+            "methods.mine.base: 'sd21' is not one",
+        ),
+        ({"methods": {"mine": {"module": "hcma.method", "base": "sd14"}}}, "methods.mine.version: missing"),
+        ({"tables": {"table1": ["real", "boxdif"]}}, "tables.table1: 'boxdif' is not one of methods"),
+        ({"data": {"root": "/coco"}}, "data.root: give either data.root or data.draw"),
+        ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
+    ],
+)
+def test_a_fault_is_one_line_naming_key_and_file(change, line, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (fault,) = faults(merged(CONFIG, change), [FILE])
+    assert fault.startswith(f"{FILE}: ")
+    assert line in fault
+    assert "\n" not in fault
+
+
+def test_the_file_named_is_the_one_that_holds_the_key(tmp_path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("sampling: {stepz: 3}")
+    (fault,) = faults(merged(CONFIG, yaml.safe_load(overlay.read_text())), [ROOT / FILE, overlay])
+    assert fault.startswith(f"{overlay}: sampling.stepz")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    return {
+        kind: write_tiny(tmp_path_factory.mktemp(kind), gated=kind == "gligen") for kind in ("sd14", "sd15", "gligen")
+    }
+
+
+LAYOUTS = [
+    Layout(3, 1, "a cat", (Object("cat", (0.1, 0.2, 0.6, 0.9)),)),
+    Layout(1, 2, "cat " * 60, (Object("cat", (0.0, 0.0, 0.5, 0.5)),) * 40),
+    Layout(2, 3, "nothing", ()),
+]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_keeps_the_contract(name, models) -> None:
+    """Params is a frozen dataclass; images are uint8, repeatable, and independent of batch and of global random state."""
+    stanza = METHODS[name]
+    module = importlib.import_module(stanza["module"])
+    assert is_dataclass(module.Params)
+    assert module.Params.__dataclass_params__.frozen
+    extra = {"eta": 0.5} if stanza.get("aligned") else {}
+    params = from_keys(module.Params, stanza.get("params", {}) | extra, name)
+    assert set(stanza.get("params", {})) <= {field.name for field in fields(module.Params)}
+    sd = load_diffusion(models[stanza["base"]], Sampling(steps=2))
+    if stanza.get("aligned"):
+        from hcma.alignment import Alignment, AlignmentConfig
+
+        torch.manual_seed(0)
+        sd.alignment = Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).requires_grad_(
+            False
+        )
+
+    def images(layouts: list[Layout], seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return module.generate(sd, layouts, initial_noise(layouts, 0, sd.latent_shape_CHW), params)
+
+    together = images(LAYOUTS, 1)
+    assert together.dtype == torch.uint8
+    assert together.shape == (3, 3, sd.size, sd.size)
+    assert torch.equal(together, images(LAYOUTS, 2))
+    backwards = images(LAYOUTS[::-1], 3).flip(0)
+    alone = torch.cat([images([layout], 4) for layout in LAYOUTS])
+    assert (together.int() - backwards.int()).abs().max() <= 1
+    assert (together.int() - alone.int()).abs().max() <= 1

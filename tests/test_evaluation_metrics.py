@@ -1,0 +1,365 @@
+"""Images to features to metrics to tables: keyed by id, exact where a closed form exists, one clear line for bad input."""
+
+import hashlib
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from cleanfid.resize import build_resizer
+from PIL import Image
+from safetensors.torch import save_file
+
+from evaluation import choose as choosing
+from evaluation import crops, features, metrics, panel, program, tables
+from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
+from evaluation.files import InputError, write_json
+from evaluation.images import read_images, write_images
+from evaluation.inception import load_inception
+from evaluation.layouts import write_layouts
+from evaluation.metrics import cosine, measure
+from evaluation.regions import crop, pixel_box, regions
+
+CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+ROOT = Path(features.__file__).parents[1]
+
+
+def layouts(count: int) -> list[dict]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(count):
+        corners = np.sort(rng.uniform(0, 1, (2, 2)), axis=0)
+        boxes = [[0.1, 0.2, 0.6, 0.9], [*corners[0], *corners[1]]][: i % 3]
+        objects = [{"phrase": "star", "box": [round(float(v), 6) for v in box], "span": None} for box in boxes]
+        rows.append({"id": 1000 - i, "image_id": i, "caption": f"a star {i}", "objects": objects})
+    return rows
+
+
+def images(rows: list[dict], seed: int) -> list[tuple[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return [(f"{row['id']:012d}.png", rng.integers(0, 256, (64, 64, 3), np.uint8)) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def extractors(tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    save_file(SmallFeatures().state_dict(), folder / "features.safetensors")
+    (folder / "clip.json").write_text(json.dumps(CLIP))
+    save_file(
+        {k: v.contiguous() for k, v in build_clip(folder / "clip.json").state_dict().items()}, folder / "c.safetensors"
+    )
+    sha = lambda name: hashlib.sha256((folder / name).read_bytes()).hexdigest()  # noqa: E731
+    frechet = {"kind": "small_features", "name": "f", "path": str(folder / "features.safetensors")}
+    clip = {"kind": "open_clip", "name": "c", "model": str(folder / "clip.json"), "path": str(folder / "c.safetensors")}
+    return {
+        "frechet": frechet | {"sha256": sha("features.safetensors")},
+        "clip": clip | {"sha256": sha("c.safetensors")},
+    }
+
+
+def call(monkeypatch, main, **arguments) -> None:
+    argv = ["program"]
+    for name, value in arguments.items():
+        argv += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    monkeypatch.setattr(sys, "argv", argv)
+    main()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, extractors):
+    """Features of `method`'s images of `rows`, in shards of 4."""
+
+    def features_of(method: str, seed: int, rows: list[dict]) -> list[Path]:
+        write_json(tmp_path / "extractors.json", extractors)
+        paths = []
+        for shard in range(0, len(rows), 4):
+            part, stem = rows[shard : shard + 4], f"{method}-{shard}"
+            write_layouts(tmp_path / f"{stem}.jsonl", part)
+            write_images(tmp_path / f"{stem}.zip", images(rows, seed)[shard : shard + 4], {})
+            regions(part, 64, 6).to_parquet(tmp_path / f"{stem}.parquet", index=False)
+            call(
+                monkeypatch,
+                features.main,
+                layouts=tmp_path / f"{stem}.jsonl",
+                images=tmp_path / f"{stem}.zip",
+                regions=tmp_path / f"{stem}.parquet",
+                extractors=tmp_path / "extractors.json",
+                out=tmp_path / f"{stem}.npz",
+            )
+            paths.append(tmp_path / f"{stem}.npz")
+        return paths
+
+    return features_of
+
+
+def test_pixel_boxes_round_outwards_and_stay_on_lattice_lines() -> None:
+    assert pixel_box([0.25, 0.0, 0.5, 1.0], 64) == (16, 0, 32, 64)
+    assert pixel_box([round(1 / 3, 6), 0.1, round(2 / 3, 6), 0.11], 96) == (32, 9, 64, 11)
+    assert pixel_box([0.99999, 0.5, 1.0, 0.50001], 64) == (63, 32, 64, 33)
+
+
+def test_regions_say_why_a_crop_is_left_out() -> None:
+    rows = [
+        {
+            "id": 1,
+            "image_id": 2,
+            "objects": [{"phrase": "star", "box": [0, 0, 0.05, 1]}, {"phrase": "x", "box": [0, 0, 1, 1]}],
+        }
+    ]
+    table = regions(rows, 64, 6)
+    assert table["kept"].tolist() == [False, True]
+    assert table["why"].tolist() == ["side 4 px, below 6", ""]
+
+
+def test_a_crop_is_the_boxs_pixels() -> None:
+    image = np.arange(64 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 3)
+    (row,) = regions(
+        [{"id": 1, "image_id": 1, "objects": [{"phrase": "a", "box": [0.25, 0.5, 0.5, 1.0]}]}], 64, 1
+    ).itertuples()
+    assert np.array_equal(crop(image, row), image[32:64, 16:32])
+
+
+def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monkeypatch) -> None:
+    shards = run("real", 1, layouts(30))
+    call(
+        monkeypatch,
+        metrics.main,
+        method="real",
+        split="test",
+        features=shards,
+        reference=shards,
+        out=tmp_path / "m.json",
+    )
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert abs(found["metrics"]["image_fid"]["value"]) < 1e-9
+    assert abs(found["metrics"]["region_fid"]["value"]) < 1e-9
+    assert found["n_images"] == 30
+    assert found["n_regions"] == sum(regions(layouts(30), 64, 6)["kept"])
+
+
+def test_metrics_do_not_depend_on_shards(run, extractors) -> None:
+    rows = layouts(12)
+    whole, _ = features.read_features(run("whole", 1, rows))
+    parts, _ = features.read_features(run("parts", 1, rows[:4]) + run("more", 1, rows)[1:])
+    reference, _ = features.read_features(run("real", 2, rows))
+    a, b = (measure(found, reference)["metrics"] for found in (whole, parts))
+    assert a["image_clip"]["value"] == pytest.approx(b["image_clip"]["value"], rel=1e-6)
+    assert a["region_fid"]["value"] == pytest.approx(b["region_fid"]["value"], rel=1e-5)
+
+
+def test_clip_scores_are_open_clips_cosines(run, extractors) -> None:
+    rows = layouts(5)
+    found, _ = features.read_features(run("m", 3, rows))
+    model = open_clip.CLIP(**CLIP)
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(extractors["clip"]["path"]))
+    model.eval()
+    pixels = (
+        torch.from_numpy(np.stack([pixels for _, pixels in images(rows, 3)])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    )
+    with torch.no_grad():
+        text = model.encode_text(open_clip.SimpleTokenizer(context_length=16)([row["caption"] for row in rows]))
+        expected = torch.cosine_similarity(model.encode_image(pixels), text).numpy()
+    assert cosine(found["image_clip"], found["image_text"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_region_scores_are_means_over_regions_and_use_the_label(run) -> None:
+    found, _ = features.read_features(run("m", 3, layouts(9)))
+    scores = cosine(found["region_clip"], found["region_text"])
+    assert measure(found, found)["metrics"]["region_clip"]["value"] == pytest.approx(scores.mean())
+    assert len(np.unique(found["region_text"], axis=0)) == 1
+
+
+def test_rows_of_other_images_are_refused(run) -> None:
+    a, _ = features.read_features(run("a", 1, layouts(8)))
+    b, _ = features.read_features(run("b", 1, layouts(9)))
+    with pytest.raises(InputError, match="image_ids of the method differ"):
+        measure(a, b)
+
+
+def test_without_any_region_the_region_columns_are_empty(run) -> None:
+    rows = [row | {"objects": []} for row in layouts(6)]
+    found, _ = features.read_features(run("m", 1, rows))
+    measured = measure(found, found)
+    assert measured["n_regions"] == 0
+    assert measured["metrics"]["region_fid"] is None
+    assert measured["metrics"]["image_fid"] is not None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-200]), "damaged or cut off"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"IDAT", b"IDXT", 1)), "damaged"),
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: write_images(path, [("000000000001.png", np.zeros((4, 4, 3), np.uint8))], {}), "expected 2"),
+    ],
+)
+def test_damaged_shards_are_named(tmp_path, spoil, named) -> None:
+    path = tmp_path / "0000.zip"
+    write_images(path, [(f"{i:012d}.png", np.full((8, 8, 3), i, np.uint8)) for i in (1, 2)], {})
+    spoil(path)
+    with pytest.raises(InputError, match=rf"0000\.zip.*{named}"):
+        list(read_images(path, [1, 2]))
+
+
+def test_changed_weights_are_refused(tmp_path, extractors) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(Path(extractors["frechet"]["path"]).read_bytes() + b"x")
+    with pytest.raises(InputError, match="the weights were changed"):
+        load_extractor(extractors["frechet"] | {"path": str(path)})
+    with pytest.raises(InputError, match="no such file"):
+        load_extractor(extractors["frechet"] | {"path": str(tmp_path / "none")})
+
+
+def test_openai_weights_need_the_quickgelu_name(tmp_path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"w")
+    sha = hashlib.sha256(b"w").hexdigest()
+    with pytest.raises(InputError, match="quickgelu"):
+        load_extractor(
+            {"kind": "open_clip", "name": "x", "model": "ViT-B-32", "path": str(tmp_path / "w.pt"), "sha256": sha}
+        )
+
+
+@pytest.mark.parametrize("mode", ["clean", "legacy"])
+def test_inception_features_are_clean_fids_network_on_clean_fids_resize(tmp_path, mode) -> None:
+    from torchvision.models import inception_v3
+
+    torch.manual_seed(0)
+    torch.save(inception_v3(num_classes=1008, aux_logits=False, init_weights=False).state_dict(), tmp_path / "w.pth")
+    sha = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+    stanza = {"kind": f"inception_{mode}", "name": "i", "path": str(tmp_path / "w.pth"), "sha256": sha}
+    image = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
+    found = load_extractor(stanza).features([image])
+    resized = torch.from_numpy(build_resizer("clean" if mode == "clean" else "legacy_pytorch")(image)).permute(2, 0, 1)[
+        None
+    ]
+    scaled = (resized.float() - 128) / 128 if mode == "clean" else resized.float() / 127.5 - 1
+    with torch.no_grad():
+        expected = load_inception(tmp_path / "w.pth")(scaled)[0].flatten(1)
+    assert found.shape == (1, 2048)
+    assert np.allclose(found, expected.numpy(), atol=1e-5)
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"w\.pth: not the FID"):
+        load_inception(tmp_path / "w.pth")
+
+
+def test_squash_is_pils_antialiased_bicubic() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 90, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC))
+    assert np.array_equal(squash(image, 64), expected)
+
+
+def row_of(method: str, split: str = "test", **values: float) -> dict:
+    defaults = {"image_fid": 10.0, "image_clip": 0.3, "region_fid": 20.0, "region_clip": 0.2} | values
+    cells = {name: {"value": value, "se": 0.5, "floor": 1.0} for name, value in defaults.items()}
+    made = {kind: {"name": kind, "resize": "64"} for kind in ("frechet", "clip")}
+    protocol = made | {"label_template": "{label}", "groups": 20}
+    return {"method": method, "split": split, "n_images": 5, "n_regions": 7, "metrics": cells, "protocol": protocol}
+
+
+def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
+    for name in ("real", "hcma"):
+        write_json(tmp_path / f"{name}.json", row_of(name))
+    write_json(tmp_path / "hcma.json", row_of("hcma", image_fid=-1e-14))
+    paths = [tmp_path / "real.json", tmp_path / "hcma.json"]
+    published = ROOT / "workflow/config/published.csv"
+    call(
+        monkeypatch,
+        tables.main,
+        table=1,
+        metrics=paths,
+        published=published,
+        caveat="Mind_this.",
+        out=tmp_path / "table1",
+    )
+    table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
+    wanted = "image_fid image_fid_se image_clip image_clip_se region_fid region_fid_se region_clip region_clip_se n_images n_regions"
+    assert table.columns.tolist()[:10] == wanted.split()
+    assert table.loc["hcma", "published_image_fid"] == 8.74
+    assert np.isnan(table.loc["real", "published_image_fid"])
+    text = (tmp_path / "table1.md").read_text()
+    assert "| HCMA (SD-v1.4) | 0.00 ± 0.50 [8.74] | 0.3000 ± 0.5000 [0.3231] |" in text
+    assert "Mind_this." in text
+    assert r"Mind\_this." in (tmp_path / "table1.tex").read_text()
+
+
+def test_rows_of_different_protocols_do_not_share_a_table() -> None:
+    published = tables.read_published(ROOT / "workflow/config/published.csv", 1)
+    with pytest.raises(InputError, match="hcma: n_images is 6, but real has 5"):
+        tables.build([row_of("real"), row_of("hcma") | {"n_images": 6}], published)
+
+
+def test_published_values_are_the_papers() -> None:
+    rows = pd.read_csv(ROOT / "workflow/config/published.csv")
+    assert rows.groupby("table").size().to_dict() == {1: 8, 2: 4}
+    both = rows[rows["method"].isin(["hcma", "gligen_sd"])].groupby("method")
+    assert all(len(set(group["region_fid"])) == 1 for _, group in both)  # Table 2's ends are rows of Table 1
+
+
+def test_the_choice_is_the_best_mean_gain_in_standard_errors() -> None:
+    reference = row_of("gligen", "heldout")
+    better, worse = row_of("a", "heldout", image_fid=9.0), row_of("b", "heldout", region_fid=21.0)
+    found = choosing.choose("eta", reference, {3.0: worse, 1.0: better})
+    assert found["eta"] == 1.0
+    assert [point["score"] for point in found["curve"]] == pytest.approx([2 / 4, -2 / 4])
+
+
+def test_a_tie_goes_to_the_smaller_setting_and_the_test_split_is_refused() -> None:
+    reference = row_of("gligen", "heldout")
+    assert choosing.choose("eta", reference, {3.0: reference, 0.5: reference})["eta"] == 0.5
+    with pytest.raises(InputError, match="must not choose"):
+        choosing.choose("eta", reference, {1.0: row_of("hcma", "test")})
+
+
+def test_exported_crops_are_named_safely(tmp_path, monkeypatch) -> None:
+    rows = layouts(3)
+    rows[1]["objects"][0]["phrase"] = "../../etc/hot dog"
+    write_layouts(tmp_path / "l.jsonl", rows)
+    write_images(tmp_path / "i.zip", images(rows, 1), {})
+    regions(rows, 64, 1).to_parquet(tmp_path / "r.parquet", index=False)
+    paths = {"images": "i.zip", "regions": "r.parquet", "layouts": "l.jsonl", "out": "crops.zip"}
+    call(monkeypatch, crops.main, **{name: tmp_path / path for name, path in paths.items()})
+    names = zipfile.ZipFile(tmp_path / "crops.zip").namelist()
+    assert f"{999:012d}-00-etc-hot-dog.png" in names
+    assert not [name for name in names if "/" in name]
+
+
+def test_the_panel_has_a_single_object_a_pair_a_relation_and_a_count(tmp_path) -> None:
+    star, ring = {"phrase": "star", "box": [0, 0, 0.5, 0.5]}, {"phrase": "ring", "box": [0.5, 0.5, 1, 1]}
+    objects = {
+        "three stars": [star] * 3,
+        "a star above a ring": [star, ring],
+        "a star, a ring": [ring, star],
+        "a $tar": [star],
+    }
+    rows = [{"id": i, "caption": text, "objects": things} for i, (text, things) in enumerate(objects.items())]
+    chosen = panel.choose_layouts(rows)
+    found = {kind: row["caption"] for kind, row in chosen.items()}
+    assert found["single object"] == "a $tar"
+    assert found["counting"] == "three stars"
+    assert found["relation"] == "a star above a ring"
+    assert found["pair"] == "a star, a ring"
+    panel.draw(chosen, {"real": [np.zeros((8, 8, 3), np.uint8)] * 4}, tmp_path / "panel.png")
+    assert Image.open(tmp_path / "panel.png").width > 200
+
+
+def test_bad_input_is_one_line_and_status_1(tmp_path, capsys, monkeypatch) -> None:
+    paths = {"layouts": tmp_path / "none.jsonl", "size": 64, "min_side": 6, "out": tmp_path / "o.parquet"}
+    from evaluation.regions import main
+
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, lambda: program.run(main), **paths)
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none.jsonl'}: no such file\n"

@@ -1,0 +1,51 @@
+"""Who may import whom: the table that keeps methods, evaluation and workflow apart."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# package -> first-party packages it may import (longest prefix wins), and libraries it must not
+ALLOWED = {
+    "hcma.sampling": ({"hcma.sampling"}, {"snakemake", "pandas", "cleanfid", "open_clip"}),
+    "hcma": ({"hcma"}, {"snakemake", "cleanfid", "open_clip"}),
+    "baselines": ({"hcma.sampling"}, {"snakemake", "cleanfid", "open_clip"}),
+    "evaluation": ({"evaluation"}, {"snakemake", "diffusers", "transformers"}),
+    "workflow": ({"hcma", "baselines", "evaluation", "workflow"}, set()),
+}
+# sample.py loads whatever its specification names, and the alignment module is the one thing it knows by name.
+FILES = sorted(
+    path for package in ("hcma", "baselines", "evaluation", "workflow") for path in (ROOT / package).rglob("*.py")
+)
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+def within(name: str, packages: set[str]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_keep_to_their_layer(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    layer = max((name for name in ALLOWED if within(module, {name})), key=len)
+    first_party, forbidden = ALLOWED[layer]
+    for name in imported(path):
+        if within(name, {"hcma", "baselines", "evaluation", "workflow"}):
+            assert within(name, first_party), f"{module} must not import {name}"
+        assert not within(name, forbidden), f"{module} must not import {name}"
+
+
+def test_no_baseline_imports_another() -> None:
+    for path in (ROOT / "baselines").glob("*.py"):
+        assert not [name for name in imported(path) if name.startswith("baselines.")]

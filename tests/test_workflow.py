@@ -1,0 +1,146 @@
+"""The DAG itself: one real run of every rule, and what a user sees when something is wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from evaluation.images import read_images
+from evaluation.layouts import read_layouts
+
+ROOT = Path(__file__).parents[1]
+SMALL = "tests/config/small.yaml"
+
+
+def command(*arguments: str, run: str = "test-small") -> list[str]:
+    overlay = ["--configfile", SMALL, "--config", f"run={run}"]
+    return [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", *overlay]
+
+
+def environment() -> dict[str, str]:
+    beside = Path(sys.executable).parent
+    return os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
+
+
+def snakemake(*arguments: str, run: str = "test-small") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments, run=run), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished():
+    run = f"test-{os.getpid()}"
+    results = ROOT / "results" / run
+    done = snakemake(run=run)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    yield run, results
+    shutil.rmtree(results)
+
+
+def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
+    _, results = finished
+    one, two = (pd.read_csv(results / f"tables/table{i}.csv").set_index("method") for i in (1, 2))
+    assert one.index.tolist() == ["real", "gligen_sd", "hcma"]
+    assert one.loc["real", ["image_fid", "region_fid"]].abs().max() < 1e-9
+    assert one.loc[["gligen_sd", "hcma"]].equals(two)
+    assert one["n_images"].eq(32).all()
+    assert one[["image_fid", "image_clip", "region_fid", "region_clip", "image_fid_se"]].notna().all().all()
+    for name in (
+        "tables/table1.md",
+        "tables/table1.tex",
+        "figures/panel.png",
+        "layouts/report.json",
+        "train/curves.png",
+    ):
+        assert (results / name).stat().st_size > 500
+
+
+def test_images_say_what_made_them(finished) -> None:
+    _, results = finished
+    ids = [row["id"] for row in read_layouts(results / "layouts/test/0001.jsonl")]
+    hcma, gligen = (dict(read_images(results / f"samples/{m}/test/0001.zip", ids)) for m in ("hcma", "gligen_sd"))
+    assert any((hcma[i] != gligen[i]).any() for i in ids)
+    spec = json.loads((results / "methods/hcma.json").read_text())
+    assert spec["params"]["eta"] == json.loads((results / "train/calibration.json").read_text())["eta"]
+    assert json.loads((results / "train/calibration.json").read_text())["split"] == "heldout"
+
+
+def test_a_finished_run_has_nothing_to_do(finished) -> None:
+    run, _ = finished
+    assert "Nothing to be done" in snakemake(run=run).stderr
+
+
+def test_crops_can_be_exported(finished) -> None:
+    run, results = finished
+    assert snakemake(f"results/{run}/crops/hcma/test/0000.zip", run=run).returncode == 0
+    assert (results / "crops/hcma/test/0000.zip").stat().st_size > 1000
+
+
+def test_a_damaged_shard_stops_its_row_with_one_line_and_loses_nothing(finished) -> None:
+    run, results = finished
+    shard, features = results / "samples/hcma/test/0000.zip", results / "features/hcma/test/0000.npz"
+    whole, made = shard.read_bytes(), (results / "features/hcma/test/0001.npz").stat().st_mtime
+    shard.write_bytes(whole[:-100])
+    features.unlink()
+    failed = snakemake(run=run)
+    assert failed.returncode != 0
+    log = (results / "logs/extract_features/hcma-test-0000.log").read_text()
+    assert log.startswith(f"error: results/{run}/samples/hcma/test/0000.zip: damaged or cut off")
+    assert len(log.strip().splitlines()) == 1
+    assert (results / "features/hcma/test/0001.npz").stat().st_mtime == made
+    shard.write_bytes(whole)
+    assert snakemake(run=run).returncode == 0
+
+
+def test_a_misspelt_key_is_one_line_before_any_job() -> None:
+    failed = subprocess.run(
+        [*command("-n"), "sampling={stepz: 3}"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in failed.stderr.splitlines() if "stepz" in line]
+    assert failed.returncode == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert "sampling.stepz: unknown key" in lines[0]
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is installed here")
+def test_use_conda_without_conda_says_what_to_do() -> None:
+    failed = snakemake("-n", "--use-conda")
+    assert failed.returncode == 1
+    assert "error: --use-conda needs conda, and there is none on PATH" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.slow
+def test_killed_twice_it_ends_with_the_tables_of_an_uninterrupted_run(finished) -> None:
+    _, results = finished
+    run = f"test-killed-{os.getpid()}"
+    killed = ROOT / "results" / run
+    try:
+        for mark in ("work/alignment/alignment.pt", "work/samples"):
+            process = subprocess.Popen(command(run=run), cwd=ROOT, env=environment(), start_new_session=True)
+            deadline = time.monotonic() + 600
+            while not (killed / mark).exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        snakemake("--unlock", run=run)
+        assert snakemake(run=run).returncode == 0
+        for name in ("table1.csv", "table2.csv"):
+            assert (killed / "tables" / name).read_bytes() == (results / "tables" / name).read_bytes()
+    finally:
+        shutil.rmtree(killed, ignore_errors=True)

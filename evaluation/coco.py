@@ -79,7 +79,8 @@ class Split:
     """One split's annotations, indexed by pycocotools."""
 
     def __init__(self, root: Path, name: str, data: dict[str, Any], words: Words) -> None:
-        self.name, self.rules, self.words, self.report = name, data["boxes"], words, Report()
+        self.name, self.data, self.words, self.report = name, data, words, Report()
+        self.rules = data["boxes"]
         self.instances = _load(root / "annotations" / f"instances_{name}.json", self.report)
         self.captions = _load(root / "annotations" / f"captions_{name}.json", self.report)
         self.names = {row["id"]: row["name"] for row in self.instances.dataset["categories"]}
@@ -93,9 +94,10 @@ class Split:
         self.image_ids = sorted(set(self.instances.imgs) & with_caption)
 
     def layout(self, image_id: int, report: Report, every_caption: bool) -> dict[str, Any]:
-        """The layout of one image: its caption of the lowest annotation id, and the boxes that the rules keep."""
+        """The layout of one image: one of its captions, and the boxes that the rules keep."""
         said = sorted(self.captions.imgToAnns[image_id], key=lambda row: row["id"])
-        caption = said[0]["caption"].strip()
+        chosen = self._caption(said)
+        caption = chosen["caption"].strip()
         spans = find_spans(caption, self.words)
         boxes = self._boxes(image_id, report)
         objects = [
@@ -107,19 +109,25 @@ class Split:
             }
             for number, phrase, box in boxes
         ]
-        row = {"id": said[0]["id"], "image_id": image_id, "caption": caption, "objects": objects}
+        row = {"id": chosen["id"], "image_id": image_id, "caption": caption, "objects": objects}
         return row | ({"captions": [row["caption"].strip() for row in said]} if every_caption else {})
+
+    def _caption(self, said: list[dict[str, Any]]) -> dict[str, Any]:
+        """The caption of the lowest annotation id, or with `caption: random` one drawn by a hash of the ids."""
+        if self.data["caption"] == "first":
+            return said[0]
+        return min(said, key=lambda row: hash_order(self.data["test"]["seed"], row["id"]))
 
     def _boxes(self, image_id: int, report: Report) -> list[tuple[int, str, tuple[float, float, float, float]]]:
         """(annotation id, category, box) of an image, largest first."""
         image = self.instances.imgs[image_id]
-        frame, kept = Frame(image["width"], image["height"]), []
+        frame, kept = Frame(image["width"], image["height"], self.data["resize"]), []
         for row in self.instances.imgToAnns[image_id]:
             report.boxes += 1
             box = frame.box(row["bbox"])
             reason = self._refuse(row, box)
             if reason or box is None:
-                report.drop(reason or "outside the centre square", row["id"])
+                report.drop(reason or "outside the canvas", row["id"])
             else:
                 kept.append((row["id"], self.names[row["category_id"]], box))
         kept.sort(key=lambda item: (-_area(item[2]), item[0]))
@@ -133,7 +141,7 @@ class Split:
         if self.rules["drop_crowd"] and row.get("iscrowd"):
             return "crowd"
         if box is None:
-            return "outside the centre square"
+            return "outside the canvas"
         return "smaller than min_area_frac" if _area(box) < self.rules["min_area_frac"] else None
 
 

@@ -41,38 +41,36 @@ class Photos:
 
 @dataclass(frozen=True)
 class Frame:
-    """The centred square of a `width` x `height` photo (pixels) whose side is the shorter side."""
+    """What of a `width` x `height` photo (pixels) becomes the canvas: its centred square, or all of it, squashed."""
 
     width: int
     height: int
+    resize: str = "center_crop"
 
     @property
-    def side(self) -> int:
-        return min(self.width, self.height)
-
-    @property
-    def offset(self) -> tuple[float, float]:
-        """Left and top of the square in photo pixels, whole pixels as the crop of the photo has them."""
-        return (self.width - self.side) // 2, (self.height - self.side) // 2
+    def seen(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the part seen, in whole photo pixels."""
+        if self.resize == "squash":
+            return 0, 0, self.width, self.height
+        side = min(self.width, self.height)
+        return (self.width - side) // 2, (self.height - side) // 2, side, side
 
     def box(self, xywh: tuple[float, float, float, float]) -> Box | None:
         """COCO's xywh pixel box as xyxy in the unit square of the canvas, clipped; None when nothing is left."""
-        left, top = self.offset
+        left, top, width, height = self.seen
         x, y, w, h = xywh
-        edges = ((x - left), (y - top), (x + w - left), (y + h - top))
-        x0, y0, x1, y1 = (min(max(edge / self.side, 0.0), 1.0) for edge in edges)
+        edges = ((x - left) / width, (y - top) / height, (x + w - left) / width, (y + h - top) / height)
+        x0, y0, x1, y1 = (min(max(edge, 0.0), 1.0) for edge in edges)
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
-def canvas(photo: Image.Image, size: int) -> np.ndarray:
-    """Centre square of a photo at `size` pixels: uint8 [size, size, 3].
+def canvas(photo: Image.Image, size: int, resize: str = "center_crop") -> np.ndarray:
+    """A photo on the canvas: uint8 [size, size, 3].
 
-    Cropped first and then resized with an antialiased Lanczos filter; a photo whose shorter side is `size` already is
-    only cropped.
+    Cropped first and then resized with an antialiased Lanczos filter; a part of `size` pixels is only cropped.
     """
-    frame = Frame(*photo.size)
-    left, top = frame.offset
-    square = photo.crop((int(left), int(top), int(left) + frame.side, int(top) + frame.side))
-    if frame.side != size:
-        square = square.resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(square)
+    left, top, width, height = Frame(*photo.size, resize).seen
+    part = photo.crop((left, top, left + width, top + height))
+    if part.size != (size, size):
+        part = part.resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(part)

@@ -18,12 +18,22 @@ def main() -> None:
     parser.add_argument("--photos", choices=["train2014", "val2014"], required=True)
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True, help="side of the canvas in pixels")
+    parser.add_argument("--resize", choices=["center_crop", "squash"], default="center_crop")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     photos = Photos(arguments.root, arguments.photos)
     rows = read_layouts(arguments.layouts)
-    images = ((f"{row['id']:012d}.png", canvas(photos.read(row["image_id"]), arguments.size)) for row in rows)
-    meta = {"spec": {"method": "real"}, "photos": arguments.photos, "size": arguments.size, "images": len(rows)}
+    images = (
+        (f"{row['id']:012d}.png", canvas(photos.read(row["image_id"]), arguments.size, arguments.resize))
+        for row in rows
+    )
+    meta = {
+        "spec": {"method": "real"},
+        "photos": arguments.photos,
+        "size": arguments.size,
+        "resize": arguments.resize,
+        "images": len(rows),
+    }
     write_images(arguments.out, images, meta)
 
 

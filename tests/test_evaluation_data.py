@@ -176,10 +176,10 @@ def test_photos_are_read_from_a_folder_or_a_zip_and_faults_named(drawn, tmp_path
     with zipfile.ZipFile(drawn / "val2014.zip") as archive:
         archive.extractall(tmp_path)
     assert np.array_equal(from_zip, Photos(tmp_path, "val2014").read(200))
-    with pytest.raises(InputError, match="image 7: val2014 has no COCO_val2014_000000000007.jpg"):
+    with pytest.raises(InputError, match=r"image 7: val2014 has no COCO_val2014_000000000007\.jpg"):
         Photos(drawn, "val2014").read(7)
     (tmp_path / "val2014/COCO_val2014_000000000201.jpg").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="image 201: .* not a readable image"):
+    with pytest.raises(InputError, match=r"image 201: .* not a readable image"):
         Photos(tmp_path, "val2014").read(201)
 
 

@@ -22,7 +22,7 @@ rule draw_coco:
         "../envs/harness.yaml"
     params:
         draw=config["data"]["draw"] or {"train": 0, "val": 0, "seed": 0},
-        out=f"{R}/coco",
+        out=lambda wildcards: f"{R}/coco",
     message:
         "Drawing a COCO of coloured shapes"
     shell:
@@ -75,8 +75,8 @@ rule prepare_layouts:
     conda:
         "../envs/harness.yaml"
     params:
-        root=ROOT,
-        out=f"{R}/layouts",
+        root=lambda wildcards: ROOT,
+        out=lambda wildcards: f"{R}/layouts",
     message:
         "Preparing layouts from COCO annotations"
     shell:
@@ -114,7 +114,7 @@ rule sample_real:
     conda:
         "../envs/harness.yaml"
     params:
-        root=ROOT,
+        root=lambda wildcards: ROOT,
         photos=lambda wildcards: PHOTOS[wildcards.split],
         size=config["data"]["size"],
     message:

@@ -80,10 +80,6 @@ rule extract_features:
         " --extractors {input.extractors} --label-template {params.template:q} --out {output} > {log} 2>&1"
 
 
-def feature_shards(method, split):
-    return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=shards(split))
-
-
 rule measure:
     input:
         features=lambda wildcards: feature_shards(wildcards.method, wildcards.split),

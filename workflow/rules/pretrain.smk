@@ -25,7 +25,7 @@ rule pretrain_stage:
     conda:
         "../envs/harness.yaml"
     params:
-        work=PRETRAIN,
+        work=lambda wildcards: PRETRAIN,
     message:
         "Pretraining stage {wildcards.stage}; see the log for its progress"
     shell:
@@ -41,7 +41,7 @@ rule pretrain:
     conda:
         "../envs/harness.yaml"
     params:
-        work=PRETRAIN,
+        work=lambda wildcards: PRETRAIN,
         out="weights/miniature",
     message:
         "Writing weights/miniature and its card"

@@ -46,7 +46,7 @@ rule draw_panel:
     conda:
         "../envs/harness.yaml"
     params:
-        samples=f"{R}/samples",
+        samples=lambda wildcards: f"{R}/samples",
         shard_size=config["data"]["shard_size"],
         methods=[
             *config["tables"]["table1"],

@@ -5,27 +5,6 @@ localrules:
     write_method,
 
 
-def model(method):
-    return config["models"][stanza(method)["base"]]
-
-
-def eta_of(method):
-    if method not in ALIGNED:
-        return []
-    return f"{R}/train/eta.json" if method in CANDIDATES else f"{R}/train/calibration.json"
-
-
-def alignment_of(method):
-    return f"{R}/train/alignment.safetensors" if method in ALIGNED else []
-
-
-def measured(wildcards, input):
-    if wildcards.method not in ALIGNED:
-        return ""
-    multiple = CANDIDATES.get(wildcards.method, 1.0)
-    return f"--alignment {input.alignment} --eta {input.eta} --multiple {multiple}"
-
-
 rule write_method:
     input:
         stanza=f"{R}/config/method-{{method}}.json",

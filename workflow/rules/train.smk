@@ -32,7 +32,7 @@ rule cache_latents:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
     params:
-        model=config["models"][ALIGNMENT["base"]],
+        model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         template=lambda wildcards: ALIGNMENT["model"].get("label_template", "{label}"),
         device=config["resources"]["device"],
     message:

@@ -23,6 +23,8 @@ WORDS = ROOT / "workflow/config/words/miniature.yaml"
 DATA = {
     "size": 64,
     "words": str(WORDS),
+    "caption": "first",
+    "resize": "center_crop",
     "boxes": {"min_area_frac": 0.01, "max": 3, "drop_crowd": True},
     "split": {"train_fraction": 0.8, "seed": 1},
     "train": {"count": 20},
@@ -146,6 +148,22 @@ def test_boxes_follow_the_centre_square() -> None:
     assert frame.box((80, 0, 480, 480)) == (0, 0, 1, 1)
     assert frame.box((0, 0, 80, 480)) is None
     assert frame.box((0, 120, 320, 240)) == (0, 0.25, 0.5, 0.75)
+
+
+def test_squashed_photos_keep_all_boxes() -> None:
+    frame = Frame(640, 480, "squash")
+    assert frame.box((0, 0, 80, 480)) == (0, 0, 0.125, 1)
+    assert canvas(Image.new("RGB", (640, 480)), 64, "squash").shape == (64, 64, 3)
+
+
+def test_a_random_caption_is_one_of_the_images_own_and_stays_the_same(drawn, tmp_path) -> None:
+    for name in ("a", "b"):
+        prepare(drawn, DATA | {"caption": "random"}, tmp_path / name)
+    prepare(drawn, DATA, tmp_path / "first")
+    rows = {name: read_layouts(tmp_path / name / "train.jsonl") for name in ("a", "b", "first")}
+    assert rows["a"] == rows["b"]
+    assert all(row["caption"] in row["captions"] for row in rows["a"])
+    assert [row["id"] for row in rows["a"]] != [row["id"] for row in rows["first"]]
 
 
 def test_the_canvas_shows_what_the_box_says() -> None:

@@ -117,8 +117,9 @@ rule sample_real:
         root=lambda wildcards: ROOT,
         photos=lambda wildcards: PHOTOS[wildcards.split],
         size=config["data"]["size"],
+        resize=config["data"]["resize"],
     message:
         "Cropping photos of {wildcards.split}, shard {wildcards.shard}"
     shell:
         "python -m evaluation.real --root {params.root:q} --photos {params.photos} --layouts {input.layouts}"
-        " --size {params.size} --out {output} > {log} 2>&1"
+        " --size {params.size} --resize {params.resize} --out {output} > {log} 2>&1"

@@ -3,7 +3,7 @@
 from importlib.metadata import distributions
 
 CUDA = ("nvidia-", "cuda-", "triton")
-LEFT_OUT = {"pip", "setuptools", "wheel", "hcma-harness"}
+LEFT_OUT = {"pip", "wheel", "hcma-harness"}
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""What the miniature's weights can do, read by the judge: the bars the project holds its miniature to."""
+"""What the miniature's weights can do, read by the judge: the bars the project holds its miniature to.
+
+Images are sampled with the settings of the miniature's own configuration.
+"""
 
 import importlib
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from diffusers import AutoencoderKL
 
 from hcma.sampling.diffusion import Diffusion, Sampling, initial_noise, load_diffusion
@@ -16,6 +20,7 @@ from workflow.scripts.miniature.judge import in_boxes, load_judge, somewhere
 from workflow.scripts.miniature.world import SIDE, Scene, draw, scene
 
 BATCH = 32
+CONFIG = Path("workflow/config/miniature.yaml")
 BARS = {
     "judge_on_real_crops": (">=", 0.97),
     "autoencoder_keeps": (">=", 0.95),
@@ -33,13 +38,17 @@ def measure(weights: Path, count: int = 128, seed: int = 4242) -> dict[str, Any]
     layouts = [_layout(i, *pair) for i, pair in enumerate(zip(scenes, texts, strict=True))]
     judge, wanted = load_judge(weights / "judge"), [named(text) for text in texts]
     real = np.stack([draw(picture) for picture in scenes])
-    sd = load_diffusion(weights / "sd14", Sampling())
+    config = yaml.safe_load(CONFIG.read_text())
+    sampling, params = Sampling(**config["sampling"]), config["methods"]["gligen_sd"]["params"]
+    sd = load_diffusion(weights / "sd14", sampling)
     kept = in_boxes(judge, _reconstruct(sd.vae, real), scenes)
-    plain = _generate(sd, "baselines.stable_diffusion", layouts)
-    grounded = _generate(load_diffusion(weights / "gligen", Sampling()), "baselines.gligen", layouts)
+    plain = _generate(sd, "baselines.stable_diffusion", layouts, {})
+    grounded = _generate(load_diffusion(weights / "gligen", sampling), "baselines.gligen", layouts, params)
     on_real, on_plain, on_grounded = (in_boxes(judge, images, scenes) for images in (real, plain, grounded))
     return {
         "scenes": count,
+        "sampling": config["sampling"],
+        "gligen": params,
         "judge_on_real_crops": on_real["shape"],
         "autoencoder_keeps": kept["shape"] / on_real["shape"],
         "gligen_shape_in_box": on_grounded["shape"],
@@ -74,12 +83,12 @@ def _reconstruct(vae: AutoencoderKL, images: np.ndarray) -> np.ndarray:
     return _images(((torch.cat(decoded).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
 
 
-def _generate(sd: Diffusion, module: str, layouts: list[Layout]) -> np.ndarray:
+def _generate(sd: Diffusion, module: str, layouts: list[Layout], params: dict[str, Any]) -> np.ndarray:
     method = importlib.import_module(module)
     made = []
     for start in range(0, len(layouts), BATCH):
         part = layouts[start : start + BATCH]
-        made.append(method.generate(sd, part, initial_noise(part, 0, sd.latent_shape_CHW), method.Params()))
+        made.append(method.generate(sd, part, initial_noise(part, 0, sd.latent_shape_CHW), method.Params(**params)))
     return _images(torch.cat(made))
 
 

@@ -1,0 +1,47 @@
+"""The README shows what was measured, and its example works as it stands."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
+from hcma.sampling.layout import Layout, Object
+from tests.tiny import write_tiny
+from workflow.scripts import reference
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["results", "times", "bars"])
+def test_blocks_are_those_of_the_reference(name, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    block = getattr(reference, f"{name}_block")()
+    assert f"<!-- {name.upper()} -->\n{block}\n<!-- /{name.upper()} -->" in README
+
+
+def test_the_card_is_of_the_weights_that_are_shipped() -> None:
+    folder = ROOT / "weights/miniature"
+    card = json.loads((folder / "weights.json").read_text())
+    from hcma.sampling.weights import file_sha256
+
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")} == set(card["sha256"])
+    assert all(file_sha256(folder / name) == digest for name, digest in card["sha256"].items())
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()) < 40e6
+
+
+def test_the_example_method_runs(tmp_path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    sd = load_diffusion(write_tiny(tmp_path / "model", gated=True), Sampling(steps=2))
+    layouts = [Layout(1, 1, "a cat", (Object("cat", (0.1, 0.1, 0.9, 0.9)),))]
+    images = names["generate"](sd, layouts, initial_noise(layouts, 0, sd.latent_shape_CHW), names["Params"]())
+    assert images.shape == (1, 3, sd.size, sd.size)
+
+
+def test_every_make_target_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z]+(?:-[a-z]+)*)", README)) <= targets

@@ -1,0 +1,86 @@
+"""Keep a finished miniature run as the reference, and show it in the README: tables, panel, stage times, bars.
+
+    python -m workflow.scripts.reference --run results/miniature --total-seconds 600
+
+The README's blocks between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+from hcma.sampling.atomic import replacing
+
+REFERENCE = Path("results/reference/miniature")
+KEPT = ("tables/table1.csv", "tables/table1.md", "tables/table2.csv", "tables/table2.md", "figures/panel.png")
+CARD = Path("weights/miniature/weights.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("results/miniature"))
+    parser.add_argument("--total-seconds", type=float, required=True, help="wall time of the whole `make demo`")
+    arguments = parser.parse_args()
+    for name in (*KEPT, "train/calibration.json", "train/curves.png"):
+        (REFERENCE / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(arguments.run / name, REFERENCE / name)
+    times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}
+    with replacing(REFERENCE / "times.json") as beside:
+        beside.write_text(json.dumps(times, indent=2) + "\n")
+    text = Path("README.md").read_text(encoding="utf-8")
+    for name, block in {"RESULTS": results_block(), "TIMES": times_block(), "BARS": bars_block()}.items():
+        text = replaced(text, name, block)
+    with replacing("README.md") as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def stage_seconds(run: Path) -> dict[str, dict[str, float]]:
+    """Jobs and wall seconds of every rule, from Snakemake's benchmarks."""
+    stages: dict[str, dict[str, float]] = defaultdict(lambda: {"jobs": 0, "seconds": 0.0})
+    for path in sorted((run / "benchmarks").rglob("*.jsonl")):
+        rule = path.relative_to(run / "benchmarks").parts[0].removesuffix(".jsonl")
+        stages[rule]["jobs"] += 1
+        stages[rule]["seconds"] += float(json.loads(path.read_text().splitlines()[0])["s"])
+    return {rule: {"jobs": row["jobs"], "seconds": round(row["seconds"], 1)} for rule, row in stages.items()}
+
+
+def replaced(text: str, name: str, block: str) -> str:
+    """`text` with the block of that name rewritten."""
+    pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"error: README.md has no block {name}")
+    return pattern.sub(lambda _: f"<!-- {name} -->\n{block}\n<!-- /{name} -->", text)
+
+
+def results_block() -> str:
+    """Both tables and the panel of the reference."""
+    tables = [(REFERENCE / f"tables/table{number}.md").read_text(encoding="utf-8").strip() for number in (1, 2)]
+    notes = tables[1].split("\n\n")[-1]
+    # Both tables end in the same notes; they are shown once.
+    tables = [table.removesuffix(notes).strip() for table in tables]
+    return "\n\n".join([*tables, notes, f"![The same layouts across all methods]({REFERENCE}/figures/panel.png)"])
+
+
+def times_block() -> str:
+    """What each stage took, in the run the reference is from."""
+    times = json.loads((REFERENCE / "times.json").read_text())
+    rows = sorted(times["stages"].items(), key=lambda item: -item[1]["seconds"])
+    lines = [f"| `{rule}` | {row['jobs']} | {row['seconds']:.0f} |" for rule, row in rows]
+    head = f"{times['total'] / 60:.1f} minutes in all on {times['cores']} cores, after installation; jobs run side by side:"
+    return "\n".join([head, "", "| stage | jobs | seconds, summed over jobs |", "|---|---:|---:|", *lines])
+
+
+def bars_block() -> str:
+    """The bars of the weights' card."""
+    bars = json.loads(CARD.read_text())["bars"]
+    return "\n".join(
+        ["| what the judge reads | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in bars.items())]
+    )
+
+
+if __name__ == "__main__":
+    main()

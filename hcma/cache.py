@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hcma.program import status
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
 from hcma.sampling.images import read_images
@@ -62,15 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    try:
-        _run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
-    else:
-        return 0
-    return 1
+    return status(lambda: _run(args), str(args.out))
 
 
 def _run(args: argparse.Namespace) -> None:

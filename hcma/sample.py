@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hcma.program import status
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout, as_row, read_layouts
 from hcma.sampling.spec import Spec, SpecError, as_json, from_keys, read_spec
@@ -39,15 +40,7 @@ class Method:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; bad input is one line on stderr and status 1."""
     args = _parser().parse_args(argv)
-    try:
-        sample(read_spec(args.spec), read_layouts(args.layouts), args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or 'sampling'}: {error.strerror or error}", file=sys.stderr)
-    else:
-        return 0
-    return 1
+    return status(lambda: sample(read_spec(args.spec), read_layouts(args.layouts), args), "sampling")
 
 
 def _parser() -> argparse.ArgumentParser:

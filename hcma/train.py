@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hcma.program import status
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
 from hcma.sampling.spec import from_keys
@@ -84,15 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--curves", type=Path, required=True, help="CSV; a plot is written beside it as PNG")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    try:
-        _run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
-    else:
-        return 0
-    return 1
+    return status(lambda: _run(args), str(args.out))
 
 
 def _run(args: argparse.Namespace) -> None:

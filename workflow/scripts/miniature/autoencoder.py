@@ -59,9 +59,9 @@ def _crops(rng: np.random.Generator) -> torch.Tensor:
 
 
 def _loss(model: Any, rng: np.random.Generator) -> torch.Tensor:
-    images = _crops(rng)
+    images = _crops(rng).to(model.device)
     posterior = model.encode(images).latent_dist
-    noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
+    noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32)).to(model.device)
     decoded = model.decode(posterior.mean + posterior.std * noise).sample
     return reconstruction_loss(decoded, images) + KL_WEIGHT * posterior.kl().mean()
 

@@ -1,6 +1,7 @@
 """Stages `base` and `grounding`: the small U-Net on latents and captions, then GLIGEN's layers on the frozen U-Net."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,18 +70,20 @@ def _noise_loss(material: Material, grounded: bool) -> BatchLoss:
     kinds_KD = _states(material, SHAPES)[1]
     empty_T = tokenize(material.tokenizer, [""])[0]
 
-    def loss(model: nn.Module, rng: np.random.Generator) -> torch.Tensor:
+    def loss(model: Any, rng: np.random.Generator) -> torch.Tensor:
         rows = torch.from_numpy(rng.integers(0, len(material.collection.latents_NCHW), BATCH))
         latents = material.collection.latents_NCHW[rows].float() * material.scale
         noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
         t = torch.from_numpy(rng.integers(0, 1000, BATCH))
         tokens = material.collection.tokens_N5T[rows, torch.from_numpy(rng.integers(0, 5, BATCH))].long()
         tokens[torch.from_numpy(rng.random(BATCH) < (0.3 if grounded else NO_CAPTION_SHARE))] = empty_T
+        device = model.device
         with torch.no_grad():
-            states = material.text(tokens).last_hidden_state
-        boxes = _boxes(material.collection, rows, kinds_KD, rng) if grounded else None
-        noisy = scheduler.add_noise(latents, noise, t)
-        error = (model(noisy, t, states, cross_attention_kwargs=boxes).sample - noise).pow(2).mean((1, 2, 3))
+            states = material.text.to(device)(tokens.to(device)).last_hidden_state
+        boxes = _boxes(material.collection, rows, kinds_KD, rng, device) if grounded else None
+        noisy = scheduler.add_noise(latents, noise, t).to(device)
+        predicted = model(noisy, t.to(device), states, cross_attention_kwargs=boxes).sample
+        error = (predicted - noise.to(device)).pow(2).mean((1, 2, 3)).cpu()
         kept = scheduler.alphas_cumprod[t]
         ratio = LATENT_SPREAD**2 * kept / (1 - kept)
         return (error * ratio.clamp(max=SNR_LIMIT) / ratio.clamp(min=0.02)).mean()
@@ -95,17 +98,16 @@ def _states(material: Material, texts: list[str]) -> tuple[torch.Tensor, torch.T
 
 
 def _boxes(
-    collection: Collection, rows: torch.Tensor, kinds_KD: torch.Tensor, rng: np.random.Generator
+    collection: Collection, rows: torch.Tensor, kinds_KD: torch.Tensor, rng: np.random.Generator, device: torch.device
 ) -> dict[str, dict[str, torch.Tensor]]:
     """The `gligen` arguments of a batch, a tenth of the layouts emptied."""
     kinds, boxes = collection.kinds_NM[rows].long(), collection.boxes_NM4[rows]
     there = (kinds >= 0) & torch.from_numpy(rng.random(len(rows)) >= NO_BOXES_SHARE)[:, None]
     pad = BOX_SLOTS - kinds.shape[1]
     phrases = kinds_KD[kinds.clamp(min=0)] * there[..., None]
-    return {
-        "gligen": {
-            "boxes": nn.functional.pad(boxes * there[..., None], (0, 0, 0, pad)),
-            "masks": nn.functional.pad(there.float(), (0, pad)),
-            "positive_embeddings": nn.functional.pad(phrases, (0, 0, 0, pad)),
-        }
+    arguments = {
+        "boxes": nn.functional.pad(boxes * there[..., None], (0, 0, 0, pad)),
+        "masks": nn.functional.pad(there.float(), (0, pad)),
+        "positive_embeddings": nn.functional.pad(phrases, (0, 0, 0, pad)),
     }
+    return {"gligen": {name: value.to(device) for name, value in arguments.items()}}

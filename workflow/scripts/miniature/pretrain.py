@@ -8,6 +8,7 @@ diffusers folders in float16, with SHA256SUMS, measures it and writes the card w
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
 }
+ON_DEVICE = ("vae", "decoder", "base", "grounding")
 SD14_SHARE = 0.8  # sd14 is the base after this share of its steps, sd15 the base at the end
 SCENES = 40_000
 CLIP_CONFIG = Path("weights/miniature/clip/config.json")
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
     parser.add_argument("--steps", type=int, help="length of the training; default: the stage's own")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="for vae, decoder, base and grounding; the rest mostly draw")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.stage == "ship":
@@ -57,7 +60,8 @@ def main() -> None:
     elif arguments.stage == "collection":
         collection(arguments.work)
     else:
-        run_stage(make_run(arguments.stage, arguments.work, arguments.steps, arguments.threads))
+        run = make_run(arguments.stage, arguments.work, arguments.steps, arguments.threads)
+        run_stage(replace(run, device=arguments.device) if arguments.stage in ON_DEVICE else run)
 
 
 def make_run(stage: str, work: Path, steps: int | None = None, threads: int = 2) -> Run:
@@ -95,7 +99,7 @@ def load_average(path: Path, model: nn.Module) -> Any:
     """Put a checkpoint's averaged weights into the trainable parameters of `model`."""
     if not path.exists():
         raise SystemExit(f"error: {path} is missing: run the stage that writes it first (see --help)")
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True, map_location="cpu")
     trained = [p for p in model.parameters() if p.requires_grad]
     for parameter, mean in zip(trained, saved["average"], strict=True):
         parameter.data.copy_(mean)

@@ -61,7 +61,7 @@ def write_card(work: Path, out: Path) -> None:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True, map_location="cpu")
     losses = {key: round(value, 5) for key, value in saved["curve"][-1].items() if key in ("loss", "held_out")}
     return {"steps": saved["step"], "cpu_minutes": round(saved["seconds"] / 60, 1)} | losses
 

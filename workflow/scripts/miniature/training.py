@@ -28,6 +28,7 @@ class Run:
     average: float = 0.999
     save_every: int = 100
     threads: int = 2
+    device: str = "cpu"
     snapshots: tuple[int, ...] = ()
 
     @property
@@ -50,12 +51,15 @@ class State:
 def train(
     run: Run, model: torch.nn.Module, batch_loss: BatchLoss, held_out: BatchLoss
 ) -> tuple[torch.nn.Module, State]:
-    """Train `model` to `run.steps` steps, from its checkpoint if there is one; return the averaged model and its record.
+    """Train `model` on `run.device` to `run.steps` steps, from its checkpoint if there is one.
+
+    Returns the averaged model and its record.
 
     Every step's batch comes from a generator seeded by (seed, step), so a resumed training sees what an uninterrupted
     one would have. Raises FloatingPointError naming the step when the loss is not finite.
     """
     torch.set_num_threads(run.threads)
+    model.to(run.device)
     trained = [p for p in model.parameters() if p.requires_grad]
     average = [p.detach().clone() for p in trained]
     optimizer = torch.optim.AdamW(trained, lr=run.lr, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
@@ -148,7 +152,7 @@ def _resume(
 ) -> State:
     if not run.checkpoint.exists():
         return State()
-    saved = torch.load(run.checkpoint, weights_only=True)
+    saved = torch.load(run.checkpoint, weights_only=True, map_location=run.device)
     for parameter, mean, new, new_mean in zip(trained, average, saved["trained"], saved["average"], strict=True):
         parameter.data.copy_(new)
         mean.copy_(new_mean)

@@ -21,6 +21,9 @@ BOX_SLOTS = 30
 LATENT_SPREAD = 1.8
 SNR_LIMIT = 5.0
 NO_CAPTION_SHARE = 0.1
+# Boxes matter while the layout is open, and more so where no caption tells of it; sampling shows boxes no later than this.
+GROUNDED_FROM_T = 250
+GROUNDED_NO_CAPTION_SHARE = 0.5
 NO_BOXES_SHARE = 0.1
 OPEN_GATE = 0.5
 
@@ -69,14 +72,15 @@ def _noise_loss(material: Material, grounded: bool) -> BatchLoss:
     scheduler = DDPMScheduler(**{k: v for k, v in SCHEDULER.items() if k.startswith(("num", "beta"))})
     kinds_KD = _states(material, SHAPES)[1]
     empty_T = tokenize(material.tokenizer, [""])[0]
+    no_caption_share = GROUNDED_NO_CAPTION_SHARE if grounded else NO_CAPTION_SHARE
 
     def loss(model: Any, rng: np.random.Generator) -> torch.Tensor:
         rows = torch.from_numpy(rng.integers(0, len(material.collection.latents_NCHW), BATCH))
         latents = material.collection.latents_NCHW[rows].float() * material.scale
         noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
-        t = torch.from_numpy(rng.integers(0, 1000, BATCH))
+        t = torch.from_numpy(rng.integers(GROUNDED_FROM_T if grounded else 0, 1000, BATCH))
         tokens = material.collection.tokens_N5T[rows, torch.from_numpy(rng.integers(0, 5, BATCH))].long()
-        tokens[torch.from_numpy(rng.random(BATCH) < (0.3 if grounded else NO_CAPTION_SHARE))] = empty_T
+        tokens[torch.from_numpy(rng.random(BATCH) < no_caption_share)] = empty_T
         device = model.device
         with torch.no_grad():
             states = material.text.to(device)(tokens.to(device)).last_hidden_state

@@ -33,7 +33,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "decoder": (2400, 1e-3, 7),
     "text": (2000, 1e-3, 2),
     "base": (12000, 1e-3, 3),
-    "grounding": (5500, 1e-3, 4),
+    "grounding": (7000, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
 }

@@ -56,8 +56,8 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
     """{"eta", "relative_step", "median_ratio_at_eta_1", "by_t"}; raises InputError when nothing would move."""
     import torch
 
+    from hcma.batches import draw, seeded
     from hcma.method import SCHEDULES, Targets, align_step
-    from hcma.train import draw, seeded
 
     if len(data.latents_NCHW) < count:
         raise InputError(

@@ -3,8 +3,8 @@
 import torch
 
 from hcma.alignment import Alignment
+from hcma.batches import Batch, batch_of, caption_mean, label_mean, noised, seeded
 from hcma.cache import Cache
-from hcma.train import Batch, batch_of, caption_mean, label_mean, noised, seeded
 
 TIMES = (100, 300, 500, 700, 900)
 ROWS = 256

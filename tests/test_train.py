@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hcma import train as training
+from hcma import train
+from hcma import trainer as training
 from hcma.alignment import load_alignment
 from hcma.cache import Cache, read_cache, write_cache
 from hcma.calibrate import calibrate
@@ -14,6 +15,7 @@ from hcma.method import Params
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
 from hcma.sampling.layout import Layout, Object
+from hcma.validate import validate
 from tests.tiny import write_tiny
 
 MODEL = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
@@ -87,8 +89,6 @@ def test_the_best_checkpoint_on_held_out_data_is_kept(tmp_path) -> None:
     run = trainer(tmp_path, epochs=8)
     module = run.train()
     best = min(run.progress.curve, key=lambda row: row["heldout_loss"])
-    from hcma.validate import validate
-
     again = validate(module, run.heldout, run.settings.seed)
     assert again["heldout_global"] == pytest.approx(best["heldout_global"], abs=1e-6)
 
@@ -142,7 +142,7 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": TRAIN}))
     paths = {"--train": "latents.safetensors", "--heldout": "latents.safetensors", "--config": "config.json"}
     paths |= {"--work": "work", "--out": "alignment.safetensors", "--curves": "curves.csv"}
-    assert training.main([text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]) == 0
+    assert train.main([text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]) == 0
     assert load_alignment(tmp_path / "alignment.safetensors").config.text_width == 32
     header = (tmp_path / "curves.csv").read_text().splitlines()[0].split(",")
     assert {"step", "train_global", "heldout_local", "baseline_local", "recall_500", "gradient_global"} <= set(header)
@@ -154,7 +154,7 @@ def test_a_misspelt_key_is_one_line(tmp_path, capsys) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": {"epoch": 3}}))
     flags = ("--train", "--heldout", "--work", "--out", "--curves")
     arguments = [text for flag in flags for text in (flag, str(tmp_path / flag[2:]))]
-    assert training.main([*arguments, "--config", str(tmp_path / "config.json")]) == 1
+    assert train.main([*arguments, "--config", str(tmp_path / "config.json")]) == 1
     error = capsys.readouterr().err
     assert "alignment.train: unknown key 'epoch'" in error
     assert error.count("\n") == 1

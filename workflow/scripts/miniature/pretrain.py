@@ -10,19 +10,16 @@ diffusers folders in float16, with SHA256SUMS, measures it and writes the card w
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from diffusers import AutoencoderKL
 
-from workflow.scripts.miniature.autoencoder import freeze_encoder, train_decoder, train_vae
-from workflow.scripts.miniature.collection import Collection, collect
-from workflow.scripts.miniature.diffusion import Material, latent_scale, train_base, train_grounding
+from workflow.scripts.miniature.autoencoder import train_decoder, train_vae
+from workflow.scripts.miniature.checkpoints import collection, load_average, material, sd14
+from workflow.scripts.miniature.diffusion import train_base, train_grounding
 from workflow.scripts.miniature.judge import train_judge
-from workflow.scripts.miniature.sizes import UNET, VAE
-from workflow.scripts.miniature.text import Pair, train_text
+from workflow.scripts.miniature.sizes import VAE
+from workflow.scripts.miniature.text import train_text
 from workflow.scripts.miniature.tokens import write_tokenizer
 from workflow.scripts.miniature.training import Run
 
@@ -39,7 +36,6 @@ STAGES: dict[str, tuple[int, float, int]] = {
 }
 ON_DEVICE = ("vae", "decoder", "base", "grounding")
 SD14_SHARE = 0.8  # sd14 is the base after this share of its steps, sd15 the base at the end
-SCENES = 40_000
 CLIP_CONFIG = Path("weights/miniature/clip/config.json")
 
 
@@ -56,7 +52,7 @@ def main() -> None:
     if arguments.stage == "ship":
         from workflow.scripts.miniature.ship import ship
 
-        ship(arguments.work, arguments.out)
+        ship(arguments.work, arguments.out, list(STAGES))
     elif arguments.stage == "collection":
         collection(arguments.work)
     else:
@@ -93,49 +89,6 @@ def run_stage(run: Run) -> None:
         from workflow.scripts.miniature.scoring import train_features, train_scorer
 
         train_features(run) if run.name == "features" else train_scorer(run, CLIP_CONFIG)
-
-
-def load_average(path: Path, model: nn.Module) -> Any:
-    """Put a checkpoint's averaged weights into the trainable parameters of `model`."""
-    if not path.exists():
-        raise SystemExit(f"error: {path} is missing: run the stage that writes it first (see --help)")
-    saved = torch.load(path, weights_only=True, map_location="cpu")
-    trained = [p for p in model.parameters() if p.requires_grad]
-    for parameter, mean in zip(trained, saved["average"], strict=True):
-        parameter.data.copy_(mean)
-    return model.eval()
-
-
-def tokenizer(work: Path) -> CLIPTokenizer:
-    return CLIPTokenizer.from_pretrained(work / "tokenizer")
-
-
-def text_encoder(work: Path) -> CLIPTextModel:
-    return load_average(work / "text.pt", Pair(tokenizer(work))).text.requires_grad_(False)
-
-
-def autoencoder(work: Path, **config: Any) -> AutoencoderKL:
-    """The trained autoencoder, with the decoder of stage `decoder` where that was run."""
-    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE, **config))
-    if (work / "decoder.pt").exists():
-        vae = load_average(work / "decoder.pt", freeze_encoder(vae))
-    return vae
-
-
-def collection(work: Path) -> Collection:
-    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE))
-    return collect(vae, tokenizer(work), work / "collection.safetensors", seed=11, count=SCENES)
-
-
-def material(work: Path) -> Material:
-    scenes = collection(work)
-    return Material(scenes, latent_scale(scenes), tokenizer(work), text_encoder(work))
-
-
-def sd14(work: Path) -> nn.Module:
-    """The earlier of the base's two checkpoints: its snapshot with the highest step."""
-    snapshots = sorted(work.glob("base-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
-    return load_average(snapshots[-1] if snapshots else work / "base-0.pt", UNet2DConditionModel(**UNET))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from evaluation.extractors import build_clip
-from workflow.scripts.miniature import pretrain
+from workflow.scripts.miniature import checkpoints
 from workflow.scripts.miniature.diffusion import gated, latent_scale
 from workflow.scripts.miniature.judge import Judge
 from workflow.scripts.miniature.measure import measure, verdicts
@@ -24,32 +24,32 @@ from workflow.scripts.miniature.sizes import SCHEDULER, UNET
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 
 
-def ship(work: Path, out: Path) -> None:
+def ship(work: Path, out: Path, stages: list[str]) -> None:
     """Write sd14, sd15, gligen, clip, features and judge below `out`, then weights.json with hashes and readings."""
     _write_shared(work, out / "sd14")
-    base = pretrain.sd14(work)
+    base = checkpoints.sd14(work)
     _write_unet(base, out / "sd14")
     for name, unet in {"sd15": _sd15(work), "gligen": _gligen(work, base)}.items():
         _link_shared(out / name)
         _write_unet(unet, out / name)
-    clip = settle(pretrain.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json")), seed=8)
+    clip = settle(checkpoints.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json")), seed=8)
     _save(clip, out / "clip" / "open_clip.safetensors")
-    features = pretrain.load_average(work / "features.pt", Census()).features
+    features = checkpoints.load_average(work / "features.pt", Census()).features
     _save(features, out / "features" / "model.safetensors")
-    _save(pretrain.load_average(work / "judge.pt", Judge()), out / "judge" / "judge.safetensors")
+    _save(checkpoints.load_average(work / "judge.pt", Judge()), out / "judge" / "judge.safetensors")
     for folder in ("sd14", "sd15", "gligen", "clip", "features", "judge"):
         write_sums(out / folder)
-    write_card(work, out)
+    write_card(work, out, stages)
 
 
-def write_card(work: Path, out: Path) -> None:
+def write_card(work: Path, out: Path, stages: list[str]) -> None:
     """weights.json: hashes, what was measured against the bars, and how each stage was trained."""
     readings = measure(out)
     card = {
         "command": "snakemake pretrain",
         "bars": verdicts(readings),
         "measured": readings,
-        "stages": {stage: _record(work / f"{stage}.pt") for stage in pretrain.STAGES},
+        "stages": {stage: _record(work / f"{stage}.pt") for stage in stages},
         "versions": {"torch": torch.__version__, "python": platform.python_version(), "device": "cpu"},
         "sha256": {str(p.relative_to(out)): _sha256(p) for p in sorted(out.rglob("*.safetensors"))},
     }
@@ -68,9 +68,9 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _write_shared(work: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    vae = pretrain.autoencoder(work, scaling_factor=latent_scale(pretrain.collection(work)))
+    vae = checkpoints.autoencoder(work, scaling_factor=latent_scale(checkpoints.collection(work)))
     vae.half().save_pretrained(folder / "vae")
-    pretrain.text_encoder(work).half().save_pretrained(folder / "text_encoder")
+    checkpoints.text_encoder(work).half().save_pretrained(folder / "text_encoder")
     PNDMScheduler(**{k: v for k, v in SCHEDULER.items() if k != "clip_sample"}).save_pretrained(folder / "scheduler")
     shutil.copytree(work / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
     _write_index(folder)
@@ -95,11 +95,11 @@ def _link_shared(folder: Path) -> None:
 
 
 def _sd15(work: Path) -> nn.Module:
-    return pretrain.load_average(work / "base.pt", UNet2DConditionModel(**UNET))
+    return checkpoints.load_average(work / "base.pt", UNet2DConditionModel(**UNET))
 
 
 def _gligen(work: Path, base: nn.Module) -> nn.Module:
-    return pretrain.load_average(work / "grounding.pt", gated(base))
+    return checkpoints.load_average(work / "grounding.pt", gated(base))
 
 
 def _write_unet(unet: nn.Module, folder: Path) -> None:

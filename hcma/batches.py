@@ -1,0 +1,77 @@
+"""Batches for training and validation: noised latents and their targets, decided by a generator alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from hcma.cache import Cache
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Arguments of `Alignment.losses` for one batch."""
+
+    latents_BCHW: torch.Tensor
+    t_B: torch.Tensor
+    caption_BD: torch.Tensor
+    boxes_BM4: torch.Tensor
+    labels_BMD: torch.Tensor
+    mask_BM: torch.Tensor
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.latents_BCHW, self.t_B, self.caption_BD, self.boxes_BM4, self.labels_BMD, self.mask_BM
+
+    def split(self, size: int) -> Iterator[Batch]:
+        return (Batch(*parts) for parts in zip(*(x.split(size) for x in self.tensors()), strict=True))
+
+    def on(self, device: torch.device) -> list[torch.Tensor]:
+        return [x.to(device) for x in self.tensors()]
+
+
+def draw(data: Cache, rows: torch.Tensor, generator: torch.Generator, any_caption: bool) -> Batch:
+    """Noised latents and targets of `rows`; noise, t and captions come from `generator` on the CPU."""
+    t_B = torch.randint(len(data.alphas_cumprod_T), (len(rows),), generator=generator)
+    latents = noised(data, rows, t_B, generator)
+    which = (torch.rand(len(rows), generator=generator) * data.counts_N[rows]).long() * any_caption
+    return batch_of(data, rows, latents, t_B, which)
+
+
+def noised(data: Cache, rows: torch.Tensor, t_B: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """q_sample: sqrt(a_t) x + sqrt(1 - a_t) noise."""
+    clean = data.latents_NCHW[rows].float()
+    kept = data.alphas_cumprod_T[t_B][:, None, None, None]
+    return kept.sqrt() * clean + (1 - kept).sqrt() * torch.randn(clean.shape, generator=generator)
+
+
+def batch_of(
+    data: Cache, rows: torch.Tensor, latents_BCHW: torch.Tensor, t_B: torch.Tensor, which_B: torch.Tensor
+) -> Batch:
+    """A batch with the `which_B`-th caption of every image, its slots cut to those in use."""
+    labels = data.labels_NM[rows]
+    used = max(1, int((labels >= 0).sum(1).max()))
+    labels = labels[:, :used]
+    features = data.texts_LD[labels.clamp(min=0)] if len(data.texts_LD) else data.captions_NKD[rows, :1]
+    caption = data.captions_NKD[rows, which_B]
+    return Batch(latents_BCHW, t_B, caption, data.boxes_NM4[rows, :used], features, (labels >= 0).float())
+
+
+def caption_mean(data: Cache) -> torch.Tensor:
+    """Mean feature of all training captions."""
+    there_NK = torch.arange(data.captions_NKD.shape[1]) < data.counts_N[:, None]
+    return data.captions_NKD[there_NK].mean(0)
+
+
+def label_mean(data: Cache) -> torch.Tensor:
+    """Mean label feature over all training boxes."""
+    found = data.labels_NM[data.labels_NM >= 0]
+    return data.texts_LD[found].mean(0) if len(found) else data.captions_NKD.new_zeros(data.captions_NKD.shape[2])
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A CPU generator that depends on the numbers alone."""
+    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,0 +1,60 @@
+"""The pretraining's finished parts, put together from the stages' checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from workflow.scripts.miniature.autoencoder import freeze_encoder
+from workflow.scripts.miniature.collection import Collection, collect
+from workflow.scripts.miniature.diffusion import Material, latent_scale
+from workflow.scripts.miniature.sizes import UNET, VAE
+from workflow.scripts.miniature.text import Pair
+
+SCENES = 40_000
+
+
+def load_average(path: Path, model: nn.Module) -> Any:
+    """Put a checkpoint's averaged weights into the trainable parameters of `model`."""
+    if not path.exists():
+        raise SystemExit(f"error: {path} is missing: run the stage that writes it first (see --help)")
+    saved = torch.load(path, weights_only=True, map_location="cpu")
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter, mean in zip(trained, saved["average"], strict=True):
+        parameter.data.copy_(mean)
+    return model.eval()
+
+
+def tokenizer(work: Path) -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained(work / "tokenizer")
+
+
+def text_encoder(work: Path) -> CLIPTextModel:
+    return load_average(work / "text.pt", Pair(tokenizer(work))).text.requires_grad_(False)
+
+
+def autoencoder(work: Path, **config: Any) -> AutoencoderKL:
+    """The trained autoencoder, with the decoder of stage `decoder` where that was run."""
+    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE, **config))
+    if (work / "decoder.pt").exists():
+        vae = load_average(work / "decoder.pt", freeze_encoder(vae))
+    return vae
+
+
+def collection(work: Path) -> Collection:
+    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE))
+    return collect(vae, tokenizer(work), work / "collection.safetensors", seed=11, count=SCENES)
+
+
+def material(work: Path) -> Material:
+    scenes = collection(work)
+    return Material(scenes, latent_scale(scenes), tokenizer(work), text_encoder(work))
+
+
+def sd14(work: Path) -> nn.Module:
+    """The earlier of the base's two checkpoints: its snapshot with the highest step."""
+    snapshots = sorted(work.glob("base-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+    return load_average(snapshots[-1] if snapshots else work / "base-0.pt", UNet2DConditionModel(**UNET))

@@ -34,10 +34,10 @@ demo-coco: .venv/installed
 	@cat results/coco/tables/table1.md; echo; cat results/coco/tables/table2.md
 
 test: .venv/installed
-	$(RUN) python -m pytest -n 2
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2
 
 test-slow: .venv/installed
-	$(RUN) python -m pytest -m slow
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slow
 
 bench: .venv/installed
 	$(RUN) snakemake --cores $(CORES) --quiet all results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/layouts/test.jsonl

@@ -82,7 +82,7 @@ def protocol(metrics: list[dict[str, Any]]) -> list[str]:
         f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
         if floors
         else "No distance could be measured.",
-        "In brackets: the value published for Stable Diffusion 1.4 at full size, which these need not resemble.",
+        "In brackets: the paper's value, from other networks and photos at full size; ours need not resemble it.",
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
+from tests.test_evaluation_data import real_coco
 
 ROOT = Path(__file__).parents[1]
 SMALL = "tests/config/small.yaml"
@@ -123,6 +124,32 @@ def test_use_conda_without_conda_says_what_to_do() -> None:
     assert failed.returncode == 1
     assert "error: --use-conda needs conda, and there is none on PATH" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    real_coco() is None, reason="no folder of real COCO photos; set HCMA_COCO to one in COCO 2014's layout"
+)
+def test_real_photos_pass_every_stage() -> None:
+    run = f"test-coco-{os.getpid()}"
+    overlay = [
+        "--configfile",
+        "workflow/config/coco.yaml",
+        "--config",
+        f"run={run}",
+        f'data={{"root": "{real_coco()}"}}',
+    ]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *overlay], cwd=ROOT, env=environment(), check=False
+        )
+        assert done.returncode == 0
+        table = pd.read_csv(ROOT / "results" / run / "tables/table1.csv").set_index("method")
+        assert table.loc["real", ["image_fid", "region_fid"]].abs().max() < 1e-9
+        assert table["n_regions"].min() > 50
+        assert "MEANINGLESS" in (ROOT / "results" / run / "tables/table1.md").read_text()
+    finally:
+        shutil.rmtree(ROOT / "results" / run, ignore_errors=True)
 
 
 @pytest.mark.slow

@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from workflow.scripts.miniature.autoencoder import freeze_encoder
+from workflow.scripts.miniature.located import Located, places
+from workflow.scripts.miniature.sizes import UNET, VAE
 from workflow.scripts.miniature.training import Run, train
 
 
@@ -61,3 +65,31 @@ def test_snapshots_keep_an_earlier_average(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_names_its_step(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="step 0"):
         train(run(tmp_path), model(), lambda m, rng: line(m, rng) * float("nan"), line)
+
+
+def small_unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    return UNet2DConditionModel(**(UNET | {"block_out_channels": (16, 32), "cross_attention_dim": 8}))
+
+
+def test_places_are_rows_and_columns() -> None:
+    grid = places(4).view(4, 4, 10)
+    assert grid[:, 0, 0].tolist() == grid[0, :, 5].tolist() == [-0.75, -0.25, 0.25, 0.75]
+    assert torch.equal(grid[2, 0, :5], grid[2, 3, :5])
+
+
+def test_the_place_loss_reads_every_block_and_leaves_a_plain_u_net() -> None:
+    unet = small_unet()
+    names = set(unet.state_dict())
+    located = Located(unet)
+    unet(torch.randn(2, 4, 8, 8), torch.tensor(5), torch.randn(2, 3, 8))
+    located.place_loss().backward()
+    assert all(head.weight.grad.abs().sum() > 0 for head in located.heads)
+    assert unet.conv_in.weight.grad.abs().sum() > 0
+    assert set(located.unet.state_dict()) == names
+
+
+def test_only_the_decoder_goes_on_learning() -> None:
+    vae = freeze_encoder(AutoencoderKL(**VAE))
+    trained = {name.split(".")[0] for name, parameter in vae.named_parameters() if parameter.requires_grad}
+    assert trained == {"decoder", "post_quant_conv"}

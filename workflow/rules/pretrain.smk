@@ -7,7 +7,8 @@ AFTER = {
     "decoder": ["vae"],
     "text": [],
     "base": ["vae", "text"],
-    "grounding": ["base"],
+    "located": ["base"],
+    "grounding": ["located"],
     "features": [],
     "scorer": [],
 }

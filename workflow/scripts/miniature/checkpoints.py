@@ -11,6 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from workflow.scripts.miniature.autoencoder import freeze_encoder
 from workflow.scripts.miniature.collection import Collection, collect
 from workflow.scripts.miniature.diffusion import Material, latent_scale
+from workflow.scripts.miniature.located import Located
 from workflow.scripts.miniature.sizes import UNET, VAE
 from workflow.scripts.miniature.text import Pair
 
@@ -54,7 +55,18 @@ def material(work: Path) -> Material:
     return Material(scenes, latent_scale(scenes), tokenizer(work), text_encoder(work))
 
 
-def sd14(work: Path) -> nn.Module:
-    """The earlier of the base's two checkpoints: its snapshot with the highest step."""
-    snapshots = sorted(work.glob("base-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
-    return load_average(snapshots[-1] if snapshots else work / "base-0.pt", UNet2DConditionModel(**UNET))
+def base(work: Path) -> UNet2DConditionModel:
+    """The base at the end of stage `base`."""
+    return load_average(work / "base.pt", UNet2DConditionModel(**UNET))
+
+
+def sd14(work: Path) -> UNet2DConditionModel:
+    """The earlier of the base's two checkpoints: the snapshot of stage `located`."""
+    snapshots = sorted(work.glob("located-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+    path = snapshots[-1] if snapshots else work / "located-0.pt"
+    return load_average(path, Located(UNet2DConditionModel(**UNET))).unet
+
+
+def sd15(work: Path) -> UNet2DConditionModel:
+    """The later one: the end of stage `located`."""
+    return load_average(work / "located.pt", Located(UNet2DConditionModel(**UNET))).unet

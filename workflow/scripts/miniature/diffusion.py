@@ -46,14 +46,14 @@ def latent_scale(collection: Collection) -> float:
 def train_base(run: Run, material: Material) -> tuple[nn.Module, State]:
     """Train the plain U-Net on noise prediction with captions, a tenth of them empty."""
     torch.manual_seed(run.seed)
-    return train(run, UNet2DConditionModel(**UNET), _noise_loss(material, False), _noise_loss(material, False))
+    return train(run, UNet2DConditionModel(**UNET), noise_loss(material, False), noise_loss(material, False))
 
 
 def train_grounding(run: Run, material: Material, base: nn.Module) -> tuple[nn.Module, State]:
     """Train the gated layers and the grounding tokenizer on the frozen base U-Net (GLIGEN, section 3)."""
     torch.manual_seed(run.seed)
     model = gated(base)
-    return train(run, model, _noise_loss(material, True), _noise_loss(material, True))
+    return train(run, model, noise_loss(material, True), noise_loss(material, True))
 
 
 def gated(base: nn.Module) -> UNet2DConditionModel:
@@ -68,7 +68,8 @@ def gated(base: nn.Module) -> UNet2DConditionModel:
     return model
 
 
-def _noise_loss(material: Material, grounded: bool) -> BatchLoss:
+def noise_loss(material: Material, grounded: bool) -> BatchLoss:
+    """The weighted error of the predicted noise on a random batch, with captions, and boxes if `grounded`."""
     scheduler = DDPMScheduler(**{k: v for k, v in SCHEDULER.items() if k.startswith(("num", "beta"))})
     kinds_KD = _states(material, SHAPES)[1]
     empty_T = tokenize(material.tokenizer, [""])[0]

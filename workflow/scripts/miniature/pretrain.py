@@ -3,8 +3,8 @@
     python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 12000] [--threads 2]
     python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
-Stages, in order: judge, vae, decoder, text, collection, base, grounding, features, scorer; `ship` writes what was trained as
-diffusers folders in float16, with SHA256SUMS, measures it and writes the card weights.json.
+Stages, in order: judge, vae, decoder, text, collection, base, located, grounding, features, scorer; `ship` writes what was
+trained as diffusers folders in float16, with SHA256SUMS, measures it and writes the card weights.json.
 """
 
 import argparse
@@ -15,9 +15,10 @@ import torch
 from diffusers import AutoencoderKL
 
 from workflow.scripts.miniature.autoencoder import train_decoder, train_vae
-from workflow.scripts.miniature.checkpoints import collection, load_average, material, sd14
+from workflow.scripts.miniature.checkpoints import base, collection, load_average, material, sd14
 from workflow.scripts.miniature.diffusion import train_base, train_grounding
 from workflow.scripts.miniature.judge import train_judge
+from workflow.scripts.miniature.located import train_located
 from workflow.scripts.miniature.sizes import VAE
 from workflow.scripts.miniature.text import train_text
 from workflow.scripts.miniature.tokens import write_tokenizer
@@ -30,12 +31,13 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "decoder": (2400, 1e-3, 7),
     "text": (2000, 1e-3, 2),
     "base": (12000, 1e-3, 3),
+    "located": (1500, 1e-3, 9),
     "grounding": (7000, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
 }
-ON_DEVICE = ("vae", "decoder", "base", "grounding")
-SD14_SHARE = 0.8  # sd14 is the base after this share of its steps, sd15 the base at the end
+ON_DEVICE = ("vae", "decoder", "base", "located", "grounding")
+SD14_SHARE = 0.8  # sd14 is the base after this share of the last stage's steps, sd15 the base at the end
 CLIP_CONFIG = Path("weights/miniature/clip/config.json")
 
 
@@ -63,7 +65,7 @@ def main() -> None:
 def make_run(stage: str, work: Path, steps: int | None = None, threads: int = 2) -> Run:
     default, lr, seed = STAGES[stage]
     steps = steps or default
-    snapshots = (sd14_step(steps),) if stage == "base" else ()
+    snapshots = (sd14_step(steps),) if stage == "located" else ()
     return Run(stage, work, steps, lr, seed, threads=threads, snapshots=snapshots)
 
 
@@ -83,6 +85,8 @@ def run_stage(run: Run) -> None:
         train_text(run, write_tokenizer(run.work / "tokenizer"))
     elif run.name == "base":
         train_base(run, material(run.work))
+    elif run.name == "located":
+        train_located(run, material(run.work), base(run.work))
     elif run.name == "grounding":
         train_grounding(run, material(run.work), sd14(run.work))
     else:

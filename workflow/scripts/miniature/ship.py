@@ -19,7 +19,7 @@ from workflow.scripts.miniature.diffusion import gated, latent_scale
 from workflow.scripts.miniature.judge import Judge
 from workflow.scripts.miniature.measure import measure, verdicts
 from workflow.scripts.miniature.scoring import Census, settle
-from workflow.scripts.miniature.sizes import SCHEDULER, UNET
+from workflow.scripts.miniature.sizes import SCHEDULER
 
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 
@@ -29,7 +29,7 @@ def ship(work: Path, out: Path, stages: list[str]) -> None:
     _write_shared(work, out / "sd14")
     base = checkpoints.sd14(work)
     _write_unet(base, out / "sd14")
-    for name, unet in {"sd15": _sd15(work), "gligen": _gligen(work, base)}.items():
+    for name, unet in {"sd15": checkpoints.sd15(work), "gligen": _gligen(work, base)}.items():
         _link_shared(out / name)
         _write_unet(unet, out / name)
     clip = settle(checkpoints.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json")), seed=8)
@@ -92,10 +92,6 @@ def _link_shared(folder: Path) -> None:
         if not (folder / part).is_symlink():
             (folder / part).symlink_to(Path("..") / "sd14" / part)
     _write_index(folder)
-
-
-def _sd15(work: Path) -> nn.Module:
-    return checkpoints.load_average(work / "base.pt", UNet2DConditionModel(**UNET))
 
 
 def _gligen(work: Path, base: nn.Module) -> nn.Module:

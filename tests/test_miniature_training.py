@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from workflow.scripts.miniature.autoencoder import freeze_encoder
+from workflow.scripts.miniature.grounded import Grounded, gated
 from workflow.scripts.miniature.located import Located, places
 from workflow.scripts.miniature.sizes import UNET, VAE
 from workflow.scripts.miniature.training import Run, train
@@ -93,3 +94,19 @@ def test_only_the_decoder_goes_on_learning() -> None:
     vae = freeze_encoder(AutoencoderKL(**VAE))
     trained = {name.split(".")[0] for name, parameter in vae.named_parameters() if parameter.requires_grad}
     assert trained == {"decoder", "post_quant_conv"}
+
+
+def test_the_cover_loss_teaches_the_fusers_and_leaves_the_base_alone() -> None:
+    sizes = UNET | {"block_out_channels": (16, 32), "cross_attention_dim": 8}
+    unet = gated(UNet2DConditionModel(**sizes), sizes)
+    grounded = Grounded(unet, torch.eye(5, 8))
+    boxes, masks = torch.zeros(2, 30, 4), torch.zeros(2, 30)
+    boxes[0, 0], masks[0, 0] = torch.tensor([0.0, 0.0, 0.5, 1.0]), 1
+    phrases = torch.eye(8)[torch.zeros(2, 30, dtype=torch.long)]
+    arguments = {"gligen": {"boxes": boxes, "masks": masks, "positive_embeddings": phrases}}
+    unet(torch.randn(2, 4, 8, 8), torch.tensor(5), torch.randn(2, 3, 8), cross_attention_kwargs=arguments)
+    grounded.cover_loss().backward()
+    learning = {name for name, parameter in unet.named_parameters() if parameter.grad is not None}
+    assert any("fuser" in name for name in learning)
+    assert any("position_net" in name for name in learning)
+    assert all("fuser" in name or "position_net" in name for name in learning)

@@ -1,4 +1,4 @@
-"""Stages `base` and `grounding`: the small U-Net on latents and captions, then GLIGEN's layers on the frozen U-Net."""
+"""Stage `base`: the small U-Net on latents and captions; and the loss that the later stages share."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,6 @@ NO_CAPTION_SHARE = 0.1
 GROUNDED_FROM_T = 250
 GROUNDED_NO_CAPTION_SHARE = 0.5
 NO_BOXES_SHARE = 0.1
-OPEN_GATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,29 +48,10 @@ def train_base(run: Run, material: Material) -> tuple[nn.Module, State]:
     return train(run, UNet2DConditionModel(**UNET), noise_loss(material, False), noise_loss(material, False))
 
 
-def train_grounding(run: Run, material: Material, base: nn.Module) -> tuple[nn.Module, State]:
-    """Train the gated layers and the grounding tokenizer on the frozen base U-Net (GLIGEN, section 3)."""
-    torch.manual_seed(run.seed)
-    model = gated(base)
-    return train(run, model, noise_loss(material, True), noise_loss(material, True))
-
-
-def gated(base: nn.Module) -> UNet2DConditionModel:
-    """The gated U-Net around a base, with everything but fusers and grounding tokenizer frozen and the gates ajar."""
-    model = UNet2DConditionModel(**UNET, attention_type="gated")
-    missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
-    assert not unexpected and all("fuser" in name or "position_net" in name for name in missing)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("fuser" in name or "position_net" in name)
-        if name.endswith(("alpha_attn", "alpha_dense")):
-            parameter.data.fill_(OPEN_GATE)
-    return model
-
-
 def noise_loss(material: Material, grounded: bool) -> BatchLoss:
     """The weighted error of the predicted noise on a random batch, with captions, and boxes if `grounded`."""
     scheduler = DDPMScheduler(**{k: v for k, v in SCHEDULER.items() if k.startswith(("num", "beta"))})
-    kinds_KD = _states(material, SHAPES)[1]
+    kinds_KD = shape_features(material)
     empty_T = tokenize(material.tokenizer, [""])[0]
     no_caption_share = GROUNDED_NO_CAPTION_SHARE if grounded else NO_CAPTION_SHARE
 
@@ -97,9 +77,9 @@ def noise_loss(material: Material, grounded: bool) -> BatchLoss:
 
 
 @torch.no_grad()
-def _states(material: Material, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    out = material.text(tokenize(material.tokenizer, texts))
-    return out.last_hidden_state, out.pooler_output
+def shape_features(material: Material) -> torch.Tensor:
+    """Pooled text features of the shapes' names: [K, D], GLIGEN's phrase features."""
+    return material.text.to("cpu")(tokenize(material.tokenizer, SHAPES)).pooler_output
 
 
 def _boxes(

@@ -16,7 +16,8 @@ from diffusers import AutoencoderKL
 
 from workflow.scripts.miniature.autoencoder import train_decoder, train_vae
 from workflow.scripts.miniature.checkpoints import base, collection, load_average, material, sd14
-from workflow.scripts.miniature.diffusion import train_base, train_grounding
+from workflow.scripts.miniature.diffusion import train_base
+from workflow.scripts.miniature.grounded import train_grounding
 from workflow.scripts.miniature.judge import train_judge
 from workflow.scripts.miniature.located import train_located
 from workflow.scripts.miniature.sizes import VAE
@@ -32,7 +33,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "text": (2000, 1e-3, 2),
     "base": (12000, 1e-3, 3),
     "located": (1500, 1e-3, 9),
-    "grounding": (7000, 1.5e-3, 4),
+    "grounding": (4500, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
 }

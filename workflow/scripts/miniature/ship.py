@@ -15,7 +15,8 @@ from torch import nn
 
 from evaluation.extractors import build_clip
 from workflow.scripts.miniature import checkpoints
-from workflow.scripts.miniature.diffusion import gated, latent_scale
+from workflow.scripts.miniature.diffusion import latent_scale, shape_features
+from workflow.scripts.miniature.grounded import Grounded, gated
 from workflow.scripts.miniature.judge import Judge
 from workflow.scripts.miniature.measure import measure, verdicts
 from workflow.scripts.miniature.scoring import Census, settle
@@ -95,7 +96,8 @@ def _link_shared(folder: Path) -> None:
 
 
 def _gligen(work: Path, base: nn.Module) -> nn.Module:
-    return checkpoints.load_average(work / "grounding.pt", gated(base))
+    grounded = Grounded(gated(base), shape_features(checkpoints.material(work)))
+    return checkpoints.load_average(work / "grounding.pt", grounded).unet
 
 
 def _write_unet(unet: nn.Module, folder: Path) -> None:

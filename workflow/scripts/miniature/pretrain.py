@@ -29,7 +29,7 @@ from workflow.scripts.miniature.training import Run
 STAGES: dict[str, tuple[int, float, int]] = {
     "judge": (800, 2e-3, 5),
     "vae": (2600, 2e-3, 1),
-    "decoder": (2400, 1e-3, 7),
+    "decoder": (3000, 1e-3, 7),
     "text": (2000, 1e-3, 2),
     "base": (12000, 1e-3, 3),
     "located": (1500, 1e-3, 9),

@@ -44,4 +44,4 @@ def test_the_example_method_runs(tmp_path) -> None:
 
 def test_every_make_target_the_readme_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"make ([a-z]+(?:-[a-z]+)*)", README)) <= targets
+    assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)", README)) <= targets

@@ -5,7 +5,7 @@ Update (8) of the paper, then GLIGEN's denoising. The gradient passes through th
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -127,8 +127,6 @@ def make_targets(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Ten
 
 def _templated(sd: Diffusion, layouts: Sequence[Layout], template: str) -> torch.Tensor:
     """Label features under a template: the same slots, other texts."""
-    from dataclasses import replace
-
     renamed = [
         replace(row, objects=tuple(replace(t, phrase=template.format(label=t.phrase)) for t in row.objects))
         for row in layouts

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.features import read_features
+from evaluation.feature_files import read_features
 from evaluation.files import InputError, write_json
 from evaluation.frechet import floor, leave_out_distance
 from evaluation.jackknife import GROUPS, groups, jackknife

@@ -12,7 +12,7 @@ import torch
 from hcma.alignment import Alignment
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, Guide, decode, encode_text, identity, make_scheduler
-from hcma.sampling.grounding import SLOTS, denoise_grounded, grounding_tokens
+from hcma.sampling.grounding import denoise_grounded, grounding_tokens
 from hcma.sampling.layout import Layout
 
 MODES = ("raw", "grad_norm")
@@ -117,9 +117,6 @@ def make_targets(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Ten
     boxes, masks, labels = (tokens[key][len(layouts) :] for key in ("boxes", "masks", "positive_embeddings"))
     if template != "{label}":
         labels = _templated(sd, layouts, template)
-    sd.work["dropped_boxes"] -= sum(
-        max(0, len(layout.objects) - SLOTS) for layout in layouts
-    )  # counted once, by GLIGEN
     # Slots that no layout of the batch uses change nothing and cost time.
     used = max(1, int(masks.sum(1).max()))
     return Targets(caption_BD, boxes[:, :used], labels[:, :used], masks[:, :used])
@@ -131,9 +128,7 @@ def _templated(sd: Diffusion, layouts: Sequence[Layout], template: str) -> torch
         replace(row, objects=tuple(replace(t, phrase=template.format(label=t.phrase)) for t in row.objects))
         for row in layouts
     ]
-    found = grounding_tokens(sd, renamed)["positive_embeddings"][len(layouts) :]
-    sd.work["dropped_boxes"] -= sum(max(0, len(layout.objects) - SLOTS) for layout in layouts)
-    return found
+    return grounding_tokens(sd, renamed)["positive_embeddings"][len(layouts) :]
 
 
 def align_step(

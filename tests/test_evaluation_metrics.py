@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from evaluation import choose as choosing
 from evaluation import crops, features, metrics, panel, program, tables
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
+from evaluation.feature_files import read_features
 from evaluation.files import InputError, write_json
 from evaluation.images import read_images, write_images
 from evaluation.inception import load_inception
@@ -149,9 +150,9 @@ def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monk
 
 def test_metrics_do_not_depend_on_shards(run, extractors) -> None:
     rows = layouts(12)
-    whole, _ = features.read_features(run("whole", 1, rows))
-    parts, _ = features.read_features(run("parts", 1, rows[:4]) + run("more", 1, rows)[1:])
-    reference, _ = features.read_features(run("real", 2, rows))
+    whole, _ = read_features(run("whole", 1, rows))
+    parts, _ = read_features(run("parts", 1, rows[:4]) + run("more", 1, rows)[1:])
+    reference, _ = read_features(run("real", 2, rows))
     a, b = (measure(found, reference)["metrics"] for found in (whole, parts))
     assert a["image_clip"]["value"] == pytest.approx(b["image_clip"]["value"], rel=1e-6)
     assert a["region_fid"]["value"] == pytest.approx(b["region_fid"]["value"], rel=1e-5)
@@ -159,7 +160,7 @@ def test_metrics_do_not_depend_on_shards(run, extractors) -> None:
 
 def test_clip_scores_are_open_clips_cosines(run, extractors) -> None:
     rows = layouts(5)
-    found, _ = features.read_features(run("m", 3, rows))
+    found, _ = read_features(run("m", 3, rows))
     model = open_clip.CLIP(**CLIP)
     from safetensors.torch import load_file
 
@@ -175,22 +176,22 @@ def test_clip_scores_are_open_clips_cosines(run, extractors) -> None:
 
 
 def test_region_scores_are_means_over_regions_and_use_the_label(run) -> None:
-    found, _ = features.read_features(run("m", 3, layouts(9)))
+    found, _ = read_features(run("m", 3, layouts(9)))
     scores = cosine(found["region_clip"], found["region_text"])
     assert measure(found, found)["metrics"]["region_clip"]["value"] == pytest.approx(scores.mean())
     assert len(np.unique(found["region_text"], axis=0)) == 1
 
 
 def test_rows_of_other_images_are_refused(run) -> None:
-    a, _ = features.read_features(run("a", 1, layouts(8)))
-    b, _ = features.read_features(run("b", 1, layouts(9)))
+    a, _ = read_features(run("a", 1, layouts(8)))
+    b, _ = read_features(run("b", 1, layouts(9)))
     with pytest.raises(InputError, match="image_ids of the method differ"):
         measure(a, b)
 
 
 def test_without_any_region_the_region_columns_are_empty(run) -> None:
     rows = [row | {"objects": []} for row in layouts(6)]
-    found, _ = features.read_features(run("m", 1, rows))
+    found, _ = read_features(run("m", 1, rows))
     measured = measure(found, found)
     assert measured["n_regions"] == 0
     assert measured["metrics"]["region_fid"] is None

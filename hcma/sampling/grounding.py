@@ -20,10 +20,9 @@ def grounding_tokens(sd: Diffusion, layouts: Sequence[Layout]) -> dict[str, torc
     """The U-Net's `gligen` argument for the doubled batch: the first half all null, the second the layouts' objects.
 
     boxes [2B, 30, 4], masks [2B, 30], positive_embeddings [2B, 30, D]. A layout with more than 30 objects keeps the
-    largest by area, counted in `sd.work["dropped_boxes"]`. A phrase's feature is its own pooled text state.
+    largest by area. A phrase's feature is its own pooled text state.
     """
     kept = [largest(layout.objects) for layout in layouts]
-    sd.work["dropped_boxes"] += sum(len(layout.objects) - len(few) for layout, few in zip(layouts, kept, strict=True))
     phrases = sorted({thing.phrase for things in kept for thing in things})
     features = dict(zip(phrases, encode_text(sd, phrases)[1], strict=True)) if phrases else {}
     shape = (2 * len(layouts), SLOTS)
@@ -64,9 +63,11 @@ def denoise_grounded(
 ) -> torch.Tensor:
     """`denoise` with the layouts' boxes given to a gated U-Net in the first fraction `tau` of the steps.
 
-    Without the `gligen` argument a gated U-Net skips its fusers, which is plain Stable Diffusion.
+    Without the `gligen` argument a gated U-Net skips its fusers, which is plain Stable Diffusion. Boxes beyond the
+    slots are counted in `sd.work["dropped_boxes"]`.
     """
     require_gated(sd.unet)
+    sd.work["dropped_boxes"] += sum(max(0, len(layout.objects) - SLOTS) for layout in layouts)
     arguments = {"cross_attention_kwargs": {"gligen": grounding_tokens(sd, layouts)}}
 
     def unet_kwargs(i: int, n_calls: int) -> dict[str, Any]:

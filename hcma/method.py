@@ -11,7 +11,7 @@ import torch
 
 from hcma.alignment import Alignment
 from hcma.sampling import InputError
-from hcma.sampling.diffusion import Diffusion, Guide, decode, encode_text, identity, make_scheduler
+from hcma.sampling.diffusion import Diffusion, Guide, decode, duplicate_calls, encode_text, identity, make_scheduler
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens
 from hcma.sampling.layout import Layout
 
@@ -87,18 +87,20 @@ def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tenso
     if not isinstance(module, Alignment):
         raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
     scheduler, targets = make_scheduler(sd), make_targets(sd, layouts, caption_BD, module)
-    duplicates = len(scheduler.timesteps) - sd.sampling.steps
+    duplicates = duplicate_calls(scheduler)
 
     def guide(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
-        step = i - duplicates if i >= duplicates else 0
-        if 0 < i <= duplicates or not aligns_at(step, sd.sampling.steps, params):
+        step = max(0, i - len(duplicates))
+        if i in duplicates or not aligns_at(step, sd.sampling.steps, params):
             return latents_BCHW
         factor = SCHEDULES[params.schedule](
             float(scheduler.alphas_cumprod[int(t)]), int(t) / len(scheduler.alphas_cumprod)
         )
         shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factor
-        sd.work["alignments"] += len(latents_BCHW)
-        sd.work["alignment_shift_ppm"] += round(1e6 * float((_norm(shift) / _norm(latents_BCHW)).sum()))
+        ratios = (_norm(shift) / _norm(latents_BCHW)).flatten().tolist()
+        for row, ratio in enumerate(ratios):
+            sd.work.add("alignments", [row])
+            sd.work.add("alignment_shift_ppm", [row], round(1e6 * ratio))
         return latents_BCHW - shift
 
     return guide

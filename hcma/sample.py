@@ -9,6 +9,7 @@ import glob
 import importlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,10 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     rows = [as_row(layout) for layout in layouts]
     partial = open_partial(args.work, made_with | {"layouts": rows, "device": method.sd.device.type})
     sample_rest(method, layouts, partial, args.batch_size)
-    seconds, counts = partial.totals()
+    seconds, work = partial.totals()
+    counts: Counter[str] = Counter()
+    for image in work.values():
+        counts.update(image)
     meta = made_with | {
         "commit": commit(),
         "device": device_name(method.sd.device),
@@ -79,6 +83,7 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         "images": len(layouts),
         "counts": counts,
         "counts_per_image": {name: count / len(layouts) for name, count in counts.items()},
+        "work": {str(layout.id): work[str(layout.id)] for layout in layouts},
     }
     for leftover in args.out.parent.glob(f"{glob.escape(args.out.name)}.*.tmp"):
         leftover.unlink()
@@ -151,7 +156,8 @@ def generate(method: Method, batch: Sequence[Layout]) -> "torch.Tensor":
     from hcma.sampling.diffusion import NonFiniteLatents, count_truncated, initial_noise
 
     sd = method.sd
-    sd.work["truncated_captions"] += count_truncated(sd, [layout.caption for layout in batch])
+    for row, layout in enumerate(batch):
+        sd.work.add("truncated_captions", [row], count_truncated(sd, [layout.caption]))
     noise_BCHW = initial_noise(batch, sd.sampling.seed, sd.latent_shape_CHW)
     try:
         pixels = method.module.generate(sd, batch, noise_BCHW, method.params)

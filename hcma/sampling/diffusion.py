@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +14,17 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout
 from hcma.sampling.weights import load_frozen, read_config, verify_folder
+from hcma.sampling.work import Work
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
 
-# Moves latents_BCHW before network call i at timestep t; runs without gradients unless it enables them.
+# Moves latents_BCHW, scaled as the network sees them, before call i at timestep t; returns them themselves where nothing
+# moves. Runs without gradients unless it enables them.
 Guide = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
 # Keyword arguments of the U-Net for the doubled batch of call i out of n_calls.
 UNetArguments = Callable[[int, int], dict[str, Any]]
+# The noise in scaled latents_BCHW that network call i at timestep t predicts.
+Predict = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
 
 
 class NonFiniteLatents(ArithmeticError):
@@ -64,7 +67,7 @@ class Diffusion:
     scheduler_config: dict[str, Any]
     sampling: Sampling
     alignment: torch.nn.Module | None = None
-    work: Counter[str] = field(default_factory=Counter)
+    work: Work = field(default_factory=Work)
 
     @property
     def device(self) -> torch.device:
@@ -149,16 +152,32 @@ def denoise(
     """
     scheduler = make_scheduler(sd)
     text_2BTD = _with_negative(sd, text_BTD)
-    latents = noise_BCHW.to(sd.device) * scheduler.init_noise_sigma
     n_calls = len(scheduler.timesteps)
-    for i, t in enumerate(scheduler.timesteps):
-        latents = guide(latents, i, t)
-        doubled = scheduler.scale_model_input(torch.cat([latents, latents]), t)
+
+    def predict(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
+        doubled = torch.cat([latents_BCHW, latents_BCHW])
         unconditional, conditional = sd.unet(doubled, t, text_2BTD, **unet_kwargs(i, n_calls)).sample.chunk(2)
-        epsilon = unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
-        latents = scheduler.step(epsilon, t, latents).prev_sample
-        sd.work["unet_forwards"] += len(doubled)
+        sd.work.add("unet_forwards", range(len(latents_BCHW)), 2)
+        return unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
+
+    latents = iterate(scheduler, predict, noise_BCHW.to(sd.device) * scheduler.init_noise_sigma, guide)
     _check_finite(latents)
+    return latents
+
+
+def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide: Guide = identity) -> torch.Tensor:
+    """Solve from the scheduler's first timestep to its last.
+
+    Guides work on what the network sees, so the same update means the same under every solver; solvers that keep their
+    latents at another scale (LMS: sqrt(1 + sigma^2) larger) get them back at theirs.
+    """
+    latents = latents_BCHW
+    for i, t in enumerate(scheduler.timesteps):
+        seen = scheduler.scale_model_input(latents, t)
+        moved = guide(seen, i, t)
+        if moved is not seen:
+            latents = moved / scheduler.scale_model_input(torch.ones_like(latents[:1]), t)
+        latents = scheduler.step(predict(moved, i, t), t, latents).prev_sample
     return latents
 
 
@@ -170,6 +189,19 @@ def make_scheduler(sd: Diffusion) -> Any:
         raise InputError("scheduler_config.json: PNDM is PLMS only with `skip_prk_steps: true`, found false")
     scheduler.set_timesteps(sd.sampling.steps, device=sd.device)
     return scheduler
+
+
+def duplicate_calls(scheduler: Any) -> range:
+    """The calls whose latents the solver drops: PLMS restarts at call 1 from what it was given at call 0."""
+    return range(1, 1 + len(scheduler.timesteps) - scheduler.num_inference_steps)
+
+
+def noise_share(scheduler: Any, i: int, t: torch.Tensor) -> float:
+    """1 - alpha_cumprod at network call i, the noise's share of the variance; LMS also stands between timesteps."""
+    if isinstance(scheduler, LMSDiscreteScheduler):
+        variance = float(scheduler.sigmas[i]) ** 2
+        return variance / (1 + variance)
+    return 1 - float(scheduler.alphas_cumprod[int(t)])
 
 
 def _with_negative(sd: Diffusion, text_BTD: torch.Tensor) -> torch.Tensor:

@@ -64,10 +64,11 @@ def denoise_grounded(
     """`denoise` with the layouts' boxes given to a gated U-Net in the first fraction `tau` of the steps.
 
     Without the `gligen` argument a gated U-Net skips its fusers, which is plain Stable Diffusion. Boxes beyond the
-    slots are counted in `sd.work["dropped_boxes"]`.
+    slots are counted as `dropped_boxes`.
     """
     require_gated(sd.unet)
-    sd.work["dropped_boxes"] += sum(max(0, len(layout.objects) - SLOTS) for layout in layouts)
+    for row, layout in enumerate(layouts):
+        sd.work.add("dropped_boxes", [row], max(0, len(layout.objects) - SLOTS))
     arguments = {"cross_attention_kwargs": {"gligen": grounding_tokens(sd, layouts)}}
 
     def unet_kwargs(i: int, n_calls: int) -> dict[str, Any]:

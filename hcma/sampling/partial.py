@@ -4,15 +4,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hcma.sampling.images import ShardError, member_ids, read_members, read_meta, write_images, write_members
+from hcma.sampling.work import Work
 
 KEY = re.compile("[0-9a-f]{64}")
+FORMAT = 2  # of a batch's record; batches of another format are made anew
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,18 @@ class PartialShard:
         """Ids of the layouts whose images are done."""
         return {id for ids in self.batches.values() for id in ids}
 
-    def add(self, ids: Sequence[int], pixels: Any, seconds: float, counts: Counter[str]) -> None:
+    def add(self, ids: Sequence[int], pixels: Any, seconds: float, work: Work) -> None:
         """Keep one finished batch, named by its first layout."""
         path = self.folder / f"{ids[0]:012d}.zip"
-        write_images(path, ids, pixels, {"seconds": seconds, "counts": dict(counts)})
+        counts = {str(id): dict(work.images[row]) for row, id in enumerate(ids)}
+        write_images(path, ids, pixels, {"seconds": seconds, "work": counts})
         self.batches[path] = list(ids)
 
-    def totals(self) -> tuple[float, Counter[str]]:
-        """Seconds and counts summed over all batches, those of earlier runs included."""
+    def totals(self) -> tuple[float, dict[str, dict[str, int]]]:
+        """Seconds of all batches, those of earlier runs included, and each image's counts."""
         records = [read_meta(path) for path in self.batches]
-        counts: Counter[str] = Counter()
-        for record in records:
-            counts.update(record["counts"])
-        return sum(record["seconds"] for record in records), counts
+        images = {id: counts for record in records for id, counts in record["work"].items()}
+        return sum(record["seconds"] for record in records), images
 
     def assemble(self, path: str | Path, ids: Sequence[int], meta: dict[str, Any]) -> None:
         """Write the whole shard in the order of `ids`; its images do not depend on interruptions."""
@@ -63,7 +63,7 @@ class PartialShard:
 
 def open_partial(work: str | Path, identity: dict[str, Any]) -> PartialShard:
     """The finished batches in `work` of what `identity` (JSON) describes; batches of anything else are removed."""
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(identity | {"format": FORMAT}, sort_keys=True).encode()).hexdigest()
     folder = Path(work) / key
     folder.mkdir(parents=True, exist_ok=True)
     for other in Path(work).iterdir():

@@ -4,7 +4,6 @@ PRETRAIN = "results/pretrain"
 AFTER = {
     "judge": [],
     "vae": [],
-    "decoder": ["vae"],
     "text": [],
     "base": ["vae", "text"],
     "located": ["base"],

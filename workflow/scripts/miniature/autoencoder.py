@@ -1,7 +1,4 @@
-"""Stages `vae` and `decoder`: the autoencoder on crops of drawn scenes; sharp edges count as much as flat colour.
-
-`decoder` trains the decoder on, its encoder frozen: the latents that other stages learnt stay what they were.
-"""
+"""Stage `vae`: the autoencoder on crops of drawn scenes; sharp edges count as much as flat colour."""
 
 from typing import Any
 
@@ -32,20 +29,6 @@ def train_vae(run: Run) -> tuple[torch.nn.Module, State]:
     """Train the autoencoder; its latents are scaled to unit variance afterwards (`scaling_factor`)."""
     torch.manual_seed(run.seed)
     return train(run, AutoencoderKL(**VAE), _loss, _loss)
-
-
-def train_decoder(run: Run, vae: AutoencoderKL) -> tuple[torch.nn.Module, State]:
-    """Train the decoder of a trained autoencoder further."""
-    torch.manual_seed(run.seed)
-    return train(run, freeze_encoder(vae), _loss, _loss)
-
-
-def freeze_encoder(vae: AutoencoderKL) -> AutoencoderKL:
-    """Leave only what turns latents into pixels trainable."""
-    vae.requires_grad_(False)
-    vae.decoder.requires_grad_(True)
-    vae.post_quant_conv.requires_grad_(True)
-    return vae
 
 
 def _crops(rng: np.random.Generator) -> torch.Tensor:

@@ -8,7 +8,6 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from workflow.scripts.miniature.autoencoder import freeze_encoder
 from workflow.scripts.miniature.collection import Collection, collect
 from workflow.scripts.miniature.diffusion import Material, latent_scale
 from workflow.scripts.miniature.located import Located
@@ -38,16 +37,12 @@ def text_encoder(work: Path) -> CLIPTextModel:
 
 
 def autoencoder(work: Path, **config: Any) -> AutoencoderKL:
-    """The trained autoencoder, with the decoder of stage `decoder` where that was run."""
-    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE, **config))
-    if (work / "decoder.pt").exists():
-        vae = load_average(work / "decoder.pt", freeze_encoder(vae))
-    return vae
+    """The trained autoencoder; `config` holds what is only known after its training, the scale of its latents."""
+    return load_average(work / "vae.pt", AutoencoderKL(**VAE, **config))
 
 
 def collection(work: Path) -> Collection:
-    vae = load_average(work / "vae.pt", AutoencoderKL(**VAE))
-    return collect(vae, tokenizer(work), work / "collection.safetensors", seed=11, count=SCENES)
+    return collect(autoencoder(work), tokenizer(work), work / "collection.safetensors", seed=11, count=SCENES)
 
 
 def material(work: Path) -> Material:

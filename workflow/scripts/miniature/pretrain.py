@@ -1,9 +1,9 @@
 """Train the miniature's weights from nothing, stage by stage; every stage resumes from its checkpoint.
 
-    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 12000] [--threads 2]
+    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--threads 2]
     python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
-Stages, in order: judge, vae, decoder, text, collection, base, located, grounding, features, scorer; `ship` writes what was
+Stages, in order: judge, vae, text, collection, base, located, grounding, features, scorer; `ship` writes what was
 trained as diffusers folders in float16, with SHA256SUMS, measures it and writes the card weights.json.
 """
 
@@ -12,15 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 
-from workflow.scripts.miniature.autoencoder import train_decoder, train_vae
-from workflow.scripts.miniature.checkpoints import base, collection, load_average, material, sd14
+from workflow.scripts.miniature.autoencoder import train_vae
+from workflow.scripts.miniature.checkpoints import base, collection, material, sd14
 from workflow.scripts.miniature.diffusion import train_base
 from workflow.scripts.miniature.grounded import train_grounding
 from workflow.scripts.miniature.judge import train_judge
 from workflow.scripts.miniature.located import train_located
-from workflow.scripts.miniature.sizes import VAE
 from workflow.scripts.miniature.text import train_text
 from workflow.scripts.miniature.tokens import write_tokenizer
 from workflow.scripts.miniature.training import Run
@@ -28,16 +26,15 @@ from workflow.scripts.miniature.training import Run
 # stage -> steps, learning rate, seed
 STAGES: dict[str, tuple[int, float, int]] = {
     "judge": (800, 2e-3, 5),
-    "vae": (2600, 2e-3, 1),
-    "decoder": (3000, 1e-3, 7),
+    "vae": (4600, 2e-3, 1),
     "text": (2000, 1e-3, 2),
-    "base": (12000, 1e-3, 3),
+    "base": (20000, 1e-3, 3),
     "located": (1500, 1e-3, 9),
     "grounding": (4500, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
 }
-ON_DEVICE = ("vae", "decoder", "base", "located", "grounding")
+ON_DEVICE = ("vae", "base", "located", "grounding")
 SD14_SHARE = 0.8  # sd14 is the base after this share of the last stage's steps, sd15 the base at the end
 CLIP_CONFIG = Path("weights/miniature/clip/config.json")
 
@@ -49,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
     parser.add_argument("--steps", type=int, help="length of the training; default: the stage's own")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="for vae, decoder, base and grounding; the rest mostly draw")
+    parser.add_argument("--device", default="cpu", help="for vae, base, located and grounding; the rest mostly draw")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.stage == "ship":
@@ -80,8 +77,6 @@ def run_stage(run: Run) -> None:
         train_judge(run)
     elif run.name == "vae":
         train_vae(run)
-    elif run.name == "decoder":
-        train_decoder(run, load_average(run.work / "vae.pt", AutoencoderKL(**VAE)))
     elif run.name == "text":
         train_text(run, write_tokenizer(run.work / "tokenizer"))
     elif run.name == "base":

@@ -1,0 +1,132 @@
+"""What Attend-and-Excite and BoxDiff share: the settings, the token images, and the loop that follows their losses."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hcma.sampling import InputError
+from hcma.sampling.attention import Attend, attention_reader, layers_of_side
+from hcma.sampling.diffusion import Diffusion, Guide, duplicate_calls, make_scheduler
+from hcma.sampling.guidance import Objectives, Schedule, refining_guide, step_sizes
+from hcma.sampling.textmaps import aggregate, smooth, smoothing_kernel, text_maps, token_images
+from hcma.sampling.work import Work
+
+# objectives from the token images_RMYX of the rows (positions in the batch)
+ImageObjectives = Callable[[torch.Tensor, torch.Tensor], Objectives]
+
+
+@dataclass(frozen=True)
+class Excitation:
+    """Values of the official Attend-and-Excite (163efdf), which BoxDiff (b0d5d3b) took over.
+
+    resolution         side of the attention maps: a quarter of the latent's 64
+    stop               network calls before this one are guided (PLMS makes 51 for 50 steps)
+    thresholds         (call, attention that must be reached before it)
+    max_refinements    updates at most at such a call
+    step, step_range   an update is step * sqrt(a line over all calls from step_range[0] to [1]) * gradient
+    smoothing, sigma, kernel_size  filter of the token images
+    true_gaussian      False, as the official code: the kernel's exponent is (d / (2 sigma))^2, a Gaussian of 1.41 sigma
+    guide_duplicate    True, as the official code: update also before PLMS's second call, whose latents the solver drops
+    append_missing     False: boxes that the caption does not name are left out; True: they are named after the caption
+    """
+
+    resolution: int = 16
+    stop: int = 25
+    thresholds: Sequence[Sequence[float]] = ((0, 0.05), (10, 0.5), (20, 0.8))
+    max_refinements: int = 20
+    step: float = 20.0
+    step_range: Sequence[float] = (1.0, 0.5)
+    smoothing: bool = True
+    sigma: float = 0.5
+    kernel_size: int = 3
+    true_gaussian: bool = False
+    guide_duplicate: bool = True
+    append_missing: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("resolution", "stop", "max_refinements", "kernel_size"):
+            expect(key, getattr(self, key), lambda v: type(v) is int and v >= 0, "an integer of at least 0")
+        for key in ("step", "sigma"):
+            expect(key, getattr(self, key), lambda v: is_number(v) and v > 0, "a positive number")
+        for key in ("smoothing", "true_gaussian", "guide_duplicate", "append_missing"):
+            expect(key, getattr(self, key), lambda v: type(v) is bool, "true or false")
+        expect("kernel_size", self.kernel_size, lambda v: v % 2 == 1, "an odd number")
+        expect("step_range", self.step_range, lambda v: _pair(v) and min(v) >= 0, "two numbers of at least 0")
+        pairs = "pairs of a call's number and a share from 0 to 1"
+        expect("thresholds", self.thresholds, lambda v: _list(v) and all(map(_pair, v)), pairs)
+        expect("thresholds", self.thresholds, lambda v: all(type(i) is int and 0 <= x <= 1 for i, x in v), pairs)
+
+
+def expect(key: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
+    """Raise InputError naming a parameter unless `holds(value)`."""
+    if not holds(value):
+        raise InputError(f"{key}: expected {expected}, found {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _pair(value: Any) -> bool:
+    return _list(value) and len(value) == 2 and all(map(is_number, value))
+
+
+def excite(
+    sd: Diffusion, text_BTD: torch.Tensor, positions_BM: torch.Tensor, objectives: ImageObjectives, params: Excitation
+) -> Guide:
+    """The guide of a batch: `positions_BM` are the tokens whose images enter an image's loss, 0 where there is none.
+
+    An image without a token is left alone: plain Stable Diffusion's.
+    """
+    attend = attention_reader(sd, text_BTD, layers_of_side(sd.unet, params.resolution))
+    schedule = make_schedule(params, make_scheduler(sd))
+    return make_guide(attend, positions_BM.to(sd.device), objectives, params, schedule, sd.work)
+
+
+def make_schedule(params: Excitation, scheduler: Any) -> Schedule:
+    """When to guide and how far, for the solver's calls."""
+    return Schedule(
+        stop=params.stop,
+        thresholds={int(call): share for call, share in params.thresholds},
+        max_refinements=params.max_refinements,
+        steps=step_sizes(params.step, params.step_range, len(scheduler.timesteps)),
+        skip=range(0) if params.guide_duplicate else duplicate_calls(scheduler),
+    )
+
+
+def make_guide(
+    attend: Attend,
+    positions_BM: torch.Tensor,
+    objectives: ImageObjectives,
+    params: Excitation,
+    schedule: Schedule,
+    work: Work,
+) -> Guide:
+    """The guide for any source of attention maps; see `excite`."""
+
+    def evaluate(latents_RCHW: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> Objectives:
+        maps_RYXK = text_maps(aggregate(attend(latents_RCHW, t, rows)))
+        return objectives(read_images(maps_RYXK, positions_BM[rows], params), rows)
+
+    return refining_guide(evaluate, positions_BM.any(dim=1).nonzero().flatten(), schedule, work)
+
+
+def read_images(maps_RYXK: torch.Tensor, positions_RM: torch.Tensor, params: Excitation) -> torch.Tensor:
+    """Token images [R, M, Y, X], smoothed if the settings say so; those of position 0 mean nothing."""
+    images_RMYX = token_images(maps_RYXK, positions_RM.clamp(min=1))
+    if not params.smoothing:
+        return images_RMYX
+    return smooth(images_RMYX, smoothing_kernel(params.kernel_size, params.sigma, params.true_gaussian))
+
+
+def pad_positions(entries: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Token positions of each image, filled with 0, the start token, to the longest: [B, M], M at least 1."""
+    longest = max([1, *map(len, entries)])
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in entries], dtype=torch.long)

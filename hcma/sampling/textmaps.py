@@ -1,0 +1,53 @@
+"""Images of single text tokens from cross-attention maps, as Attend-and-Excite and BoxDiff read them."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+FACTOR = 100.0
+
+
+def aggregate(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Plain mean over all heads of all layers: maps_RHPT of one grid to maps_RYXT, every head of equal weight."""
+    mean_RPT = torch.cat(list(maps), dim=1).mean(1)
+    side = math.isqrt(mean_RPT.shape[1])
+    return mean_RPT.unflatten(1, (side, side))
+
+
+def text_maps(maps_RYXT: torch.Tensor, end: int | None = None) -> torch.Tensor:
+    """Soft-max of 100 times the probabilities over the tokens 1 .. end - 1, so that token k stands at k - 1.
+
+    By default `end` is the last position: end-of-text and most of the padding stay in, as the official code has it for
+    Stable Diffusion 1.x. For 2.1 it drops them: `end` is the position of end-of-text.
+    """
+    return (maps_RYXT[..., 1 : maps_RYXT.shape[-1] - 1 if end is None else end] * FACTOR).softmax(-1)
+
+
+def smoothing_kernel(side: int, sigma: float, true_gaussian: bool = False) -> torch.Tensor:
+    """Weights [side, side], float64, of sum 1.
+
+    The official kernel's exponent is (d / (2 sigma))^2, which makes sigma 0.5 a Gaussian of sigma 0.71; with
+    `true_gaussian` it is d^2 / (2 sigma^2).
+    """
+    line = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    exponent = line**2 / (2 * sigma**2) if true_gaussian else (line / (2 * sigma)) ** 2
+    weights = (-exponent).exp()
+    kernel = weights[:, None] * weights
+    return kernel / kernel.sum()
+
+
+def smooth(images_RMYX: torch.Tensor, kernel_KK: torch.Tensor) -> torch.Tensor:
+    """Each image filtered with the kernel under reflect padding."""
+    pad = kernel_KK.shape[0] // 2
+    single = images_RMYX.flatten(0, 1)[:, None]
+    padded = functional.pad(single, (pad,) * 4, mode="reflect")
+    return functional.conv2d(padded, kernel_KK.to(images_RMYX)[None, None])[:, 0].view_as(images_RMYX)
+
+
+def token_images(maps_RYXK: torch.Tensor, positions_RM: torch.Tensor) -> torch.Tensor:
+    """The images of the tokens at `positions` (start token 0, so that 1 is the first map): [R, M, Y, X]."""
+    rows, slots = positions_RM.shape
+    index = (positions_RM - 1)[:, None, None, :].expand(rows, *maps_RYXK.shape[1:3], slots)
+    return maps_RYXK.gather(3, index).permute(0, 3, 1, 2)

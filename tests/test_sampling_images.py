@@ -7,6 +7,7 @@ import torch
 
 from hcma.sampling.images import ShardError, member_ids, png_name, read_images, read_meta, write_images
 from hcma.sampling.partial import open_partial
+from hcma.sampling.work import Work
 
 IDS = [42, 7, 581929]
 PIXELS = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -86,13 +87,20 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(shard):
     assert shard.read_bytes() == before
 
 
+def forwards(*numbers):
+    work = Work()
+    for row, number in enumerate(numbers):
+        work.add("unet_forwards", [row], number)
+    return work
+
+
 def test_finished_batches_are_found_again(tmp_path):
     partial = open_partial(tmp_path / "work", {"spec": 1})
-    partial.add(IDS[:2], PIXELS[:2], 2.0, {"unet_forwards": 4})
+    partial.add(IDS[:2], PIXELS[:2], 2.0, forwards(4, 5))
     again = open_partial(tmp_path / "work", {"spec": 1})
     assert again.finished == set(IDS[:2])
-    again.add(IDS[2:], PIXELS[2:], 1.0, {"unet_forwards": 2})
-    assert again.totals() == (3.0, {"unet_forwards": 6})
+    again.add(IDS[2:], PIXELS[2:], 1.0, forwards(2))
+    assert again.totals() == (3.0, {str(id): {"unet_forwards": n} for id, n in zip(IDS, (4, 5, 2), strict=True)})
     order = [581929, 42, 7]
     again.assemble(tmp_path / "0000.zip", order, {})
     assert member_ids(tmp_path / "0000.zip") == order
@@ -103,7 +111,7 @@ def test_finished_batches_are_found_again(tmp_path):
 
 def test_batches_of_another_identity_are_removed_and_nothing_else(tmp_path):
     stale = open_partial(tmp_path, {"spec": 1})
-    stale.add(IDS[:1], PIXELS[:1], 1.0, {})
+    stale.add(IDS[:1], PIXELS[:1], 1.0, forwards(1))
     (tmp_path / "mine").mkdir()
     partial = open_partial(tmp_path, {"spec": 2})
     assert not partial.finished
@@ -113,8 +121,8 @@ def test_batches_of_another_identity_are_removed_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: data[:200] + b"?" + data[201:]])
 def test_a_damaged_batch_is_sampled_again(tmp_path, damage):
     partial = open_partial(tmp_path, {})
-    partial.add(IDS[:1], PIXELS[:1], 1.0, {})
-    partial.add(IDS[1:], PIXELS[1:], 1.0, {})
+    partial.add(IDS[:1], PIXELS[:1], 1.0, forwards(1))
+    partial.add(IDS[1:], PIXELS[1:], 1.0, forwards(1))
     path = partial.folder / "000000000042.zip"
     path.write_bytes(damage(path.read_bytes()))
     (partial.folder / "000000000099.zip.123.tmp").write_bytes(b"cut")

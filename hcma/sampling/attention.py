@@ -95,9 +95,8 @@ def attention_reader(sd: Diffusion, text_BTD: torch.Tensor, layers: Sequence[str
 
     def attend(latents_RCHW: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
         maps: dict[str, torch.Tensor] = {}
-        with _reading(sd.unet, layers, maps):
-            with suppress(_Enough):
-                sd.unet(latents_RCHW, t, text_BTD[rows])
+        with _reading(sd.unet, layers, maps), suppress(_Enough):
+            sd.unet(latents_RCHW, t, text_BTD[rows])
         return [maps[name] for name in layers]
 
     return attend

@@ -1,0 +1,287 @@
+"""What Attend-and-Excite, BoxDiff and Layout-Guidance hold as rows: tokens, batches, counts, and diffusers as the oracle."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import StableDiffusionAttendAndExcitePipeline
+
+from baselines import attend_and_excite, boxdiff, layout_guidance, stable_diffusion
+from hcma.sampling import InputError
+from hcma.sampling.attention import attention_reader, cross_attention, grid_side, layers_of_blocks, layers_of_side
+from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion, make_scheduler
+from hcma.sampling.layout import Layout, Object
+from hcma.sampling.tokens import append_missing, named_objects
+from hcma.sampling.work import Work
+from tests.tiny import write_tiny
+
+STEPS = 6
+CAT, DOG = Object("cat", (0.1, 0.2, 0.4, 0.9), (2, 5)), Object("dog", (0.5, 0.05, 0.95, 0.6), (12, 15))
+LAYOUTS = [
+    Layout(1, 1, "a cat and a dog", (CAT, DOG)),
+    Layout(2, 2, "a mat", (Object("dog", (0.1, 0.1, 0.5, 0.5)),)),
+    Layout(3, 3, "a cat", (CAT, replace(CAT, box=(0.6, 0.1, 0.9, 0.8)))),
+    Layout(4, 4, ""),
+]
+EXCITED = {"resolution": 8, "stop": 3, "thresholds": [[0, 0.9], [2, 0.95]], "max_refinements": 3, "step": 3.0}
+ROWS = {
+    "attend_and_excite": (attend_and_excite, EXCITED),
+    "boxdiff": (boxdiff, EXCITED),
+    "boxdiff_no_refine": (boxdiff, EXCITED | {"refine": False}),
+    "layout_guidance": (layout_guidance, {"blocks": ["mid_block", "up_blocks.1"], "stop": 3, "threshold": 0.45}),
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_diffusion(write_tiny(tmp_path_factory.mktemp("plain")), Sampling(steps=STEPS))
+
+
+@pytest.fixture
+def sd(model):
+    return replace(model, work=Work())
+
+
+@pytest.fixture(params=ROWS)
+def row(request):
+    module, params = ROWS[request.param]
+    return module, module.Params(**params)
+
+
+def generate(sd, row, layouts):
+    return row[0].generate(sd, layouts, initial_noise(layouts, 0, sd.latent_shape_CHW), row[1])
+
+
+def latents_of(monkeypatch, row, sd, layouts):
+    """The row's latents before decoding."""
+    monkeypatch.setattr(row[0], "decode", lambda sd, latents: latents)
+    return generate(sd, row, layouts)
+
+
+@pytest.mark.parametrize("scheduler", ["pndm", "ddim", "lms"])
+def test_an_image_does_not_depend_on_its_batch(sd, row, scheduler, monkeypatch):
+    sd.sampling = replace(sd.sampling, scheduler=scheduler)
+    together = latents_of(monkeypatch, row, sd, LAYOUTS)
+    work = {i: dict(counts) for i, counts in sd.work.images.items()}
+    for i, layout in enumerate(LAYOUTS):
+        sd.work.clear()
+        alone = generate(sd, row, [layout])
+        assert (together[i] - alone[0]).abs().max() < 1e-3 * alone.abs().max()
+        assert work[i] == dict(sd.work.images[0])
+
+
+def test_it_moves_the_images_that_name_an_object_and_no_other(sd, row):
+    plain = generate(sd, (stable_diffusion, stable_diffusion.Params()), LAYOUTS)
+    guided = generate(sd, row, LAYOUTS)
+    assert [not torch.equal(*pair) for pair in zip(plain, guided, strict=True)] == [True, False, True, False]
+    assert [sd.work.images[i]["images_without_token"] for i in range(4)] == [0, 1, 0, 1]
+    assert [sd.work.images[i]["boxes_without_token"] for i in range(4)] == [0, 1, 0, 0]
+
+
+def test_guidance_off_is_stable_diffusion_bit_for_bit(sd, row):
+    off = {"thresholds": [], "stop": 0} if hasattr(row[1], "thresholds") else {"stop": 0}
+    plain = generate(sd, (stable_diffusion, stable_diffusion.Params()), LAYOUTS)
+    assert torch.equal(generate(sd, (row[0], replace(row[1], **off)), LAYOUTS), plain)
+    assert sd.work["guidance_forwards"] == 0
+
+
+def test_the_u_net_keeps_its_own_processors_even_after_an_error(sd, row):
+    before = {name: layer.processor for name, layer in cross_attention(sd.unet).items()}
+    generate(sd, row, LAYOUTS)
+    attend = attention_reader(sd, torch.zeros(1, 32, 7), layers_of_side(sd.unet, 8))
+    with pytest.raises(RuntimeError):
+        attend(torch.zeros(1, 4, 8, 8), torch.tensor(1), torch.tensor([0]))
+    assert {name: layer.processor for name, layer in cross_attention(sd.unet).items()} == before
+
+
+def test_columns_and_rows_are_not_exchanged(sd, row):
+    if row[0] is attend_and_excite:
+        pytest.skip("uses no boxes")
+    turned = [replace(CAT, box=(0.2, 0.1, 0.9, 0.4))]
+    upright, lying = (generate(sd, row, [Layout(1, 1, "a cat", (thing,))]) for thing in (CAT, *turned))
+    assert not torch.equal(upright, lying)
+
+
+def test_a_forward_pass_ends_at_the_last_map_it_needs(sd):
+    seen = []
+    layers = layers_of_blocks(sd.unet, ["mid_block"])
+    handle = sd.unet.up_blocks[0].register_forward_hook(lambda *_: seen.append("up"))
+    text, _ = encode_text(sd, ["a cat"])
+    maps = attention_reader(sd, text, layers)(torch.zeros(1, 4, 8, 8), torch.tensor(1), torch.tensor([0]))
+    handle.remove()
+    assert not seen and len(maps) == len(layers)
+    assert maps[0].sum(-1) == pytest.approx(torch.ones(maps[0].shape[:-1]))
+
+
+def test_the_maps_are_those_that_the_layers_mix_their_values_with(sd):
+    latents, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
+    text, _ = encode_text(sd, ["a cat", "a dog"])
+    layers, outputs = cross_attention(sd.unet), {}
+    handles = [
+        layer.register_forward_hook(lambda layer, inputs, output, name=name: outputs.__setitem__(name, output))
+        for name, layer in layers.items()
+    ]
+    sd.unet(latents, t, text)
+    for handle in handles:
+        handle.remove()
+    maps = attention_reader(sd, text, list(layers))(latents, t, torch.arange(2))
+    for (name, layer), map_RHPT in zip(layers.items(), maps, strict=True):
+        assert map_RHPT.shape[2] == grid_side(sd.unet, name) ** 2
+        value = layer.head_to_batch_dim(layer.to_v(text))
+        mixed = layer.to_out[0](layer.batch_to_head_dim(map_RHPT.flatten(0, 1) @ value))
+        torch.testing.assert_close(mixed, outputs[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_wrong_grid_or_block_is_named(sd):
+    with pytest.raises(InputError, match="resolution: no cross-attention at 16 x 16"):
+        layers_of_side(sd.unet, 16)
+    with pytest.raises(InputError, match=r"'up_blocks\.7' has no cross-attention"):
+        layers_of_blocks(sd.unet, ["up_blocks.7"])
+
+
+@pytest.mark.parametrize(
+    ("module", "key", "value"),
+    [
+        (attend_and_excite, "resolution", 8.0),
+        (attend_and_excite, "thresholds", [[0, 2]]),
+        (attend_and_excite, "thresholds", {"0": 0.5}),
+        (attend_and_excite, "step_range", [1]),
+        (attend_and_excite, "kernel_size", 2),
+        (attend_and_excite, "sigma", 0),
+        (attend_and_excite, "smoothing", "no"),
+        (boxdiff, "share", 0),
+        (boxdiff, "window", -1),
+        (boxdiff, "refine", 1),
+        (layout_guidance, "blocks", "mid_block"),
+        (layout_guidance, "eta", float("nan")),
+        (layout_guidance, "max_iterations", -1),
+        (layout_guidance, "sticky", None),
+    ],
+)
+def test_a_bad_parameter_is_named(module, key, value):
+    with pytest.raises(InputError, match=key):
+        module.Params(**{key: value})
+
+
+def test_attend_and_excite_gives_diffusers_latents(sd, monkeypatch):
+    """diffusers' port, kept as an oracle; batch 1, as it guides images one by one."""
+    sd.sampling = replace(sd.sampling, steps=12)
+    params = attend_and_excite.Params(
+        resolution=8, stop=7, thresholds=[[0, 0.3], [3, 0.5], [6, 0.8]], max_refinements=20
+    )
+    layout = Layout(5, 5, "a cat and a dog", (CAT, DOG))
+    pipeline = StableDiffusionAttendAndExcitePipeline(
+        vae=sd.vae,
+        text_encoder=sd.text_encoder,
+        tokenizer=sd.tokenizer,
+        unet=sd.unet,
+        scheduler=make_scheduler(sd),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    positions = attend_and_excite.head_nouns(named_objects(sd, [layout])[0])
+    processors = {name: layer.processor for name, layer in cross_attention(sd.unet).items()}
+    expected = pipeline(
+        layout.caption,
+        positions,
+        num_inference_steps=sd.sampling.steps,
+        guidance_scale=sd.sampling.guidance_scale,
+        latents=initial_noise([layout], 0, sd.latent_shape_CHW),
+        output_type="latent",
+        max_iter_to_alter=params.stop,
+        thresholds=dict(params.thresholds),
+        attn_res=(8, 8),
+    ).images
+    for name, layer in cross_attention(sd.unet).items():
+        layer.processor = processors[name]
+    sd.work.clear()
+    found = latents_of(monkeypatch, (attend_and_excite, params), sd, [layout])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    assert sd.work["refinements"] > 3
+
+
+def text_layout(caption, word, number=1):
+    start = caption.index(word)
+    return Layout(number, number, caption, (Object(word, (0.1, 0.1, 0.6, 0.6), (start, start + len(word))),))
+
+
+def test_a_word_of_several_tokens_has_all_their_positions(sd):
+    caption = "a  Dog, a cat"
+    tokens = sd.tokenizer.convert_ids_to_tokens(sd.tokenizer(caption).input_ids)
+    (dog,), (cat,) = named_objects(sd, [text_layout(caption, "Dog"), text_layout(caption, "cat", 2)])
+    assert [tokens[k] for k in dog.positions] == ["d", "o", "g</w>"]
+    assert [tokens[k] for k in cat.positions] == ["cat</w>"]
+
+
+def test_what_the_tokenizer_cuts_has_no_position(sd):
+    """32 tokens: the start, 30 of the text, the end."""
+    inside, partly, outside = (text_layout("a " * n + "dog", "dog", n) for n in (27, 28, 30))
+    found = named_objects(sd, [inside, partly, outside])
+    assert [[thing.positions for thing in things] for things in found] == [[(28, 29, 30)], [(29, 30)], []]
+    assert sd.work["images_without_token"] == 1
+
+
+def test_unnamed_boxes_are_appended_once_a_phrase_where_asked_for(sd):
+    dog = Object("dog", (0.1, 0.1, 0.5, 0.5))
+    (layout,) = append_missing([Layout(1, 1, "a cat ", (CAT, dog, dog))])
+    assert layout.caption == "a cat, a dog"
+    assert [layout.caption[slice(*thing.span)] for thing in layout.objects] == ["cat", "dog", "dog"]
+    assert append_missing([Layout(2, 2, "", (dog,))])[0].caption == "a dog"
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(0.0, 0.0, 1.0, 1.0)],
+        [(0.5, 0.5, 0.501, 0.501)],
+        [(0.2, 0.2, 0.7, 0.7)] * 2,
+        [(k / 31, 0.1, (k + 1) / 31, 0.9) for k in range(30)],
+        [(0.3, 0.3, 0.6, 0.6)] * 40,
+    ],
+    ids=["the whole canvas", "tiny", "twice the same", "thirty", "forty"],
+)
+def test_odd_boxes_give_an_image(sd, row, boxes):
+    layout = Layout(1, 1, "a cat", tuple(replace(CAT, box=box) for box in boxes))
+    image = generate(sd, row, [layout])
+    assert image.shape == (1, 3, 64, 64) and image.float().std() > 0
+
+
+def test_boxdiff_has_no_inner_term_for_a_small_box_unless_asked_for():
+    small = [[[(0.0, 0.0, 0.25, 0.25)]]]
+    counts = [boxdiff.make_areas(small, boxdiff.Params(small_boxes=on)).inner_BM.item() for on in (False, True)]
+    assert counts == [3, 3]
+    tiny = [[[(0.0, 0.0, 0.125, 0.125)]]]
+    counts = [boxdiff.make_areas(tiny, boxdiff.Params(small_boxes=on)).inner_BM.item() for on in (False, True)]
+    assert counts == [0, 1]
+
+
+def test_boxdiff_can_join_the_boxes_of_a_phrase(sd):
+    (things,) = named_objects(sd, [LAYOUTS[2]])
+    assert len(boxdiff.make_entries(things, False)) == 2
+    ((_, boxes),) = boxdiff.make_entries(things, True)
+    area = boxdiff.make_areas([[boxes]], boxdiff.Params()).inside_BMYX
+    apart = boxdiff.make_areas([[[box] for box in boxes]], boxdiff.Params()).inside_BMYX
+    assert torch.equal(area[0, 0], apart[0].amax(0))
+
+
+def test_layout_guidance_can_leave_out_what_covers_no_cell(sd):
+    things = [((2,), [(0.5, 0.5, 0.51, 0.51)]), ((5,), [(0.1, 0.1, 0.9, 0.9)])]
+    kept = [
+        layout_guidance.visible(sd.work, 0, things, [4, 8], layout_guidance.Params(drop_empty=on))
+        for on in (False, True)
+    ]
+    assert kept == [things, things[1:]] and sd.work["objects_without_cell"] == 2
+
+
+def test_guidance_before_plms_second_call_is_a_setting(sd):
+    layout = LAYOUTS[:1]
+    for module, base in ((attend_and_excite, EXCITED), (layout_guidance, ROWS["layout_guidance"][1])):
+        forwards = []
+        for on in (False, True):
+            sd.work.clear()
+            quiet = {"thresholds": []} if module is attend_and_excite else {"threshold": 0.0, "max_iterations": 1}
+            generate(sd, (module, module.Params(**(base | quiet), guide_duplicate=on)), layout)
+            forwards.append(sd.work["guidance_forwards"])
+        assert forwards == [2, 3]

@@ -1,12 +1,14 @@
 """One table of the paper from metrics files: CSV, Markdown and LaTeX, with the published values beside ours.
 
     python -m evaluation.tables --table 1 --metrics metrics/real/test.json metrics/sd14/test.json ... \
-        --published workflow/config/published.csv --caveat "..." --out results/miniature/tables/table1
+        --rows real sd14 gligen_ldm hcma --published workflow/config/published.csv --specs methods/sd14.json ... \
+        --cost tables/cost.csv --caveat "..." --out results/miniature/tables/table1
 
-writes table1.csv, table1.md and table1.tex; rows stand in the order of --metrics.
+writes table1.csv, table1.md and table1.tex. A row without metrics is one that cannot be run: it shows its published values.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=int, choices=[1, 2], required=True)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True)
+    parser.add_argument("--rows", nargs="+", required=True, help="the table's methods, in order")
+    parser.add_argument("--specs", type=Path, nargs="*", default=[], help="methods/{method}.json of the rows")
+    parser.add_argument("--cost", type=Path, required=True, help="the cost table's CSV")
     parser.add_argument("--published", type=Path, required=True)
     parser.add_argument("--caveat", default="", help="a sentence that every form of the table carries")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     metrics = [read_json(path) for path in arguments.metrics]
-    table = build(metrics, read_published(arguments.published, arguments.table))
-    notes = [arguments.caveat] * bool(arguments.caveat) + protocol(metrics)
+    table = build(metrics, read_published(arguments.published, arguments.table), arguments.rows)
+    notes = [arguments.caveat] * bool(arguments.caveat) + protocol(metrics) + unmeasured(table)
+    notes += tokens(read_cost(arguments.cost), table) + settings([read_json(path) for path in arguments.specs])
     write(table, notes, arguments.table, arguments.out)
 
 
@@ -44,8 +50,18 @@ def read_published(path: Path, number: int) -> pd.DataFrame:
         raise InputError(f"{path}: not a table of published values ({error})") from None
 
 
-def build(metrics: list[dict[str, Any]], published: pd.DataFrame) -> pd.DataFrame:
+def read_cost(path: Path) -> pd.DataFrame:
+    """The cost table, indexed by method."""
+    try:
+        return pd.read_csv(path).set_index("method")
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a cost table ({error})") from None
+
+
+def build(metrics: list[dict[str, Any]], published: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
     """One row a method: every metric with its standard error, its floor where it has one, and its published value.
+
+    A method of `rows` without metrics has its published values only, and needs some.
 
     Raises InputError when rows were not measured on the same number of images by the same networks.
     """
@@ -54,7 +70,12 @@ def build(metrics: list[dict[str, Any]], published: pd.DataFrame) -> pd.DataFram
         for key in ("n_images", "n_regions", "protocol", "split"):
             if row[key] != first[key]:
                 raise InputError(f"{row['method']}: {key} is {row[key]}, but {first['method']} has {first[key]}")
-    return pd.DataFrame([_row(row, published) for row in metrics])
+    measured = {row["method"]: row for row in metrics}
+    for name in rows:
+        if name not in measured and name not in published.index:
+            raise InputError(f"{name}: neither measured nor published")
+    nothing = {"metrics": dict.fromkeys(METRICS), "n_images": 0, "n_regions": 0}
+    return pd.DataFrame([_row(measured.get(name, nothing | {"method": name}), published) for name in rows])
 
 
 def _row(row: dict[str, Any], published: pd.DataFrame) -> dict[str, Any]:
@@ -86,6 +107,41 @@ def protocol(metrics: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def unmeasured(table: pd.DataFrame) -> list[str]:
+    """Which rows show published values only."""
+    names = table.loc[table["n_images"] == 0, "label"].tolist()
+    return [f"Not run, for want of weights; the published values alone: {', '.join(names)}."] if names else []
+
+
+def tokens(cost: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """How many boxes and images the rows that are guided by the caption's words leave alone."""
+    labels = table.set_index("method")["label"]
+    guided = cost[(cost["boxes"] > 0) & cost.index.isin(labels.index)]
+    sentences = []
+    for key, rows in guided.groupby(["boxes", "boxes_without_token", "images_without_token", "images"]):
+        boxes, unnamed, plain, images = key
+        sentences.append(
+            f"Guided by the words of the caption: {', '.join(labels[rows.index])}. {unnamed} of {boxes} boxes have no word "
+            f"there and are left out; {plain} of {images} images have none at all and are plain Stable Diffusion's."
+        )
+    return sentences
+
+
+def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
+    """Each row's settings, those that differ from its module's defaults, and where the defaults are from."""
+    return [
+        f"{spec['method']}: {spec['base']}, {_listed(spec['sampling'])}"
+        + (f"; {_listed(spec['params'])}" if spec["params"] else "")
+        + (f"; otherwise {spec['source']}" if spec.get("source") else "")
+        + "."
+        for spec in specs
+    ]
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value not in ("", None))
+
+
 def write(table: pd.DataFrame, notes: list[str], number: int, out: Path) -> None:
     """Write the three forms, each whole or not at all; the caveat and protocol stand in all but the CSV's cells."""
     with replacing(out.with_suffix(".csv")) as beside:
@@ -105,10 +161,8 @@ def _cells(table: pd.DataFrame, plus_minus: str) -> list[list[str]]:
 def _metric(row: dict[Any, Any], metric: str, plus_minus: str) -> str:
     digits = DIGITS[metric.split("_")[1]]
     value, se, published = row[metric], row[f"{metric}_se"], row[f"published_{metric}"]
-    if pd.isna(value):
-        return "-"
     # A distance of -1e-14 is a zero; printing its sign would only alarm.
-    text = f"{round(value, digits) + 0.0:.{digits}f}"
+    text = "-" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
     text += "" if pd.isna(se) else f" {plus_minus} {se:.{digits}f}"
     return text + ("" if pd.isna(published) else f" [{published:.{digits}f}]")
 

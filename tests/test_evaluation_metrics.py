@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from evaluation import choose as choosing
-from evaluation import crops, features, metrics, panel, program, tables
+from evaluation import cost, crops, features, metrics, panel, program, tables
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import read_features
 from evaluation.files import InputError, write_json
@@ -276,11 +276,24 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     write_json(tmp_path / "hcma.json", row_of("hcma", image_fid=-1e-14))
     paths = [tmp_path / "real.json", tmp_path / "hcma.json"]
     published = ROOT / "workflow/config/published.csv"
+    spec = {
+        "method": "hcma",
+        "base": "gligen",
+        "sampling": {"steps": 50, "negative_prompt": ""},
+        "params": {"eta": 2.0},
+    }
+    write_json(tmp_path / "spec.json", spec | {"source": "as the paper"})
+    cost.build([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)]).to_csv(
+        tmp_path / "cost.csv", index=False
+    )
     call(
         monkeypatch,
         tables.main,
         table=1,
         metrics=paths,
+        rows=["real", "gligen_ldm", "hcma"],
+        specs=[tmp_path / "spec.json"],
+        cost=tmp_path / "cost.csv",
         published=published,
         caveat="Mind_this.",
         out=tmp_path / "table1",
@@ -295,13 +308,44 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     text = (tmp_path / "table1.md").read_text()
     assert "| HCMA (SD-v1.4) | 0.00 ± 0.50 [8.74] | 0.3000 ± 0.5000 [0.3231] |" in text
     assert "Mind_this." in text
+    assert "| GLIGEN (LDM) | - [13.05] | - [0.2891] | - [18.53] | - [0.2381] |" in text
+    assert "the published values alone: GLIGEN (LDM)." in text
+    assert "Guided by the words of the caption: HCMA (SD-v1.4). 4 of 9 boxes have no word" in text
+    assert "1 of 5 images have none at all" in text
+    assert "hcma: gligen, steps 50; eta 2.0; otherwise as the paper." in text
     assert r"Mind\_this." in (tmp_path / "table1.tex").read_text()
 
 
 def test_rows_of_different_protocols_do_not_share_a_table() -> None:
     published = tables.read_published(ROOT / "workflow/config/published.csv", 1)
     with pytest.raises(InputError, match="hcma: n_images is 6, but real has 5"):
-        tables.build([row_of("real"), row_of("hcma") | {"n_images": 6}], published)
+        tables.build([row_of("real"), row_of("hcma") | {"n_images": 6}], published, ["real", "hcma"])
+    with pytest.raises(InputError, match="mine: neither measured nor published"):
+        tables.build([row_of("real")], published, ["real", "mine"])
+
+
+def shard(folder: Path, method: str, number: int = 0, images: int = 5, **counts: int) -> Path:
+    path = folder / "samples" / method / "test" / f"{number:04d}.zip"
+    write_images(path, [], {"images": images, "seconds": 10.0, "counts": counts})
+    return path
+
+
+def test_the_cost_table_adds_up_a_methods_shards(tmp_path, monkeypatch) -> None:
+    shards = [
+        shard(tmp_path, "sd14", 0, unet_forwards=510),
+        shard(tmp_path, "boxdiff", 0, unet_forwards=510, guidance_forwards=125, boxes=9, boxes_without_token=4),
+        shard(tmp_path, "boxdiff", 1, images=3, unet_forwards=306, guidance_forwards=99, boxes=6),
+    ]
+    call(monkeypatch, cost.main, shards=shards, out=tmp_path / "cost")
+    table = tables.read_cost(tmp_path / "cost.csv")
+    assert table.index.tolist() == ["sd14", "boxdiff"]
+    assert table.loc["boxdiff", ["images", "unet_forwards", "guidance_forwards", "boxes"]].tolist() == [8, 102, 28, 15]
+    text = (tmp_path / "cost.md").read_text()
+    assert "| Method | Images | Seconds an image | U-Net passes | guided passes |" in text
+    assert "| boxdiff | 8 | 2.500 | 102.0 | 28.0 |" in text
+    write_images(shards[0], [], {"images": 1})
+    with pytest.raises(InputError, match=r"0000\.zip.*delete it and run again"):
+        cost.build(shards)
 
 
 def test_published_values_are_the_papers() -> None:

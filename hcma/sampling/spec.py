@@ -14,7 +14,8 @@ class SpecError(InputError):
 
 @dataclass(frozen=True)
 class Spec:
-    """`module` holds Params and generate; `model` is the model folder; hashes are of the files it was written for."""
+    """`module` holds Params and generate; `model` is the model folder; hashes are of the files it was written for;
+    `source` says, for the tables, where the module's defaults are from."""
 
     method: str
     module: str
@@ -26,6 +27,7 @@ class Spec:
     alignment: str | None = None
     alignment_sha256: str | None = None
     version: int = 1
+    source: str = ""
 
 
 def read_spec(path: str | Path) -> Spec:

@@ -53,7 +53,9 @@ def token_images(maps_YXT, case):
     end = case["n_prompt_ids"] - 1 if case["normalize_eot"] else maps_YXT.shape[-1] - 1
     kept = torch.softmax(100 * maps_YXT[..., 1:end], -1)
     images = [kept[..., index - 1] for index in case["token_indices"]]
-    return [smoothed(image, kernel(case["kernel_size"], case["sigma"])) for image in images] if case["smooth"] else images
+    return (
+        [smoothed(image, kernel(case["kernel_size"], case["sigma"])) for image in images] if case["smooth"] else images
+    )
 
 
 def excite(maps_YXT, case):
@@ -134,7 +136,10 @@ def excite_cases(rng, store):
     rows = [
         (map_case("ae_0", "two tokens"), None),
         (map_case("ae_1", "no smoothing, one token", smooth=False, token_indices=[3]), None),
-        (map_case("ae_2", "sigma 1, end of text and padding dropped", sigma=1.0, normalize_eot=True, n_prompt_ids=6), None),
+        (
+            map_case("ae_2", "sigma 1, end of text and padding dropped", sigma=1.0, normalize_eot=True, n_prompt_ids=6),
+            None,
+        ),
         (map_case("ae_3", "even attention but for one cell", smooth=False, token_indices=[1]), even),
         (map_case("ae_4", "one cell's peak: after smoothing the kernel's centre", token_indices=[2]), peak),
         (map_case("ae_5", "saturated without smoothing: loss 0", smooth=False, token_indices=[2]), peak),
@@ -147,7 +152,10 @@ def excite_cases(rng, store):
         expect = {"max_attention": peaks, "losses": [max(0.0, 1 - peak) for peak in peaks], "loss": float(loss)}
         case["expect"] = expect | {"grad_norm": float(np.linalg.norm(slope)), "loss_is_zero": bool(loss == 0)}
     closed = {row["id"]: row["expect"]["loss"] for row, _ in rows}
-    assert abs(closed["ae_3"] - 4 / (4 + math.exp(100 / 512))) < 1e-12 and abs(closed["ae_4"] - (1 - kernel(3, 0.5)[1, 1])) < 1e-9
+    assert (
+        abs(closed["ae_3"] - 4 / (4 + math.exp(100 / 512))) < 1e-12
+        and abs(closed["ae_4"] - (1 - kernel(3, 0.5)[1, 1])) < 1e-9
+    )
     return [case for case, _ in rows]
 
 
@@ -357,7 +365,12 @@ def main():
     }
     aux = {key: value.astype(np.float16) for key, value in maps.items()} | {"agg_res8": joined}
     aux |= {"kernel_k3_s0.5": kernel(3, 0.5), "step_size_N51": 20 * np.sqrt(np.linspace(1, 0.5, 51))}
-    for name, store in (("ae", stores.ae), ("boxdiff", stores.bd), ("layout_guidance", stores.lg), ("trajectories", stores.tr)):
+    for name, store in (
+        ("ae", stores.ae),
+        ("boxdiff", stores.bd),
+        ("layout_guidance", stores.lg),
+        ("trajectories", stores.tr),
+    ):
         write(f"{name}.npz", store)
     np.savez_compressed(HERE / "aux.npz", **aux)
     (HERE / "manifest.json").write_text(json.dumps(whole, indent=1) + "\n")

@@ -42,7 +42,15 @@ CANDIDATES = {
     f"{ALIGNMENT['method']}_eta_{number}": multiple
     for number, multiple in enumerate(ALIGNMENT["calibrate"]["multiples"])
 }
-ROWS = sorted({*config["tables"]["table1"], *config["tables"]["table2"]})
+
+
+
+def runnable(rows):
+    # A method whose model is null has no weights: its row shows the published values.
+    return [row for row in rows if row == "real" or config["models"][METHODS[row]["base"]]]
+
+
+ROWS = sorted({*runnable(config["tables"]["table1"]), *runnable(config["tables"]["table2"])})
 ALIGNED = {name for name, stanza in METHODS.items() if stanza.get("aligned")} | set(CANDIDATES)
 
 

@@ -3,6 +3,7 @@
 
 localrules:
     tabulate,
+    tabulate_cost,
     draw_panel,
 
 
@@ -10,8 +11,13 @@ rule tabulate:
     input:
         metrics=lambda wildcards: expand(
             f"{R}/metrics/{{method}}/test.json",
-            method=config["tables"][f"table{wildcards.table}"],
+            method=runnable(config["tables"][f"table{wildcards.table}"]),
         ),
+        specs=lambda wildcards: expand(
+            f"{R}/methods/{{method}}.json",
+            method=[row for row in runnable(config["tables"][f"table{wildcards.table}"]) if row != "real"],
+        ),
+        cost=f"{R}/tables/cost.csv",
         published="workflow/config/published.csv",
     output:
         csv=f"{R}/tables/table{{table}}.csv",
@@ -23,12 +29,36 @@ rule tabulate:
         "../envs/harness.yaml"
     params:
         caveat=config.get("caveat", ""),
+        rows=lambda wildcards: config["tables"][f"table{wildcards.table}"],
         out=lambda wildcards, output: output.csv.removesuffix(".csv"),
     message:
         "Writing Table {wildcards.table}"
     shell:
-        "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --published {input.published}"
+        "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --rows {params.rows}"
+        " --specs {input.specs} --cost {input.cost} --published {input.published}"
         " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
+
+
+rule tabulate_cost:
+    input:
+        expand(
+            f"{R}/samples/{{method}}/test/{{shard}}.zip",
+            method=[row for row in ROWS if row != "real"],
+            shard=shards("test"),
+        ),
+    output:
+        csv=f"{R}/tables/cost.csv",
+        markdown=f"{R}/tables/cost.md",
+    log:
+        f"{R}/logs/tabulate/cost.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "Writing the cost table"
+    shell:
+        "python -m evaluation.cost --shards {input} --out {params.out} > {log} 2>&1"
 
 
 rule draw_panel:
@@ -48,10 +78,7 @@ rule draw_panel:
     params:
         samples=lambda wildcards: f"{R}/samples",
         shard_size=config["data"]["shard_size"],
-        methods=[
-            *config["tables"]["table1"],
-            *(row for row in config["tables"]["table2"] if row not in config["tables"]["table1"]),
-        ],
+        methods=list(dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]]))),
     message:
         "Drawing the panel"
     shell:

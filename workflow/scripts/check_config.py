@@ -46,6 +46,7 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
     """References between keys, and modules that must exist."""
     found: list[tuple[Keys, str]] = []
     methods, models = config["methods"], config["models"]
+    absent = {name for name, folder in models.items() if folder is None}
     for name, stanza in methods.items():
         found += _module_fault(name, stanza["module"])
         if stanza["base"] not in models:
@@ -58,6 +59,8 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
     for key, known in (("base", models), ("method", methods), ("reference", methods)):
         if alignment[key] not in known:
             found.append((("alignment", key), f"{alignment[key]!r} is not one of {', '.join(known)}"))
+        elif (alignment[key] if key == "base" else methods[alignment[key]]["base"]) in absent:
+            found.append((("alignment", key), f"{alignment[key]!r} has no model folder: it is null under models"))
     if not found and not methods[alignment["method"]].get("aligned"):
         found.append((("alignment", "method"), f"{alignment['method']!r} is not a method with `aligned: true`"))
     if (config["data"]["root"] is None) == (config["data"]["draw"] is None):

@@ -52,6 +52,7 @@ def make_spec(arguments: argparse.Namespace, content: dict[str, Any]) -> Spec:
         alignment=arguments.alignment,
         alignment_sha256=file_sha256(arguments.alignment) if arguments.alignment else None,
         version=stanza["version"],
+        source=stanza.get("source", ""),
     )
 
 

@@ -1,0 +1,84 @@
+"""What each row cost, and what it left out: one table from the meta.json of its shards.
+
+    python -m evaluation.cost --shards samples/sd14/test/0000.zip samples/hcma/test/0000.zip ... --out tables/cost
+
+writes cost.csv and cost.md. A row's name is the folder two above its shards. Work is the mean over its images; seconds are
+those of sampling alone, on whatever machine made the shard.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.files import InputError, replacing, write_text
+from evaluation.images import read_meta
+from evaluation.program import run
+
+# Means over the images, as the heads of the table have them.
+WORK = {
+    "unet_forwards": "U-Net passes",
+    "guidance_forwards": "guided passes",
+    "guidance_backwards": "backward passes",
+    "refinements": "refinements",
+    "guidance_iterations": "inner iterations",
+    "alignments": "alignments",
+}
+# Sums over the images.
+LEFT_OUT = (
+    "boxes",
+    "boxes_without_token",
+    "images_without_token",
+    "objects_without_cell",
+    "dropped_boxes",
+    "truncated_captions",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    table = build(arguments.shards)
+    with replacing(arguments.out.with_suffix(".csv")) as beside:
+        table.to_csv(beside, index=False)
+    write_text(arguments.out.with_suffix(".md"), markdown(table))
+
+
+def build(shards: Sequence[Path]) -> pd.DataFrame:
+    """One row a method: images, seconds_per_image, the means of WORK and the sums of LEFT_OUT."""
+    metas: dict[str, list[dict[str, Any]]] = {}
+    for path in shards:
+        meta = read_meta(path)
+        if not {"images", "seconds", "counts"} <= set(meta):
+            raise InputError(f"{path}: meta.json has no `images`, `seconds` and `counts`; delete it and run again")
+        metas.setdefault(path.parents[1].name, []).append(meta)
+    return pd.DataFrame([_row(method, found) for method, found in metas.items()])
+
+
+def _row(method: str, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    images, counts = sum(meta["images"] for meta in metas), Counter[str]()
+    for meta in metas:
+        counts.update(meta["counts"])
+    row = {"method": method, "images": images, "seconds_per_image": sum(meta["seconds"] for meta in metas) / images}
+    return row | {name: counts[name] / images for name in WORK} | {name: counts[name] for name in LEFT_OUT}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table's work columns, those that any row uses, and how to read them."""
+    used = [name for name in WORK if table[name].any()]
+    heads = ["Method", "Images", "Seconds an image", *(WORK[name] for name in used)]
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+    for row in table.to_dict("records"):
+        work = [f"{row[name]:.1f}" for name in used]
+        lines.append([row["method"], str(row["images"]), f"{row['seconds_per_image']:.3f}", *work])
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"**Cost**\n\n{body}\n\n- Means over the images; a guided step of the sampler is two U-Net passes.\n"
+
+
+if __name__ == "__main__":
+    run(main)

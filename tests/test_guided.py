@@ -1,4 +1,4 @@
-"""What Attend-and-Excite, BoxDiff and Layout-Guidance hold as rows: tokens, batches, counts, and diffusers as the oracle."""
+"""What the rows guided by attention hold: tokens, batches, counts, and diffusers as the oracle; and MultiDiffusion."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionAttendAndExcitePipeline
 
-from baselines import attend_and_excite, boxdiff, layout_guidance, stable_diffusion
+from baselines import attend_and_excite, boxdiff, layout_guidance, multidiffusion, stable_diffusion
 from hcma.sampling import InputError
 from hcma.sampling.attention import attention_reader, cross_attention, grid_side, layers_of_blocks, layers_of_side
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion, make_scheduler
@@ -285,3 +285,34 @@ def test_guidance_before_plms_second_call_is_a_setting(sd):
             generate(sd, (module, module.Params(**(base | quiet), guide_duplicate=on)), layout)
             forwards.append(sd.work["guidance_forwards"])
         assert forwards == [2, 3]
+
+
+MULTI = multidiffusion.Params(bootstrap=3)
+
+
+@pytest.mark.parametrize("scheduler", ["pndm", "ddim", "lms"])
+def test_multidiffusion_does_not_depend_on_the_batch(sd, scheduler, monkeypatch):
+    sd.sampling = replace(sd.sampling, scheduler=scheduler)
+    together = latents_of(monkeypatch, (multidiffusion, MULTI), sd, LAYOUTS)
+    assert [sd.work.images[i]["unet_forwards"] // sd.work.images[3]["unet_forwards"] for i in range(4)] == [3, 2, 3, 1]
+    for i, layout in enumerate(LAYOUTS):
+        alone = generate(sd, (multidiffusion, MULTI), [layout])
+        assert (together[i] - alone[0]).abs().max() < 1e-3 * alone.abs().max()
+
+
+def test_multidiffusion_without_boxes_is_stable_diffusion(sd):
+    plain = generate(sd, (stable_diffusion, stable_diffusion.Params()), LAYOUTS[3:])
+    assert torch.equal(generate(sd, (multidiffusion, MULTI), LAYOUTS[3:]), plain)
+
+
+def test_multidiffusion_of_a_whole_canvas_box_is_stable_diffusion_of_its_prompt(sd):
+    layout = Layout(7, 7, "a mat", (Object("cat", (0.0, 0.0, 1.0, 1.0)),))
+    expected = generate(sd, (stable_diffusion, stable_diffusion.Params()), [replace(layout, caption="a cat")])
+    assert torch.equal(generate(sd, (multidiffusion, MULTI), [layout]), expected)
+
+
+def test_multidiffusion_masks_are_upright():
+    mask = multidiffusion.cells((0.5, 0.0, 1.0, 0.25), 8)
+    assert mask[:2, 4:].all() and mask.sum() == 8
+    views = multidiffusion.make_views(0, LAYOUTS[0], 8, MULTI)
+    assert torch.stack([view.mask_HW for view in views]).amax(0).all() and len(views) == 3

@@ -160,16 +160,14 @@ def denoise(
         sd.work.add("unet_forwards", range(len(latents_BCHW)), 2)
         return unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
 
-    latents = iterate(scheduler, predict, noise_BCHW.to(sd.device) * scheduler.init_noise_sigma, guide)
-    _check_finite(latents)
-    return latents
+    return iterate(scheduler, predict, noise_BCHW.to(sd.device) * scheduler.init_noise_sigma, guide)
 
 
 def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide: Guide = identity) -> torch.Tensor:
     """Solve from the scheduler's first timestep to its last.
 
     Guides work on what the network sees, so the same update means the same under every solver; solvers that keep their
-    latents at another scale (LMS: sqrt(1 + sigma^2) larger) get them back at theirs.
+    latents at another scale (LMS: sqrt(1 + sigma^2) larger) get them back at theirs. Raises NonFiniteLatents.
     """
     latents = latents_BCHW
     for i, t in enumerate(scheduler.timesteps):
@@ -178,6 +176,7 @@ def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide:
         if moved is not seen:
             latents = moved / scheduler.scale_model_input(torch.ones_like(latents[:1]), t)
         latents = scheduler.step(predict(moved, i, t), t, latents).prev_sample
+    _check_finite(latents)
     return latents
 
 

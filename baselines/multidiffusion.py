@@ -1,0 +1,93 @@
+"""MultiDiffusion (Bar-Tal et al. 2023) with regions: every box is denoised under its own prompt, and all are averaged.
+
+The average is taken of the predicted noise. For DDIM, the official solver, that is the official average of the denoised
+latents, since the views of an image agree in every cell where they count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hcma.sampling.diffusion import Diffusion, decode, encode_text, initial_noise, iterate, make_scheduler, noise_share
+from hcma.sampling.excitation import expect
+from hcma.sampling.grounding import largest
+from hcma.sampling.layout import Box, Layout
+
+
+@dataclass(frozen=True)
+class Params:
+    """bootstrap: calls in which a box's view has a plain colour outside the box (20 officially); template: its prompt."""
+
+    bootstrap: int = 20
+    template: str = "a {label}"
+
+    def __post_init__(self) -> None:
+        expect("bootstrap", self.bootstrap, lambda v: type(v) is int and v >= 0, "an integer of at least 0")
+        expect("template", self.template, lambda v: isinstance(v, str) and "{label}" in v, "text with {label}")
+
+
+@dataclass(frozen=True)
+class View:
+    """One prompt for some cells (mask_HW) of the image in a row of the batch; `boxed` unless it is the caption's."""
+
+    row: int
+    prompt: str
+    mask_HW: torch.Tensor
+    boxed: bool = True
+
+
+def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
+    """uint8 pixels [B, 3, H, W]; the caption rules where no box is."""
+    views = [
+        view for row, layout in enumerate(layouts) for view in make_views(row, layout, noise_BCHW.shape[-1], params)
+    ]
+    rows_V = torch.tensor([view.row for view in views], device=sd.device)
+    masks_V1HW = torch.stack([view.mask_HW for view in views])[:, None].to(sd.device)
+    boxed_V111 = torch.tensor([view.boxed for view in views], device=sd.device)[:, None, None, None]
+    texts_VTD, _ = encode_text(sd, [view.prompt for view in views])
+    negative_1TD, _ = encode_text(sd, [sd.sampling.negative_prompt])
+    texts_2VTD = torch.cat([negative_1TD.expand_as(texts_VTD), texts_VTD])
+    plain_VCHW = plain_latents(sd, layouts)[rows_V]
+    noise_VCHW = noise_BCHW.to(sd.device)[rows_V]
+    scheduler = make_scheduler(sd)
+
+    def predict(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
+        seen_VCHW = latents_BCHW[rows_V]
+        if i < params.bootstrap:
+            share = noise_share(scheduler, i, t)
+            around_VCHW = (1 - share) ** 0.5 * plain_VCHW + share**0.5 * noise_VCHW
+            seen_VCHW = torch.where((masks_V1HW == 0) & boxed_V111, around_VCHW, seen_VCHW)
+        unconditional, conditional = sd.unet(torch.cat([seen_VCHW, seen_VCHW]), t, texts_2VTD).sample.chunk(2)
+        sd.work.add("unet_forwards", rows_V.tolist(), 2)
+        epsilon_VCHW = unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
+        summed = torch.zeros_like(latents_BCHW).index_add_(0, rows_V, epsilon_VCHW * masks_V1HW)
+        return summed / torch.zeros_like(latents_BCHW[:, :1]).index_add_(0, rows_V, masks_V1HW)
+
+    with torch.no_grad():
+        latents = iterate(scheduler, predict, noise_BCHW.to(sd.device) * scheduler.init_noise_sigma)
+    return decode(sd, latents)
+
+
+def make_views(row: int, layout: Layout, side: int, params: Params) -> list[View]:
+    """A view for every box that has a cell, and the caption's view of the cells that are left, if any."""
+    things = [(thing, cells(thing.box, side)) for thing in largest(layout.objects)]
+    boxes = [View(row, params.template.format(label=thing.phrase), mask) for thing, mask in things if mask.any()]
+    left = 1 - torch.stack([torch.zeros(side, side), *(view.mask_HW for view in boxes)]).amax(0)
+    return [View(row, layout.caption, left, boxed=False), *boxes] if left.any() else boxes
+
+
+def cells(box: Box, side: int) -> torch.Tensor:
+    """1 for the cells [side, side] whose centre lies in the box."""
+    centre = (torch.arange(side) + 0.5) / side
+    x0, y0, x1, y1 = box
+    return (((centre >= y0) & (centre < y1))[:, None] & ((centre >= x0) & (centre < x1))).float()
+
+
+@torch.no_grad()
+def plain_latents(sd: Diffusion, layouts: Sequence[Layout]) -> torch.Tensor:
+    """Latents [B, C, H, W] of plainly coloured canvases, the colour drawn from (seed, layout id)."""
+    colours_B311 = initial_noise(layouts, sd.sampling.seed + 1, (3, 1, 1)).tanh().to(sd.device)
+    images = colours_B311.expand(-1, 3, sd.size, sd.size)
+    means = torch.cat([sd.vae.encode(image[None]).latent_dist.mean for image in images])
+    return means * sd.vae.config.scaling_factor

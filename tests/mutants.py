@@ -1,0 +1,117 @@
+"""Break the guided baselines one rule at a time and see whether a test notices: python tests/mutants.py [word in its name]
+
+Each mutant is one textual change in a copy of the checkout. Prints a table; exits with 1 if a mutant survives.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ["tests/test_golden.py", "tests/test_guided.py"]
+MAPS, LOOP, READ = "hcma/sampling/textmaps.py", "hcma/sampling/guidance.py", "hcma/sampling/attention.py"
+SOLVE = "hcma/sampling/diffusion.py"
+BOX, LAYOUT, EXCITE = "baselines/boxdiff.py", "baselines/layout_guidance.py", "baselines/attend_and_excite.py"
+# what is broken, file, text, replacement
+MUTANTS = [
+    ("a true Gaussian of the stated sigma", MAPS, "(line / (2 * sigma)) ** 2", "line**2 / (2 * sigma**2)"),
+    ("last token kept", MAPS, "maps_RYXT.shape[-1] - 1 if end is None", "maps_RYXT.shape[-1] if end is None"),
+    ("start token kept", MAPS, "maps_RYXT[..., 1 :", "maps_RYXT[..., 0 :"),
+    ("no factor of 100", MAPS, "FACTOR = 100.0", "FACTOR = 1.0"),
+    ("token index not shifted", MAPS, "(positions_RM - 1)", "positions_RM"),
+    ("zero padding", MAPS, 'mode="reflect"', 'mode="constant"'),
+    ("first layer alone instead of the mean", MAPS, "torch.cat(list(maps), dim=1)", "maps[0]"),
+    ("step sizes without the root", LOOP, ".sqrt()", ""),
+    ("one call more guided", LOOP, "i < schedule.stop", "i <= schedule.stop"),
+    ("threshold and 1 - threshold exchanged", LOOP, "1 - schedule.thresholds", "0 + schedule.thresholds"),
+    ("refinement ends one update early", LOOP, "range(schedule.max_refinements - 1)", "range(schedule.max_refinements - 2)"),
+    ("no update after a refinement", LOOP, "if regular and len(missed)", "if False"),
+    ("gradients averaged over the batch", LOOP, "grad(followed.sum()", "grad(followed.mean()"),
+    ("all images refined if one misses", LOOP, "missed = rows[moving.update(rows, first) > limit]",
+     "missed = rows[(moving.update(rows, first) > limit).any().expand(len(rows))]"),
+    ("the mean token instead of the weakest", EXCITE, ".where(positions_BM[rows] > 0, -1.0).max(1).values", ".mean(1)"),
+    ("first token of a name", EXCITE, "thing.positions[-1] for", "thing.positions[0] for"),
+    ("boxes truncated", BOX, "round(edge * side)", "int(edge * side)"),
+    ("boxes rounded half up", BOX, "round(edge * side)", "int(edge * side + 0.5)"),
+    ("at least one inner cell", BOX, "(params.share * area).floor()", "(params.share * area).floor().clamp(min=1)"),
+    ("number of cells rounded up", BOX, "(params.share * area).floor()", "(params.share * area).ceil()"),
+    ("corner term at the last column inside", BOX, "(x0, x1), params.window", "(x0, x1 - 1), params.window"),
+    ("corner window of both sides halved", BOX, ".abs() <= window", ".abs() < window"),
+    ("corner mean over the selected", BOX, ".abs()).mean(-1)", ".abs()).sum(-1) / near.sum(-1).clamp(min=1)"),
+    ("mean over boxes", BOX, "regular_R = inner_R +", "regular_R = 0.5 * inner_R +"),
+    ("outer term left out", BOX, "(outer_RM + corner_RM)", "corner_RM"),
+    ("columns and rows exchanged", BOX, "inside[b, m, y0:y1, x0:x1]", "inside[b, m, x0:x1, y0:y1]"),
+    ("sum of inner terms tested", BOX, "worst_R = inner_RM.max(1).values", "worst_R = inner_R"),
+    ("fresh terms after a refinement", BOX, "inner_R if params.stale_terms", "inner_R if not params.stale_terms"),
+    ("refinement off", BOX, "params if params.refine", "params if not params.refine"),
+    ("heads averaged before the square", LAYOUT, "missing_RHOT.square().mean(1)", "missing_RHOT.mean(1).square()"),
+    ("half of the heads", LAYOUT, "for map_RHPT in maps:", "for map_RHPT in [m.chunk(2, 1)[1] for m in maps]:"),
+    ("first layer alone", LAYOUT, "for map_RHPT in maps:", "for map_RHPT in maps[:1]:"),
+    ("boxes rounded", LAYOUT, "int(y0 * side) : int(y1 * side), int(x0 * side) : int(x1 * side)",
+     "round(y0 * side) : round(y1 * side), round(x0 * side) : round(x1 * side)"),
+    ("columns and rows exchanged", LAYOUT, "int(y0 * side) : int(y1 * side), int(x0 * side) : int(x1 * side)",
+     "int(x0 * side) : int(x1 * side), int(y0 * side) : int(y1 * side)"),
+    ("tokens summed", LAYOUT, "1 / (len(positions) * len(found))", "1 / len(found)"),
+    ("objects summed", LAYOUT, "1 / (len(positions) * len(found))", "1 / len(positions)"),
+    ("first box alone", LAYOUT, "in boxes:\n        mask", "in boxes[:1]:\n        mask"),
+    ("stop not sticky", LAYOUT, "if not params.sticky", "if params.sticky"),
+    ("step without the noise's share", LAYOUT, "* noise_share(scheduler, i, t)", ""),
+    ("root of the noise's share", LAYOUT, "* noise_share(scheduler, i, t)", "* noise_share(scheduler, i, t) ** 0.5"),
+    ("threshold on the scaled loss", LAYOUT, "loss_R.detach().float()", "(params.eta * loss_R).detach().float()"),
+    ("one call more guided", LAYOUT, "i >= params.stop", "i > params.stop"),
+    ("processors left behind", READ, "layers[name].processor = processor", "pass"),
+    ("forward pass not ended", READ, "raise _Enough", "pass"),
+    ("text of another image", READ, "text_BTD[rows]", "text_BTD[:1].expand(len(rows), -1, -1)"),
+    ("conditional halves exchanged", SOLVE, "unconditional, conditional = sd", "conditional, unconditional = sd"),
+    ("latents not scaled back", SOLVE, "moved / scheduler", "moved / 1 if True else scheduler"),
+]  # fmt: skip
+
+
+def main() -> int:
+    chosen = [mutant for mutant in MUTANTS if len(sys.argv) < 2 or sys.argv[1] in mutant[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "checkout"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "results", ".snakemake", "*.zip"))
+        if notice(copy):
+            sys.exit("error: the tests fail without any mutant")
+        survivors = 0
+        for what, name, text, replacement in chosen:
+            path = copy / name
+            original = path.read_text(encoding="utf-8")
+            if text not in original:
+                sys.exit(f"error: {name} no longer has {text!r} ({what})")
+            path.write_text(original.replace(text, replacement), encoding="utf-8")
+            found = notice(copy)
+            path.write_text(original, encoding="utf-8")
+            survivors += not found
+            print(f"| {what} | `{name}` | {found or 'SURVIVES'} |", flush=True)
+    print(f"{len(chosen)} mutants, {survivors} survive")
+    return int(survivors > 0)
+
+
+def notice(copy: Path) -> str:
+    """The first test that fails, or nothing."""
+    environment = os.environ | {"HCMA_GOLDEN": os.environ.get("HCMA_GOLDEN", "absent"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        *TESTS,
+    ]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].split(" - ")[0].split("::")[-1] if failed else "" if done.returncode == 0 else "collection"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

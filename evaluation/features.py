@@ -11,18 +11,20 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from evaluation.extractors import BATCH, Extractor, load_extractor
 from evaluation.files import InputError, read_json, replacing
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
-from evaluation.program import run
+from evaluation.program import quick_imports, run
 from evaluation.regions import crop, read_regions
+
+# The networks are imported when the images are known to be whole.
+if TYPE_CHECKING:
+    from evaluation.extractors import Extractor
 
 LABEL = "{label}"
 
@@ -41,7 +43,10 @@ def main() -> None:
     table = read_regions(arguments.regions, ids)
     images = dict(read_images(arguments.images, ids))  # read whole before a network is loaded: it may be damaged
     stanzas = read_json(arguments.extractors)
-    frechet, clip = load_extractor(stanzas["frechet"]), load_extractor(stanzas["clip"])
+    with quick_imports():
+        from evaluation.extractors import BATCH, load_extractor
+
+        frechet, clip = load_extractor(stanzas["frechet"]), load_extractor(stanzas["clip"])
     if clip.texts is None:
         raise InputError(f"{arguments.extractors}: extractor {clip.name} has no text tower")
     labels = [arguments.label_template.format(label=phrase) for phrase in table["phrase"]]
@@ -56,12 +61,14 @@ def main() -> None:
         np.savez(file, **(arrays | {"about": np.array(json.dumps(about))}), allow_pickle=False)
 
 
-def _about(extractor: Extractor) -> dict[str, str]:
+def _about(extractor: "Extractor") -> dict[str, str]:
+    import torch
+
     return {"name": extractor.name, "resize": extractor.resize, "sha256": extractor.sha256, "torch": torch.__version__}
 
 
 def _images(
-    layouts: Sequence[dict[str, Any]], images: dict[int, np.ndarray], frechet: Extractor, clip: Extractor
+    layouts: Sequence[dict[str, Any]], images: dict[int, np.ndarray], frechet: "Extractor", clip: "Extractor"
 ) -> dict[str, np.ndarray]:
     pixels = [images[row["id"]] for row in layouts]
     return {
@@ -74,7 +81,7 @@ def _images(
 
 
 def _regions(
-    table: pd.DataFrame, images: dict[int, np.ndarray], labels: Sequence[str], frechet: Extractor, clip: Extractor
+    table: pd.DataFrame, images: dict[int, np.ndarray], labels: Sequence[str], frechet: "Extractor", clip: "Extractor"
 ) -> dict[str, np.ndarray]:
     crops = [crop(images[int(row.id)], row) for row in table.itertuples()]  # type: ignore[arg-type]
     return {
@@ -87,7 +94,7 @@ def _regions(
     }
 
 
-def _texts(clip: Extractor, strings: Sequence[str]) -> np.ndarray:
+def _texts(clip: "Extractor", strings: Sequence[str]) -> np.ndarray:
     """Text features, each distinct text encoded once."""
     assert clip.texts is not None
     distinct = sorted(set(strings))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hcma.program import status
+from hcma.program import quick_imports, status
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
 from hcma.sampling.images import read_images
@@ -70,9 +70,10 @@ def _run(args: argparse.Namespace) -> None:
     shards = [read_layouts(path) for path in args.layouts]
     if len(shards) != len(args.images):
         raise InputError(f"--images: {len(args.images)} zips for {len(shards)} layouts files")
-    from hcma.sampling.diffusion import Sampling, load_diffusion
+    with quick_imports():
+        from hcma.sampling.diffusion import Sampling, load_diffusion
 
-    sd = load_diffusion(args.model, Sampling(), args.device)
+        sd = load_diffusion(args.model, Sampling(), args.device)
     latents = _latents(sd, shards, args.images)
     layouts = [layout for shard in shards for layout in shard]
     write_cache(latents, layouts, sd, args.label_template, args.out)

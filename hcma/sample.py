@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcma.program import status
+from hcma.program import quick_imports, status
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout, as_row, read_layouts
 from hcma.sampling.spec import Spec, SpecError, as_json, from_keys, read_spec
@@ -63,10 +63,11 @@ def _positive(text: str) -> int:
 
 def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> None:
     """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
-    from hcma.sampling.partial import open_partial
-    from hcma.sampling.provenance import commit, device_name, versions
+    with quick_imports():
+        from hcma.sampling.partial import open_partial
+        from hcma.sampling.provenance import commit, device_name, versions
 
-    method = load_method(spec, args.device)
+        method = load_method(spec, args.device)
     made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions()}
     rows = [as_row(layout) for layout in layouts]
     partial = open_partial(args.work, made_with | {"layouts": rows, "device": method.sd.device.type})

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hcma.program import status
+from hcma.program import quick_imports, status
 from hcma.sampling.spec import from_keys
 
 
@@ -34,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     sections = json.loads(args.config.read_text(encoding="utf-8"))
     # Heavy imports stand here: `--help` should answer at once.
-    from hcma.cache import read_cache
-    from hcma.trainer import Trainer, Training
+    with quick_imports():
+        from hcma.cache import read_cache
+        from hcma.trainer import Trainer, Training
 
     settings = from_keys(Training, sections["train"], "alignment.train")
 

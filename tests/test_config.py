@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 FILE = Path("workflow/config/miniature.yaml")
 CONFIG = yaml.safe_load((ROOT / FILE).read_text())
 METHODS = CONFIG["methods"]
+RUNNABLE = [name for name, stanza in METHODS.items() if CONFIG["models"][stanza["base"]]]
 
 
 def merged(base: dict, over: dict) -> dict:
@@ -68,6 +69,13 @@ def test_a_fault_is_one_line_naming_key_and_file(change, line, monkeypatch) -> N
     assert "\n" not in fault
 
 
+def test_the_alignment_needs_a_model_that_is_there(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = faults(merged(CONFIG, {"models": {"gligen": None}}), [FILE])
+    assert len(found) == 3
+    assert all("has no model folder: it is null under models" in fault for fault in found)
+
+
 def test_the_file_named_is_the_one_that_holds_the_key(tmp_path) -> None:
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("sampling: {stepz: 3}")
@@ -83,13 +91,22 @@ def models(tmp_path_factory) -> dict[str, Path]:
 
 
 LAYOUTS = [
-    Layout(3, 1, "a cat", (Object("cat", (0.1, 0.2, 0.6, 0.9)),)),
-    Layout(1, 2, "cat " * 60, (Object("cat", (0.0, 0.0, 0.5, 0.5)),) * 40),
+    Layout(3, 1, "a cat", (Object("cat", (0.1, 0.2, 0.6, 0.9), (2, 5)),)),
+    Layout(1, 2, "cat " * 60, (Object("cat", (0.0, 0.0, 0.5, 0.5), (0, 3)),) * 40),
     Layout(2, 3, "nothing", ()),
 ]
 
 
-@pytest.mark.parametrize("name", METHODS)
+def state_of(unet) -> list:
+    """What a method might leave behind on a U-Net that others use too."""
+    parts = [
+        (name, getattr(module, "processor", None), getattr(module, "enabled", None), len(module._forward_hooks))
+        for name, module in unet.named_modules()
+    ]
+    return [*parts, [parameter.requires_grad for parameter in unet.parameters()]]
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
 def test_every_method_keeps_the_contract(name, models) -> None:
     """Params is a frozen dataclass; images are uint8, repeatable, and independent of batch and of global random state."""
     stanza = METHODS[name]
@@ -99,7 +116,9 @@ def test_every_method_keeps_the_contract(name, models) -> None:
     extra = {"eta": 0.5} if stanza.get("aligned") else {}
     params = from_keys(module.Params, stanza.get("params", {}) | extra, name)
     assert set(stanza.get("params", {})) <= {field.name for field in fields(module.Params)}
-    sd = load_diffusion(models[stanza["base"]], Sampling(steps=2))
+    settings = {"steps": 2, "scheduler": stanza.get("sampling", {}).get("scheduler", "pndm")}
+    sd = load_diffusion(models[stanza["base"]], Sampling(**settings))
+    before = state_of(sd.unet)
     if stanza.get("aligned"):
         from hcma.alignment import Alignment, AlignmentConfig
 
@@ -113,6 +132,7 @@ def test_every_method_keeps_the_contract(name, models) -> None:
         return module.generate(sd, layouts, initial_noise(layouts, 0, sd.latent_shape_CHW), params)
 
     together = images(LAYOUTS, 1)
+    assert state_of(sd.unet) == before
     assert together.dtype == torch.uint8
     assert together.shape == (3, 3, sd.size, sd.size)
     assert torch.equal(together, images(LAYOUTS, 2))

@@ -44,7 +44,6 @@ CANDIDATES = {
 }
 
 
-
 def runnable(rows):
     # A method whose model is null has no weights: its row shows the published values.
     return [row for row in rows if row == "real" or config["models"][METHODS[row]["base"]]]

@@ -45,6 +45,7 @@ rule write_section:
         f"{R}/config/{{section}}.json",
     log:
         f"{R}/logs/write_section/{{section}}.log",
+    priority: 20
     conda:
         "../envs/harness.yaml"
     params:
@@ -72,6 +73,7 @@ rule prepare_layouts:
         f"{R}/logs/prepare_layouts.log",
     benchmark:
         f"{R}/benchmarks/prepare_layouts.jsonl"
+    priority: 20
     conda:
         "../envs/harness.yaml"
     params:
@@ -90,6 +92,7 @@ rule slice_layouts:
         f"{R}/layouts/{{split}}/{{shard}}.jsonl",
     log:
         f"{R}/logs/slice_layouts/{{split}}-{{shard}}.log",
+    priority: 20
     conda:
         "../envs/harness.yaml"
     params:
@@ -101,6 +104,7 @@ rule slice_layouts:
         " --out {output} > {log} 2>&1"
 
 
+# Seconds each, and the longest chain of jobs begins with them.
 rule sample_real:
     input:
         lambda wildcards: f"{R}/coco/{PHOTOS[wildcards.split]}.zip" if DRAWN else [],
@@ -111,6 +115,7 @@ rule sample_real:
         f"{R}/logs/sample/real-{{split}}-{{shard}}.log",
     benchmark:
         f"{R}/benchmarks/sample/real-{{split}}-{{shard}}.jsonl"
+    priority: 20
     conda:
         "../envs/harness.yaml"
     params:

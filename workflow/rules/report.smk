@@ -15,7 +15,11 @@ rule tabulate:
         ),
         specs=lambda wildcards: expand(
             f"{R}/methods/{{method}}.json",
-            method=[row for row in runnable(config["tables"][f"table{wildcards.table}"]) if row != "real"],
+            method=[
+                row
+                for row in runnable(config["tables"][f"table{wildcards.table}"])
+                if row != "real"
+            ],
         ),
         cost=f"{R}/tables/cost.csv",
         published="workflow/config/published.csv",
@@ -78,7 +82,9 @@ rule draw_panel:
     params:
         samples=lambda wildcards: f"{R}/samples",
         shard_size=config["data"]["shard_size"],
-        methods=list(dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]]))),
+        methods=list(
+            dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]]))
+        ),
     message:
         "Drawing the panel"
     shell:

@@ -38,7 +38,6 @@ rule sample:
         f"{R}/logs/sample/{{method}}-{{split}}-{{shard}}.log",
     benchmark:
         f"{R}/benchmarks/sample/{{method}}-{{split}}-{{shard}}.jsonl"
-    # Held-out candidates decide eta, which HCMA's test rows wait for.
     priority: 5
     conda:
         "../envs/harness.yaml"
@@ -58,4 +57,11 @@ rule sample:
         " --batch-size {params.batch} --device {params.device} --out {output} > {log} 2>&1"
 
 
-ruleorder: sample_real > sample
+# Held-out candidates decide eta, which HCMA's test rows wait for: no other row goes before them.
+use rule sample as sample_heldout with:
+    wildcard_constraints:
+        split="heldout",
+    priority: 9
+
+
+ruleorder: sample_real > sample_heldout > sample

@@ -1,9 +1,10 @@
 """Speed against the peers, as ratios measured in one run with the results compared.
 
-    python -m workflow.scripts.bench --gligen methods/gligen_sd.json --hcma methods/hcma.json --layouts test.jsonl
+    python -m workflow.scripts.bench --gligen methods/gligen_sd.json --hcma methods/hcma.json \
+        --excite methods/attend_and_excite.json --layouts test.jsonl
 
-prints, and writes as JSON with --out: GLIGEN's images per second against diffusers' StableDiffusionGLIGENPipeline (which
-takes one layout at a time), HCMA's time over GLIGEN's, and the Frechet step at 2048 dimensions against scipy's sqrtm.
+prints, and writes as JSON with --out: images per second of GLIGEN and of Attend-and-Excite against diffusers' pipelines
+(which guide one layout at a time), HCMA's time over GLIGEN's, and the Frechet step at 2048 dimensions against scipy's sqrtm.
 """
 
 import argparse
@@ -19,12 +20,15 @@ import numpy as np
 import torch
 from scipy import linalg
 
+from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.frechet import frechet_distance
 from hcma.sample import Method, load_method
-from hcma.sampling.diffusion import Diffusion, encode_text, initial_noise
+from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
+from hcma.sampling.excitation import Excitation, excite, pad_positions
 from hcma.sampling.grounding import denoise_grounded, grounded_calls
 from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.spec import Spec, read_spec
+from hcma.sampling.tokens import named_objects
 
 BATCH = 32
 PEER_IMAGES = 6
@@ -35,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gligen", type=Path, required=True, help="method specification of the GLIGEN row")
     parser.add_argument("--hcma", type=Path, required=True, help="method specification of the HCMA row")
+    parser.add_argument("--excite", type=Path, required=True, help="method specification of the Attend-and-Excite row")
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -42,6 +47,7 @@ def main() -> None:
     rows = {
         "gligen_over_diffusers": against_diffusers(read_spec(arguments.gligen), layouts),
         "hcma_over_gligen": overhead(read_spec(arguments.gligen), read_spec(arguments.hcma), layouts),
+        "excite_over_diffusers": against_attend_and_excite(read_spec(arguments.excite), layouts),
         "frechet_over_sqrtm": frechet(),
         "threads": torch.get_num_threads(),
     }
@@ -60,7 +66,7 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
 def against_diffusers(spec: Spec, layouts: Sequence[Layout]) -> dict[str, float]:
     """Images per second of both, to latents, and the largest difference of the latents both made."""
     sd = load_method(spec, "cpu").sd
-    peer = _peer(sd)
+    peer = _peer("StableDiffusionGLIGENPipeline", sd)
     noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
     tau = float(spec.params.get("tau", 0.3))
 
@@ -72,10 +78,15 @@ def against_diffusers(spec: Spec, layouts: Sequence[Layout]) -> dict[str, float]
         few = zip(layouts[:PEER_IMAGES], noise, strict=False)
         return torch.cat([_peer_latents(peer, sd, layout, start, tau) for layout, start in few])
 
+    return _compared(ours, theirs)
+
+
+def _compared(ours: Callable[[], torch.Tensor], theirs: Callable[[], torch.Tensor]) -> dict[str, float]:
+    """Latents an image a second of both, and the largest difference in those that both made."""
     ours_seconds, our_latents = seconds(ours)
     peer_seconds, peer_latents = seconds(theirs)
-    difference = (our_latents[:PEER_IMAGES] - peer_latents).abs().max()
-    ours_rate, peer_rate = len(layouts) / ours_seconds, PEER_IMAGES / peer_seconds
+    difference = (our_latents[: len(peer_latents)] - peer_latents).abs().max()
+    ours_rate, peer_rate = len(our_latents) / ours_seconds, len(peer_latents) / peer_seconds
     return {
         "ours_images_per_second": ours_rate,
         "diffusers_images_per_second": peer_rate,
@@ -84,17 +95,75 @@ def against_diffusers(spec: Spec, layouts: Sequence[Layout]) -> dict[str, float]
     }
 
 
-def _peer(sd: Diffusion) -> Any:
-    from diffusers import PNDMScheduler, StableDiffusionGLIGENPipeline
+def against_attend_and_excite(spec: Spec, layouts: Sequence[Layout]) -> dict[str, float]:
+    """The same for Attend-and-Excite, on layouts whose captions name an object, with the work of ours an image and the
+    memory that guidance takes beyond plain sampling."""
+    method = load_method(spec, "cpu")
+    sd, params = method.sd, method.params
+    named = [things for things in named_objects(sd, layouts) if things]
+    layouts = [layout for layout, things in zip(layouts, named_objects(sd, layouts), strict=True) if things]
+    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
+    positions = [head_nouns(things) for things in named]
+    padded = pad_positions(positions)
+    peer = _peer("StableDiffusionAttendAndExcitePipeline", load_method(spec, "cpu").sd)
+
+    def ours(sd: Diffusion = sd, guided: bool = True) -> torch.Tensor:
+        text, _ = encode_text(sd, [layout.caption for layout in layouts])
+        guide = excite(sd, text, padded, weakest_token(padded), params) if guided else identity
+        return denoise(sd, noise, text, guide=guide)
+
+    def theirs() -> torch.Tensor:
+        few = zip(layouts[:PEER_IMAGES], positions, noise, strict=False)
+        return torch.cat([_excited(peer, sd, params, *row) for row in few])
+
+    sd.work.clear()
+    rows = _compared(ours, theirs)
+    rows |= {name: sd.work[name] / len(layouts) for name in ("guidance_forwards", "guidance_backwards", "refinements")}
+    short = replace(sd, sampling=replace(sd.sampling, steps=3))
+    extra = _peak_bytes(lambda: ours(short)) - _peak_bytes(lambda: ours(short, guided=False))
+    return rows | {"extra_megabytes": extra / 2**20}
+
+
+def _excited(
+    peer: Any, sd: Diffusion, params: Excitation, layout: Layout, positions: Sequence[int], noise_CHW: torch.Tensor
+) -> torch.Tensor:
+    return peer(
+        layout.caption,
+        list(positions),
+        num_inference_steps=sd.sampling.steps,
+        guidance_scale=sd.sampling.guidance_scale,
+        latents=noise_CHW[None].clone(),
+        output_type="latent",
+        max_iter_to_alter=params.stop,
+        thresholds={int(call): share for call, share in params.thresholds},
+        scale_factor=int(params.step),
+        attn_res=(params.resolution, params.resolution),
+    ).images
+
+
+def _peak_bytes(work: Callable[[], Any]) -> float:
+    """The most bytes that tensors held at a time during `work`, by torch's profiler."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        work()
+    held = most = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def _peer(name: str, sd: Diffusion) -> Any:
+    import diffusers
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pipeline = StableDiffusionGLIGENPipeline(
+        pipeline = getattr(diffusers, name)(
             vae=sd.vae,
             text_encoder=sd.text_encoder,
             tokenizer=sd.tokenizer,
             unet=sd.unet,
-            scheduler=PNDMScheduler.from_config(sd.scheduler_config),
+            scheduler=diffusers.PNDMScheduler.from_config(sd.scheduler_config),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

@@ -49,11 +49,15 @@ def finished():
 def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
     _, results = finished
     one, two = (pd.read_csv(results / f"tables/table{i}.csv").set_index("method") for i in (1, 2))
-    assert one.index.tolist() == ["real", "gligen_sd", "hcma"]
+    assert one.index.tolist() == ["real", "attend_and_excite", "gligen_sd", "hcma"]
     assert one.loc["real", ["image_fid", "region_fid"]].abs().max() < 1e-9
     assert one.loc[["gligen_sd", "hcma"]].equals(two)
     assert one["n_images"].eq(32).all()
     assert one[["image_fid", "image_clip", "region_fid", "region_clip", "image_fid_se"]].notna().all().all()
+    assert "Guided by the words of the caption: Attend-and-Excite." in (results / "tables/table1.md").read_text()
+    cost = pd.read_csv(results / "tables/cost.csv").set_index("method")
+    assert cost.loc["gligen_sd", "unet_forwards"] == 8
+    assert cost.loc["attend_and_excite", "guidance_forwards"] > 1
     for name in (
         "tables/table1.md",
         "tables/table1.tex",

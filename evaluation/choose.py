@@ -1,10 +1,12 @@
-"""Choose a method's setting on held-out data: the candidate that improves most on a reference, in its standard errors.
+"""Choose a method's setting on held-out data: the smallest that improves on a reference as well as the best one does.
 
     python -m evaluation.choose --key eta --reference metrics/gligen_sd/heldout.json \
         --candidates metrics/hcma_eta_*/heldout.json --specs methods/hcma_eta_*.json --out calibration.json
 
 A candidate's score is the mean over the four metrics of its improvement divided by the reference's standard error;
-distances improve downwards, CLIP scores upwards. A tie goes to the smaller setting. Refuses the split `test`.
+distances improve downwards, CLIP scores upwards. The smallest setting within one standard error of the best score is
+chosen (the one-standard-error rule): what a few held-out images cannot tell apart shall not move a latent further. Refuses
+the split `test`.
 """
 
 import argparse
@@ -41,8 +43,9 @@ def choose(key: str, reference: dict[str, Any], candidates: dict[float, dict[str
         if row["split"] != reference["split"] or row["n_images"] != reference["n_images"]:
             raise InputError(f"{row['method']}: measured on other images than {reference['method']}")
     curve = [{key: value} | _score(reference, candidates[value]) for value in sorted(candidates)]
-    best = max(curve, key=lambda point: (point["score"], -point[key]))
-    return {key: best[key], "split": reference["split"], "n_images": reference["n_images"], "curve": curve}
+    best = max(point["score"] for point in curve)
+    chosen = next(point for point in curve if point["score"] >= best - 1)
+    return {key: chosen[key], "split": reference["split"], "n_images": reference["n_images"], "curve": curve}
 
 
 def _score(reference: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:

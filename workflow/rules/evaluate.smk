@@ -12,6 +12,7 @@ rule tabulate_regions:
         f"{R}/regions/{{split}}/{{shard}}.parquet",
     log:
         f"{R}/logs/tabulate_regions/{{split}}-{{shard}}.log",
+    priority: 20
     conda:
         "../envs/harness.yaml"
     params:

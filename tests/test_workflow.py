@@ -169,7 +169,6 @@ def test_killed_twice_it_ends_with_the_tables_of_an_uninterrupted_run(finished) 
                 time.sleep(0.05)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        snakemake("--unlock", run=run)
         assert snakemake(run=run).returncode == 0
         for name in ("table1.csv", "table2.csv"):
             assert (killed / "tables" / name).read_bytes() == (results / "tables" / name).read_bytes()

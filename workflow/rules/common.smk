@@ -1,4 +1,5 @@
 # Names and numbers that every rule shares, and the checks that come before the first job.
+import fcntl
 import json
 import math
 import shutil
@@ -23,6 +24,24 @@ def wants_conda():
         return False
     return any(str(kind).rsplit(".", 1)[-1].lower() == "conda" for kind in wanted)
 
+
+def drop_stale_locks():
+    # Snakemake's own lock outlives a `kill -9`. This one, which the system holds for the life of the process, does not:
+    # whoever gets it is alone in this folder, and finds only what the dead have left.
+    folder = Path(".snakemake")
+    folder.mkdir(exist_ok=True)
+    handle = open(folder / "alive", "w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return None
+    for stale in (folder / "locks").glob("*.lock"):
+        stale.unlink()
+    return handle
+
+
+# Kept open until the process ends.
+ALIVE = drop_stale_locks() if workflow.is_main_process else None
 
 if found := faults(config, workflow.configfiles):
     stop(*found)

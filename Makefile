@@ -34,7 +34,7 @@ demo-coco: .venv/installed
 	@cat results/coco/tables/table1.md; echo; cat results/coco/tables/table2.md
 
 test: .venv/installed
-	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 test-slow: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slow

@@ -16,6 +16,8 @@ from evaluation.images import read_images
 from evaluation.layouts import read_layouts
 from tests.test_evaluation_data import real_coco
 
+# Runs of Snakemake in one folder, one after the other: its lock files are numbered without regard to others.
+pytestmark = pytest.mark.xdist_group("snakemake")
 ROOT = Path(__file__).parents[1]
 SMALL = "tests/config/small.yaml"
 

@@ -27,16 +27,19 @@ def wants_conda():
 
 def drop_stale_locks():
     # Snakemake's own lock outlives a `kill -9`. This one, which the system holds for the life of the process, does not:
-    # whoever gets it is alone in this folder, and finds only what the dead have left.
+    # all that live share it, so whoever gets it alone finds only what the dead have left.
     folder = Path(".snakemake")
     folder.mkdir(exist_ok=True)
     handle = open(folder / "alive", "w")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for stale in (folder / "locks").glob("*.lock"):
+            stale.unlink()
+    except BlockingIOError:
+        pass
     except OSError:
-        return None
-    for stale in (folder / "locks").glob("*.lock"):
-        stale.unlink()
+        return None  # a filesystem without such locks; Snakemake's own still holds
+    fcntl.flock(handle, fcntl.LOCK_SH)
     return handle
 
 

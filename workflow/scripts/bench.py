@@ -100,10 +100,10 @@ def against_attend_and_excite(spec: Spec, layouts: Sequence[Layout]) -> dict[str
     memory that guidance takes beyond plain sampling."""
     method = load_method(spec, "cpu")
     sd, params = method.sd, method.params
-    named = [things for things in named_objects(sd, layouts) if things]
-    layouts = [layout for layout, things in zip(layouts, named_objects(sd, layouts), strict=True) if things]
+    rows_of_all = [head_nouns(things) for things in named_objects(sd, layouts)]
+    layouts = [layout for layout, found in zip(layouts, rows_of_all, strict=True) if found]
+    positions = [found for found in rows_of_all if found]
     noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
-    positions = [head_nouns(things) for things in named]
     padded = pad_positions(positions)
     peer = _peer("StableDiffusionAttendAndExcitePipeline", load_method(spec, "cpu").sd)
 

@@ -40,7 +40,7 @@ test-slow: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slow
 
 bench: .venv/installed
-	$(RUN) snakemake --cores $(CORES) --quiet all results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/methods/attend_and_excite.json results/miniature/layouts/test.jsonl
+	$(RUN) snakemake results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/methods/attend_and_excite.json results/miniature/layouts/test.jsonl --cores $(CORES) --quiet all
 	$(RUN) python -m workflow.scripts.bench --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --excite results/miniature/methods/attend_and_excite.json --layouts results/miniature/layouts/test.jsonl
 
 # Times a fresh demo and keeps it as results/reference, which the README shows.

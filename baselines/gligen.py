@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, decode, encode_text
 from hcma.sampling.grounding import denoise_grounded
 from hcma.sampling.layout import Layout
+from hcma.sampling.spec import expect, is_number
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,7 @@ class Params:
     tau: float = 0.3
 
     def __post_init__(self) -> None:
-        if type(self.tau) not in (int, float) or not 0 <= self.tau <= 1:
-            raise InputError(f"tau: expected a number from 0 to 1, found {self.tau!r}")
+        expect("tau", self.tau, lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
 
 
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:

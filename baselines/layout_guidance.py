@@ -23,8 +23,8 @@ from hcma.sampling.diffusion import (
     make_scheduler,
     noise_share,
 )
-from hcma.sampling.excitation import expect, is_number
 from hcma.sampling.layout import Box, Layout
+from hcma.sampling.spec import expect, is_number
 from hcma.sampling.tokens import Named, append_missing, named_objects
 from hcma.sampling.work import Work
 

@@ -9,10 +9,20 @@ from dataclasses import dataclass
 
 import torch
 
-from hcma.sampling.diffusion import Diffusion, decode, encode_text, initial_noise, iterate, make_scheduler, noise_share
-from hcma.sampling.excitation import expect
+from hcma.sampling.diffusion import (
+    Diffusion,
+    decode,
+    encode_text,
+    initial_noise,
+    iterate,
+    make_scheduler,
+    noise_share,
+    predict_noise,
+    with_negative,
+)
 from hcma.sampling.grounding import largest
 from hcma.sampling.layout import Box, Layout
+from hcma.sampling.spec import expect
 
 
 @dataclass(frozen=True)
@@ -39,17 +49,14 @@ class View:
 
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
     """uint8 pixels [B, 3, H, W]; the caption rules where no box is."""
-    views = [
-        view for row, layout in enumerate(layouts) for view in make_views(row, layout, noise_BCHW.shape[-1], params)
-    ]
+    side = noise_BCHW.shape[-1]
+    views = [view for row, layout in enumerate(layouts) for view in make_views(row, layout, side, params)]
     rows_V = torch.tensor([view.row for view in views], device=sd.device)
     masks_V1HW = torch.stack([view.mask_HW for view in views])[:, None].to(sd.device)
     boxed_V111 = torch.tensor([view.boxed for view in views], device=sd.device)[:, None, None, None]
     texts_VTD, _ = encode_text(sd, [view.prompt for view in views])
-    negative_1TD, _ = encode_text(sd, [sd.sampling.negative_prompt])
-    texts_2VTD = torch.cat([negative_1TD.expand_as(texts_VTD), texts_VTD])
-    plain_VCHW = plain_latents(sd, layouts)[rows_V]
-    noise_VCHW = noise_BCHW.to(sd.device)[rows_V]
+    texts_2VTD = with_negative(sd, texts_VTD)
+    plain_VCHW, noise_VCHW = plain_latents(sd, layouts)[rows_V], noise_BCHW.to(sd.device)[rows_V]
     scheduler = make_scheduler(sd)
 
     def predict(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
@@ -58,9 +65,8 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
             share = noise_share(scheduler, i, t)
             around_VCHW = (1 - share) ** 0.5 * plain_VCHW + share**0.5 * noise_VCHW
             seen_VCHW = torch.where((masks_V1HW == 0) & boxed_V111, around_VCHW, seen_VCHW)
-        unconditional, conditional = sd.unet(torch.cat([seen_VCHW, seen_VCHW]), t, texts_2VTD).sample.chunk(2)
         sd.work.add("unet_forwards", rows_V.tolist(), 2)
-        epsilon_VCHW = unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
+        epsilon_VCHW = predict_noise(sd, seen_VCHW, t, texts_2VTD)
         summed = torch.zeros_like(latents_BCHW).index_add_(0, rows_V, epsilon_VCHW * masks_V1HW)
         return summed / torch.zeros_like(latents_BCHW[:, :1]).index_add_(0, rows_V, masks_V1HW)
 

@@ -151,16 +151,23 @@ def denoise(
     Raises NonFiniteLatents.
     """
     scheduler = make_scheduler(sd)
-    text_2BTD = _with_negative(sd, text_BTD)
+    text_2BTD = with_negative(sd, text_BTD)
     n_calls = len(scheduler.timesteps)
 
     def predict(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
-        doubled = torch.cat([latents_BCHW, latents_BCHW])
-        unconditional, conditional = sd.unet(doubled, t, text_2BTD, **unet_kwargs(i, n_calls)).sample.chunk(2)
         sd.work.add("unet_forwards", range(len(latents_BCHW)), 2)
-        return unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
+        return predict_noise(sd, latents_BCHW, t, text_2BTD, **unet_kwargs(i, n_calls))
 
     return iterate(scheduler, predict, noise_BCHW.to(sd.device) * scheduler.init_noise_sigma, guide)
+
+
+def predict_noise(
+    sd: Diffusion, latents_BCHW: torch.Tensor, t: torch.Tensor, text_2BTD: torch.Tensor, **unet_kwargs: Any
+) -> torch.Tensor:
+    """The noise in scaled latents under classifier-free guidance: one network call on the doubled batch."""
+    doubled = torch.cat([latents_BCHW, latents_BCHW])
+    unconditional, conditional = sd.unet(doubled, t, text_2BTD, **unet_kwargs).sample.chunk(2)
+    return unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
 
 
 def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide: Guide = identity) -> torch.Tensor:
@@ -203,7 +210,8 @@ def noise_share(scheduler: Any, i: int, t: torch.Tensor) -> float:
     return 1 - float(scheduler.alphas_cumprod[int(t)])
 
 
-def _with_negative(sd: Diffusion, text_BTD: torch.Tensor) -> torch.Tensor:
+def with_negative(sd: Diffusion, text_BTD: torch.Tensor) -> torch.Tensor:
+    """Text states of the doubled batch: first the negative prompt's, once a row, then the given ones."""
     negative_1TD, _ = encode_text(sd, [sd.sampling.negative_prompt])
     return torch.cat([negative_1TD.expand_as(text_BTD), text_BTD])
 

@@ -1,16 +1,15 @@
 """What Attend-and-Excite and BoxDiff share: the settings, the token images, and the loop that follows their losses."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from hcma.sampling import InputError
 from hcma.sampling.attention import Attend, attention_reader, layers_of_side
 from hcma.sampling.diffusion import Diffusion, Guide, duplicate_calls, make_scheduler
 from hcma.sampling.guidance import Objectives, Schedule, refining_guide, step_sizes
+from hcma.sampling.spec import expect, is_number
 from hcma.sampling.textmaps import aggregate, smooth, smoothing_kernel, text_maps, token_images
 from hcma.sampling.work import Work
 
@@ -58,16 +57,6 @@ class Excitation:
         pairs = "pairs of a call's number and a share from 0 to 1"
         expect("thresholds", self.thresholds, lambda v: _list(v) and all(map(_pair, v)), pairs)
         expect("thresholds", self.thresholds, lambda v: all(type(i) is int and 0 <= x <= 1 for i, x in v), pairs)
-
-
-def expect(key: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
-    """Raise InputError naming a parameter unless `holds(value)`."""
-    if not holds(value):
-        raise InputError(f"{key}: expected {expected}, found {value!r}")
-
-
-def is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _list(value: Any) -> bool:

@@ -1,6 +1,8 @@
 """A method's specification: everything that decides its images beside the layout, as one JSON file."""
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -69,3 +71,14 @@ def from_keys(kind: type[Any], values: dict[str, Any], where: str) -> Any:
 def as_json(spec: Spec) -> dict[str, Any]:
     """The JSON object of a specification."""
     return asdict(spec)
+
+
+def expect(key: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
+    """Raise InputError naming a parameter unless `holds(value)`."""
+    if not holds(value):
+        raise InputError(f"{key}: expected {expected}, found {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite int or float, and no bool."""
+    return type(value) in (int, float) and math.isfinite(value)

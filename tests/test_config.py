@@ -12,7 +12,7 @@ import yaml
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from hcma.sampling.layout import Layout, Object
 from hcma.sampling.spec import from_keys
-from tests.tiny import WIDTH, write_tiny
+from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.scripts.check_config import faults
 
 ROOT = Path(__file__).parents[1]
@@ -85,9 +85,10 @@ def test_the_file_named_is_the_one_that_holds_the_key(tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, Path]:
-    return {
+    folders = {
         kind: write_tiny(tmp_path_factory.mktemp(kind), gated=kind == "gligen") for kind in ("sd14", "sd15", "gligen")
     }
+    return folders | {"gligen_ldm": write_tiny_ldm(tmp_path_factory.mktemp("ldm"))}
 
 
 LAYOUTS = [

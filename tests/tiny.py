@@ -1,13 +1,15 @@
-"""Tiny random Stable Diffusion models, plain and gated, saved in the folder format that real weights come in."""
+"""Tiny random Stable and latent diffusion models, plain and gated, saved in the folder format that real weights come in."""
 
 import hashlib
 import json
+import string
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import BertTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 WIDTH = 32
 CONTEXT = 32
@@ -29,6 +31,47 @@ def write_tiny(folder: Path, gated: bool = False, seed: int = 0) -> Path:
     PNDMScheduler(**_SCHEDULE).save_pretrained(folder / "scheduler")
     write_sums(folder)
     return folder
+
+
+def write_tiny_ldm(folder: Path, gated: bool = True) -> Path:
+    """A tiny folder of the 2022 latent diffusion model: `bert` and `vqvae`, and a DDIM schedule, as on the hub.
+
+    32 px canvas, half of Stable Diffusion's; 77 text tokens.
+    """
+    torch.manual_seed(0)
+    tokenizer = _write_wordpieces(folder / "tokenizer")
+    # The encoder's own init_std is not applied by the class; the defaults of torch tell captions apart.
+    LDMBertModel(LDMBertConfig(vocab_size=len(tokenizer), **_BERT)).save_pretrained(folder / "bert")
+    _vae().save_pretrained(folder / "vqvae")
+    unet = _unet("gated" if gated else "default", sample_size=4)
+    _open_gates(unet)
+    unet.save_pretrained(folder / "unet")
+    DDIMScheduler(**{key: value for key, value in _SCHEDULE.items() if key != "skip_prk_steps"}).save_pretrained(
+        folder / "scheduler"
+    )
+    write_sums(folder)
+    return folder
+
+
+_BERT = {
+    "d_model": WIDTH,
+    "encoder_layers": 2,
+    "encoder_ffn_dim": 2 * WIDTH,
+    "encoder_attention_heads": 4,
+    "head_dim": 8,
+    "max_position_embeddings": 77,
+}
+
+
+def _write_wordpieces(folder: Path) -> BertTokenizer:
+    """Letters, and the word "cat"; the limit in its file is BERT's own, beyond what the encoder takes, as on the hub."""
+    folder.mkdir(parents=True)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, *string.ascii_lowercase, *("##" + letter for letter in string.ascii_lowercase), "cat", ",", "."]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    config = {"tokenizer_class": "BertTokenizer", "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return BertTokenizer.from_pretrained(folder)
 
 
 def _open_gates(unet: UNet2DConditionModel) -> None:
@@ -88,9 +131,9 @@ def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     )
 
 
-def _unet(attention_type: str) -> UNet2DConditionModel:
+def _unet(attention_type: str, sample_size: int = 8) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=8,
+        sample_size=sample_size,
         in_channels=4,
         out_channels=4,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout
+from hcma.sampling.text import TextEncoder, Tokenizer, load_text_encoder, read_tokens
 from hcma.sampling.weights import load_frozen, read_config, verify_folder
 from hcma.sampling.work import Work
 
@@ -60,8 +60,8 @@ class Sampling:
 class Diffusion:
     """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them."""
 
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    tokenizer: Tokenizer
+    text_encoder: TextEncoder
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     scheduler_config: dict[str, Any]
@@ -79,19 +79,29 @@ class Diffusion:
         return self.unet.config.in_channels, side, side
 
     @property
+    def prompt_limit(self) -> int:
+        """Longest prompt in tokens, start and end included."""
+        return self.text_encoder.config.max_position_embeddings
+
+    @property
     def size(self) -> int:
         """Side of the generated canvas in pixels."""
         return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
 
 
 def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.device = "cpu") -> Diffusion:
-    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises WeightsError."""
+    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises WeightsError.
+
+    It may be a folder of Stable Diffusion or of the 2022 latent diffusion model, whose parts are `bert` and `vqvae`.
+    """
     verify_folder(folder)
+    tokenizer, text_encoder = load_text_encoder(folder)
+    autoencoder = "vqvae" if (Path(folder) / "vqvae").is_dir() else "vae"
     return Diffusion(
-        tokenizer=CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer", local_files_only=True),
-        text_encoder=load_frozen(CLIPTextModel, folder, "text_encoder").to(device),
+        tokenizer=tokenizer,
+        text_encoder=text_encoder.to(device),
         unet=load_frozen(UNet2DConditionModel, folder, "unet").to(device),
-        vae=load_frozen(AutoencoderKL, folder, "vae").to(device),
+        vae=load_frozen(AutoencoderKL, folder, autoencoder).to(device),
         scheduler_config=read_config(folder, "scheduler/scheduler_config.json"),
         sampling=sampling,
     )
@@ -109,20 +119,18 @@ def none(i: int, n_calls: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def encode_text(sd: Diffusion, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token states_BTD after the final norm, and pooled_BD, the state at the end-of-text token before any projection.
+    """Token states_BTD after the final norm, and pooled_BD, one state a text (`read_tokens`).
 
     Texts are padded and truncated to the tokenizer's limit, and no attention mask is used, as Stable Diffusion does;
     the pooled state of a phrase is GLIGEN's phrase feature.
     """
-    limit = sd.tokenizer.model_max_length
-    tokens = sd.tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
-    encoded = sd.text_encoder(tokens.input_ids.to(sd.device))
-    return encoded.last_hidden_state, encoded.pooler_output
+    options = {"padding": "max_length", "max_length": sd.prompt_limit, "truncation": True, "return_tensors": "pt"}
+    return read_tokens(sd.text_encoder, sd.tokenizer(list(texts), **options).input_ids.to(sd.device))
 
 
 def count_truncated(sd: Diffusion, texts: Sequence[str]) -> int:
     """How many texts are longer than the tokenizer's limit, start and end tokens included."""
-    return sum(len(ids) > sd.tokenizer.model_max_length for ids in sd.tokenizer(list(texts), verbose=False).input_ids)
+    return sum(len(ids) > sd.prompt_limit for ids in sd.tokenizer(list(texts), verbose=False).input_ids)
 
 
 def initial_noise(layouts: Sequence[Layout], seed: int, shape_CHW: tuple[int, int, int]) -> torch.Tensor:
@@ -190,7 +198,9 @@ def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide:
 def make_scheduler(sd: Diffusion) -> Any:
     """A fresh scheduler of the model folder's own noise schedule, its timesteps set; it holds one batch's state."""
     # Latents are not bounded as pixels are; DDIM would clip them unless told otherwise, and PNDM's own file need not.
-    scheduler = SCHEDULERS[sd.sampling.scheduler].from_config(sd.scheduler_config | {"clip_sample": False})
+    # A file of another solver says nothing of PNDM's first steps; Stable Diffusion's and GLIGEN's are PLMS.
+    config = {"skip_prk_steps": True} | sd.scheduler_config | {"clip_sample": False}
+    scheduler = SCHEDULERS[sd.sampling.scheduler].from_config(config)
     if sd.sampling.scheduler == "pndm" and not scheduler.config.skip_prk_steps:
         raise InputError("scheduler_config.json: PNDM is PLMS only with `skip_prk_steps: true`, found false")
     scheduler.set_timesteps(sd.sampling.steps, device=sd.device)

@@ -40,7 +40,7 @@ def named_objects(sd: Diffusion, layouts: Sequence[Layout]) -> list[list[Named]]
 
 def _positions(sd: Diffusion, offsets: Sequence[tuple[int, int]], span: tuple[int, int]) -> tuple[int, ...]:
     """Positions of the tokens that overlap the span; start and end tokens, whose offsets are empty, never do."""
-    last = sd.tokenizer.model_max_length - 2
+    last = sd.prompt_limit - 2
     return tuple(
         position
         for position, (start, end) in enumerate(offsets[: last + 1])

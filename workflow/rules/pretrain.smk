@@ -10,6 +10,9 @@ AFTER = {
     "grounding": ["located"],
     "features": [],
     "scorer": [],
+    "ldm_text": [],
+    "ldm_base": ["vae", "ldm_text"],
+    "ldm_grounding": ["ldm_base"],
 }
 
 

@@ -27,7 +27,6 @@ def pixels(images: np.ndarray) -> torch.Tensor:
 
 def train_vae(run: Run) -> tuple[torch.nn.Module, State]:
     """Train the autoencoder; its latents are scaled to unit variance afterwards (`scaling_factor`)."""
-    torch.manual_seed(run.seed)
     return train(run, AutoencoderKL(**VAE), _loss, _loss)
 
 

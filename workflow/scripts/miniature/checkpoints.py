@@ -12,7 +12,7 @@ from workflow.scripts.miniature.collection import Collection, collect
 from workflow.scripts.miniature.diffusion import Material, latent_scale
 from workflow.scripts.miniature.located import Located
 from workflow.scripts.miniature.sizes import UNET, VAE
-from workflow.scripts.miniature.text import Pair
+from workflow.scripts.miniature.text import Pair, blank_text_encoder
 
 SCENES = 40_000
 
@@ -33,7 +33,7 @@ def tokenizer(work: Path) -> CLIPTokenizer:
 
 
 def text_encoder(work: Path) -> CLIPTextModel:
-    return load_average(work / "text.pt", Pair(tokenizer(work))).text.requires_grad_(False)
+    return load_average(work / "text.pt", Pair(blank_text_encoder(tokenizer(work)))).text.requires_grad_(False)
 
 
 def autoencoder(work: Path, **config: Any) -> AutoencoderKL:

@@ -9,8 +9,8 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
-from transformers import CLIPTokenizer
 
+from hcma.sampling.text import Tokenizer
 from workflow.scripts.miniature.autoencoder import pixels
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.text import SHAPES, tokenize
@@ -30,7 +30,7 @@ class Collection:
     kinds_NM: torch.Tensor
 
 
-def collect(vae: AutoencoderKL, tokenizer: CLIPTokenizer, path: Path, seed: int, count: int) -> Collection:
+def collect(vae: AutoencoderKL, tokenizer: Tokenizer, path: Path, seed: int, count: int) -> Collection:
     """Draw, caption and encode `count` scenes, or read them back from `path`."""
     if not path.exists():
         parts = [_chunk(vae, tokenizer, np.random.default_rng([seed, i])) for i in tqdm(range(count // CHUNK))]
@@ -41,7 +41,7 @@ def collect(vae: AutoencoderKL, tokenizer: CLIPTokenizer, path: Path, seed: int,
 
 
 @torch.no_grad()
-def _chunk(vae: AutoencoderKL, tokenizer: CLIPTokenizer, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+def _chunk(vae: AutoencoderKL, tokenizer: Tokenizer, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     scenes = [scene(rng, square=True) for _ in range(CHUNK)]
     images = pixels(np.stack([draw(picture) for picture in scenes]))
     texts = [text for picture in scenes for text in captions(picture, rng)]

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
+from hcma.sampling.text import TextEncoder, Tokenizer, read_tokens
 from workflow.scripts.miniature.collection import Collection
 from workflow.scripts.miniature.sizes import SCHEDULER, UNET
 from workflow.scripts.miniature.text import SHAPES, tokenize
@@ -33,8 +33,8 @@ class Material:
 
     collection: Collection
     scale: float
-    tokenizer: CLIPTokenizer
-    text: CLIPTextModel
+    tokenizer: Tokenizer
+    text: TextEncoder
 
 
 def latent_scale(collection: Collection) -> float:
@@ -44,7 +44,6 @@ def latent_scale(collection: Collection) -> float:
 
 def train_base(run: Run, material: Material) -> tuple[nn.Module, State]:
     """Train the plain U-Net on noise prediction with captions, a tenth of them empty."""
-    torch.manual_seed(run.seed)
     return train(run, UNet2DConditionModel(**UNET), noise_loss(material, False), noise_loss(material, False))
 
 
@@ -64,7 +63,7 @@ def noise_loss(material: Material, grounded: bool) -> BatchLoss:
         tokens[torch.from_numpy(rng.random(BATCH) < no_caption_share)] = empty_T
         device = model.device
         with torch.no_grad():
-            states = material.text.to(device)(tokens.to(device)).last_hidden_state
+            states, _ = read_tokens(material.text.to(device), tokens.to(device))
         boxes = _boxes(material.collection, rows, kinds_KD, rng, device) if grounded else None
         noisy = scheduler.add_noise(latents, noise, t).to(device)
         predicted = model(noisy, t.to(device), states, cross_attention_kwargs=boxes).sample
@@ -79,7 +78,7 @@ def noise_loss(material: Material, grounded: bool) -> BatchLoss:
 @torch.no_grad()
 def shape_features(material: Material) -> torch.Tensor:
     """Pooled text features of the shapes' names: [K, D], GLIGEN's phrase features."""
-    return material.text.to("cpu")(tokenize(material.tokenizer, SHAPES)).pooler_output
+    return read_tokens(material.text.to("cpu"), tokenize(material.tokenizer, SHAPES))[1]
 
 
 def _boxes(

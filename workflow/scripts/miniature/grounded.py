@@ -74,12 +74,11 @@ class Grounded(nn.Module):
         return torch.stack(losses).mean()
 
 
-def train_grounding(run: Run, material: Material, base: nn.Module) -> tuple[nn.Module, State]:
-    """Train the gated layers and the grounding tokenizer, the base frozen."""
-    torch.manual_seed(run.seed)
+def train_grounding(run: Run, material: Material, unet: UNet2DConditionModel) -> tuple[nn.Module, State]:
+    """Train the gated layers and the grounding tokenizer of a `gated` U-Net, its base frozen."""
     predict = noise_loss(material, True)
 
     def loss(model: Any, rng: np.random.Generator) -> torch.Tensor:
         return predict(model.unet, rng) + WEIGHT * model.cover_loss().cpu()
 
-    return train(run, Grounded(gated(base), shape_features(material)), loss, loss)
+    return train(run, Grounded(unet, shape_features(material)), loss, loss)

@@ -44,7 +44,6 @@ def load_judge(folder: Path) -> Judge:
 
 def train_judge(run: Run) -> tuple[torch.nn.Module, State]:
     """Train on objects at their boxes, jittered a little, against windows that hold no whole object."""
-    torch.manual_seed(run.seed)
     return train(run, Judge(), _loss, _loss)
 
 

@@ -63,7 +63,6 @@ def places(side: int) -> torch.Tensor:
 
 def train_located(run: Run, material: Material, base: UNet2DConditionModel) -> tuple[nn.Module, State]:
     """Train the base on, noise prediction and places together."""
-    torch.manual_seed(run.seed)
     predict = noise_loss(material, False)
 
     def loss(model: Any, rng: np.random.Generator) -> torch.Tensor:

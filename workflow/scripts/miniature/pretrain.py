@@ -3,8 +3,9 @@
     python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--threads 2]
     python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
-Stages, in order: judge, vae, text, collection, base, located, grounding, features, scorer; `ship` writes what was
-trained as diffusers folders in float16, with SHA256SUMS, measures it and writes the card weights.json.
+Stages, in order: judge, vae, text, collection, base, located, grounding, features, scorer, and for the second stack
+ldm_text, ldm_base, ldm_grounding; `ship` writes what was trained as diffusers folders in float16, with SHA256SUMS,
+measures it and writes the card weights.json.
 """
 
 import argparse
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import torch
 
+from workflow.scripts.miniature import ldm
 from workflow.scripts.miniature.autoencoder import train_vae
 from workflow.scripts.miniature.checkpoints import base, collection, material, sd14
 from workflow.scripts.miniature.diffusion import train_base
-from workflow.scripts.miniature.grounded import train_grounding
+from workflow.scripts.miniature.grounded import gated, train_grounding
 from workflow.scripts.miniature.judge import train_judge
 from workflow.scripts.miniature.located import train_located
-from workflow.scripts.miniature.text import train_text
+from workflow.scripts.miniature.text import blank_text_encoder, train_text
 from workflow.scripts.miniature.tokens import write_tokenizer
 from workflow.scripts.miniature.training import Run
 
@@ -33,8 +35,11 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "grounding": (8500, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
+    "ldm_text": (1500, 1e-3, 12),
+    "ldm_base": (12000, 1e-3, 13),
+    "ldm_grounding": (6000, 1.5e-3, 14),
 }
-ON_DEVICE = ("vae", "base", "located", "grounding")
+ON_DEVICE = ("vae", "base", "located", "grounding", "ldm_base", "ldm_grounding")
 SD14_SHARE = 0.8  # sd14 is the base after this share of the last stage's steps, sd15 the base at the end
 CLIP_CONFIG = Path("weights/miniature/clip/config.json")
 
@@ -46,7 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
     parser.add_argument("--steps", type=int, help="length of the training; default: the stage's own")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="for vae, base, located and grounding; the rest mostly draw")
+    parser.add_argument("--device", default="cpu", help="for the U-Nets and the autoencoder; the rest mostly draw")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.stage == "ship":
@@ -73,18 +78,22 @@ def sd14_step(steps: int) -> int:
 
 
 def run_stage(run: Run) -> None:
+    torch.manual_seed(run.seed)
     if run.name == "judge":
         train_judge(run)
     elif run.name == "vae":
         train_vae(run)
     elif run.name == "text":
-        train_text(run, write_tokenizer(run.work / "tokenizer"))
+        tokenizer = write_tokenizer(run.work / "tokenizer")
+        train_text(run, tokenizer, blank_text_encoder(tokenizer))
     elif run.name == "base":
         train_base(run, material(run.work))
     elif run.name == "located":
         train_located(run, material(run.work), base(run.work))
     elif run.name == "grounding":
-        train_grounding(run, material(run.work), sd14(run.work))
+        train_grounding(run, material(run.work), gated(sd14(run.work)))
+    elif run.name in ldm.STAGES:
+        ldm.run_stage(run)
     else:
         from workflow.scripts.miniature.scoring import train_features, train_scorer
 

@@ -34,7 +34,6 @@ class Census(nn.Module):
 
 def train_features(run: Run) -> tuple[nn.Module, State]:
     """Count kinds, name tone and texture of whole pictures, name the shape of cut-out objects."""
-    torch.manual_seed(run.seed)
     return train(run, Census(), _census_loss, _census_loss)
 
 
@@ -56,7 +55,6 @@ def _census_loss(model: nn.Module, rng: np.random.Generator) -> torch.Tensor:
 
 def train_scorer(run: Run, config: Path) -> tuple[nn.Module, State]:
     """Contrast pictures with captions and cut-out objects with their category, in open_clip's own model."""
-    torch.manual_seed(run.seed)
     tokens = clip_tokenizer(config)
 
     def loss(model: Any, rng: np.random.Generator) -> torch.Tensor:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import PNDMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
 from evaluation.extractors import build_clip
-from workflow.scripts.miniature import checkpoints
+from workflow.scripts.miniature import checkpoints, ldm
 from workflow.scripts.miniature.diffusion import latent_scale, shape_features
 from workflow.scripts.miniature.grounded import Grounded, gated
 from workflow.scripts.miniature.judge import Judge
@@ -23,22 +23,41 @@ from workflow.scripts.miniature.scoring import Census, settle
 from workflow.scripts.miniature.sizes import SCHEDULER
 
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
+SD_INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "vae": ["diffusers", "AutoencoderKL"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "safety_checker": [None, None],
+    "feature_extractor": [None, None],
+}
+LDM_INDEX = {
+    "_class_name": "LDMTextToImagePipeline",
+    "vqvae": ["diffusers", "AutoencoderKL"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "bert": ["latent_diffusion", "LDMBertModel"],
+    "tokenizer": ["transformers", "BertTokenizer"],
+}
 
 
 def ship(work: Path, out: Path, stages: list[str]) -> None:
-    """Write sd14, sd15, gligen, clip, features and judge below `out`, then weights.json with hashes and readings."""
+    """Write every model folder below `out`, then weights.json with hashes and readings."""
     _write_shared(work, out / "sd14")
     base = checkpoints.sd14(work)
     _write_unet(base, out / "sd14")
     for name, unet in {"sd15": checkpoints.sd15(work), "gligen": _gligen(work, base)}.items():
         _link_shared(out / name)
         _write_unet(unet, out / name)
+    _write_ldm(work, out / "gligen_ldm")
     clip = settle(checkpoints.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json")), seed=8)
     _save(clip, out / "clip" / "open_clip.safetensors")
     features = checkpoints.load_average(work / "features.pt", Census()).features
     _save(features, out / "features" / "model.safetensors")
     _save(checkpoints.load_average(work / "judge.pt", Judge()), out / "judge" / "judge.safetensors")
-    for folder in ("sd14", "sd15", "gligen", "clip", "features", "judge"):
+    for folder in ("sd14", "sd15", "gligen", "gligen_ldm", "clip", "features", "judge"):
         write_sums(out / folder)
     write_card(work, out, stages)
 
@@ -74,15 +93,21 @@ def _write_shared(work: Path, folder: Path) -> None:
     checkpoints.text_encoder(work).half().save_pretrained(folder / "text_encoder")
     PNDMScheduler(**{k: v for k, v in SCHEDULER.items() if k != "clip_sample"}).save_pretrained(folder / "scheduler")
     shutil.copytree(work / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-    _write_index(folder)
+    _write_index(folder, SD_INDEX)
 
 
-def _write_index(folder: Path) -> None:
-    classes = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "scheduler": "PNDMScheduler"}
-    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
-    index |= {name: ["diffusers", kind] for name, kind in classes.items()}
-    index |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
-    index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
+def _write_ldm(work: Path, folder: Path) -> None:
+    """The second stack, its parts named as those of the latent diffusion model on the hub; the autoencoder is sd14's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _link(folder / "vqvae", "vae")
+    ldm.text_encoder(work).half().save_pretrained(folder / "bert")
+    shutil.copytree(work / "wordpieces", folder / "tokenizer", dirs_exist_ok=True)
+    DDIMScheduler(**{k: v for k, v in SCHEDULER.items() if k != "skip_prk_steps"}).save_pretrained(folder / "scheduler")
+    _write_unet(ldm.gligen(work), folder)
+    _write_index(folder, LDM_INDEX)
+
+
+def _write_index(folder: Path, index: dict[str, Any]) -> None:
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
@@ -90,9 +115,14 @@ def _link_shared(folder: Path) -> None:
     """sd15 and gligen share all but the U-Net with sd14; links keep the repository small."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in SHARED:
-        if not (folder / part).is_symlink():
-            (folder / part).symlink_to(Path("..") / "sd14" / part)
-    _write_index(folder)
+        _link(folder / part, part)
+    _write_index(folder, SD_INDEX)
+
+
+def _link(path: Path, part: str) -> None:
+    """A link to a part of sd14."""
+    if not path.is_symlink():
+        path.symlink_to(Path("..") / "sd14" / part)
 
 
 def _gligen(work: Path, base: nn.Module) -> nn.Module:

@@ -39,3 +39,20 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
     "clip_sample": False,
 }
+
+# The second stack, after the latent diffusion model of 2022: a text encoder of its own class and another width.
+LDM_TEXT: dict[str, Any] = {
+    "d_model": 64,
+    "encoder_layers": 3,
+    "encoder_ffn_dim": 128,
+    "encoder_attention_heads": 4,
+    "head_dim": 16,
+    "max_position_embeddings": CONTEXT,
+    "pad_token_id": 0,
+    "dropout": 0.0,
+}
+LDM_UNET: dict[str, Any] = UNET | {
+    "block_out_channels": (48, 72),
+    "norm_num_groups": 8,
+    "cross_attention_dim": LDM_TEXT["d_model"],
+}

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from hcma.sampling.text import TextEncoder, Tokenizer, read_tokens
 from workflow.scripts.miniature.autoencoder import pixels
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.sizes import CONTEXT, TEXT_WIDTH
@@ -18,23 +19,24 @@ SHAPES = list(CATEGORIES.values())
 
 
 class Pair(nn.Module):
-    """A CLIP text model and the image tower it is trained with; `census` reads the number of each kind off the tokens."""
+    """A text encoder and the image tower it is trained with; `census` reads the number of each kind off the tokens."""
 
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, text: TextEncoder) -> None:
         super().__init__()
-        self.text = CLIPTextModel(text_config(tokenizer))
+        self.text = text
+        width = text.config.hidden_size
         widths = (3, 32, 64, 96, 128)
         self.image = nn.Sequential(
             *(layer for pair in pairwise(widths) for layer in _halving(*pair)),
             nn.Flatten(),
-            nn.Linear(128 * 16, TEXT_WIDTH),
+            nn.Linear(128 * 16, width),
         )
-        self.census = nn.Linear(TEXT_WIDTH, len(SHAPES) * len(COLOURS))
+        self.census = nn.Linear(width, len(SHAPES) * len(COLOURS))
         self.scale = nn.Parameter(torch.tensor(2.5))
 
 
-def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
-    return CLIPTextConfig(
+def blank_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=TEXT_WIDTH,
         intermediate_size=2 * TEXT_WIDTH,
@@ -46,39 +48,39 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    return CLIPTextModel(config)
 
 
 def _halving(wide_in: int, wide_out: int) -> list[nn.Module]:
     return [nn.Conv2d(wide_in, wide_out, 3, 2, 1), nn.GroupNorm(8, wide_out), nn.SiLU()]
 
 
-def train_text(run: Run, tokenizer: CLIPTokenizer) -> tuple[torch.nn.Module, State]:
+def train_text(run: Run, tokenizer: Tokenizer, text: TextEncoder) -> tuple[torch.nn.Module, State]:
     """Contrast whole pictures with captions and cut-out objects with their category, and count kinds from tokens."""
-    torch.manual_seed(run.seed)
 
     def loss(model: nn.Module, rng: np.random.Generator) -> torch.Tensor:
         assert isinstance(model, Pair)
         return _loss(model, tokenizer, rng)
 
-    return train(run, Pair(tokenizer), loss, loss)
+    return train(run, Pair(text), loss, loss)
 
 
-def _loss(model: Pair, tokenizer: CLIPTokenizer, rng: np.random.Generator) -> torch.Tensor:
+def _loss(model: Pair, tokenizer: Tokenizer, rng: np.random.Generator) -> torch.Tensor:
     scenes = [scene(rng, square=True) for _ in range(BATCH)]
     texts = [str(rng.choice(captions(picture, rng))) for picture in scenes]
     whole = np.stack([draw(picture) for picture in scenes])
     ids = tokenize(tokenizer, texts)
-    out = model.text(ids)
-    contrast = _contrast(model, whole, out.pooler_output, texts)
+    states_BTD, pooled_BD = read_tokens(model.text, ids)
+    contrast = _contrast(model, whole, pooled_BD, texts)
     census = torch.tensor(np.stack([kinds(picture) for picture in scenes]))
-    counted = nn.functional.mse_loss(model.census(out.last_hidden_state).mean(1), census)
+    counted = nn.functional.mse_loss(model.census(states_BTD).mean(1), census)
     labels, crops = labelled_crops(scenes, rng)
-    label_text = model.text(tokenize(tokenizer, SHAPES)).pooler_output
+    label_text = read_tokens(model.text, tokenize(tokenizer, SHAPES))[1]
     towards = model.scale.exp() * _cosine(model.image(pixels(crops)), label_text)
     return contrast + counted + 0.5 * nn.functional.cross_entropy(towards, torch.tensor(labels))
 
 
-def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
+def tokenize(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
     return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 

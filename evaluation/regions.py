@@ -18,7 +18,7 @@ from evaluation.files import InputError, replacing
 from evaluation.layouts import read_layouts
 from evaluation.program import run
 
-COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "kept", "why"]
+COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "canvas", "kept", "why"]
 ROUNDING = 1e-3  # pixels; boxes are stored with six decimals, so an edge on a pixel may lie a little beside it
 
 
@@ -35,14 +35,14 @@ def main() -> None:
 
 
 def regions(layouts: Sequence[dict[str, Any]], size: int, min_side: int) -> pd.DataFrame:
-    """One row an object, in order: its pixel box (xyxy, rounded outwards), whether it is kept, and if not, why."""
+    """One row an object, in order: its pixel box on the canvas (xyxy, rounded outwards), whether it is kept, and if not, why."""
     rows = []
     for layout in layouts:
         for number, thing in enumerate(layout["objects"]):
             box = pixel_box(thing["box"], size)
             side = min(box[2] - box[0], box[3] - box[1])
             why = "" if side >= min_side else f"side {side} px, below {min_side}"
-            rows.append([layout["id"], layout["image_id"], number, thing["phrase"], *box, not why, why])
+            rows.append([layout["id"], layout["image_id"], number, thing["phrase"], *box, size, not why, why])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -67,8 +67,15 @@ def read_regions(path: Path, ids: Sequence[int]) -> pd.DataFrame:
 
 
 def crop(image_HW3: np.ndarray, row: Any) -> np.ndarray:
-    """The pixels of a region: uint8 [h, w, 3]."""
-    return image_HW3[row.y0 : row.y1, row.x0 : row.x1]
+    """The pixels of a region: uint8 [h, w, 3].
+
+    A square image of another side than the canvas, as a method with a model of another size makes them, is cut at its own
+    pixels, those that the region touches.
+    """
+    x0, y0, x1, y1 = row.x0, row.y0, row.x1, row.y1
+    if len(image_HW3) != row.canvas:
+        x0, y0, x1, y1 = pixel_box([edge / row.canvas for edge in (x0, y0, x1, y1)], len(image_HW3))
+    return image_HW3[y0:y1, x0:x1]
 
 
 if __name__ == "__main__":

@@ -128,6 +128,9 @@ def test_a_crop_is_the_boxs_pixels() -> None:
         [{"id": 1, "image_id": 1, "objects": [{"phrase": "a", "box": [0.25, 0.5, 0.5, 1.0]}]}], 64, 1
     ).itertuples()
     assert np.array_equal(crop(image, row), image[32:64, 16:32])
+    half = image[::2, ::2]
+    assert np.array_equal(crop(half, row), half[16:32, 8:16])
+    assert np.array_equal(crop(image[:24, :24], row), image[12:24, 6:12])
 
 
 def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monkeypatch) -> None:

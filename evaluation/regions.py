@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def regions(layouts: Sequence[dict[str, Any]], size: int, min_side: int) -> pd.DataFrame:
-    """One row an object, in order: its pixel box on the canvas (xyxy, rounded outwards), whether it is kept, and if not, why."""
+    """One row an object, in order: its pixel box on the canvas (xyxy, rounded outwards), and whether it is kept, or why not."""
     rows = []
     for layout in layouts:
         for number, thing in enumerate(layout["objects"]):

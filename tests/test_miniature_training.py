@@ -1,5 +1,6 @@
 """The pretraining loop: a resumed training is the uninterrupted one, and a broken one says where."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from transformers import CLIPTokenizer
 
 from workflow.scripts.miniature.grounded import Grounded, gated
-from workflow.scripts.miniature.located import Located, places
+from workflow.scripts.miniature.located import Located, places, shape_of_tokens, word_loss
 from workflow.scripts.miniature.sizes import UNET
+from workflow.scripts.miniature.text import SHAPES
 from workflow.scripts.miniature.training import Run, train
 
 
@@ -87,6 +90,30 @@ def test_the_place_loss_reads_every_block_and_leaves_a_plain_u_net() -> None:
     assert all(head.weight.grad.abs().sum() > 0 for head in located.heads)
     assert unet.conv_in.weight.grad.abs().sum() > 0
     assert set(located.unet.state_dict()) == names
+
+
+def test_a_word_loss_is_zero_where_words_attend_to_their_boxes_alone() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]])
+    kinds, tokens = torch.tensor([[3, 1, -1]]), torch.tensor([[-1, 3, -1, 1]])
+    left = (torch.arange(16) % 4 < 2).float()
+    right_map = torch.zeros(1, 2, 16, 4)
+    right_map[..., 1], right_map[..., 3] = left, 1 - left
+    assert word_loss([right_map], tokens, boxes, kinds) == 0
+    assert word_loss([right_map.flip(2)], tokens, boxes, kinds) > 1
+    even = torch.full((1, 2, 16, 4), 0.25)
+    halves = ((1 - 0.5) ** 2 - math.log(0.25 / 0.6)) / 2
+    assert float(word_loss([even, even], tokens, boxes, kinds)) == pytest.approx(halves)
+    assert word_loss([even], torch.full((1, 4), -1), boxes, kinds) == 0
+
+
+def test_a_token_names_the_shape_of_its_word() -> None:
+    tokenizer = CLIPTokenizer.from_pretrained(Path(__file__).parents[1] / "weights/miniature/sd14/tokenizer")
+    table = shape_of_tokens(tokenizer)
+    for word, shape in (("stars", "star"), ("wedge", "triangle"), ("disc", "circle")):
+        (token,) = tokenizer(word).input_ids[1:-1]
+        assert SHAPES[table[token]] == shape
+    red, left = (tokenizer(word).input_ids[1] for word in ("red", "left"))
+    assert table[red] == table[left] == -1
 
 
 def test_the_cover_loss_teaches_the_fusers_and_leaves_the_base_alone() -> None:

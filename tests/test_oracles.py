@@ -98,7 +98,7 @@ def test_attend_and_excite_as_published(monkeypatch):
         positions,
         **options(sd),
         max_iter_to_alter=params.stop,
-        thresholds={call: share for call, share in params.thresholds},
+        thresholds=dict(params.thresholds),
         attn_res=(params.resolution, params.resolution),
     ).images
     for name, layer in cross_attention(sd.unet).items():

@@ -26,7 +26,7 @@ class _Enough(Exception):
 class _Reader:
     """An attention processor that keeps its probabilities; the arithmetic is that of diffusers' plain processor."""
 
-    def __init__(self, name: str, maps: dict[str, torch.Tensor], wanted: int) -> None:
+    def __init__(self, name: str, maps: dict[str, torch.Tensor], wanted: int | None) -> None:
         self.name, self.maps, self.wanted = name, maps, wanted
 
     def __call__(
@@ -89,13 +89,12 @@ def layers_of_blocks(unet: UNet2DConditionModel, blocks: Sequence[str]) -> list[
 def attention_reader(sd: Diffusion, text_BTD: torch.Tensor, layers: Sequence[str]) -> Attend:
     """Read the maps of `layers` under the captions' text states: one conditional forward that ends at the last of them.
 
-    Gradients flow from the maps to the latents where they are enabled. The U-Net has its own processors back afterwards,
-    whatever happens in between.
+    Gradients flow from the maps to the latents where they are enabled.
     """
 
     def attend(latents_RCHW: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
         maps: dict[str, torch.Tensor] = {}
-        with _reading(sd.unet, layers, maps), suppress(_Enough):
+        with reading(sd.unet, layers, maps, stop=True), suppress(_Enough):
             sd.unet(latents_RCHW, t, text_BTD[rows])
         return [maps[name] for name in layers]
 
@@ -103,12 +102,18 @@ def attention_reader(sd: Diffusion, text_BTD: torch.Tensor, layers: Sequence[str
 
 
 @contextmanager
-def _reading(unet: UNet2DConditionModel, names: Sequence[str], maps: dict[str, torch.Tensor]) -> Iterator[None]:
+def reading(
+    unet: UNet2DConditionModel, names: Sequence[str], maps: dict[str, torch.Tensor], stop: bool = False
+) -> Iterator[None]:
+    """Inside the block a forward pass puts the maps of these layers into `maps`; with `stop` it is cut off after the last.
+
+    Whatever happens in between, the U-Net has its own processors back afterwards.
+    """
     layers = cross_attention(unet)
     found = {name: layers[name].processor for name in names}
     try:
         for name in names:
-            layers[name].processor = _Reader(name, maps, len(names))
+            layers[name].processor = _Reader(name, maps, len(names) if stop else None)
         yield
     finally:
         for name, processor in found.items():

@@ -1,6 +1,7 @@
 """The text encoders a model folder may hold: CLIP, or the BERT-like encoder of the 2022 latent diffusion model."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
@@ -8,8 +9,8 @@ from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 
 from hcma.sampling.weights import load_frozen
 
-TextEncoder = CLIPTextModel | LDMBertModel
-Tokenizer = CLIPTokenizer | BertTokenizer
+TextEncoder: TypeAlias = CLIPTextModel | LDMBertModel
+Tokenizer: TypeAlias = CLIPTokenizer | BertTokenizer
 
 
 def load_text_encoder(folder: str | Path) -> tuple[Tokenizer, TextEncoder]:

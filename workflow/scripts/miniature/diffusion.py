@@ -20,6 +20,7 @@ BOX_SLOTS = 30
 # and the layout is decided within the first third of the steps, as it is at full size.
 LATENT_SPREAD = 1.8
 SNR_LIMIT = 5.0
+NOISE = DDPMScheduler(**{key: value for key, value in SCHEDULER.items() if key.startswith(("num", "beta"))})
 NO_CAPTION_SHARE = 0.1
 # Boxes matter while the layout is open, and more so where no caption tells of it; sampling shows boxes no later than this.
 GROUNDED_FROM_T = 250
@@ -47,30 +48,50 @@ def train_base(run: Run, material: Material) -> tuple[nn.Module, State]:
     return train(run, UNet2DConditionModel(**UNET), noise_loss(material, False), noise_loss(material, False))
 
 
-def noise_loss(material: Material, grounded: bool) -> BatchLoss:
-    """The weighted error of the predicted noise on a random batch, with captions, and boxes if `grounded`."""
-    scheduler = DDPMScheduler(**{k: v for k, v in SCHEDULER.items() if k.startswith(("num", "beta"))})
-    kinds_KD = shape_features(material)
-    empty_T = tokenize(material.tokenizer, [""])[0]
+@dataclass(frozen=True)
+class Batch:
+    """Scenes of the collection (rows), a caption of each, and noise for each at a timestep."""
+
+    rows_B: torch.Tensor
+    tokens_BT: torch.Tensor
+    latents_BCHW: torch.Tensor
+    noise_BCHW: torch.Tensor
+    t_B: torch.Tensor
+
+
+def draw_batch(material: Material, rng: np.random.Generator, grounded: bool = False) -> Batch:
+    """A random batch; some captions are empty, more of them if it is to be `grounded`."""
+    rows = torch.from_numpy(rng.integers(0, len(material.collection.latents_NCHW), BATCH))
+    latents = material.collection.latents_NCHW[rows].float() * material.scale
+    noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
+    t = torch.from_numpy(rng.integers(GROUNDED_FROM_T if grounded else 0, 1000, BATCH))
+    tokens = material.collection.tokens_N5T[rows, torch.from_numpy(rng.integers(0, 5, BATCH))].long()
     no_caption_share = GROUNDED_NO_CAPTION_SHARE if grounded else NO_CAPTION_SHARE
+    tokens[torch.from_numpy(rng.random(BATCH) < no_caption_share)] = tokenize(material.tokenizer, [""])[0]
+    return Batch(rows, tokens, latents, noise, t)
+
+
+def noise_error(model: Any, material: Material, batch: Batch, boxes: dict[str, Any] | None = None) -> torch.Tensor:
+    """The error of the noise that `model` predicts, weighted by its timestep."""
+    device = model.device
+    with torch.no_grad():
+        states, _ = read_tokens(material.text.to(device), batch.tokens_BT.to(device))
+    noisy = NOISE.add_noise(batch.latents_BCHW, batch.noise_BCHW, batch.t_B).to(device)
+    predicted = model(noisy, batch.t_B.to(device), states, cross_attention_kwargs=boxes).sample
+    error = (predicted - batch.noise_BCHW.to(device)).pow(2).mean((1, 2, 3)).cpu()
+    kept = NOISE.alphas_cumprod[batch.t_B]
+    ratio = LATENT_SPREAD**2 * kept / (1 - kept)
+    return (error * ratio.clamp(max=SNR_LIMIT) / ratio.clamp(min=0.02)).mean()
+
+
+def noise_loss(material: Material, grounded: bool) -> BatchLoss:
+    """The error of the predicted noise on a random batch, with captions, and boxes if `grounded`."""
+    kinds_KD = shape_features(material)
 
     def loss(model: Any, rng: np.random.Generator) -> torch.Tensor:
-        rows = torch.from_numpy(rng.integers(0, len(material.collection.latents_NCHW), BATCH))
-        latents = material.collection.latents_NCHW[rows].float() * material.scale
-        noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
-        t = torch.from_numpy(rng.integers(GROUNDED_FROM_T if grounded else 0, 1000, BATCH))
-        tokens = material.collection.tokens_N5T[rows, torch.from_numpy(rng.integers(0, 5, BATCH))].long()
-        tokens[torch.from_numpy(rng.random(BATCH) < no_caption_share)] = empty_T
-        device = model.device
-        with torch.no_grad():
-            states, _ = read_tokens(material.text.to(device), tokens.to(device))
-        boxes = _boxes(material.collection, rows, kinds_KD, rng, device) if grounded else None
-        noisy = scheduler.add_noise(latents, noise, t).to(device)
-        predicted = model(noisy, t.to(device), states, cross_attention_kwargs=boxes).sample
-        error = (predicted - noise.to(device)).pow(2).mean((1, 2, 3)).cpu()
-        kept = scheduler.alphas_cumprod[t]
-        ratio = LATENT_SPREAD**2 * kept / (1 - kept)
-        return (error * ratio.clamp(max=SNR_LIMIT) / ratio.clamp(min=0.02)).mean()
+        batch = draw_batch(material, rng, grounded)
+        boxes = _boxes(material.collection, batch.rows_B, kinds_KD, rng, model.device) if grounded else None
+        return noise_error(model, material, batch, boxes)
 
     return loss
 

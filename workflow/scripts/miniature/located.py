@@ -98,7 +98,7 @@ def word_loss(
         covered_BPK = (box_mask(boxes_BM4, math.isqrt(map_BHPT.shape[2])) @ things_BMK.float()).clamp(max=1)
         own_BPT = covered_BPK @ shapes_BTK.float().mT
         there_BT = own_BPT.amax(1) > 0
-        inside_BHT = (map_BHPT * own_BPT[:, None]).sum(2) / map_BHPT.sum(2)
+        inside_BHT = (map_BHPT * own_BPT[:, None]).sum(2) / map_BHPT.sum(2).clamp(min=1e-8)
         missed_BT = (1 - inside_BHT).square().mean(1)
         named_BP = own_BPT.amax(2)
         told_BP = (map_BHPT.mean(1) * own_BPT).sum(2).clamp(min=1e-4, max=WORD_SHARE) / WORD_SHARE

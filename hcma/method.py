@@ -14,6 +14,7 @@ from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, Guide, decode, duplicate_calls, encode_text, identity, make_scheduler
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens
 from hcma.sampling.layout import Layout
+from hcma.sampling.spec import expect, is_number
 
 MODES = ("raw", "grad_norm")
 # The paper calls eta_t a learning rate and says no more; factors are functions of alpha_cumprod and of t / T.
@@ -52,12 +53,11 @@ class Params:
         for key, known in (("mode", MODES), ("schedule", tuple(SCHEDULES))):
             if getattr(self, key) not in known:
                 raise InputError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(known)}")
-        for key in ("eta", "lambda_global", "lambda_local", "start", "stop", "tau"):
-            value = getattr(self, key)
-            if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
-                raise InputError(f"{key}: expected a number of at least 0, found {value!r}")
-        if type(self.every) is not int or self.every < 1:
-            raise InputError(f"every: expected a positive integer, found {self.every!r}")
+        for key in ("eta", "lambda_global", "lambda_local"):
+            expect(key, getattr(self, key), lambda v: is_number(v) and v >= 0, "a number of at least 0")
+        for key in ("start", "stop", "tau"):
+            expect(key, getattr(self, key), lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
+        expect("every", self.every, lambda v: type(v) is int and v >= 1, "a positive integer")
 
     @property
     def aligns(self) -> bool:

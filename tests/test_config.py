@@ -13,6 +13,7 @@ from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from hcma.sampling.layout import Layout, Object
 from hcma.sampling.spec import from_keys
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
+from workflow.scripts import check_methods
 from workflow.scripts.check_config import faults
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +82,21 @@ def test_the_file_named_is_the_one_that_holds_the_key(tmp_path) -> None:
     overlay.write_text("sampling: {stepz: 3}")
     (fault,) = faults(merged(CONFIG, yaml.safe_load(overlay.read_text())), [ROOT / FILE, overlay])
     assert fault.startswith(f"{overlay}: sampling.stepz")
+
+
+def test_parameters_are_checked_for_all_methods_at_once() -> None:
+    methods = {name: {"stanza": stanza, "sampling": CONFIG["sampling"]} for name, stanza in METHODS.items()}
+    assert check_methods.faults(methods) == []
+    wrong = {
+        "hcma": {"stanza": {"params": {"tau": 7}}},
+        "boxdiff": {"stanza": {"params": {"sharre": 0.2}}},
+        "layout_guidance": {"stanza": {"sampling": {"steps": 0}}},
+    }
+    found = check_methods.faults(merged(methods, wrong))
+    assert [fault.split(":")[0] for fault in found] == [
+        f"methods.{key}" for key in ("hcma.params", "boxdiff.params", "layout_guidance.sampling")
+    ]
+    assert "tau: expected a number from 0 to 1, found 7" in found[0]
 
 
 @pytest.fixture(scope="module")

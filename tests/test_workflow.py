@@ -85,6 +85,20 @@ def test_a_finished_run_has_nothing_to_do(finished) -> None:
     assert "Nothing to be done" in snakemake(run=run).stderr
 
 
+def test_a_bad_parameter_stops_the_run_before_its_first_image() -> None:
+    run = f"test-bad-{os.getpid()}"
+    bad = 'methods={"hcma": {"params": {"tau": 7}}}'
+    arguments = [*command(run=run), bad]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    made = ROOT / "results" / run
+    try:
+        assert done.returncode != 0
+        assert "error: methods.hcma.params: tau: expected a number from 0 to 1, found '7'" in done.stderr
+        assert not (made / "layouts").exists()
+    finally:
+        shutil.rmtree(made)
+
+
 def test_crops_can_be_exported(finished) -> None:
     run, results = finished
     assert snakemake(f"results/{run}/crops/hcma/test/0000.zip", run=run).returncode == 0

@@ -30,6 +30,11 @@ rule draw_coco:
         " --val {params.draw[val]} --seed {params.draw[seed]} > {log} 2>&1"
 
 
+RUN = [
+    name
+    for name in METHODS
+    if name in ROWS or name in (ALIGNMENT["method"], ALIGNMENT["reference"])
+]
 SECTIONS = {
     "data": config["data"],
     "extractors": config["extractors"],
@@ -38,6 +43,7 @@ SECTIONS = {
     f"method-{name}": {"stanza": stanza(name), "sampling": config["sampling"]}
     for name in [*METHODS, *CANDIDATES]
 }
+SECTIONS["methods"] = {name: SECTIONS[f"method-{name}"] for name in RUN}
 
 
 rule write_section:
@@ -56,8 +62,26 @@ rule write_section:
         "python -m workflow.scripts.write_json --out {output} {params.content:q} > {log} 2>&1"
 
 
+# First of all: what stands in a stanza is cheap to check. `ancient`, since a changed stanza changes no layout.
+rule check_methods:
+    input:
+        f"{R}/config/methods.json",
+    output:
+        f"{R}/config/methods-checked.json",
+    log:
+        f"{R}/logs/check_methods.log",
+    priority: 20
+    conda:
+        "../envs/harness.yaml"
+    message:
+        "Checking the parameters of the methods"
+    shell:
+        "python -m workflow.scripts.check_methods --methods {input} --out {output} > {log} 2>&1"
+
+
 rule prepare_layouts:
     input:
+        checked=ancient(f"{R}/config/methods-checked.json"),
         annotations=expand(
             "{root}/annotations/{kind}_{split}2014.json",
             root=ROOT,

@@ -8,6 +8,7 @@ localrules:
 rule write_method:
     input:
         stanza=f"{R}/config/method-{{method}}.json",
+        checked=ancient(f"{R}/config/methods-checked.json"),
         weights=ancient(lambda wildcards: f"{model(wildcards.method)}/SHA256SUMS"),
         alignment=lambda wildcards: alignment_of(wildcards.method),
         eta=lambda wildcards: eta_of(wildcards.method),

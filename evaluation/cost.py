@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def build(shards: Sequence[Path]) -> pd.DataFrame:
-    """One row a method: images, seconds_per_image, the means of WORK and the sums of LEFT_OUT."""
+    """One row a method: images, seconds in all and an image, the means of WORK and the sums of LEFT_OUT."""
     metas: dict[str, list[dict[str, Any]]] = {}
     for path in shards:
         meta = read_meta(path)
@@ -64,20 +64,23 @@ def _row(method: str, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
     images, counts = sum(meta["images"] for meta in metas), Counter[str]()
     for meta in metas:
         counts.update(meta["counts"])
-    row = {"method": method, "images": images, "seconds_per_image": sum(meta["seconds"] for meta in metas) / images}
+    seconds = sum(meta["seconds"] for meta in metas)
+    row = {"method": method, "images": images, "seconds": seconds, "seconds_per_image": seconds / images}
     return row | {name: counts[name] / images for name in WORK} | {name: counts[name] for name in LEFT_OUT}
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The table's work columns, those that any row uses, and how to read them."""
     used = [name for name in WORK if table[name].any()]
-    heads = ["Method", "Images", "Seconds an image", *(WORK[name] for name in used)]
+    heads = ["Method", "Images", "Seconds", "Seconds an image", *(WORK[name] for name in used)]
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
     for row in table.to_dict("records"):
         work = [f"{row[name]:.1f}" for name in used]
-        lines.append([row["method"], str(row["images"]), f"{row['seconds_per_image']:.3f}", *work])
+        spent = [f"{row['seconds']:.0f}", f"{row['seconds_per_image']:.3f}"]
+        lines.append([row["method"], str(row["images"]), *spent, *work])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"**Cost**\n\n{body}\n\n- Means over the images; a guided step of the sampler is two U-Net passes.\n"
+    note = "Seconds of sampling, over all shards; passes are means over the images, a step with guidance scale being two."
+    return f"**Cost**\n\n{body}\n\n- {note}\n"
 
 
 if __name__ == "__main__":

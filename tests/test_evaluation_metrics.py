@@ -344,8 +344,8 @@ def test_the_cost_table_adds_up_a_methods_shards(tmp_path, monkeypatch) -> None:
     assert table.index.tolist() == ["sd14", "boxdiff"]
     assert table.loc["boxdiff", ["images", "unet_forwards", "guidance_forwards", "boxes"]].tolist() == [8, 102, 28, 15]
     text = (tmp_path / "cost.md").read_text()
-    assert "| Method | Images | Seconds an image | U-Net passes | guided passes |" in text
-    assert "| boxdiff | 8 | 2.500 | 102.0 | 28.0 |" in text
+    assert "| Method | Images | Seconds | Seconds an image | U-Net passes | guided passes |" in text
+    assert "| boxdiff | 8 | 20 | 2.500 | 102.0 | 28.0 |" in text
     write_images(shards[0], [], {"images": 1})
     with pytest.raises(InputError, match=r"0000\.zip.*delete it and run again"):
         cost.build(shards)

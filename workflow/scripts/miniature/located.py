@@ -27,7 +27,7 @@ from workflow.scripts.miniature.text import SHAPES
 from workflow.scripts.miniature.training import Run, State, train
 
 PLACE_WEIGHT = 0.1
-WORD_WEIGHT = 0.05
+WORD_WEIGHT = 0.03
 WORD_SHARE = 0.6
 
 

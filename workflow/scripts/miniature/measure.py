@@ -31,7 +31,7 @@ BARS = {
 
 
 def measure(weights: Path, count: int = 128, seed: int = 4242) -> dict[str, Any]:
-    """Judge readings on `count` fresh scenes: real pictures, reconstructions, SD's and GLIGEN's images."""
+    """Judge readings on `count` fresh scenes: real pictures, reconstructions, images of SD and of both GLIGENs."""
     rng = np.random.default_rng(seed)
     scenes = [scene(rng, square=True) for _ in range(count)]
     texts = [captions(picture, rng)[0] for picture in scenes]
@@ -43,8 +43,13 @@ def measure(weights: Path, count: int = 128, seed: int = 4242) -> dict[str, Any]
     sd = load_diffusion(weights / "sd14", sampling)
     kept = in_boxes(judge, _reconstruct(sd.vae, real), scenes)
     plain = _generate(sd, "baselines.stable_diffusion", layouts, {})
-    grounded = _generate(load_diffusion(weights / "gligen", sampling), "baselines.gligen", layouts, params)
-    on_real, on_plain, on_grounded = (in_boxes(judge, images, scenes) for images in (real, plain, grounded))
+    grounded, second = (
+        _generate(load_diffusion(weights / name, sampling), "baselines.gligen", layouts, params)
+        for name in ("gligen", "gligen_ldm")
+    )
+    on_real, on_plain, on_grounded, on_second = (
+        in_boxes(judge, images, scenes) for images in (real, plain, grounded, second)
+    )
     return {
         "scenes": count,
         "sampling": config["sampling"],
@@ -53,9 +58,11 @@ def measure(weights: Path, count: int = 128, seed: int = 4242) -> dict[str, Any]
         "autoencoder_keeps": kept["shape"] / on_real["shape"],
         "gligen_shape_in_box": on_grounded["shape"],
         "gligen_colour_in_box": on_grounded["colour"],
+        "gligen_ldm_shape_in_box": on_second["shape"],
         "sd_shape_in_box": on_plain["shape"],
         "sd_named_objects_found": somewhere(judge, plain[:64], wanted[:64]),
         "gligen_named_objects_found": somewhere(judge, grounded[:64], wanted[:64]),
+        "gligen_ldm_named_objects_found": somewhere(judge, second[:64], wanted[:64]),
         "real_named_objects_found": somewhere(judge, real[:64], wanted[:64]),
     }
 

@@ -31,7 +31,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "vae": (4600, 2e-3, 1),
     "text": (2000, 1e-3, 2),
     "base": (20000, 1e-3, 3),
-    "located": (1500, 1e-3, 9),
+    "located": (4500, 1e-3, 9),
     "grounding": (8500, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),

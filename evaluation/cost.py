@@ -79,7 +79,9 @@ def markdown(table: pd.DataFrame) -> str:
         spent = [f"{row['seconds']:.0f}", f"{row['seconds_per_image']:.3f}"]
         lines.append([row["method"], str(row["images"]), *spent, *work])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    note = "Seconds of sampling, over all shards; passes are means over the images, a step with guidance scale being two."
+    note = (
+        "Seconds of sampling, over all shards; passes are means over the images, a step with guidance scale being two."
+    )
     return f"**Cost**\n\n{body}\n\n- {note}\n"
 
 

@@ -2,7 +2,8 @@
 
     python -m evaluation.tables --table 1 --metrics metrics/real/test.json metrics/sd14/test.json ... \
         --rows real sd14 gligen_ldm hcma --published workflow/config/published.csv --specs methods/sd14.json ... \
-        --cost tables/cost.csv --caveat "..." --out results/miniature/tables/table1
+        --cost tables/cost.csv --significance tables/significance.csv --mark-against hcma --caveat "..." \
+        --out results/miniature/tables/table1
 
 writes table1.csv, table1.md and table1.tex. A row without metrics is one that cannot be run: it shows its published values.
 """
@@ -19,6 +20,7 @@ from evaluation.program import run
 
 METRICS = ("image_fid", "image_clip", "region_fid", "region_clip")
 DIGITS = {"fid": 2, "clip": 4}
+MARK = "†"
 
 
 def main() -> None:
@@ -28,13 +30,18 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", required=True, help="the table's methods, in order")
     parser.add_argument("--specs", type=Path, nargs="*", default=[], help="methods/{method}.json of the rows")
     parser.add_argument("--cost", type=Path, required=True, help="the cost table's CSV")
+    parser.add_argument("--significance", type=Path, required=True, help="the CSV of evaluation.compare")
+    parser.add_argument(
+        "--mark-against", required=True, help="values that are not distinguishable from this row's get a mark"
+    )
     parser.add_argument("--published", type=Path, required=True)
     parser.add_argument("--caveat", default="", help="a sentence that every form of the table carries")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     metrics = [read_json(path) for path in arguments.metrics]
     table = build(metrics, read_published(arguments.published, arguments.table), arguments.rows)
-    notes = [arguments.caveat] * bool(arguments.caveat) + protocol(metrics) + unmeasured(table)
+    table, marks = marked(table, read_significance(arguments.significance), arguments.mark_against)
+    notes = [arguments.caveat] * bool(arguments.caveat) + protocol(metrics) + marks + unmeasured(table)
     notes += tokens(read_cost(arguments.cost), table) + settings([read_json(path) for path in arguments.specs])
     write(table, notes, arguments.table, arguments.out)
 
@@ -56,6 +63,26 @@ def read_cost(path: Path) -> pd.DataFrame:
         return pd.read_csv(path).set_index("method")
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not a cost table ({error})") from None
+
+
+def read_significance(path: Path) -> pd.DataFrame:
+    """The paired comparisons."""
+    try:
+        return pd.read_csv(path)[["against", "method", "metric", "different"]]
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a table of comparisons ({error})") from None
+
+
+def marked(table: pd.DataFrame, significance: pd.DataFrame, against: str) -> tuple[pd.DataFrame, list[str]]:
+    """The table with a column `{metric}_alike` each, and the note that explains the mark, where anything bears it."""
+    found = significance[(significance["against"] == against) & ~significance["different"].astype(bool)]
+    alike = set(zip(found["method"], found["metric"], strict=True))
+    columns = {f"{metric}_alike": [(name, metric) in alike for name in table["method"]] for metric in METRICS}
+    note = (
+        f"{MARK}: not distinguishable from {against} (paired by image, Holm-corrected over all rows, p >= 0.05); every "
+        "difference with its p-value is in significance.md."
+    )
+    return table.assign(**columns), [note] * any(map(any, columns.values()))
 
 
 def build(metrics: list[dict[str, Any]], published: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
@@ -164,6 +191,7 @@ def _metric(row: dict[Any, Any], metric: str, plus_minus: str) -> str:
     # A distance of -1e-14 is a zero; printing its sign would only alarm.
     text = "-" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
     text += "" if pd.isna(se) else f" {plus_minus} {se:.{digits}f}"
+    text += MARK if row.get(f"{metric}_alike") else ""
     return text + ("" if pd.isna(published) else f" [{published:.{digits}f}]")
 
 
@@ -198,7 +226,14 @@ def _latex(table: pd.DataFrame, notes: list[str], number: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    for plain, safe in (("_", r"\_"), ("&", r"\&"), ("%", r"\%"), ("±", r"\textpm{}"), ("{label}", r"\{label\}")):
+    for plain, safe in (
+        ("_", r"\_"),
+        ("&", r"\&"),
+        ("%", r"\%"),
+        ("±", r"\textpm{}"),
+        (MARK, r"\textdagger{}"),
+        ("{label}", r"\{label\}"),
+    ):
         text = text.replace(plain, safe)
     return text
 

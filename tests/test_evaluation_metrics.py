@@ -289,10 +289,17 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     cost.build([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)]).to_csv(
         tmp_path / "cost.csv", index=False
     )
+    (tmp_path / "significance.csv").write_text(
+        "metric,method,against,difference,se,p,p_holm,different\n"
+        "image_fid,hcma,sd14,1,1,0.3,0.3,False\nimage_clip,hcma,sd14,1,0.1,0.001,0.001,True\n"
+        "region_fid,hcma,boxdiff,1,1,0.3,0.3,False\n"
+    )
     call(
         monkeypatch,
         tables.main,
         table=1,
+        significance=tmp_path / "significance.csv",
+        mark_against="sd14",
         metrics=paths,
         rows=["real", "gligen_ldm", "hcma"],
         specs=[tmp_path / "spec.json"],
@@ -309,7 +316,8 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     assert table.loc["hcma", "published_image_fid"] == 8.74
     assert np.isnan(table.loc["real", "published_image_fid"])
     text = (tmp_path / "table1.md").read_text()
-    assert "| HCMA (SD-v1.4) | 0.00 ± 0.50 [8.74] | 0.3000 ± 0.5000 [0.3231] |" in text
+    assert "| HCMA (SD-v1.4) | 0.00 ± 0.50† [8.74] | 0.3000 ± 0.5000 [0.3231] | 20.00 ± 0.50 [12.48] |" in text
+    assert "†: not distinguishable from sd14" in text
     assert "Mind_this." in text
     assert "| GLIGEN (LDM) | - [13.05] | - [0.2891] | - [18.53] | - [0.2381] |" in text
     assert "the published values alone: GLIGEN (LDM)." in text

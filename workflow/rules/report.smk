@@ -4,6 +4,7 @@
 localrules:
     tabulate,
     tabulate_cost,
+    compare,
     draw_panel,
 
 
@@ -22,6 +23,7 @@ rule tabulate:
             ],
         ),
         cost=f"{R}/tables/cost.csv",
+        significance=f"{R}/tables/significance.csv",
         published="workflow/config/published.csv",
     output:
         csv=f"{R}/tables/table{{table}}.csv",
@@ -34,13 +36,39 @@ rule tabulate:
     params:
         caveat=config.get("caveat", ""),
         rows=lambda wildcards: config["tables"][f"table{wildcards.table}"],
+        mark=ALIGNMENT["method"],
         out=lambda wildcards, output: output.csv.removesuffix(".csv"),
     message:
         "Writing Table {wildcards.table}"
     shell:
         "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --rows {params.rows}"
         " --specs {input.specs} --cost {input.cost} --published {input.published}"
+        " --significance {input.significance} --mark-against {params.mark}"
         " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
+
+
+rule compare:
+    input:
+        metrics=expand(f"{R}/metrics/{{method}}/test.json", method=ROWS),
+        features=[path for row in ROWS for path in feature_shards(row, "test")],
+    output:
+        csv=f"{R}/tables/significance.csv",
+        markdown=f"{R}/tables/significance.md",
+    log:
+        f"{R}/logs/compare.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        rows=" ".join(
+            f"--row {R}/metrics/{row}/test.json {' '.join(feature_shards(row, 'test'))}"
+            for row in ROWS
+        ),
+        against=[row for row in (ALIGNMENT["method"], ALIGNMENT["reference"]) if row in ROWS],
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "Comparing the rows, image by image"
+    shell:
+        "python -m evaluation.compare {params.rows} --against {params.against} --out {params.out} > {log} 2>&1"
 
 
 rule tabulate_cost:

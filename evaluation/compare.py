@@ -1,0 +1,160 @@
+"""Are two rows different? Paired differences of every row against some of them, for every metric of the tables.
+
+    python -m evaluation.compare --against hcma gligen_sd --out tables/significance \
+        --row metrics/hcma/test.json features/hcma/test/*.npz --row metrics/sd14/test.json features/sd14/test/*.npz ...
+
+writes significance.csv and significance.md. All rows are of the same layouts and start from the same noise, so they are
+compared image by image. Distances: the paired delete-a-group jackknife and Student's t. CLIP scores: a permutation test
+that flips the sign of each image's difference, the regions of an image together. p-values are Holm's, over the rows that
+are compared with the same one on the same metric.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from evaluation.feature_files import read_features
+from evaluation.files import InputError, read_json, replacing, write_text
+from evaluation.metrics import LEVELS, cosine
+from evaluation.program import run
+from evaluation.tables import METRICS
+
+LEVEL_OF_TEST = 0.05
+FLIPS = 10_000
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's metrics file, and the CLIP cosines of its images and of its regions with the image each belongs to."""
+
+    method: str
+    metrics: dict[str, Any]
+    cosines: dict[str, np.ndarray]
+    image_ids: dict[str, np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--row", type=Path, nargs="+", action="append", required=True, help="metrics, then features")
+    parser.add_argument("--against", nargs="*", default=[], help="methods that the others are compared with")
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    rows = {row.method: row for row in (read_row(metrics, features) for metrics, *features in arguments.row)}
+    if unknown := [name for name in arguments.against if name not in rows]:
+        raise InputError(f"--against {unknown[0]}: not among the rows, {', '.join(rows)}")
+    table = compare(rows, arguments.against)
+    with replacing(arguments.out.with_suffix(".csv")) as beside:
+        table.to_csv(beside, index=False)
+    write_text(arguments.out.with_suffix(".md"), markdown(table))
+
+
+def read_row(metrics: Path, features: Sequence[Path]) -> Row:
+    """The parts of a row that comparisons need."""
+    content, (arrays, _) = read_json(metrics), read_features(list(features))
+    return Row(
+        method=content["method"],
+        metrics=content["metrics"],
+        cosines={level: cosine(arrays[f"{level}_clip"], arrays[f"{level}_text"]) for level in LEVELS},
+        image_ids={level: arrays[f"{level}_image_ids"] for level in LEVELS},
+    )
+
+
+COLUMNS = ["metric", "method", "against", "difference", "se", "p", "p_holm", "different"]
+
+
+def compare(rows: dict[str, Row], against: Sequence[str]) -> pd.DataFrame:
+    """One line a metric, row and row it is compared with; a metric that a row lacks has none."""
+    lines: list[dict[str, Any]] = []
+    for metric in METRICS:
+        for other in against:
+            family = [
+                {"metric": metric, "method": name, "against": other} | difference(metric, row, rows[other])
+                for name, row in rows.items()
+                if name not in (other, "real") and row.metrics[metric] and rows[other].metrics[metric]
+            ]
+            for line, adjusted in zip(family, holm([float(line["p"]) for line in family]), strict=True):
+                lines.append(line | {"p_holm": adjusted, "different": adjusted < LEVEL_OF_TEST})
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def difference(metric: str, row: Row, other: Row) -> dict[str, float]:
+    """The row's value minus the other's, its standard error and its p-value before any correction.
+
+    Raises InputError unless both were measured on the same images.
+    """
+    level, kind = metric.split("_")
+    if not np.array_equal(row.image_ids[level], other.image_ids[level]):
+        raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
+    a, b = row.metrics[metric], other.metrics[metric]
+    gap = a["value"] - b["value"]
+    se = paired_error(np.subtract(a["left_out"], b["left_out"]))
+    if kind == "clip":
+        p = flip_test(row.cosines[level] - other.cosines[level], row.image_ids[level])
+    elif not se:
+        p = 1.0 if gap == 0 else float("nan")
+    else:
+        p = float(2 * stats.t.sf(abs(gap) / se, len(a["left_out"]) - 1))
+    return {"difference": gap, "se": se, "p": p}
+
+
+def paired_error(left_out_K: np.ndarray) -> float:
+    """Jackknife standard error of a difference, from the differences without each group; nan for fewer than two."""
+    count = len(left_out_K)
+    return float(np.sqrt((count - 1) * np.var(left_out_K))) if count > 1 else float("nan")
+
+
+def flip_test(differences_N: np.ndarray, image_ids_N: np.ndarray, seed: int = 0) -> float:
+    """Two-sided p-value of a mean difference under random signs, one an image: (1 + as extreme) / (1 + FLIPS)."""
+    _, place_N = np.unique(image_ids_N, return_inverse=True)
+    sums_I = np.bincount(place_N, weights=differences_N)
+    rng = np.random.default_rng(seed)
+    observed, extreme = abs(sums_I.sum()), 0
+    # Rounding must not make a flip that changes nothing, as where all differences are 0, look less extreme.
+    limit = observed * (1 - 1e-12)
+    for _ in range(FLIPS // CHUNK):
+        signs = rng.integers(0, 2, (CHUNK, len(sums_I)), dtype=np.int8) * 2.0 - 1
+        extreme += int((np.abs(signs @ sums_I) >= limit).sum())
+    return (1 + extreme) / (1 + FLIPS)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment, in the given order; nan stays and is not counted."""
+    p = np.asarray(p_values, float)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    adjusted = p.copy()
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return adjusted.tolist()
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The comparisons, one block a row compared with."""
+    parts = ["**Paired differences**\n"]
+    for against, rows in table.groupby("against", sort=False):
+        parts += [
+            f"Row minus {against}:\n",
+            "| Method | Metric | Difference | p | p (Holm) | |",
+            "|---|---|---:|---:|---:|---|",
+        ]
+        for line in rows.to_dict("records"):
+            numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {line['p']:.4f} | {line['p_holm']:.4f}"
+            parts.append(
+                f"| {line['method']} | {line['metric']} | {numbers} | {'' if line['different'] else 'not distinguishable'} |"
+            )
+        parts.append("")
+    parts.append(
+        "- Paired by image: delete-a-group jackknife and Student's t for distances, 10,000 random sign flips of the images' "
+        "differences for CLIP scores; Holm's correction over the rows of a block, metric by metric; level 0.05.\n"
+    )
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    run(main)

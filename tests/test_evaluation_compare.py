@@ -1,0 +1,123 @@
+"""Paired comparisons of rows: closed forms, the size of the tests, and what cannot be compared."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation import compare, program
+from evaluation.compare import Row, difference, flip_test, holm, paired_error
+from evaluation.files import InputError, write_json
+
+ZERO = {"value": 0.0, "left_out": [0.0] * 4}
+
+
+def row_of(method: str, image: np.ndarray, ids=None, fid=ZERO) -> Row:
+    ids = np.arange(len(image)) if ids is None else ids
+    clip = {"value": float(image.mean()), "left_out": [float(np.delete(image, i).mean()) for i in range(4)]}
+    metrics = {
+        f"{level}_{kind}": value for level in ("image", "region") for kind, value in (("fid", fid), ("clip", clip))
+    }
+    return Row(method, metrics, {"image": image, "region": image}, {"image": ids, "region": ids})
+
+
+def test_holm_steps_down_and_keeps_the_order() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    nan, small = holm([float("nan"), 0.01])
+    assert np.isnan(nan)
+    assert small == 0.01
+    assert holm([]) == []
+
+
+def test_flips_of_few_images_give_the_exact_p_value() -> None:
+    assert flip_test(np.ones(4), np.arange(4)) == pytest.approx(2 / 16, abs=0.015)
+    assert flip_test(np.zeros(5), np.arange(5)) == 1
+    assert flip_test(np.full(40, 0.01), np.arange(40)) == 1 / 10_001
+
+
+def test_the_regions_of_an_image_flip_together() -> None:
+    values, images = np.array([1.0, 1.0, 1.0, 1.0]), np.array([7, 7, 9, 9])
+    assert flip_test(values, images) == pytest.approx(2 / 4, abs=0.02)
+    shuffled = np.array([2, 0, 3, 1])
+    assert flip_test(values[shuffled], images[shuffled]) == flip_test(values, images)
+
+
+def test_without_a_difference_one_test_in_twenty_errs() -> None:
+    rng = np.random.default_rng(1)
+    p_values = [flip_test(rng.standard_normal(30) ** 3, np.arange(30), seed) for seed in range(200)]
+    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.09
+
+
+def test_the_error_of_a_mean_is_the_textbooks() -> None:
+    values = np.random.default_rng(0).standard_normal(20)
+    left_out = np.array([np.delete(values, i).mean() for i in range(20)])
+    assert paired_error(left_out) == pytest.approx(values.std(ddof=1) / np.sqrt(20))
+    assert np.isnan(paired_error(np.array([1.0])))
+
+
+def test_pairing_sees_a_small_shift_under_a_large_spread() -> None:
+    rng = np.random.default_rng(0)
+    spread = 10 * rng.standard_normal(4)
+    worse, better = (
+        row_of(
+            name, np.zeros(8), fid={"value": 5.0 + gap, "left_out": list(spread + gap + 0.01 * rng.standard_normal(4))}
+        )
+        for name, gap in (("worse", 1.0), ("better", 0.0))
+    )
+    found = difference("image_fid", worse, better)
+    assert found["difference"] == 1
+    assert found["se"] < 0.1
+    assert found["p"] < 0.01
+    same = difference("image_fid", worse, worse)
+    assert (same["difference"], same["p"]) == (0, 1)
+
+
+def test_rows_of_other_images_are_refused() -> None:
+    a, b = row_of("a", np.zeros(4)), row_of("b", np.zeros(4), ids=np.array([0, 1, 2, 5]))
+    with pytest.raises(InputError, match="a and b: images of other images"):
+        difference("image_clip", a, b)
+
+
+def test_the_table_has_every_row_but_real_and_marks_what_cannot_be_told_apart() -> None:
+    rng = np.random.default_rng(3)
+    base = rng.standard_normal(60)
+    rows = {
+        row.method: row
+        for row in (
+            row_of("real", base + 5),
+            row_of("ours", base),
+            row_of("alike", base + 0.01 * rng.standard_normal(60)),
+            row_of("worse", base - 1),
+        )
+    }
+    table = compare.compare(rows, ["ours"])
+    assert set(table["method"]) == {"alike", "worse"}
+    clip = table[table["metric"] == "image_clip"].set_index("method")
+    assert clip.loc["worse", "different"]
+    assert not clip.loc["alike", "different"]
+    assert clip.loc["worse", "difference"] == pytest.approx(-1)
+    assert (table["p_holm"] >= table["p"]).all()
+    text = compare.markdown(table)
+    assert "Row minus ours:" in text
+    assert "| alike | image_clip |" in text
+    assert text.count("not distinguishable") == (~table["different"]).sum()
+
+
+def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch, capsys) -> None:
+    arguments = ["--out", str(tmp_path / "significance"), "--against", "b"]
+    for name in ("a", "b"):
+        content = row_of(name, np.zeros(6))
+        write_json(tmp_path / f"{name}.json", {"method": name, "metrics": content.metrics})
+        vectors = {f"{level}_{kind}": np.ones((6, 3)) for level in ("image", "region") for kind in ("clip", "text")}
+        ids = {f"{level}_image_ids": np.arange(6) for level in ("image", "region")}
+        np.savez(tmp_path / f"{name}.npz", about=np.array("{}"), **vectors, **ids)
+        arguments += ["--row", str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}.npz")]
+    monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+    compare.main()
+    assert pd.read_csv(tmp_path / "significance.csv")["p_holm"].eq(1).all()
+    monkeypatch.setattr(sys, "argv", ["compare", *arguments, "--against", "c"])
+    with pytest.raises(SystemExit):
+        program.run(compare.main)
+    assert "--against c: not among the rows, a, b" in capsys.readouterr().err

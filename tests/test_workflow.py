@@ -51,7 +51,7 @@ def finished():
 def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
     _, results = finished
     one, two = (pd.read_csv(results / f"tables/table{i}.csv").set_index("method") for i in (1, 2))
-    assert one.index.tolist() == ["real", "attend_and_excite", "gligen_sd", "hcma"]
+    assert one.index.tolist() == ["real", "attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
     assert one.loc["real", ["image_fid", "region_fid"]].abs().max() < 1e-9
     assert one.loc[["gligen_sd", "hcma"]].equals(two)
     assert one["n_images"].eq(32).all()
@@ -62,6 +62,7 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
     assert cost.loc["attend_and_excite", "guidance_forwards"] > 1
     for name in (
         "tables/table1.md",
+        "tables/significance.md",
         "tables/table1.tex",
         "figures/panel.png",
         "layouts/report.json",

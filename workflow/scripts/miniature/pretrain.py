@@ -32,7 +32,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "text": (2000, 1e-3, 2),
     "base": (20000, 1e-3, 3),
     "located": (4500, 1e-3, 9),
-    "grounding": (8500, 1.5e-3, 4),
+    "grounding": (12500, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
     "ldm_text": (1500, 1e-3, 12),

@@ -19,6 +19,7 @@ rule all:
     input:
         f"{R}/tables/table1.csv",
         f"{R}/tables/table2.csv",
+        f"{R}/tables/distances.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
 

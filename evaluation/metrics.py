@@ -1,10 +1,11 @@
-"""One method's four numbers: Frechet distance to `real` and CLIP score, of whole images and of regions.
+"""One method's numbers: Frechet distance to `real` and CLIP score, of whole images and of regions, and other distances.
 
     python -m evaluation.metrics --method hcma --split test --features features/hcma/test/*.npz \
         --reference features/real/test/*.npz --out metrics/hcma/test.json
 
 CLIP scores are raw cosines, averaged over images or over regions. Standard errors are delete-a-group jackknives over
-images, so the regions of one image stay together.
+images, so the regions of one image stay together. `distances` holds, per level and by the same features, KID, precision,
+recall, density and coverage; null where there are too few samples.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from evaluation.feature_files import read_features
 from evaluation.files import InputError, write_json
 from evaluation.frechet import floor, leave_out_distance
 from evaluation.jackknife import GROUPS, groups, jackknife
+from evaluation.kernel import NEIGHBOURS, kid, neighbourhood, thinned
 from evaluation.program import run
 
 LEVELS = ("image", "region")
@@ -47,11 +49,20 @@ def measure(found: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> d
             raise InputError(f"{key} of the method differ from those of `real`: the rows would not be comparable")
     counts = {f"n_{level}s": len(found[f"{level}_ids"]) for level in LEVELS}
     metrics: dict[str, Any] = {}
+    distances = {level: _distances(found, reference, level) for level in LEVELS}
     for level in LEVELS:
         count = counts[f"n_{level}s"]
         metrics[f"{level}_fid"] = _frechet(found, reference, level) if count > 1 else None
         metrics[f"{level}_clip"] = _clip(found, level) if count else None
-    return counts | {"metrics": metrics}
+    return counts | {"metrics": metrics, "distances": distances}
+
+
+def _distances(found: dict[str, np.ndarray], reference: dict[str, np.ndarray], level: str) -> dict[str, float] | None:
+    kept = thinned(found[f"{level}_image_ids"])
+    if len(kept) <= NEIGHBOURS:
+        return None
+    a, b = found[f"{level}_frechet"][kept], reference[f"{level}_frechet"][kept]
+    return {"samples": len(kept), "kid": kid(a, b)} | asdict(neighbourhood(a, b))
 
 
 def _frechet(found: dict[str, np.ndarray], reference: dict[str, np.ndarray], level: str) -> dict[str, Any]:

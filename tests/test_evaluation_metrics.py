@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from evaluation import choose as choosing
-from evaluation import cost, crops, features, metrics, panel, program, tables
+from evaluation import cost, crops, distances, features, metrics, panel, program, tables
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import read_features
 from evaluation.files import InputError, write_json
@@ -147,6 +147,8 @@ def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monk
     found = json.loads((tmp_path / "m.json").read_text())
     assert abs(found["metrics"]["image_fid"]["value"]) < 1e-9
     assert abs(found["metrics"]["region_fid"]["value"]) < 1e-9
+    assert found["distances"]["image"]["samples"] == 30
+    assert found["distances"]["region"]["precision"] == found["distances"]["region"]["coverage"] == 1
     assert found["n_images"] == 30
     assert found["n_regions"] == sum(regions(layouts(30), 64, 6)["kept"])
 
@@ -422,3 +424,18 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, capsys, monkeypatch) -> No
         call(monkeypatch, lambda: program.run(main), **paths)
     assert stopped.value.code == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'none.jsonl'}: no such file\n"
+
+
+def test_the_table_of_distances_has_a_line_a_level_and_method(tmp_path, monkeypatch) -> None:
+    values = {"samples": 9, "kid": 0.00123, "precision": 0.5, "recall": 0.25, "density": 1.5, "coverage": 0.75}
+    row = row_of("hcma") | {"distances": {"image": values, "region": None}}
+    row["metrics"]["image_fid"] |= {"debiased": -1e-14}
+    row["metrics"]["region_fid"] = None
+    write_json(tmp_path / "hcma.json", row)
+    call(monkeypatch, distances.main, metrics=[tmp_path / "hcma.json"], out=tmp_path / "distances")
+    table = pd.read_csv(tmp_path / "distances.csv").set_index("level")
+    assert table.loc["image", ["samples", "kid", "debiased"]].tolist() == [9, 0.00123, -1e-14]
+    assert table.loc["region", ["fid", "kid"]].isna().all()
+    text = (tmp_path / "distances.md").read_text()
+    assert "| image | hcma | 10.00 | 0.00 | 1.00 | 1.23 | 0.500 | 0.250 | 1.500 | 0.750 |" in text
+    assert "| region | hcma | - | - |" in text

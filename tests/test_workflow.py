@@ -63,6 +63,7 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
     for name in (
         "tables/table1.md",
         "tables/significance.md",
+        "tables/distances.md",
         "tables/table1.tex",
         "figures/panel.png",
         "layouts/report.json",

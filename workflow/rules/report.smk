@@ -5,6 +5,7 @@ localrules:
     tabulate,
     tabulate_cost,
     compare,
+    tabulate_distances,
     draw_panel,
 
 
@@ -69,6 +70,24 @@ rule compare:
         "Comparing the rows, image by image"
     shell:
         "python -m evaluation.compare {params.rows} --against {params.against} --out {params.out} > {log} 2>&1"
+
+
+rule tabulate_distances:
+    input:
+        expand(f"{R}/metrics/{{method}}/test.json", method=ROWS),
+    output:
+        csv=f"{R}/tables/distances.csv",
+        markdown=f"{R}/tables/distances.md",
+    log:
+        f"{R}/logs/tabulate/distances.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "Writing the table of distances"
+    shell:
+        "python -m evaluation.distances --metrics {input} --out {params.out} > {log} 2>&1"
 
 
 rule tabulate_cost:

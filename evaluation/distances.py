@@ -1,0 +1,76 @@
+"""How far each row's images and regions are from the real ones, by other measures than the plain Frechet distance.
+
+    python -m evaluation.distances --metrics metrics/sd14/test.json metrics/hcma/test.json ... --out tables/distances
+
+writes distances.csv and distances.md.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.files import read_json, replacing, write_text
+from evaluation.metrics import LEVELS
+from evaluation.program import run
+
+# column -> head, factor, digits
+HEADS = {
+    "fid": ("FD", 1, 2),
+    "debiased": ("FD, debiased", 1, 2),
+    "floor": ("floor", 1, 2),
+    "kid": ("KID x 1000", 1000, 2),
+    "precision": ("Precision", 1, 3),
+    "recall": ("Recall", 1, 3),
+    "density": ("Density", 1, 3),
+    "coverage": ("Coverage", 1, 3),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    table = build([read_json(path) for path in arguments.metrics])
+    with replacing(arguments.out.with_suffix(".csv")) as beside:
+        table.to_csv(beside, index=False)
+    write_text(arguments.out.with_suffix(".md"), markdown(table))
+
+
+def build(metrics: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One line a level and method."""
+    return pd.DataFrame([_line(level, row) for level in LEVELS for row in metrics])
+
+
+def _line(level: str, row: dict[str, Any]) -> dict[str, Any]:
+    frechet, others = row["metrics"][f"{level}_fid"] or {}, row["distances"][level] or {}
+    line = {"level": level, "method": row["method"], "samples": others.get("samples"), "fid": frechet.get("value")}
+    line |= {key: frechet.get(key) for key in ("debiased", "floor")}
+    return line | {key: others.get(key) for key in ("kid", "precision", "recall", "density", "coverage")}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table, level by level, and how to read it."""
+    lines = [["Level", "Method", *(head for head, _, _ in HEADS.values())], ["---"] * 2 + ["---:"] * len(HEADS)]
+    for row in table.to_dict("records"):
+        lines.append([row["level"], row["method"], *(_cell(row[key], *HEADS[key][1:]) for key in HEADS)])
+    body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    notes = (
+        "All by the features of the Frechet distance (FD). Debiased: by the jackknife, of the bias that a finite sample has; "
+        "floor: what two samples of this size from one distribution are expected to differ by.",
+        "KID: all pairs, kernel (x . y / D + 1)^3, unbiased. Precision, recall, density, coverage: 5 nearest neighbours; "
+        "their values depend on the number of samples, so compare rows and not papers.",
+    )
+    return f"**Distances to `real`**\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes)
+
+
+def _cell(value: Any, factor: int, digits: int) -> str:
+    # A distance of -1e-14 is a zero; printing its sign would only alarm.
+    return "-" if pd.isna(value) else f"{round(factor * value, digits) + 0.0:.{digits}f}"
+
+
+if __name__ == "__main__":
+    run(main)

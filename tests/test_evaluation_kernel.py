@@ -1,0 +1,67 @@
+"""KID and neighbourhood metrics against other implementations, closed forms, and their own block sizes."""
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.metric_prc import calculate_precision_recall_full
+from torchmetrics.image.kid import poly_mmd
+
+from evaluation import kernel
+from evaluation.kernel import kid, neighbourhood, thinned
+
+
+def sets(n: int = 90, m: int = 70, shift: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, 6)), rng.standard_normal((m, 6)) + shift
+
+
+def test_kid_is_torchmetrics_unbiased_estimate() -> None:
+    a, b = sets(80, 80)  # torchmetrics' is for sets of one size
+    assert kid(a, b) == pytest.approx(float(poly_mmd(torch.from_numpy(a), torch.from_numpy(b))), rel=1e-9)
+
+
+def test_kid_is_unbiased() -> None:
+    rng = np.random.default_rng(1)
+    values = [kid(rng.standard_normal((20, 4)), rng.standard_normal((20, 4))) for _ in range(300)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(300)
+
+
+def test_precision_and_recall_are_torch_fidelitys() -> None:
+    found, real = sets()
+    expected = calculate_precision_recall_full(torch.from_numpy(found), torch.from_numpy(real), neighborhood=5)
+    ours = neighbourhood(found, real)
+    assert (ours.precision, ours.recall) == pytest.approx(expected)
+    assert 0 < ours.recall < ours.precision < 1 or 0 < ours.precision < ours.recall < 1
+
+
+def test_four_points_on_a_line() -> None:
+    real, found = np.array([[0.0], [1.0], [2.0], [10.0]]), np.array([[0.5], [20.0], [21.0]])
+    ours = neighbourhood(found, real, k=1)
+    # Radii of the real points: 1, 1, 1, 8; of the found: 19.5, 1, 1.
+    assert (ours.precision, ours.recall) == pytest.approx((1 / 3, 1.0))
+    assert ours.density == pytest.approx(2 / 3)
+    assert ours.coverage == pytest.approx(2 / 4)
+
+
+def test_blocks_change_nothing(monkeypatch) -> None:
+    a, b = sets()
+    whole = kid(a, b), neighbourhood(a, b)
+    monkeypatch.setattr(kernel, "BLOCK", 16)
+    assert kid(a, b) == pytest.approx(whole[0], rel=1e-12)
+    assert neighbourhood(a, b) == whole[1]
+
+
+def test_too_few_samples_are_named() -> None:
+    with pytest.raises(ValueError, match="two samples of each set, found 1 and 5"):
+        kid(np.zeros((1, 2)), np.zeros((5, 2)))
+    with pytest.raises(ValueError, match="5 neighbours need more samples than 5"):
+        neighbourhood(np.zeros((5, 2)), np.zeros((9, 2)))
+
+
+def test_thinning_depends_on_the_image_alone(monkeypatch) -> None:
+    ids = np.arange(100)
+    assert np.array_equal(thinned(ids), ids)
+    monkeypatch.setattr(kernel, "MOST", 10)
+    kept = thinned(ids)
+    assert len(kept) == 10
+    assert set(ids[::-1][thinned(ids[::-1])]) == set(kept)

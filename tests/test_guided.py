@@ -10,8 +10,9 @@ from baselines import attend_and_excite, boxdiff, layout_guidance, multidiffusio
 from hcma.sampling import InputError
 from hcma.sampling.attention import attention_reader, cross_attention, grid_side, layers_of_blocks, layers_of_side
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion, make_scheduler
+from hcma.sampling.guidance import Objectives, Schedule, refining_guide
 from hcma.sampling.layout import Layout, Object
-from hcma.sampling.tokens import append_missing, named_objects
+from hcma.sampling.tokens import Named, append_missing, named_objects
 from hcma.sampling.work import Work
 from tests.tiny import write_tiny
 
@@ -316,3 +317,31 @@ def test_multidiffusion_masks_are_upright():
     assert mask[:2, 4:].all() and mask.sum() == 8
     views = multidiffusion.make_views(0, LAYOUTS[0], 8, MULTI)
     assert torch.stack([view.mask_HW for view in views]).amax(0).all() and len(views) == 3
+
+
+def test_the_last_token_of_a_name_counts_once():
+    things = [Named("wine glass", CAT.box, (4, 5)), Named("glass", DOG.box, (5,)), Named("cat", CAT.box, (2,))]
+    assert attend_and_excite.head_nouns(things) == [5, 2]
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_boxdiff_refines_if_it_is_told_to(sd, refine):
+    sd.work.clear()
+    params = boxdiff.Params(**EXCITED, refine=refine)
+    boxdiff.generate(sd, LAYOUTS[:1], initial_noise(LAYOUTS[:1], 0, sd.latent_shape_CHW), params)
+    assert (sd.work["refinements"] > 0) is refine
+
+
+def test_of_a_batch_only_the_images_that_miss_a_threshold_are_refined():
+    """An image is one number x, its loss x; steps are 1 long, so that each update takes 1 off x."""
+
+    def evaluate(latents, t, rows):
+        loss = latents.flatten()
+        return Objectives(tested=loss.detach(), refined=loss, regular=loss, after=loss)
+
+    work = Work()
+    schedule = Schedule(stop=1, thresholds={0: 0.5}, max_refinements=9, steps=torch.ones(2))
+    guide = refining_guide(evaluate, torch.arange(2), schedule, work)
+    moved = guide(torch.tensor([0.25, 3.0]).view(2, 1, 1, 1), 0, torch.tensor(0))
+    assert (work.images[0]["refinements"], work.images[1]["refinements"]) == (0, 4)
+    assert moved.flatten().tolist() == [-0.75, -2.0]

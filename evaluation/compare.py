@@ -5,8 +5,8 @@
 
 writes significance.csv and significance.md. All rows are of the same layouts and start from the same noise, so they are
 compared image by image. Distances: the paired delete-a-group jackknife and Student's t. CLIP scores: a permutation test
-that flips the sign of each image's difference, the regions of an image together. p-values are Holm's, over the rows that
-are compared with the same one on the same metric.
+that flips the sign of each image's difference, the regions of an image together. p-values are Holm's, over all pairs that are
+compared on the same metric.
 """
 
 import argparse
@@ -70,18 +70,35 @@ COLUMNS = ["metric", "method", "against", "difference", "se", "p", "p_holm", "di
 
 
 def compare(rows: dict[str, Row], against: Sequence[str]) -> pd.DataFrame:
-    """One line a metric, row and row it is compared with; a metric that a row lacks has none."""
+    """One line a metric, row and row it is compared with; a metric that one of them lacks has none."""
     lines: list[dict[str, Any]] = []
     for metric in METRICS:
-        for other in against:
-            family = [
-                {"metric": metric, "method": name, "against": other} | difference(metric, row, rows[other])
-                for name, row in rows.items()
-                if name not in (other, "real") and row.metrics[metric] and rows[other].metrics[metric]
-            ]
-            for line, adjusted in zip(family, holm([float(line["p"]) for line in family]), strict=True):
-                lines.append(line | {"p_holm": adjusted, "different": adjusted < LEVEL_OF_TEST})
+        # A pair of two that are both compared with is one test, whichever way round it is printed.
+        pairs = {frozenset((name, other)): (name, other) for other in against for name in rows if name != other}
+        family = {
+            pair: difference(metric, rows[name], rows[other])
+            for pair, (name, other) in pairs.items()
+            if rows[name].metrics[metric] and rows[other].metrics[metric]
+        }
+        adjusted = dict(zip(family, holm([float(found["p"]) for found in family.values()]), strict=True))
+        lines += [
+            _line(metric, pairs[pair], (name, other), family[pair] | {"p_holm": adjusted[pair]})
+            for other in against
+            for name in rows
+            if (pair := frozenset((name, other))) in family and name != other
+        ]
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _line(metric: str, tested: tuple[str, str], printed: tuple[str, str], found: dict[str, float]) -> dict[str, Any]:
+    sign = 1 if tested == printed else -1
+    line = {"metric": metric, "method": printed[0], "against": printed[1]} | found
+    return line | {"difference": sign * found["difference"], "different": verdict(found["p_holm"])}
+
+
+def verdict(p_holm: float) -> str:
+    """yes, no, or untested, where there is no p-value."""
+    return "untested" if np.isnan(p_holm) else "yes" if p_holm < LEVEL_OF_TEST else "no"
 
 
 def difference(metric: str, row: Row, other: Row) -> dict[str, float]:
@@ -134,6 +151,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+VERDICTS = {"yes": "", "no": "not distinguishable", "untested": "not tested"}
+
+
 def markdown(table: pd.DataFrame) -> str:
     """The comparisons, one block a row compared with."""
     parts = ["**Paired differences**\n"]
@@ -145,13 +165,11 @@ def markdown(table: pd.DataFrame) -> str:
         ]
         for line in rows.to_dict("records"):
             numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {line['p']:.4f} | {line['p_holm']:.4f}"
-            parts.append(
-                f"| {line['method']} | {line['metric']} | {numbers} | {'' if line['different'] else 'not distinguishable'} |"
-            )
+            parts.append(f"| {line['method']} | {line['metric']} | {numbers} | {VERDICTS[line['different']]} |")
         parts.append("")
     parts.append(
         "- Paired by image: delete-a-group jackknife and Student's t for distances, 10,000 random sign flips of the images' "
-        "differences for CLIP scores; Holm's correction over the rows of a block, metric by metric; level 0.05.\n"
+        "differences for CLIP scores; Holm's correction over all pairs, metric by metric; level 0.05.\n"
     )
     return "\n".join(parts)
 

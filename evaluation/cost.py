@@ -80,7 +80,8 @@ def markdown(table: pd.DataFrame) -> str:
         lines.append([row["method"], str(row["images"]), *spent, *work])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     note = (
-        "Seconds of sampling, over all shards; passes are means over the images, a step with guidance scale being two."
+        "Seconds of sampling, over all shards; passes are means over the images, and a call of the sampler is two U-Net "
+        "passes, with and without caption."
     )
     return f"**Cost**\n\n{body}\n\n- {note}\n"
 

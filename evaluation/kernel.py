@@ -53,7 +53,7 @@ class Neighbourhood:
 
 
 def neighbourhood(found_ND: np.ndarray, real_MD: np.ndarray, k: int = NEIGHBOURS) -> Neighbourhood:
-    """How two sets of features share their k-nearest-neighbour balls; a sample is no neighbour of itself.
+    """How two sets of features share their k-nearest-neighbour balls, edges included; a sample is no neighbour of itself.
 
     Raises ValueError where a set has no k neighbours.
     """
@@ -64,10 +64,10 @@ def neighbourhood(found_ND: np.ndarray, real_MD: np.ndarray, k: int = NEIGHBOURS
     in_real_balls_N, recalled_M, covered_M = [], np.zeros(len(real), bool), np.zeros(len(real), bool)
     for start, part in enumerate(_blocks(found)):
         distances = _distances(part, real)
-        inside_real = distances < real_radius_M
+        inside_real = distances <= real_radius_M
         in_real_balls_N.append(inside_real.sum(1))
         covered_M |= inside_real.any(0)
-        recalled_M |= (distances < found_radius_N[start * BLOCK : start * BLOCK + len(part), None]).any(0)
+        recalled_M |= (distances <= found_radius_N[start * BLOCK : start * BLOCK + len(part), None]).any(0)
     balls_N = np.concatenate(in_real_balls_N)
     return Neighbourhood(
         float((balls_N > 0).mean()), float(recalled_M.mean()), float(balls_N.mean() / k), float(covered_M.mean())
@@ -85,7 +85,7 @@ def _distances(a_ND: np.ndarray, b_MD: np.ndarray) -> np.ndarray:
 
 
 def thinned(image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Positions, in order, of the rows whose images have the MOST smallest hashes; all of them where there are no more."""
+    """Positions, in order, of the MOST rows whose images have the smallest hashes; all of them where there are no more."""
     if len(image_ids) <= MOST:
         return np.arange(len(image_ids))
     hashes = [hashlib.sha256(f"thin {number}".encode()).hexdigest() for number in image_ids]

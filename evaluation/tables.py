@@ -75,11 +75,11 @@ def read_significance(path: Path) -> pd.DataFrame:
 
 def marked(table: pd.DataFrame, significance: pd.DataFrame, against: str) -> tuple[pd.DataFrame, list[str]]:
     """The table with a column `{metric}_alike` each, and the note that explains the mark, where anything bears it."""
-    found = significance[(significance["against"] == against) & ~significance["different"].astype(bool)]
+    found = significance[(significance["against"] == against) & (significance["different"] == "no")]
     alike = set(zip(found["method"], found["metric"], strict=True))
     columns = {f"{metric}_alike": [(name, metric) in alike for name in table["method"]] for metric in METRICS}
     note = (
-        f"{MARK}: not distinguishable from {against} (paired by image, Holm-corrected over all rows, p >= 0.05); every "
+        f"{MARK}: not distinguishable from {against} (paired by image, Holm-corrected over all pairs, p >= 0.05); every "
         "difference with its p-value is in significance.md."
     )
     return table.assign(**columns), [note] * any(map(any, columns.values()))

@@ -80,13 +80,12 @@ def test_rows_of_other_images_are_refused() -> None:
         difference("image_clip", a, b)
 
 
-def test_the_table_has_every_row_but_real_and_marks_what_cannot_be_told_apart() -> None:
+def test_the_table_has_every_row_and_marks_what_cannot_be_told_apart() -> None:
     rng = np.random.default_rng(3)
     base = rng.standard_normal(60)
     rows = {
         row.method: row
         for row in (
-            row_of("real", base + 5),
             row_of("ours", base),
             row_of("alike", base + 0.01 * rng.standard_normal(60)),
             row_of("worse", base - 1),
@@ -95,14 +94,26 @@ def test_the_table_has_every_row_but_real_and_marks_what_cannot_be_told_apart() 
     table = compare.compare(rows, ["ours"])
     assert set(table["method"]) == {"alike", "worse"}
     clip = table[table["metric"] == "image_clip"].set_index("method")
-    assert clip.loc["worse", "different"]
-    assert not clip.loc["alike", "different"]
+    assert clip["different"].to_dict() == {"alike": "no", "worse": "yes"}
     assert clip.loc["worse", "difference"] == pytest.approx(-1)
     assert (table["p_holm"] >= table["p"]).all()
     text = compare.markdown(table)
     assert "Row minus ours:" in text
     assert "| alike | image_clip |" in text
-    assert text.count("not distinguishable") == (~table["different"]).sum()
+    assert text.count("not distinguishable") == (table["different"] == "no").sum()
+    both = compare.compare(rows, ["ours", "worse"]).set_index(["metric", "method", "against"])
+    there, back = (both.loc["image_clip"].loc[pair] for pair in (("worse", "ours"), ("ours", "worse")))
+    assert there[["se", "p", "p_holm", "different"]].equals(back[["se", "p", "p_holm", "different"]])
+    assert there["difference"] == -back["difference"]
+
+
+def test_what_could_not_be_tested_is_not_called_alike() -> None:
+    few = {"value": 8.0, "left_out": []}
+    rows = {name: row_of(name, np.zeros(8), fid=few | {"value": value}) for name, value in (("a", 8.0), ("b", 0.0))}
+    table = compare.compare(rows, ["b"]).set_index("metric")
+    assert table.loc["image_fid", "different"] == "untested"
+    assert table.loc["image_clip", "different"] == "no"
+    assert "not tested" in compare.markdown(table.reset_index())
 
 
 def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch, capsys) -> None:
@@ -116,7 +127,7 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
         arguments += ["--row", str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}.npz")]
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     compare.main()
-    assert pd.read_csv(tmp_path / "significance.csv")["p_holm"].eq(1).all()
+    assert pd.read_csv(tmp_path / "significance.csv")["p_holm"].tolist() == [1] * 4
     monkeypatch.setattr(sys, "argv", ["compare", *arguments, "--against", "c"])
     with pytest.raises(SystemExit):
         program.run(compare.main)

@@ -293,8 +293,8 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     )
     (tmp_path / "significance.csv").write_text(
         "metric,method,against,difference,se,p,p_holm,different\n"
-        "image_fid,hcma,sd14,1,1,0.3,0.3,False\nimage_clip,hcma,sd14,1,0.1,0.001,0.001,True\n"
-        "region_fid,hcma,boxdiff,1,1,0.3,0.3,False\n"
+        "image_fid,hcma,sd14,1,1,0.3,0.3,no\nimage_clip,hcma,sd14,1,0.1,0.001,0.001,yes\n"
+        "region_fid,hcma,boxdiff,1,1,0.3,0.3,no\n"
     )
     call(
         monkeypatch,

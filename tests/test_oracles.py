@@ -12,12 +12,17 @@ from diffusers import (
     StableDiffusionGLIGENPipeline,
     StableDiffusionPipeline,
 )
+from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_stable_diffusion_attend_and_excite import (
+    GaussianSmoothing,
+)
 
 from baselines import attend_and_excite
+from hcma.sampling import excitation
 from hcma.sampling.attention import cross_attention
 from hcma.sampling.diffusion import Sampling, denoise, encode_text, initial_noise, load_diffusion, make_scheduler
 from hcma.sampling.grounding import denoise_grounded
 from hcma.sampling.layout import Layout, Object
+from hcma.sampling.textmaps import smoothing_kernel
 from hcma.sampling.tokens import named_objects
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "miniature"
@@ -87,9 +92,10 @@ def test_gligen():
     assert (found - denoise(sd, noise(sd), text(sd))).abs().max() > 0.1
 
 
-def test_attend_and_excite_as_published(monkeypatch):
+def test_attend_and_excite(monkeypatch):
     sd = load("sd14", guidance_scale=2.5)
-    params = attend_and_excite.Params(resolution=8)
+    # Thresholds above the published ones, which this caption meets: refinements shall be part of the comparison.
+    params = attend_and_excite.Params(resolution=8, thresholds=((0, 0.9), (10, 0.97), (20, 0.99)))
     positions = attend_and_excite.head_nouns(named_objects(sd, [LAYOUT])[0])
     sd.work.clear()
     processors = {name: layer.processor for name, layer in cross_attention(sd.unet).items()}
@@ -103,12 +109,16 @@ def test_attend_and_excite_as_published(monkeypatch):
     ).images
     for name, layer in cross_attention(sd.unet).items():
         layer.processor = processors[name]
+    # Its kernel is rounded to float32, which the refinements would carry to the fourth digit; so take the same one.
+    kernel = GaussianSmoothing(channels=1).weight[0, 0].double()
+    torch.testing.assert_close(kernel, smoothing_kernel(3, 0.5), rtol=0, atol=1e-6)
+    monkeypatch.setattr(excitation, "smoothing_kernel", lambda *_: kernel)
     kept = {}
     monkeypatch.setattr(attend_and_excite, "decode", lambda sd, latents: kept.setdefault("latents", latents))
     attend_and_excite.generate(sd, [LAYOUT], noise(sd), params)
     torch.testing.assert_close(kept["latents"], expected, rtol=0, atol=TOLERANCE)
-    work = sd.work
-    entered = 3 if work["refinements"] > 0 else 0
-    assert work["refinements"] > 20
-    assert (work["unet_forwards"], work["guidance_backwards"]) == (102, 25 + work["refinements"])
-    assert work["guidance_forwards"] <= 25 + work["refinements"] + entered
+    work, entered = sd.work, 3
+    assert work["refinements"] > 0
+    assert work["unet_forwards"] == 102
+    # A loss of exactly 0 needs no backward pass.
+    assert work["guidance_backwards"] <= work["guidance_forwards"] <= 25 + work["refinements"] + entered

@@ -198,8 +198,10 @@ def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide:
 def make_scheduler(sd: Diffusion) -> Any:
     """A fresh scheduler of the model folder's own noise schedule, its timesteps set; it holds one batch's state."""
     # Latents are not bounded as pixels are; DDIM would clip them unless told otherwise, and PNDM's own file need not.
-    # A file of another solver says nothing of PNDM's first steps; Stable Diffusion's and GLIGEN's are PLMS.
-    config = {"skip_prk_steps": True} | sd.scheduler_config | {"clip_sample": False}
+    config = sd.scheduler_config | {"clip_sample": False}
+    if config.get("_class_name") != "PNDMScheduler":
+        # A file of another solver says nothing of PNDM's first steps; GLIGEN's are PLMS.
+        config = {"skip_prk_steps": True} | config
     scheduler = SCHEDULERS[sd.sampling.scheduler].from_config(config)
     if sd.sampling.scheduler == "pndm" and not scheduler.config.skip_prk_steps:
         raise InputError("scheduler_config.json: PNDM is PLMS only with `skip_prk_steps: true`, found false")

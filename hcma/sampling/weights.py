@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from hcma.sampling import InputError
 
@@ -92,7 +93,7 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
         # The flag of GLIGEN's own fork: diffusers would drop it and load a U-Net that ignores boxes.
         raise WeightsError(f'{path}/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"')
     # transformers would otherwise keep the precision of the file, diffusers would not.
-    precision = "dtype" if kind.__module__.startswith("transformers.") else "torch_dtype"
+    precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
     options = {precision: torch.float32, "output_loading_info": True, "local_files_only": True}
     try:
         model, info = kind.from_pretrained(path, **options)

@@ -30,11 +30,6 @@ rule draw_coco:
         " --val {params.draw[val]} --seed {params.draw[seed]} > {log} 2>&1"
 
 
-RUN = [
-    name
-    for name in METHODS
-    if name in ROWS or name in (ALIGNMENT["method"], ALIGNMENT["reference"])
-]
 SECTIONS = {
     "data": config["data"],
     "extractors": config["extractors"],
@@ -43,7 +38,7 @@ SECTIONS = {
     f"method-{name}": {"stanza": stanza(name), "sampling": config["sampling"]}
     for name in [*METHODS, *CANDIDATES]
 }
-SECTIONS["methods"] = {name: SECTIONS[f"method-{name}"] for name in RUN}
+SECTIONS["methods"] = {name: SECTIONS[f"method-{name}"] for name in METHODS}
 
 
 rule write_section:

@@ -1,7 +1,7 @@
 """The second small stack, after the latent diffusion model of 2022 that GLIGEN (LDM) stands on.
 
 It shares the autoencoder with the first one, as latent diffusion's is the ancestor of Stable Diffusion's, and has a
-tokenizer, a text encoder, a width and a training of its own. Its base learns the places of `located` from the start.
+tokenizer, a text encoder, a width and a training of its own. Its base learns what stage `located` teaches from the start.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBe
 from torch import nn
 from transformers import BertTokenizer
 
-from workflow.scripts.miniature.checkpoints import SCENES, autoencoder, load_average
+from workflow.scripts.miniature.checkpoints import SCENES, autoencoder, collection, load_average
 from workflow.scripts.miniature.collection import collect
 from workflow.scripts.miniature.diffusion import Material, latent_scale, shape_features
 from workflow.scripts.miniature.grounded import Grounded, gated, train_grounding
@@ -47,7 +47,8 @@ def text_encoder(work: Path) -> LDMBertModel:
 
 def material(work: Path) -> Material:
     scenes = collect(autoencoder(work), tokenizer(work), work / "ldm_collection.safetensors", seed=17, count=SCENES)
-    return Material(scenes, latent_scale(scenes), tokenizer(work), text_encoder(work))
+    # The scale that the shared autoencoder is shipped with is that of the first collection.
+    return Material(scenes, latent_scale(collection(work)), tokenizer(work), text_encoder(work))
 
 
 def base(work: Path) -> UNet2DConditionModel:

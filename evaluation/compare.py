@@ -21,6 +21,7 @@ from scipy import stats
 
 from evaluation.feature_files import read_features
 from evaluation.files import InputError, read_json, replacing, write_text
+from evaluation.jackknife import standard_error
 from evaluation.metrics import LEVELS, cosine
 from evaluation.program import run
 from evaluation.tables import METRICS
@@ -111,7 +112,7 @@ def difference(metric: str, row: Row, other: Row) -> dict[str, float]:
         raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
     a, b = row.metrics[metric], other.metrics[metric]
     gap = a["value"] - b["value"]
-    se = paired_error(np.subtract(a["left_out"], b["left_out"]))
+    se = standard_error(np.subtract(a["left_out"], b["left_out"]))
     if kind == "clip":
         p = flip_test(row.cosines[level] - other.cosines[level], row.image_ids[level])
     elif not se:
@@ -119,12 +120,6 @@ def difference(metric: str, row: Row, other: Row) -> dict[str, float]:
     else:
         p = float(2 * stats.t.sf(abs(gap) / se, len(a["left_out"]) - 1))
     return {"difference": gap, "se": se, "p": p}
-
-
-def paired_error(left_out_K: np.ndarray) -> float:
-    """Jackknife standard error of a difference, from the differences without each group; nan for fewer than two."""
-    count = len(left_out_K)
-    return float(np.sqrt((count - 1) * np.var(left_out_K))) if count > 1 else float("nan")
 
 
 def flip_test(differences_N: np.ndarray, image_ids_N: np.ndarray, seed: int = 0) -> float:
@@ -168,8 +163,8 @@ def markdown(table: pd.DataFrame) -> str:
             parts.append(f"| {line['method']} | {line['metric']} | {numbers} | {VERDICTS[line['different']]} |")
         parts.append("")
     parts.append(
-        "- Paired by image: delete-a-group jackknife and Student's t for distances, 10,000 random sign flips of the images' "
-        "differences for CLIP scores; Holm's correction over all pairs, metric by metric; level 0.05.\n"
+        f"- Paired by image: delete-a-group jackknife and Student's t for distances, {FLIPS:,} random sign flips of the "
+        f"images' differences for CLIP scores; Holm's correction over all pairs, metric by metric; level {LEVEL_OF_TEST}.\n"
     )
     return "\n".join(parts)
 

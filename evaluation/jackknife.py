@@ -5,7 +5,7 @@ standard error of the right size, and a debiased value beside it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,12 @@ def groups(image_ids: Iterable[int]) -> np.ndarray:
     )
 
 
+def standard_error(left_out: Sequence[float] | np.ndarray) -> float:
+    """Of a statistic, from its values without each group; nan for fewer than two groups."""
+    count = len(left_out)
+    return float(np.sqrt((count - 1) * np.var(left_out))) if count > 1 else float("nan")
+
+
 def jackknife(statistic: Callable[[int | None], float], group_numbers: np.ndarray) -> Estimate:
     """`statistic(g)` without group g, `statistic(None)` with all; groups without members are passed over.
 
@@ -41,6 +47,5 @@ def jackknife(statistic: Callable[[int | None], float], group_numbers: np.ndarra
     if count < 2:
         return Estimate(value, None, None, [])
     left_out = [statistic(number) for number in present]
-    mean = float(np.mean(left_out))
-    se = float(np.sqrt((count - 1) / count * np.sum((np.array(left_out) - mean) ** 2)))
+    mean, se = float(np.mean(left_out)), standard_error(left_out)
     return Estimate(value, se, count * value - (count - 1) * mean, left_out)

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from evaluation import compare, program
-from evaluation.compare import Row, difference, flip_test, holm, paired_error
+from evaluation.compare import Row, difference, flip_test, holm
 from evaluation.files import InputError, write_json
+from evaluation.jackknife import standard_error
 
 ZERO = {"value": 0.0, "left_out": [0.0] * 4}
 
@@ -53,8 +54,8 @@ def test_without_a_difference_one_test_in_twenty_errs() -> None:
 def test_the_error_of_a_mean_is_the_textbooks() -> None:
     values = np.random.default_rng(0).standard_normal(20)
     left_out = np.array([np.delete(values, i).mean() for i in range(20)])
-    assert paired_error(left_out) == pytest.approx(values.std(ddof=1) / np.sqrt(20))
-    assert np.isnan(paired_error(np.array([1.0])))
+    assert standard_error(left_out) == pytest.approx(values.std(ddof=1) / np.sqrt(20))
+    assert np.isnan(standard_error(np.array([1.0])))
 
 
 def test_pairing_sees_a_small_shift_under_a_large_spread() -> None:

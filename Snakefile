@@ -20,6 +20,7 @@ rule all:
         f"{R}/tables/table1.csv",
         f"{R}/tables/table2.csv",
         f"{R}/tables/distances.csv",
+        f"{R}/tables/adherence.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
 

@@ -1,12 +1,12 @@
 """Are two rows different? Paired differences of every row against some of them, for every metric of the tables.
 
     python -m evaluation.compare --against hcma gligen_sd --out tables/significance \
-        --row metrics/hcma/test.json features/hcma/test/*.npz --row metrics/sd14/test.json features/sd14/test/*.npz ...
+        --row metrics/hcma/test.json scores/hcma/test.parquet --row metrics/sd14/test.json scores/sd14/test.parquet ...
 
 writes significance.csv and significance.md. All rows are of the same layouts and start from the same noise, so they are
-compared image by image. Distances: the paired delete-a-group jackknife and Student's t. CLIP scores: a permutation test
-that flips the sign of each image's difference, the regions of an image together. p-values are Holm's, over all pairs that are
-compared on the same metric.
+compared image by image, on every metric that they have. CLIP scores: a permutation test that flips the sign of each
+image's difference, the regions of an image together. All others: the paired delete-a-group jackknife and Student's t.
+p-values are Holm's, over all pairs that are compared on the same metric.
 """
 
 import argparse
@@ -19,12 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.feature_files import read_features
 from evaluation.files import InputError, read_json, replacing, write_text
 from evaluation.jackknife import standard_error
-from evaluation.metrics import LEVELS, cosine
 from evaluation.program import run
-from evaluation.tables import METRICS
+from evaluation.statistics import LEVELS
 
 LEVEL_OF_TEST = 0.05
 FLIPS = 10_000
@@ -43,11 +41,11 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", type=Path, nargs="+", action="append", required=True, help="metrics, then features")
+    parser.add_argument("--row", type=Path, nargs=2, action="append", required=True, help="metrics, scores")
     parser.add_argument("--against", nargs="*", default=[], help="methods that the others are compared with")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
-    rows = {row.method: row for row in (read_row(metrics, features) for metrics, *features in arguments.row)}
+    rows = {row.method: row for row in (read_row(*paths) for paths in arguments.row)}
     if unknown := [name for name in arguments.against if name not in rows]:
         raise InputError(f"--against {unknown[0]}: not among the rows, {', '.join(rows)}")
     table = compare(rows, arguments.against)
@@ -56,14 +54,19 @@ def main() -> None:
     write_text(arguments.out.with_suffix(".md"), markdown(table))
 
 
-def read_row(metrics: Path, features: Sequence[Path]) -> Row:
-    """The parts of a row that comparisons need."""
-    content, (arrays, _) = read_json(metrics), read_features(list(features))
+def read_row(metrics: Path, scores: Path) -> Row:
+    """The parts of a row that comparisons need; raises InputError for a file that is no table of scores."""
+    content = read_json(metrics)
+    try:
+        table = pd.read_parquet(scores)[["object", "image_id", "clip"]].dropna()
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{scores}: not a table of scores ({error}); delete it and run again") from None
+    levels = {"image": table[table["object"] < 0], "region": table[table["object"] >= 0]}
     return Row(
         method=content["method"],
         metrics=content["metrics"],
-        cosines={level: cosine(arrays[f"{level}_clip"], arrays[f"{level}_text"]) for level in LEVELS},
-        image_ids={level: arrays[f"{level}_image_ids"] for level in LEVELS},
+        cosines={level: rows["clip"].to_numpy() for level, rows in levels.items()},
+        image_ids={level: rows["image_id"].to_numpy() for level, rows in levels.items()},
     )
 
 
@@ -73,13 +76,13 @@ COLUMNS = ["metric", "method", "against", "difference", "se", "p", "p_holm", "di
 def compare(rows: dict[str, Row], against: Sequence[str]) -> pd.DataFrame:
     """One line a metric, row and row it is compared with; a metric that one of them lacks has none."""
     lines: list[dict[str, Any]] = []
-    for metric in METRICS:
+    for metric in dict.fromkeys(metric for row in rows.values() for metric in row.metrics):
         # A pair of two that are both compared with is one test, whichever way round it is printed.
         pairs = {frozenset((name, other)): (name, other) for other in against for name in rows if name != other}
         family = {
             pair: difference(metric, rows[name], rows[other])
             for pair, (name, other) in pairs.items()
-            if rows[name].metrics[metric] and rows[other].metrics[metric]
+            if rows[name].metrics.get(metric) and rows[other].metrics.get(metric)
         }
         adjusted = dict(zip(family, holm([float(found["p"]) for found in family.values()]), strict=True))
         lines += [
@@ -107,13 +110,14 @@ def difference(metric: str, row: Row, other: Row) -> dict[str, float]:
 
     Raises InputError unless both were measured on the same images.
     """
-    level, kind = metric.split("_")
-    if not np.array_equal(row.image_ids[level], other.image_ids[level]):
-        raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
+    for level in LEVELS:
+        if not np.array_equal(row.image_ids[level], other.image_ids[level]):
+            raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
     a, b = row.metrics[metric], other.metrics[metric]
     gap = a["value"] - b["value"]
     se = standard_error(np.subtract(a["left_out"], b["left_out"]))
-    if kind == "clip":
+    level = metric.removesuffix("_clip")
+    if level in LEVELS:
         p = flip_test(row.cosines[level] - other.cosines[level], row.image_ids[level])
     elif not se:
         p = 1.0 if gap == 0 else float("nan")
@@ -159,14 +163,18 @@ def markdown(table: pd.DataFrame) -> str:
             "|---|---|---:|---:|---:|---|",
         ]
         for line in rows.to_dict("records"):
-            numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {line['p']:.4f} | {line['p_holm']:.4f}"
+            numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {_small(line['p'])} | {_small(line['p_holm'])}"
             parts.append(f"| {line['method']} | {line['metric']} | {numbers} | {VERDICTS[line['different']]} |")
         parts.append("")
     parts.append(
-        f"- Paired by image: delete-a-group jackknife and Student's t for distances, {FLIPS:,} random sign flips of the "
-        f"images' differences for CLIP scores; Holm's correction over all pairs, metric by metric; level {LEVEL_OF_TEST}.\n"
+        f"- Paired by image: {FLIPS:,} random sign flips of the images' differences for CLIP scores, delete-a-group jackknife "
+        f"and Student's t for all others; Holm's correction over all pairs, metric by metric; level {LEVEL_OF_TEST}.\n"
     )
     return "\n".join(parts)
+
+
+def _small(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 if __name__ == "__main__":

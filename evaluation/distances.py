@@ -13,15 +13,17 @@ from typing import Any
 import pandas as pd
 
 from evaluation.files import read_json, replacing, write_text
-from evaluation.metrics import LEVELS
 from evaluation.program import run
+from evaluation.statistics import LEVELS
 
 # column -> head, factor, digits
 HEADS = {
     "fid": ("FD", 1, 2),
     "debiased": ("FD, debiased", 1, 2),
     "floor": ("floor", 1, 2),
+    "fid_legacy": ("FD, legacy", 1, 2),
     "kid": ("KID x 1000", 1000, 2),
+    "cmmd": ("CMMD", 1, 3),
     "precision": ("Precision", 1, 3),
     "recall": ("Recall", 1, 3),
     "density": ("Density", 1, 3),
@@ -46,30 +48,37 @@ def build(metrics: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _line(level: str, row: dict[str, Any]) -> dict[str, Any]:
-    frechet, others = row["metrics"][f"{level}_fid"] or {}, row["distances"][level] or {}
-    line = {"level": level, "method": row["method"], "samples": others.get("samples"), "fid": frechet.get("value")}
+    others = row["distances"][level] or {}
+    line = {"level": level, "method": row["method"], "samples": others.get("samples")}
+    for metric in ("fid", "fid_legacy", "kid", "cmmd"):
+        found = row["metrics"].get(f"{level}_{metric}") or {}
+        line |= {metric: found.get("value"), f"{metric}_se": found.get("se")}
+    frechet = row["metrics"][f"{level}_fid"] or {}
     line |= {key: frechet.get(key) for key in ("debiased", "floor")}
-    return line | {key: others.get(key) for key in ("kid", "precision", "recall", "density", "coverage")}
+    return line | {key: others.get(key) for key in ("precision", "recall", "density", "coverage")}
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The table, level by level, and how to read it."""
-    lines = [["Level", "Method", *(head for head, _, _ in HEADS.values())], ["---"] * 2 + ["---:"] * len(HEADS)]
+    measured = [key for key in HEADS if table[key].notna().any()]
+    lines = [["Level", "Method", *(HEADS[key][0] for key in measured)], ["---"] * 2 + ["---:"] * len(measured)]
     for row in table.to_dict("records"):
-        lines.append([row["level"], row["method"], *(_cell(row[key], *HEADS[key][1:]) for key in HEADS)])
+        cells = (_cell(row[key], row.get(f"{key}_se"), *HEADS[key][1:]) for key in measured)
+        lines.append([row["level"], row["method"], *cells])
     body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
     notes = (
         "All by the features of the Frechet distance (FD). Debiased: by the jackknife, of the bias that a finite sample has; "
-        "floor: what two samples of this size from one distribution are expected to differ by.",
+        "floor: what two samples of this size from one distribution are expected to differ by; legacy: pytorch-fid's resize.",
         "KID: all pairs, kernel (x . y / D + 1)^3, unbiased. Precision, recall, density, coverage: 5 nearest neighbours; "
         "their values depend on the number of samples, so compare rows and not papers.",
     )
     return f"**Distances to `real`**\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes)
 
 
-def _cell(value: Any, factor: int, digits: int) -> str:
+def _cell(value: Any, se: Any, factor: int, digits: int) -> str:
     # A distance of -1e-14 is a zero; printing its sign would only alarm.
-    return "-" if pd.isna(value) else f"{round(factor * value, digits) + 0.0:.{digits}f}"
+    text = "-" if pd.isna(value) else f"{round(factor * value, digits) + 0.0:.{digits}f}"
+    return text if pd.isna(se) else f"{text} ± {factor * se:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from evaluation.files import InputError, sha256
+from evaluation.sizes import BATCH
 
-BATCH = 32  # fixed, since float32 features can depend on it; recorded with the metrics
 SIZE = 64
 ImageBatch = Sequence[np.ndarray]
 
@@ -62,10 +62,10 @@ def load_extractor(stanza: dict[str, Any]) -> Extractor:
     }
     if stanza["kind"] not in kinds:
         raise InputError(f"extractors.{stanza['name']}: kind {stanza['kind']!r} is not one of {', '.join(kinds)}")
-    return kinds[stanza["kind"]](stanza, _verified(stanza))
+    return kinds[stanza["kind"]](stanza, verified(stanza))
 
 
-def _verified(stanza: dict[str, Any]) -> str:
+def verified(stanza: dict[str, Any]) -> str:
     """SHA-256 of the stanza's weights, after comparing it with the one expected."""
     path = Path(stanza["path"])
     if not path.is_file():

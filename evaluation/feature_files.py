@@ -1,7 +1,7 @@
-"""Features on disk, read back without the networks that made them."""
+"""Features on disk, read back without the networks that made them, one array at a time."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +10,47 @@ import numpy as np
 from evaluation.files import InputError
 
 
-def read_features(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays of a method's shards, concatenated, and what `about` says of all; raises InputError naming a shard."""
-    shards, abouts = [], []
-    for path in paths:
+class FeatureShards:
+    """A method's shards: `about` names the networks that made them, `source` what made the images; both agree in all.
+
+    Raises InputError naming a shard that is not readable, or was made otherwise than the first.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self.about, self.source = self._stated(self.paths[0])
+        for path in self.paths[1:]:
+            about, source = self._stated(path)
+            if about != self.about:
+                raise InputError(f"{path}: other networks than {paths[0]} ({about}); delete both and run again")
+            if source != self.source:
+                raise InputError(f"{path}: {_first_difference(source, self.source)} in {paths[0]}; sample both alike")
+
+    def each(self, *names: str) -> Iterator[list[np.ndarray]]:
+        """The arrays of these names, shard by shard; raises InputError where one is not finite."""
+        for path in self.paths:
+            yield [self._array(path, name) for name in names]
+
+    def read(self, name: str) -> np.ndarray:
+        """One array, all shards after one another; a shard without regions has features of no width."""
+        arrays = [array for (array,) in self.each(name)]
+        return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
+
+    def _stated(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        about, source = (json.loads(str(self._array(path, name))) for name in ("about", "source"))
+        return about, source
+
+    def _array(self, path: Path, name: str) -> np.ndarray:
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                shards.append({name: arrays[name] for name in arrays.files if name != "about"})
-                abouts.append(json.loads(str(arrays["about"])))
+                array = arrays[name]
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{path}: not readable features ({error}); delete it and run again") from None
-        if abouts[-1] != abouts[0]:
-            raise InputError(f"{path}: other networks than {paths[0]} ({abouts[-1]}); delete both and run again")
-        bad = [
-            name for name, values in shards[-1].items() if values.dtype.kind == "f" and not np.isfinite(values).all()
-        ]
-        if bad:
-            raise InputError(f"{path}: {bad[0]} is not finite")
-    return {name: _joined([shard[name] for shard in shards]) for name in shards[0]}, abouts[0]
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} is not finite")
+        return array
 
 
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    """Rows of all shards; a shard without regions has features of no width."""
-    return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
+def _first_difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
+    key = next(key for key in (*found, *expected) if found.get(key) != expected.get(key))
+    return f"images made with {key} {found.get(key)}, but {expected.get(key)}"

@@ -1,31 +1,40 @@
-"""Features of one shard of one method: whole images, captions, region crops and their labels.
+"""Features of one shard of one method: whole images, captions, region crops and their labels, and detections, in one pass.
 
     python -m evaluation.features --layouts layouts/test/0000.jsonl --images samples/hcma/test/0000.zip \
         --regions regions/test/0000.parquet --extractors extractors.json --out features/hcma/test/0000.npz
 
-The npz holds, in the order of the layouts and regions, image_{ids,image_ids,frechet,clip,text} and
-region_{ids,objects,image_ids,frechet,clip,text}, all features float32, and `about`: which networks made them.
+The npz holds, in the order of the layouts and regions, image_{ids,image_ids,text} and region_{ids,objects,image_ids,text},
+{image,region}_{name} for every extractor of the configuration (frechet, clip, and frechet_legacy and cmmd where there), all
+features float32; with a detector, detection_{ids,boxes,scores,labels}; `about`: which networks made them; `source`: what
+made the images. An image is decoded once, and only a batch of them is held at a time.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from evaluation.adherence import check_labels
 from evaluation.files import InputError, read_json, replacing
-from evaluation.images import read_images
+from evaluation.images import check_images, read_images, read_meta
 from evaluation.layouts import read_layouts
 from evaluation.program import quick_imports, run
 from evaluation.regions import crop, read_regions
+from evaluation.sizes import BATCH
 
 # The networks are imported when the images are known to be whole.
 if TYPE_CHECKING:
+    from evaluation.detectors import Detections, Detector
     from evaluation.extractors import Extractor
 
+NAMES = ("frechet", "frechet_legacy", "clip", "cmmd")
+DETECTOR = "detector"
 LABEL = "{label}"
 
 
@@ -41,56 +50,119 @@ def main() -> None:
     layouts = read_layouts(arguments.layouts)
     ids = [row["id"] for row in layouts]
     table = read_regions(arguments.regions, ids)
-    images = dict(read_images(arguments.images, ids))  # read whole before a network is loaded: it may be damaged
-    stanzas = read_json(arguments.extractors)
+    check_images(arguments.images, ids)  # before a network is loaded
+    stanzas = {name: stanza for name, stanza in read_json(arguments.extractors).items() if stanza}
     with quick_imports():
-        from evaluation.extractors import BATCH, load_extractor
-
-        frechet, clip = load_extractor(stanzas["frechet"]), load_extractor(stanzas["clip"])
-    if clip.texts is None:
-        raise InputError(f"{arguments.extractors}: extractor {clip.name} has no text tower")
+        networks, detector = load_networks(stanzas)
+    if detector:
+        check_labels(layouts, detector.labels, detector.name)
+    arrays = extract(read_images(arguments.images, ids), table, networks, detector)
     labels = [arguments.label_template.format(label=phrase) for phrase in table["phrase"]]
-    arrays = _images(layouts, images, frechet, clip) | _regions(table, images, labels, frechet, clip)
-    about = {
-        "frechet": _about(frechet),
-        "clip": _about(clip),
-        "label_template": arguments.label_template,
-        "batch": BATCH,
+    arrays |= keys(layouts, table) | {
+        "image_text": _texts(networks["clip"], [row["caption"] for row in layouts]),
+        "region_text": _texts(networks["clip"], labels),
     }
+    stated = {
+        "about": about(networks, detector, arguments.label_template),
+        "source": source(read_meta(arguments.images)),
+    }
+    arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(arguments.out) as beside, open(beside, "wb") as file:
-        np.savez(file, **(arrays | {"about": np.array(json.dumps(about))}), allow_pickle=False)
+        np.savez(file, **arrays, allow_pickle=False)
 
 
-def _about(extractor: "Extractor") -> dict[str, str]:
+def load_networks(stanzas: dict[str, Any]) -> tuple[dict[str, "Extractor"], "Detector | None"]:
+    """The extractors of a configuration by name, and its detector; raises InputError for a clip that reads no text."""
+    from evaluation.detectors import load_detector
+    from evaluation.extractors import load_extractor
+
+    networks = {name: load_extractor(stanzas[name]) for name in NAMES if name in stanzas}
+    if networks["clip"].texts is None:
+        raise InputError(f"extractors.clip: {networks['clip'].name} has no text tower")
+    return networks, load_detector(stanzas[DETECTOR]) if DETECTOR in stanzas else None
+
+
+def about(networks: dict[str, "Extractor"], detector: "Detector | None", template: str) -> dict[str, Any]:
+    """Which networks, at which sizes and from which weights, and what a region is compared with."""
     import torch
 
-    return {"name": extractor.name, "resize": extractor.resize, "sha256": extractor.sha256, "torch": torch.__version__}
+    made: dict[str, Any] = {
+        name: {"name": network.name, "resize": network.resize, "sha256": network.sha256}
+        for name, network in networks.items()
+    }
+    if detector:
+        made[DETECTOR] = {"name": detector.name, "sha256": detector.sha256}
+    return made | {"label_template": template, "batch": BATCH, "torch": torch.__version__}
 
 
-def _images(
-    layouts: Sequence[dict[str, Any]], images: dict[int, np.ndarray], frechet: "Extractor", clip: "Extractor"
-) -> dict[str, np.ndarray]:
-    pixels = [images[row["id"]] for row in layouts]
+def source(meta: dict[str, Any]) -> dict[str, Any]:
+    """What of a shard's meta.json decides its images: the specification, weights and library versions."""
+    return {name: meta.get(name) for name in ("spec", "weights_sha256", "versions", "photos", "size", "resize")}
+
+
+def keys(layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which image or region each row is of."""
     return {
         "image_ids": np.array([row["id"] for row in layouts], np.int64),
         "image_image_ids": np.array([row["image_id"] for row in layouts], np.int64),
-        "image_frechet": frechet.features(pixels),
-        "image_clip": clip.features(pixels),
-        "image_text": _texts(clip, [row["caption"] for row in layouts]),
-    }
-
-
-def _regions(
-    table: pd.DataFrame, images: dict[int, np.ndarray], labels: Sequence[str], frechet: "Extractor", clip: "Extractor"
-) -> dict[str, np.ndarray]:
-    crops = [crop(images[int(row.id)], row) for row in table.itertuples()]  # type: ignore[arg-type]
-    return {
         "region_ids": table["id"].to_numpy(np.int64),
         "region_objects": table["object"].to_numpy(np.int64),
         "region_image_ids": table["image_id"].to_numpy(np.int64),
-        "region_frechet": frechet.features(crops),
-        "region_clip": clip.features(crops),
-        "region_text": _texts(clip, labels),
+    }
+
+
+def extract(
+    images: Iterable[tuple[int, np.ndarray]],
+    table: pd.DataFrame,
+    networks: dict[str, "Extractor"],
+    detector: "Detector | None",
+) -> dict[str, np.ndarray]:
+    """Features of all images and of the crops that `table` cuts from them, and what the detector finds.
+
+    Raises InputError that lists the images that are black all over, as a failed decoder leaves them.
+    """
+    parts: dict[str, list[np.ndarray]] = defaultdict(list)
+    regions_of = {number: list(rows.itertuples()) for number, rows in table.groupby("id")}
+    found, black, crops = [], [], []
+    for batch in _batches(images):
+        black += [number for number, pixels in batch if not pixels.any()]
+        pixels = [image for _, image in batch]
+        _add(parts, "image", pixels, networks)
+        found += list(zip([number for number, _ in batch], detector.detect(pixels) if detector else [], strict=False))
+        crops += [crop(image, row) for number, image in batch for row in regions_of.get(number, [])]
+        while len(crops) >= BATCH:
+            _add(parts, "region", crops[:BATCH], networks)
+            crops = crops[BATCH:]
+    if black:
+        raise InputError(f"{len(black)} images are black all over: {', '.join(map(str, black))}; sample them again")
+    _add(parts, "region", crops, networks)
+    return {name: _joined(arrays) for name, arrays in parts.items()} | (_detections(found) if detector else {})
+
+
+def _batches(images: Iterable[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
+    rest = iter(images)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def _add(
+    parts: dict[str, list[np.ndarray]], level: str, pixels: Sequence[np.ndarray], networks: dict[str, "Extractor"]
+) -> None:
+    for name, network in networks.items():
+        parts[f"{level}_{name}"].append(network.features(pixels) if pixels else np.zeros((0, 0), np.float32))
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
+
+
+def _detections(found: Sequence[tuple[int, "Detections"]]) -> dict[str, np.ndarray]:
+    """One row a detection, in the order of the images."""
+    return {
+        "detection_ids": np.array([number for number, seen in found for _ in seen.labels], np.int64),
+        "detection_boxes": np.concatenate([np.zeros((0, 4), np.float32), *(seen.boxes_N4 for _, seen in found)]),
+        "detection_scores": np.concatenate([np.zeros(0, np.float32), *(seen.scores_N for _, seen in found)]),
+        "detection_labels": np.array([label for _, seen in found for label in seen.labels], np.str_),
     }
 
 

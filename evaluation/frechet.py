@@ -4,7 +4,6 @@ scipy's square root of a non-symmetric product goes complex, slow or NaN where c
 do not (see the tests for both against it).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,23 +12,36 @@ from scipy import linalg
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums that can be added and subtracted: n, sum of x_D and sum of x_D x_D^T about a fixed origin."""
+    """n, mean_D and scatter_DD, the sum of (x - mean)(x - mean)^T: float64, so parts add up to the whole in any order.
+
+    Sums about zero would lose digits where features lie far from it; these do not (Chan, Golub and LeVeque 1979).
+    """
 
     n: int
-    total_D: np.ndarray
-    outer_DD: np.ndarray
+    mean_D: np.ndarray
+    scatter_DD: np.ndarray
 
     @staticmethod
     def of(features_ND: np.ndarray) -> "Moments":
         x = np.asarray(features_ND, np.float64)
-        return Moments(len(x), x.sum(0), x.T @ x)
+        mean = x.mean(0)
+        centred = x - mean
+        return Moments(len(x), mean, centred.T @ centred)
 
-    def without(self, other: "Moments") -> "Moments":
-        return Moments(self.n - other.n, self.total_D - other.total_D, self.outer_DD - other.outer_DD)
+    def __add__(self, other: "Moments") -> "Moments":
+        n, gap = self.n + other.n, other.mean_D - self.mean_D
+        between = np.outer(gap, gap) * (self.n * other.n / n)
+        return Moments(n, self.mean_D + gap * (other.n / n), self.scatter_DD + other.scatter_DD + between)
+
+    def __sub__(self, part: "Moments") -> "Moments":
+        """What is left without a part that was added before."""
+        n = self.n - part.n
+        gap = (self.mean_D - part.mean_D) * (self.n / n)
+        between = np.outer(gap, gap) * (n * part.n / self.n)
+        return Moments(n, part.mean_D + gap, self.scatter_DD - part.scatter_DD - between)
 
     def mean_and_covariance(self) -> tuple[np.ndarray, np.ndarray]:
-        mean = self.total_D / self.n
-        return mean, (self.outer_DD - self.n * np.outer(mean, mean)) / (self.n - 1)
+        return self.mean_D, self.scatter_DD / (self.n - 1)
 
 
 def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
@@ -63,30 +75,6 @@ def frechet_of_few(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
     a, b = a - a.mean(0), b - b.mean(0)
     cross = linalg.svdvals(a @ b.T).sum() / np.sqrt((len(a) - 1) * (len(b) - 1))
     return float(gap @ gap + (a**2).sum() / (len(a) - 1) + (b**2).sum() / (len(b) - 1) - 2 * cross)
-
-
-def leave_out_distance(
-    a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray
-) -> Callable[[int | None], float]:
-    """A function from a group number to the distance between the two sets without that group (None: with all).
-
-    Moments of the groups are summed once about b's mean, so that float64 keeps its digits, and subtracted; the exact
-    route takes over when either set has fewer rows than dimensions.
-    """
-    origin = np.asarray(b_MD, np.float64).mean(0)
-    a, b = np.asarray(a_ND, np.float64) - origin, np.asarray(b_MD, np.float64) - origin
-    whole_a, whole_b = Moments.of(a), Moments.of(b)
-
-    def distance(group: int | None) -> float:
-        if min((groups_N != group).sum(), (groups_M != group).sum()) <= a.shape[1]:
-            return frechet_of_few(a[groups_N != group], b[groups_M != group])
-        if group is None:
-            return frechet_distance(*whole_a.mean_and_covariance(), *whole_b.mean_and_covariance())
-        kept_a = whole_a.without(Moments.of(a[groups_N == group]))
-        kept_b = whole_b.without(Moments.of(b[groups_M == group]))
-        return frechet_distance(*kept_a.mean_and_covariance(), *kept_b.mean_and_covariance())
-
-    return distance
 
 
 def floor(covariance_DD: np.ndarray, n_a: int, n_b: int) -> float:

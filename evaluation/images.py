@@ -22,14 +22,28 @@ def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarra
     Raises InputError naming the zip, and the member, when an image is missing, unexpected, damaged or not RGB.
     """
     with _open(path) as archive:
-        found, expected = set(archive.namelist()) - {META}, {_name(number) for number in ids}
-        if found != expected:
-            odd = min(found ^ expected)
-            raise InputError(
-                f"{path}: {len(found)} images, expected {len(expected)}; {odd} is one of those that differ"
-            )
+        _check_names(path, archive, ids)
         for number in ids:
             yield number, _decode(path, archive, _name(number))
+
+
+def check_images(path: Path, ids: Sequence[int]) -> None:
+    """Raises InputError unless the zip holds exactly the images of `ids` and every member's checksum is right."""
+    with _open(path) as archive:
+        _check_names(path, archive, ids)
+        try:
+            damaged = archive.testzip()
+        except (zipfile.BadZipFile, zlib.error, OSError) as error:
+            raise InputError(f"{path}: damaged ({error}); delete the zip and run again") from None
+    if damaged:
+        raise InputError(f"{path}: {damaged} is damaged; delete the zip and run again")
+
+
+def _check_names(path: Path, archive: zipfile.ZipFile, ids: Sequence[int]) -> None:
+    found, expected = set(archive.namelist()) - {META}, {_name(number) for number in ids}
+    if found != expected:
+        odd = min(found ^ expected)
+        raise InputError(f"{path}: {len(found)} images, expected {len(expected)}; {odd} is one of those that differ")
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Kernel and neighbourhood distances between two sets of features: KID, and precision, recall, density and coverage.
+"""Kernel and neighbourhood distances between two sets of features: KID, CMMD, precision, recall, density and coverage.
 
-All are sums over pairs, taken block by block; sets larger than MOST are thinned to the MOST with the smallest hashes of
-their image, the same for every method.
+All are sums over pairs, taken block by block; sets larger than MOST are thinned to the whole images of the smallest
+hashes, the same for every method.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,27 +15,90 @@ MOST = 20_000
 NEIGHBOURS = 5
 
 
+Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 def kid(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
-    """The unbiased squared maximum mean discrepancy under the kernel (x . y / D + 1)^3 (Binkowski et al. 2018).
+    """`leave_out_kid` with all rows."""
+    return leave_out_kid(a_ND, b_MD, np.zeros(len(a_ND), int), np.zeros(len(b_MD), int))(None)
 
-    All pairs are used, where common implementations average random subsets of them. Raises ValueError for fewer than two.
+
+def leave_out_kid(
+    a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray
+) -> Callable[[int | None], float]:
+    """A function from a group number to the KID of the two sets without that group (None: with all).
+
+    KID is the unbiased squared maximum mean discrepancy under the kernel (x . y / D + 1)^3 (Binkowski et al. 2018). All
+    pairs are used, where common implementations average random subsets of them. Raises ValueError for fewer than two rows.
     """
-    a, b = np.asarray(a_ND, np.float64), np.asarray(b_MD, np.float64)
-    n, m = len(a), len(b)
-    if min(n, m) < 2:
-        raise ValueError(f"KID needs two samples of each set, found {n} and {m}")
-    within_a = (_kernel_sum(a, a) - _kernel(a, a).sum()) / (n * (n - 1))
-    within_b = (_kernel_sum(b, b) - _kernel(b, b).sum()) / (m * (m - 1))
-    return float(within_a + within_b - 2 * _kernel_sum(a, b) / (n * m))
+    if min(len(a_ND), len(b_MD)) < 2:
+        raise ValueError(f"KID needs two samples of each set, found {len(a_ND)} and {len(b_MD)}")
+    sums = _PairSums(_cubic, a_ND, b_MD, groups_N, groups_M)
+
+    def without(group: int | None) -> float:
+        (n, aa, own_a), (m, bb, own_b), ab = sums.without(group)
+        return float((aa - own_a) / (n * (n - 1)) + (bb - own_b) / (m * (m - 1)) - 2 * ab / (n * m))
+
+    return without
 
 
-def _kernel(a_ND: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
-    """The kernel of each row with the row beside it."""
-    return ((a_ND * b_ND).sum(1) / a_ND.shape[1] + 1) ** 3
+def leave_out_cmmd(
+    a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray
+) -> Callable[[int | None], float]:
+    """A function from a group number to 1000 times the squared discrepancy of CMMD (Jayasumana et al. 2024).
+
+    The kernel is exp(-|x - y|^2 / (2 10^2)) on features of unit length; a row's pair with itself counts, as in its code.
+    """
+    sums = _PairSums(_gaussian, a_ND, b_MD, groups_N, groups_M)
+
+    def without(group: int | None) -> float:
+        (n, aa, _), (m, bb, _), ab = sums.without(group)
+        return float(1000 * (aa / n**2 + bb / m**2 - 2 * ab / (n * m)))
+
+    return without
 
 
-def _kernel_sum(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
-    return float(sum(((part @ b_MD.T / a_ND.shape[1] + 1) ** 3).sum() for part in _blocks(a_ND)))
+def _cubic(a_ND: np.ndarray, b_MD: np.ndarray) -> np.ndarray:
+    return (a_ND @ b_MD.T / a_ND.shape[1] + 1) ** 3
+
+
+def _gaussian(a_ND: np.ndarray, b_MD: np.ndarray) -> np.ndarray:
+    squares = (a_ND**2).sum(1)[:, None] + (b_MD**2).sum(1) - 2 * a_ND @ b_MD.T
+    return np.exp(-squares.clip(min=0) / (2 * 10**2))
+
+
+class _PairSums:
+    """A kernel summed over the pairs of every two groups, once, so that leaving a group out costs nothing."""
+
+    def __init__(
+        self, kernel: Kernel, a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray
+    ) -> None:
+        a, b = np.asarray(a_ND, np.float64), np.asarray(b_MD, np.float64)
+        count = int(max(groups_N.max(), groups_M.max())) + 1
+        in_a, in_b = (np.eye(count)[numbers] for numbers in (groups_N, groups_M))
+        self.sizes = in_a.sum(0), in_b.sum(0)
+        self.aa, self.bb = _summed(kernel, a, a, in_a, in_a), _summed(kernel, b, b, in_b, in_b)
+        self.ab = _summed(kernel, a, b, in_a, in_b)
+        self.own_a, self.own_b = (_own(kernel, rows) @ members for rows, members in ((a, in_a), (b, in_b)))
+
+    def without(self, group: int | None) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
+        """(rows, sum over pairs, sum over a row's pairs with itself) of either set, and the sum over pairs across."""
+        keep = np.arange(len(self.own_a)) != (-1 if group is None else group)
+        inside = np.ix_(keep, keep)
+        (n, m) = (size[keep].sum() for size in self.sizes)
+        set_a = n, self.aa[inside].sum(), self.own_a[keep].sum()
+        set_b = m, self.bb[inside].sum(), self.own_b[keep].sum()
+        return set_a, set_b, self.ab[inside].sum()
+
+
+def _summed(kernel: Kernel, a_ND: np.ndarray, b_MD: np.ndarray, in_a_NG: np.ndarray, in_b_MG: np.ndarray) -> np.ndarray:
+    parts = zip(_blocks(a_ND), _blocks(in_a_NG), strict=True)
+    return np.sum([members.T @ (kernel(part, b_MD) @ in_b_MG) for part, members in parts], axis=0)
+
+
+def _own(kernel: Kernel, rows_ND: np.ndarray) -> np.ndarray:
+    """The kernel of each row with itself."""
+    return np.array([kernel(row[None], row[None])[0, 0] for row in rows_ND])
 
 
 def _blocks(rows_ND: np.ndarray) -> Iterator[np.ndarray]:
@@ -85,8 +148,9 @@ def _distances(a_ND: np.ndarray, b_MD: np.ndarray) -> np.ndarray:
 
 
 def thinned(image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Positions, in order, of the MOST rows whose images have the smallest hashes; all of them where there are no more."""
+    """Positions, in order, of the rows of those images that have the smallest hashes: whole images, at most MOST rows."""
     if len(image_ids) <= MOST:
         return np.arange(len(image_ids))
-    hashes = [hashlib.sha256(f"thin {number}".encode()).hexdigest() for number in image_ids]
-    return np.sort(np.argsort(hashes, kind="stable")[:MOST])
+    hashes = np.array([hashlib.sha256(f"thin {number}".encode()).hexdigest() for number in image_ids])
+    order = np.argsort(hashes, kind="stable")
+    return np.sort(order[:MOST][hashes[order[:MOST]] != hashes[order[MOST]]])

@@ -1,11 +1,13 @@
-"""One method's numbers: Frechet distance to `real` and CLIP score, of whole images and of regions, and other distances.
+"""One method's numbers: distances to `real` and CLIP score, of whole images and of regions, and layout adherence.
 
-    python -m evaluation.metrics --method hcma --split test --features features/hcma/test/*.npz \
-        --reference features/real/test/*.npz --out metrics/hcma/test.json
+    python -m evaluation.metrics --method hcma --split test --layouts layouts/test.jsonl \
+        --features features/hcma/test/*.npz --reference statistics/test.npz \
+        --out metrics/hcma/test.json --scores scores/hcma/test.parquet
 
 CLIP scores are raw cosines, averaged over images or over regions. Standard errors are delete-a-group jackknives over
-images, so the regions of one image stay together. `distances` holds, per level and by the same features, KID, precision,
-recall, density and coverage; null where there are too few samples.
+images, so the regions of one image stay together. `distances` holds precision, recall, density and coverage per level,
+without standard errors; null where there are too few samples. The scores file has a row an image and a row a box: CLIP
+cosine, and where there is a detector the box's best overlap and whether it succeeded.
 """
 
 import argparse
@@ -15,74 +17,131 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from evaluation.feature_files import read_features
-from evaluation.files import InputError, write_json
-from evaluation.frechet import floor, leave_out_distance
+from evaluation.adherence import AVERAGE_PRECISION, leave_out_precision, leave_out_shares
+from evaluation.feature_files import FeatureShards
+from evaluation.files import InputError, replacing, write_json
+from evaluation.frechet import floor
 from evaluation.jackknife import GROUPS, groups, jackknife
-from evaluation.kernel import NEIGHBOURS, kid, neighbourhood, thinned
+from evaluation.kernel import NEIGHBOURS, leave_out_cmmd, leave_out_kid, neighbourhood
+from evaluation.layouts import read_layouts
 from evaluation.program import run
+from evaluation.statistics import DISTANCES, LEVELS, Reference, Summary, leave_out_distance, summarize
 
-LEVELS = ("image", "region")
+Metric = dict[str, Any] | None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", required=True)
     parser.add_argument("--split", required=True)
+    parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
     parser.add_argument("--features", type=Path, nargs="+", required=True)
-    parser.add_argument("--reference", type=Path, nargs="+", required=True)
+    parser.add_argument("--reference", type=Path, required=True, help="what evaluation.statistics wrote of `real`")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, required=True)
     arguments = parser.parse_args()
-    found, about = read_features(arguments.features)
-    reference, reference_about = read_features(arguments.reference)
-    if about != reference_about:
-        raise InputError(f"{arguments.features[0]}: made by {about}, the reference by {reference_about}")
+    shards, reference = FeatureShards(arguments.features), Reference(arguments.reference)
+    found, scores = measure(shards, reference, read_layouts(arguments.layouts))
+    with replacing(arguments.scores) as beside:
+        scores.to_parquet(beside, index=False)
     row = {"method": arguments.method, "split": arguments.split}
-    write_json(arguments.out, row | measure(found, reference) | {"protocol": about | {"groups": GROUPS}})
+    stated = {"protocol": shards.about | {"groups": GROUPS}, "reference": reference.content, "source": shards.source}
+    write_json(arguments.out, row | found | stated)
 
 
-def measure(found: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Counts and the four metrics; raises InputError unless both hold the same images and regions."""
-    for key in ("image_ids", "region_ids", "region_objects"):
-        if not np.array_equal(found[key], reference[key]):
-            raise InputError(f"{key} of the method differ from those of `real`: the rows would not be comparable")
-    counts = {f"n_{level}s": len(found[f"{level}_ids"]) for level in LEVELS}
-    metrics: dict[str, Any] = {}
-    distances = {level: _distances(found, reference, level) for level in LEVELS}
+def measure(
+    shards: FeatureShards, reference: Reference, layouts: list[dict[str, Any]]
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Counts, metrics and distances, and the scores of every image and box.
+
+    Raises InputError unless shards, reference and layouts hold the same images.
+    """
+    reference.check(shards)
+    if [row["id"] for row in layouts] != shards.read("image_ids").tolist():
+        raise InputError(f"{shards.paths[0]}: images of other layouts than those given")
+    counts = {f"n_{level}s": len(shards.read(f"{level}_ids")) for level in LEVELS}
+    metrics: dict[str, Metric] = {}
+    distances: dict[str, Any] = {}
     for level in LEVELS:
-        count = counts[f"n_{level}s"]
-        metrics[f"{level}_fid"] = _frechet(found, reference, level) if count > 1 else None
-        metrics[f"{level}_clip"] = _clip(found, level) if count else None
-    return counts | {"metrics": metrics, "distances": distances}
+        for name in (name for name in DISTANCES if name in shards.about):
+            a, b = summarize(shards, name, level), reference.summary(name, level)
+            metrics |= {f"{level}_{metric}": found for metric, found in _distances(name, a, b).items()}
+            if name == "frechet":
+                distances[level] = _neighbourhood(a.sample_SD, b.sample_SD)
+        metrics[f"{level}_clip"] = _clip(shards, level) if counts[f"n_{level}s"] else None
+    scores = _cosines(shards)
+    if "detector" in shards.about:
+        adherence, boxes = _adherence(shards, layouts)
+        metrics |= adherence
+        scores = scores.merge(boxes, "outer", ["id", "object", "image_id"])
+    return counts | {"metrics": metrics, "distances": distances}, scores
 
 
-def _distances(found: dict[str, np.ndarray], reference: dict[str, np.ndarray], level: str) -> dict[str, float] | None:
-    kept = thinned(found[f"{level}_image_ids"])
-    if len(kept) <= NEIGHBOURS:
+def _distances(name: str, a: Summary, b: Summary) -> dict[str, Metric]:
+    """The distances that are measured by an extractor's features."""
+    metric = DISTANCES[name]
+    if min(a.n, b.n) < 2:
+        return dict.fromkeys([metric, "kid"] if name == "frechet" else [metric])
+    # With too few to leave any out there is no standard error.
+    alone = a.n - max(part.n for part in a.moments.values()) < 2
+    numbers = np.zeros(1, int) if alone else np.array(list(a.moments))
+    samples = a.sample_SD, b.sample_SD, a.groups_S, b.groups_S
+    if name == "cmmd":
+        return {metric: asdict(jackknife(leave_out_cmmd(*samples), numbers))}
+    estimate = asdict(jackknife(leave_out_distance(a, b), numbers))
+    estimate["floor"] = floor(b.whole().mean_and_covariance()[1], a.n, b.n)
+    if name != "frechet":
+        return {metric: estimate}
+    return {metric: estimate, "kid": asdict(jackknife(leave_out_kid(*samples), numbers))}
+
+
+def _neighbourhood(a_SD: np.ndarray, b_SD: np.ndarray) -> dict[str, float] | None:
+    if min(len(a_SD), len(b_SD)) <= NEIGHBOURS:
         return None
-    a, b = found[f"{level}_frechet"][kept], reference[f"{level}_frechet"][kept]
-    return {"samples": len(kept), "kid": kid(a, b)} | asdict(neighbourhood(a, b))
+    return {"samples": len(a_SD)} | asdict(neighbourhood(a_SD, b_SD))
 
 
-def _frechet(found: dict[str, np.ndarray], reference: dict[str, np.ndarray], level: str) -> dict[str, Any]:
-    a, b = found[f"{level}_frechet"], reference[f"{level}_frechet"]
-    numbers = groups(found[f"{level}_image_ids"])
-    if len(a) - np.bincount(numbers).max() < 2:
-        numbers = np.zeros_like(numbers)  # too few to leave any out: no standard error
-    estimate = asdict(jackknife(leave_out_distance(a, b, numbers, numbers), numbers))
-    covariance = np.cov(b.astype(np.float64), rowvar=False)
-    return estimate | {"floor": floor(np.atleast_2d(covariance), len(a), len(b))}
+def _clip(shards: FeatureShards, level: str) -> dict[str, Any]:
+    numbers = groups(shards.read(f"{level}_image_ids"))
+    return asdict(jackknife(_leave_out_mean(cosines_of(shards, level), numbers), numbers))
 
 
-def _clip(found: dict[str, np.ndarray], level: str) -> dict[str, Any]:
-    cosines = cosine(found[f"{level}_clip"], found[f"{level}_text"])
-    numbers = groups(found[f"{level}_image_ids"])
-    return asdict(jackknife(_leave_out_mean(cosines, numbers), numbers))
+def cosines_of(shards: FeatureShards, level: str) -> np.ndarray:
+    """CLIP cosine of every image with its caption, or of every region with its text."""
+    pairs = shards.each(f"{level}_clip", f"{level}_text")
+    return np.concatenate([cosine(*pair) if len(pair[0]) else np.zeros(0) for pair in pairs])
+
+
+def _cosines(shards: FeatureShards) -> pd.DataFrame:
+    """id, object (-1: the whole image), image_id and clip."""
+    parts = []
+    for level in LEVELS:
+        part = pd.DataFrame({name: shards.read(f"{level}_{name}s") for name in ("id", "image_id")})
+        part["object"] = shards.read("region_objects") if level == "region" else -1
+        parts.append(part.assign(clip=cosines_of(shards, level)))
+    return pd.concat(parts, ignore_index=True)[["id", "object", "image_id", "clip"]]
+
+
+def _adherence(shards: FeatureShards, layouts: list[dict[str, Any]]) -> tuple[dict[str, Metric], pd.DataFrame]:
+    detections = {
+        f"detection_{name}": shards.read(f"detection_{name}") for name in ("ids", "boxes", "scores", "labels")
+    }
+    grounded = [row for row in layouts if row["objects"]]
+    shares, boxes = leave_out_shares(grounded, detections)
+    if not grounded:
+        return dict.fromkeys([*AVERAGE_PRECISION, *shares]), boxes
+    numbers = groups(row["image_id"] for row in grounded)
+    found: dict[str, Metric] = {
+        metric: asdict(jackknife(leave_out_precision(grounded, detections, overlap), numbers))
+        for metric, overlap in AVERAGE_PRECISION.items()
+    }
+    return found | {metric: asdict(jackknife(*pair)) for metric, pair in shares.items()}, boxes
 
 
 def _leave_out_mean(values: np.ndarray, numbers: np.ndarray) -> Callable[[int | None], float]:
-    return lambda group: float(values[numbers != group].mean())
+    return lambda group: float(values[numbers != (-1 if group is None else group)].mean())
 
 
 def cosine(images_ND: np.ndarray, texts_ND: np.ndarray) -> np.ndarray:

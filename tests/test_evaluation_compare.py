@@ -122,10 +122,10 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
     for name in ("a", "b"):
         content = row_of(name, np.zeros(6))
         write_json(tmp_path / f"{name}.json", {"method": name, "metrics": content.metrics})
-        vectors = {f"{level}_{kind}": np.ones((6, 3)) for level in ("image", "region") for kind in ("clip", "text")}
-        ids = {f"{level}_image_ids": np.arange(6) for level in ("image", "region")}
-        np.savez(tmp_path / f"{name}.npz", about=np.array("{}"), **vectors, **ids)
-        arguments += ["--row", str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}.npz")]
+        objects = [-1] * 6 + [0] * 6
+        table = pd.DataFrame({"object": objects, "image_id": [*range(6), *range(6)], "clip": [1.0] * 12})
+        table.to_parquet(tmp_path / f"{name}.parquet")
+        arguments += ["--row", str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}.parquet")]
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     compare.main()
     assert pd.read_csv(tmp_path / "significance.csv")["p_holm"].tolist() == [1] * 4
@@ -133,3 +133,15 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
     with pytest.raises(SystemExit):
         program.run(compare.main)
     assert "--against c: not among the rows, a, b" in capsys.readouterr().err
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"a\.parquet: not a table of scores"):
+        compare.read_row(tmp_path / "a.json", tmp_path / "a.parquet")
+
+
+def test_every_metric_that_two_rows_share_is_compared() -> None:
+    a, b = row_of("a", np.zeros(8)), row_of("b", np.zeros(8))
+    for row, gap in ((a, 0.0), (b, 0.2)):
+        row.metrics["ap50"] = {"value": 0.5 + gap, "left_out": [0.5 + gap, 0.51 + gap, 0.49 + gap, 0.5 + 1.05 * gap]}
+    table = compare.compare({"a": a, "b": b}, ["a"]).set_index("metric")
+    assert table.loc["ap50", "difference"] == pytest.approx(0.2)
+    assert table.loc["ap50", "different"] == "yes"

@@ -7,8 +7,9 @@ from scipy import linalg
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from evaluation.frechet import Moments, floor, frechet_distance, frechet_of_few, leave_out_distance
+from evaluation.frechet import Moments, floor, frechet_distance, frechet_of_few
 from evaluation.jackknife import GROUPS, groups, jackknife
+from evaluation.statistics import Summary, leave_out_distance
 
 
 def samples(count: int, width: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -79,7 +80,7 @@ def test_with_fewer_samples_than_dimensions_the_exact_route_agrees(n: int, m: in
 def test_a_set_has_distance_zero_to_itself(count: int) -> None:
     x = samples(count, 64, 1, 5.0)
     numbers = groups(range(count))
-    distance = leave_out_distance(x, x, numbers, numbers)
+    distance = leave_out_distance(Summary.of(x, numbers), Summary.of(x, numbers))
     assert abs(distance(None)) < 1e-9
     assert abs(distance(3)) < 1e-9
 
@@ -88,16 +89,26 @@ def test_a_set_has_distance_zero_to_itself(count: int) -> None:
 def test_leaving_a_group_out_is_the_distance_of_the_rest(count: int) -> None:
     x, y = samples(count, 50, 1, 100.0).astype(np.float32), samples(count, 50, 2, 100.3).astype(np.float32)
     numbers = groups(range(count))
-    found = leave_out_distance(x, y, numbers, numbers)(4)
+    found = leave_out_distance(Summary.of(x, numbers), Summary.of(y, numbers))(4)
     kept = numbers != 4
     assert found == pytest.approx(textbook(x[kept].astype(float), y[kept].astype(float)), rel=1e-4)
 
 
 def test_moments_of_parts_add_up() -> None:
     x = samples(100, 8, 1, 3.0)
-    rest = Moments.of(x).without(Moments.of(x[:30]))
+    rest = Moments.of(x) - Moments.of(x[:30])
     for found, expected in zip(rest.mean_and_covariance(), moments(x[30:]), strict=True):
         assert np.allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("cuts", [[30], [1, 2, 3], list(range(1, 100))])
+def test_moments_of_shards_are_those_of_the_whole_far_from_zero_too(cuts: list[int]) -> None:
+    x = samples(100, 8, 1, 1e6)
+    parts = [Moments.of(part) for part in np.split(x, cuts)]
+    mean, covariance = sum(parts[1:], parts[0]).mean_and_covariance()
+    assert np.allclose(mean, x.mean(0), rtol=1e-12)
+    # A float64 holds 1e6 to 1e-10: the covariance, of size one, can be no better than that.
+    assert np.allclose(covariance, np.cov(x, rowvar=False), rtol=1e-9, atol=1e-9)
 
 
 def test_the_floor_is_what_simulation_finds() -> None:
@@ -128,7 +139,7 @@ def test_the_jackknife_removes_most_of_the_distances_bias() -> None:
         rng = np.random.default_rng(seed)
         x, y = rng.standard_normal((1000, 64)), rng.standard_normal((1000, 64)) + 0.2
         numbers = groups(range(1000))
-        estimate = jackknife(leave_out_distance(x, y, numbers, numbers), numbers)
+        estimate = jackknife(leave_out_distance(Summary.of(x, numbers), Summary.of(y, numbers)), numbers)
         plain.append(estimate.value)
         debiased.append(estimate.debiased)
     assert np.mean(plain) - truth > 1.0

@@ -7,7 +7,7 @@ from torch_fidelity.metric_prc import calculate_precision_recall_full
 from torchmetrics.image.kid import poly_mmd
 
 from evaluation import kernel
-from evaluation.kernel import kid, neighbourhood, thinned
+from evaluation.kernel import kid, leave_out_cmmd, leave_out_kid, neighbourhood, thinned
 
 
 def sets(n: int = 90, m: int = 70, shift: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
@@ -18,6 +18,24 @@ def sets(n: int = 90, m: int = 70, shift: float = 0.4) -> tuple[np.ndarray, np.n
 def test_kid_is_torchmetrics_unbiased_estimate() -> None:
     a, b = sets(80, 80)  # torchmetrics' is for sets of one size
     assert kid(a, b) == pytest.approx(float(poly_mmd(torch.from_numpy(a), torch.from_numpy(b))), rel=1e-9)
+
+
+def test_leaving_a_group_out_is_the_kid_of_the_rest() -> None:
+    a, b = sets()
+    groups_a, groups_b = np.arange(len(a)) % 5, np.arange(len(b)) % 4
+    without = leave_out_kid(a, b, groups_a, groups_b)
+    assert without(None) == pytest.approx(kid(a, b), rel=1e-12)
+    assert without(3) == pytest.approx(kid(a[groups_a != 3], b[groups_b != 3]), rel=1e-9)
+    assert without(4) == pytest.approx(kid(a[groups_a != 4], b), rel=1e-9)
+
+
+def test_cmmd_is_its_definition() -> None:
+    a, b = sets()
+    distances = [((x[:, None] - y[None]) ** 2).sum(-1) for x, y in ((a, a), (b, b), (a, b))]
+    aa, bb, ab = (np.exp(-squares / 200).mean() for squares in distances)
+    none = np.zeros(len(a), int), np.zeros(len(b), int)
+    assert leave_out_cmmd(a, b, *none)(None) == pytest.approx(1000 * (aa + bb - 2 * ab), rel=1e-9)
+    assert leave_out_cmmd(a, a, none[0], none[0])(None) == pytest.approx(0, abs=1e-9)
 
 
 def test_kid_is_unbiased() -> None:
@@ -64,4 +82,7 @@ def test_thinning_depends_on_the_image_alone(monkeypatch) -> None:
     monkeypatch.setattr(kernel, "MOST", 10)
     kept = thinned(ids)
     assert len(kept) == 10
+    regions = np.repeat(ids, 3)
+    assert set(np.bincount(regions[thinned(regions)])) == {0, 3}  # an image's regions stay together
+    assert 7 < len(thinned(regions)) <= 10
     assert set(ids[::-1][thinned(ids[::-1])]) == set(kept)

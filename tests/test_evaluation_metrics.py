@@ -15,16 +15,18 @@ from cleanfid.resize import build_resizer
 from PIL import Image
 from safetensors.torch import save_file
 
+from evaluation import adherence_table, cost, crops, distances, features, metrics, panel, program, statistics, tables
 from evaluation import choose as choosing
-from evaluation import cost, crops, distances, features, metrics, panel, program, tables
+from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
-from evaluation.feature_files import read_features
+from evaluation.feature_files import FeatureShards
 from evaluation.files import InputError, write_json
 from evaluation.images import read_images, write_images
 from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
-from evaluation.metrics import cosine, measure
+from evaluation.metrics import cosine, cosines_of, measure
 from evaluation.regions import crop, pixel_box, regions
+from evaluation.statistics import Reference, write_reference
 
 CLIP = {
     "embed_dim": 16,
@@ -62,9 +64,13 @@ def extractors(tmp_path_factory) -> dict:
     sha = lambda name: hashlib.sha256((folder / name).read_bytes()).hexdigest()  # noqa: E731
     frechet = {"kind": "small_features", "name": "f", "path": str(folder / "features.safetensors")}
     clip = {"kind": "open_clip", "name": "c", "model": str(folder / "clip.json"), "path": str(folder / "c.safetensors")}
+    save_file(SmallDetector(1).state_dict(), folder / "d.safetensors")
+    (folder / "labels.json").write_text('["star"]')
+    detector = {"kind": "small_detector", "name": "d", "path": str(folder / "d.safetensors")}
     return {
         "frechet": frechet | {"sha256": sha("features.safetensors")},
         "clip": clip | {"sha256": sha("c.safetensors")},
+        "detector": detector | {"sha256": sha("d.safetensors")},
     }
 
 
@@ -80,13 +86,13 @@ def call(monkeypatch, main, **arguments) -> None:
 def run(tmp_path, monkeypatch, extractors):
     """Features of `method`'s images of `rows`, in shards of 4."""
 
-    def features_of(method: str, seed: int, rows: list[dict]) -> list[Path]:
+    def features_of(method: str, seed: int, rows: list[dict], size: int = 4) -> list[Path]:
         write_json(tmp_path / "extractors.json", extractors)
         paths = []
-        for shard in range(0, len(rows), 4):
-            part, stem = rows[shard : shard + 4], f"{method}-{shard}"
+        for shard in range(0, len(rows), size):
+            part, stem = rows[shard : shard + size], f"{method}-{shard}"
             write_layouts(tmp_path / f"{stem}.jsonl", part)
-            write_images(tmp_path / f"{stem}.zip", images(rows, seed)[shard : shard + 4], {})
+            write_images(tmp_path / f"{stem}.zip", images(rows, seed)[shard : shard + size], {"spec": "s"})
             regions(part, 64, 6).to_parquet(tmp_path / f"{stem}.parquet", index=False)
             call(
                 monkeypatch,
@@ -133,16 +139,31 @@ def test_a_crop_is_the_boxs_pixels() -> None:
     assert np.array_equal(crop(image[:24, :24], row), image[12:24, 6:12])
 
 
+def reference_of(shards: list[Path]) -> Reference:
+    out = shards[0].with_suffix(".reference.npz")
+    write_reference(FeatureShards(shards), out)
+    return Reference(out)
+
+
+def measured(shards: list[Path], reference: list[Path], rows: list[dict]) -> dict:
+    return measure(FeatureShards(shards), reference_of(reference), rows)[0]
+
+
 def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monkeypatch) -> None:
-    shards = run("real", 1, layouts(30))
+    rows = layouts(30)
+    shards = run("real", 1, rows)
+    write_layouts(tmp_path / "all.jsonl", rows)
+    call(monkeypatch, statistics.main, features=shards, out=tmp_path / "s.npz")
     call(
         monkeypatch,
         metrics.main,
         method="real",
         split="test",
+        layouts=tmp_path / "all.jsonl",
         features=shards,
-        reference=shards,
+        reference=tmp_path / "s.npz",
         out=tmp_path / "m.json",
+        scores=tmp_path / "scores.parquet",
     )
     found = json.loads((tmp_path / "m.json").read_text())
     assert abs(found["metrics"]["image_fid"]["value"]) < 1e-9
@@ -150,22 +171,46 @@ def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monk
     assert found["distances"]["image"]["samples"] == 30
     assert found["distances"]["region"]["precision"] == found["distances"]["region"]["coverage"] == 1
     assert found["n_images"] == 30
-    assert found["n_regions"] == sum(regions(layouts(30), 64, 6)["kept"])
+    assert found["n_regions"] == sum(regions(rows, 64, 6)["kept"])
+    scores = pd.read_parquet(tmp_path / "scores.parquet")
+    assert (scores["object"] < 0).sum() == 30
+    assert scores["best_iou"].notna().sum() == sum(len(row["objects"]) for row in rows)
+    assert scores.loc[scores["object"] < 0, "clip"].mean() == pytest.approx(found["metrics"]["image_clip"]["value"])
 
 
-def test_metrics_do_not_depend_on_shards(run, extractors) -> None:
+def test_metrics_do_not_depend_on_shards(run) -> None:
     rows = layouts(12)
-    whole, _ = read_features(run("whole", 1, rows))
-    parts, _ = read_features(run("parts", 1, rows[:4]) + run("more", 1, rows)[1:])
-    reference, _ = read_features(run("real", 2, rows))
-    a, b = (measure(found, reference)["metrics"] for found in (whole, parts))
-    assert a["image_clip"]["value"] == pytest.approx(b["image_clip"]["value"], rel=1e-6)
-    assert a["region_fid"]["value"] == pytest.approx(b["region_fid"]["value"], rel=1e-5)
+    few, many = run("few", 1, rows), [run(f"one{i}", 1, rows)[i] for i in range(3)]
+    whole = run("whole", 1, rows, size=12)
+    reference = run("real", 2, rows)
+    a, b, c = (measured(shards, reference, rows)["metrics"] for shards in (few, many, whole))
+    for metric in ("image_fid", "region_fid", "image_clip", "region_clip", "image_kid", "best_iou"):
+        assert a[metric]["value"] == b[metric]["value"]
+        # Features of other batches differ in their last digit; the sums add nothing to that.
+        assert a[metric]["value"] == pytest.approx(c[metric]["value"], rel=1e-5)
+
+
+def test_sums_of_many_shards_are_those_of_few(run, tmp_path) -> None:
+    whole = run("whole", 1, layouts(24), size=24)[0]
+    with np.load(whole) as arrays:
+        content = {name: arrays[name] for name in arrays.files}
+    parts = []
+    for number in range(24):
+        ids = {
+            level: content[f"{level}_ids"] == content["image_ids"][number] for level in ("image", "region", "detection")
+        }
+        part = {name: array if array.ndim == 0 else array[ids[name.split("_")[0]]] for name, array in content.items()}
+        parts.append(tmp_path / f"part-{number}.npz")
+        np.savez(parts[-1], **part)
+    a, b = (measured(shards, [whole], layouts(24))["metrics"] for shards in ([whole], parts))
+    for metric, found in a.items():
+        assert b[metric]["value"] == pytest.approx(found["value"], rel=1e-9, abs=1e-9), metric
+        assert b[metric]["left_out"] == pytest.approx(found["left_out"], rel=1e-9, abs=1e-9), metric
 
 
 def test_clip_scores_are_open_clips_cosines(run, extractors) -> None:
     rows = layouts(5)
-    found, _ = read_features(run("m", 3, rows))
+    found = FeatureShards(run("m", 3, rows))
     model = open_clip.CLIP(**CLIP)
     from safetensors.torch import load_file
 
@@ -177,30 +222,48 @@ def test_clip_scores_are_open_clips_cosines(run, extractors) -> None:
     with torch.no_grad():
         text = model.encode_text(open_clip.SimpleTokenizer(context_length=16)([row["caption"] for row in rows]))
         expected = torch.cosine_similarity(model.encode_image(pixels), text).numpy()
-    assert cosine(found["image_clip"], found["image_text"]) == pytest.approx(expected, abs=1e-5)
+    assert cosine(found.read("image_clip"), found.read("image_text")) == pytest.approx(expected, abs=1e-5)
 
 
 def test_region_scores_are_means_over_regions_and_use_the_label(run) -> None:
-    found, _ = read_features(run("m", 3, layouts(9)))
-    scores = cosine(found["region_clip"], found["region_text"])
-    assert measure(found, found)["metrics"]["region_clip"]["value"] == pytest.approx(scores.mean())
-    assert len(np.unique(found["region_text"], axis=0)) == 1
+    rows = layouts(9)
+    shards = run("m", 3, rows)
+    found = FeatureShards(shards)
+    scores = cosines_of(found, "region")
+    assert measured(shards, shards, rows)["metrics"]["region_clip"]["value"] == pytest.approx(scores.mean())
+    assert len(np.unique(found.read("region_text"), axis=0)) == 1
 
 
-def test_rows_of_other_images_are_refused(run) -> None:
-    a, _ = read_features(run("a", 1, layouts(8)))
-    b, _ = read_features(run("b", 1, layouts(9)))
-    with pytest.raises(InputError, match="image_ids of the method differ"):
-        measure(a, b)
+def test_rows_of_other_images_or_networks_are_refused(run, tmp_path) -> None:
+    a, b = run("a", 1, layouts(8)), run("b", 1, layouts(9))
+    with pytest.raises(InputError, match="image_ids differ from those of"):
+        measured(a, b, layouts(8))
+    with pytest.raises(InputError, match="images of other layouts"):
+        measured(b, b, layouts(8))
+    with np.load(a[0]) as arrays:
+        content = {name: arrays[name] for name in arrays.files}
+    for name, named in (("about", "other networks than"), ("source", "images made with spec None, but")):
+        np.savez(tmp_path / "other.npz", **(content | {name: np.array("{}")}))
+        with pytest.raises(InputError, match=rf"other\.npz: {named}"):
+            FeatureShards([a[1], tmp_path / "other.npz"])
+
+
+def test_black_images_are_counted_and_listed(run, monkeypatch) -> None:
+    rows = layouts(6)
+    made = images(rows, 1)
+    monkeypatch.setitem(globals(), "images", lambda *_: [(n, p * (i not in (1, 2))) for i, (n, p) in enumerate(made)])
+    with pytest.raises(InputError, match="2 images are black all over: 999, 998"):
+        run("m", 1, rows)
 
 
 def test_without_any_region_the_region_columns_are_empty(run) -> None:
     rows = [row | {"objects": []} for row in layouts(6)]
-    found, _ = read_features(run("m", 1, rows))
-    measured = measure(found, found)
-    assert measured["n_regions"] == 0
-    assert measured["metrics"]["region_fid"] is None
-    assert measured["metrics"]["image_fid"] is not None
+    shards = run("m", 1, rows)
+    found = measured(shards, shards, rows)
+    assert found["n_regions"] == 0
+    assert found["metrics"]["region_fid"] is None
+    assert found["metrics"]["ap"] is None
+    assert found["metrics"]["image_fid"] is not None
 
 
 @pytest.mark.parametrize(
@@ -430,6 +493,7 @@ def test_the_table_of_distances_has_a_line_a_level_and_method(tmp_path, monkeypa
     values = {"samples": 9, "kid": 0.00123, "precision": 0.5, "recall": 0.25, "density": 1.5, "coverage": 0.75}
     row = row_of("hcma") | {"distances": {"image": values, "region": None}}
     row["metrics"]["image_fid"] |= {"debiased": -1e-14}
+    row["metrics"]["image_kid"] = {"value": values.pop("kid"), "se": 0.0001}
     row["metrics"]["region_fid"] = None
     write_json(tmp_path / "hcma.json", row)
     call(monkeypatch, distances.main, metrics=[tmp_path / "hcma.json"], out=tmp_path / "distances")
@@ -437,5 +501,19 @@ def test_the_table_of_distances_has_a_line_a_level_and_method(tmp_path, monkeypa
     assert table.loc["image", ["samples", "kid", "debiased"]].tolist() == [9, 0.00123, -1e-14]
     assert table.loc["region", ["fid", "kid"]].isna().all()
     text = (tmp_path / "distances.md").read_text()
-    assert "| image | hcma | 10.00 | 0.00 | 1.00 | 1.23 | 0.500 | 0.250 | 1.500 | 0.750 |" in text
+    assert "| image | hcma | 10.00 ± 0.50 | 0.00 | 1.00 | 1.23 ± 0.10 | 0.500 | 0.250 | 1.500 | 0.750 |" in text
     assert "| region | hcma | - | - |" in text
+
+
+def test_the_table_of_adherence_says_what_the_detector_makes_of_each_row(tmp_path, monkeypatch) -> None:
+    row = row_of("hcma")
+    row["metrics"]["ap"] = {"value": 0.25, "se": 0.01}
+    row["protocol"]["detector"] = {"name": "d", "sha256": "0"}
+    write_json(tmp_path / "hcma.json", row)
+    call(monkeypatch, adherence_table.main, metrics=[tmp_path / "hcma.json"], out=tmp_path / "adherence")
+    text = (tmp_path / "adherence.md").read_text()
+    assert "| hcma | 0.250 ± 0.010 | - |" in text
+    assert "What the detector d finds" in text
+    with pytest.raises(InputError, match="real: seen by another detector than hcma"):
+        adherence_table.build([row, row_of("real")])
+    assert "No detector is configured" in adherence_table.markdown(adherence_table.build([row_of("real")]), None)

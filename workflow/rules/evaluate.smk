@@ -58,7 +58,7 @@ rule extract_features:
         images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
         regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
         extractors=f"{R}/config/extractors.json",
-        weights=ancient([row["path"] for row in config["extractors"].values()]),
+        weights=ancient([row["path"] for row in config["extractors"].values() if row]),
     output:
         f"{R}/features/{{method}}/{{split}}/{{shard}}.npz",
     log:
@@ -81,12 +81,37 @@ rule extract_features:
         " --extractors {input.extractors} --label-template {params.template:q} --out {output} > {log} 2>&1"
 
 
+# The reference is summed up once for all methods.
+rule summarize_reference:
+    input:
+        lambda wildcards: feature_shards("real", wildcards.split),
+    output:
+        f"{R}/statistics/{{split}}.npz",
+    log:
+        f"{R}/logs/summarize_reference/{{split}}.log",
+    benchmark:
+        f"{R}/benchmarks/summarize_reference/{{split}}.jsonl"
+    priority: 8
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    message:
+        "Summing up the real images of {wildcards.split}"
+    shell:
+        "python -m evaluation.statistics --features {input} --out {output} > {log} 2>&1"
+
+
 rule measure:
     input:
         features=lambda wildcards: feature_shards(wildcards.method, wildcards.split),
-        reference=lambda wildcards: feature_shards("real", wildcards.split),
+        layouts=f"{R}/layouts/{{split}}.jsonl",
+        reference=f"{R}/statistics/{{split}}.npz",
     output:
-        f"{R}/metrics/{{method}}/{{split}}.json",
+        metrics=f"{R}/metrics/{{method}}/{{split}}.json",
+        scores=f"{R}/scores/{{method}}/{{split}}.parquet",
     log:
         f"{R}/logs/measure/{{method}}-{{split}}.log",
     benchmark:
@@ -102,4 +127,5 @@ rule measure:
         "Measuring {wildcards.method} on {wildcards.split}"
     shell:
         "python -m evaluation.metrics --method {wildcards.method} --split {wildcards.split}"
-        " --features {input.features} --reference {input.reference} --out {output} > {log} 2>&1"
+        " --layouts {input.layouts} --features {input.features} --reference {input.reference}"
+        " --out {output.metrics} --scores {output.scores} > {log} 2>&1"

@@ -10,6 +10,7 @@ AFTER = {
     "grounding": ["located"],
     "features": [],
     "scorer": [],
+    "detector": [],
     "ldm_text": [],
     "ldm_base": ["vae", "ldm_text"],
     "ldm_grounding": ["ldm_base"],

@@ -5,6 +5,7 @@ localrules:
     tabulate,
     tabulate_cost,
     tabulate_distances,
+    tabulate_adherence,
     draw_panel,
 
 
@@ -53,7 +54,10 @@ rule compare:
             f"{R}/metrics/{{method}}/test.json",
             method=[row for row in ROWS if row != "real"],
         ),
-        features=[path for row in ROWS if row != "real" for path in feature_shards(row, "test")],
+        scores=expand(
+            f"{R}/scores/{{method}}/test.parquet",
+            method=[row for row in ROWS if row != "real"],
+        ),
     output:
         csv=f"{R}/tables/significance.csv",
         markdown=f"{R}/tables/significance.md",
@@ -66,7 +70,7 @@ rule compare:
         runtime=config["resources"]["runtime"],
     params:
         rows=" ".join(
-            f"--row {R}/metrics/{row}/test.json {' '.join(feature_shards(row, 'test'))}"
+            f"--row {R}/metrics/{row}/test.json {R}/scores/{row}/test.parquet"
             for row in ROWS
             if row != "real"
         ),
@@ -94,6 +98,24 @@ rule tabulate_distances:
         "Writing the table of distances"
     shell:
         "python -m evaluation.distances --metrics {input} --out {params.out} > {log} 2>&1"
+
+
+rule tabulate_adherence:
+    input:
+        expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
+    output:
+        csv=f"{R}/tables/adherence.csv",
+        markdown=f"{R}/tables/adherence.md",
+    log:
+        f"{R}/logs/tabulate/adherence.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "Writing the table of layout adherence"
+    shell:
+        "python -m evaluation.adherence_table --metrics {input} --out {params.out} > {log} 2>&1"
 
 
 rule tabulate_cost:

@@ -3,8 +3,8 @@
     python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--threads 2]
     python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
-Stages, in order: judge, vae, text, collection, base, located, grounding, features, scorer, and for the second stack
-ldm_text, ldm_base, ldm_grounding; `ship` writes what was trained as diffusers folders in float16, with SHA256SUMS,
+Stages, in order: judge, vae, text, collection, base, located, grounding, features, scorer, detector, and for the second
+stack ldm_text, ldm_base, ldm_grounding; `ship` writes what was trained as diffusers folders in float16, with SHA256SUMS,
 measures it and writes the card weights.json.
 """
 
@@ -17,6 +17,7 @@ import torch
 from workflow.scripts.miniature import ldm
 from workflow.scripts.miniature.autoencoder import train_vae
 from workflow.scripts.miniature.checkpoints import base, collection, material, sd14
+from workflow.scripts.miniature.detector import train_detector
 from workflow.scripts.miniature.diffusion import train_base
 from workflow.scripts.miniature.grounded import gated, train_grounding
 from workflow.scripts.miniature.judge import train_judge
@@ -35,6 +36,7 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "grounding": (12500, 1.5e-3, 4),
     "features": (800, 2e-3, 6),
     "scorer": (1200, 1e-3, 8),
+    "detector": (4000, 2e-3, 15),
     "ldm_text": (1500, 1e-3, 12),
     "ldm_base": (12000, 1e-3, 13),
     "ldm_grounding": (6000, 1.5e-3, 14),
@@ -92,6 +94,8 @@ def run_stage(run: Run) -> None:
         train_located(run, material(run.work), base(run.work))
     elif run.name == "grounding":
         train_grounding(run, material(run.work), gated(sd14(run.work)))
+    elif run.name == "detector":
+        train_detector(run)
     elif run.name in ldm.STAGES:
         ldm.run_stage(run)
     else:

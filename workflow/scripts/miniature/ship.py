@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
+from evaluation.detectors import SmallDetector
 from evaluation.extractors import build_clip
 from workflow.scripts.miniature import checkpoints, ldm
 from workflow.scripts.miniature.diffusion import latent_scale, shape_features
@@ -21,6 +22,7 @@ from workflow.scripts.miniature.judge import Judge
 from workflow.scripts.miniature.measure import measure, verdicts
 from workflow.scripts.miniature.scoring import Census, settle
 from workflow.scripts.miniature.sizes import SCHEDULER
+from workflow.scripts.miniature.text import SHAPES
 
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 SD_INDEX = {
@@ -57,7 +59,8 @@ def ship(work: Path, out: Path, stages: list[str]) -> None:
     features = checkpoints.load_average(work / "features.pt", Census()).features
     _save(features, out / "features" / "model.safetensors")
     _save(checkpoints.load_average(work / "judge.pt", Judge()), out / "judge" / "judge.safetensors")
-    for folder in ("sd14", "sd15", "gligen", "gligen_ldm", "clip", "features", "judge"):
+    _write_detector(work, out / "detector")
+    for folder in ("sd14", "sd15", "gligen", "gligen_ldm", "clip", "features", "judge", "detector"):
         write_sums(out / folder)
     write_card(work, out, stages)
 
@@ -105,6 +108,12 @@ def _write_ldm(work: Path, folder: Path) -> None:
     DDIMScheduler(**{k: v for k, v in SCHEDULER.items() if k != "skip_prk_steps"}).save_pretrained(folder / "scheduler")
     _write_unet(ldm.gligen(work), folder)
     _write_index(folder, LDM_INDEX)
+
+
+def _write_detector(work: Path, folder: Path) -> None:
+    detector = checkpoints.load_average(work / "detector.pt", SmallDetector(len(SHAPES)))
+    _save(detector, folder / "model.safetensors")
+    (folder / "labels.json").write_text(json.dumps(SHAPES) + "\n")
 
 
 def _write_index(folder: Path, index: dict[str, Any]) -> None:

@@ -1,0 +1,172 @@
+"""Layout adherence: does a detector find each conditioning box's object where the layout put it?
+
+The conditioning boxes are the ground truth. AP, AP50 and AP75 are pycocotools'. `sure` detections, those with a score of at
+least SURE, decide the rest: an instance succeeds when a detection of its label covers it with an intersection over union of
+0.5, each detection serving one box, best scores first; an image succeeds when all of its instances do; a count is right when
+there are as many sure detections of a label as boxes.
+"""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from evaluation.files import InputError
+from evaluation.jackknife import groups
+
+SURE = 0.5
+OVERLAP = 0.5
+SIDE = 1000  # pycocotools takes pixels and treats areas under one as nothing
+AVERAGE_PRECISION = {"ap": None, "ap50": 0.5, "ap75": 0.75}
+
+
+def check_labels(layouts: Sequence[dict[str, Any]], labels: Sequence[str], name: str) -> None:
+    """Raises InputError for a phrase that the detector has no word for: its boxes could never be found."""
+    for row in layouts:
+        for thing in row["objects"]:
+            if thing["phrase"] not in labels:
+                raise InputError(f"layout {row['id']}: phrase {thing['phrase']!r} is no label of the detector {name}")
+
+
+def match(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row a box (id, object, image_id, phrase, best_iou, recalled, success), one an image and label (count_right).
+
+    best_iou is the best overlap with a sure detection of the label, recalled whether any detection of it reaches OVERLAP.
+    """
+    boxes, counts = [], []
+    of_image = dict(_by_image(detections))
+    for row in layouts:
+        found = of_image.get(row["id"], pd.DataFrame(columns=["label", "score", "box"]))
+        things = pd.DataFrame(row["objects"], columns=["phrase", "box"]).reset_index(names="object")
+        for phrase, wanted in things.groupby("phrase", sort=False):
+            seen = found[found["label"] == phrase].sort_values("score", ascending=False, kind="stable")
+            iou = overlaps(_stacked(wanted["box"]), _stacked(seen["box"]))
+            sure = int((seen["score"] >= SURE).sum())
+            won = _assigned(iou[:, :sure])
+            for place, number in enumerate(wanted["object"]):
+                best = float(iou[place, :sure].max(initial=0))
+                recalled = bool(iou[place].max(initial=0) >= OVERLAP)
+                boxes.append([row["id"], number, row["image_id"], phrase, best, recalled, place in won])
+            counts.append([row["id"], row["image_id"], phrase, sure == len(wanted)])
+    columns = ["id", "object", "image_id", "phrase", "best_iou", "recalled", "success"]
+    return pd.DataFrame(boxes, columns=columns), pd.DataFrame(
+        counts, columns=["id", "image_id", "phrase", "count_right"]
+    )
+
+
+def _by_image(detections: dict[str, np.ndarray]) -> Iterator[tuple[int, pd.DataFrame]]:
+    table = pd.DataFrame({"id": detections["detection_ids"], "label": detections["detection_labels"]})
+    table = table.assign(score=detections["detection_scores"], box=list(detections["detection_boxes"]))
+    for number, rows in table.groupby("id"):
+        yield int(str(number)), rows
+
+
+def _stacked(boxes: "pd.Series[Any]") -> np.ndarray:
+    return np.array([list(box) for box in boxes], np.float64).reshape(-1, 4)
+
+
+def overlaps(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
+    """Intersection over union of every two xyxy boxes [N, M]."""
+    low = np.maximum(a_N4[:, None, :2], b_M4[None, :, :2])
+    high = np.minimum(a_N4[:, None, 2:], b_M4[None, :, 2:])
+    inside = (high - low).clip(min=0).prod(-1)
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a_N4, b_M4))
+    union = area_a[:, None] + area_b[None] - inside
+    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+
+
+def _assigned(iou_NM: np.ndarray) -> set[int]:
+    """Boxes that a detection takes: in order of score each takes the free box that it covers best, if by OVERLAP."""
+    taken: set[int] = set()
+    for column in iou_NM.T:
+        free = [place for place in range(len(column)) if place not in taken and column[place] >= OVERLAP]
+        if free:
+            taken.add(max(free, key=lambda place: column[place]))
+    return taken
+
+
+def leave_out_precision(
+    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], overlap: float | None
+) -> Callable[[int | None], float]:
+    """A function from a jackknife group to pycocotools' average precision without that group's images (None: with all).
+
+    overlap: the one threshold of intersection over union; None for the mean over 0.50, 0.55, ... 0.95.
+    """
+    evaluated = _coco_eval(layouts, detections)
+    every = list(evaluated.params.imgIds)
+    group_of = dict(
+        zip([row["id"] for row in layouts], groups(row["image_id"] for row in layouts).tolist(), strict=True)
+    )
+    results = evaluated.evalImgs
+
+    def precision(group: int | None) -> float:
+        kept = [number for number in every if group is None or group_of[number] != group]
+        inside = set(kept)
+        evaluated.evalImgs = [row for place, row in enumerate(results) if every[place % len(every)] in inside]
+        evaluated.params.imgIds = kept
+        evaluated._paramsEval.imgIds = kept
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluated.accumulate()
+        found = evaluated.eval["precision"][:, :, :, 0, 0]
+        if overlap is not None:
+            found = found[np.isclose(evaluated.params.iouThrs, overlap)]
+        return float(found[found > -1].mean())
+
+    return precision
+
+
+def _coco_eval(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> Any:
+    labels = sorted({thing["phrase"] for row in layouts for thing in row["objects"]})
+    number = {label: place + 1 for place, label in enumerate(labels)}
+    truth, found = COCO(), COCO()
+    shared = {"images": [{"id": row["id"]} for row in layouts], "categories": [{"id": n} for n in number.values()]}
+    wanted = [(row["id"], thing["phrase"], thing["box"], 1.0) for row in layouts for thing in row["objects"]]
+    columns = (detections[f"detection_{name}"].tolist() for name in ("ids", "labels", "boxes", "scores"))
+    seen = [row for row in zip(*columns, strict=True) if row[1] in number]
+    for index, rows in ((truth, wanted), (found, seen)):
+        index.dataset = shared | {"annotations": [_annotation(i, number, *row) for i, row in enumerate(rows, 1)]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        found.createIndex()
+        evaluated = COCOeval(truth, found, "bbox")
+        evaluated.params.areaRng, evaluated.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluated.params.maxDets = [100]
+        evaluated.evaluate()
+    return evaluated
+
+
+def _annotation(
+    index: int, number: dict[str, int], image: int, label: str, box: Sequence[float], score: float
+) -> dict[str, Any]:
+    x0, y0, x1, y1 = (SIDE * edge for edge in box)
+    size = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": 0}
+    return {"id": index, "image_id": image, "category_id": number[label], "score": score} | size
+
+
+def leave_out_shares(
+    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]
+) -> tuple[dict[str, tuple[Callable[[int | None], float], np.ndarray]], pd.DataFrame]:
+    """metric -> (its value without a jackknife group, the groups it is over), and the row of every box."""
+    boxes, counts = match(layouts, detections)
+    images = boxes.groupby(["id", "image_id"])["success"].all().reset_index()
+    columns: dict[str, tuple[pd.DataFrame, str]] = {
+        "recall50": (boxes, "recalled"),
+        "best_iou": (boxes, "best_iou"),
+        "instance_success": (boxes, "success"),
+        "image_success": (images, "success"),
+        "count_right": (counts, "count_right"),
+    }
+    shares = {}
+    for metric, (table, column) in columns.items():
+        numbers = groups(table["image_id"])
+        shares[metric] = _mean_without(table[column].to_numpy(np.float64), numbers), numbers
+    return shares, boxes
+
+
+def _mean_without(values_N: np.ndarray, groups_N: np.ndarray) -> Callable[[int | None], float]:
+    return lambda group: float(values_N[groups_N != (-1 if group is None else group)].mean())

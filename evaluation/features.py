@@ -56,18 +56,30 @@ def main() -> None:
         networks, detector = load_networks(stanzas)
     if detector:
         check_labels(layouts, detector.labels, detector.name)
-    arrays = extract(read_images(arguments.images, ids), table, networks, detector)
-    labels = [arguments.label_template.format(label=phrase) for phrase in table["phrase"]]
+    seen_by = (networks, detector, arguments.label_template)
+    write_features(arguments.images, layouts, table, seen_by, arguments.out)
+
+
+def write_features(
+    images: Path,
+    layouts: Sequence[dict[str, Any]],
+    table: pd.DataFrame,
+    seen_by: "tuple[dict[str, Extractor], Detector | None, str]",
+    out: Path,
+) -> None:
+    """Write one npz of features of all layouts' images and the regions that `table` keeps, whole or not at all.
+
+    seen_by: the networks, the detector if any, and the template of a region's text.
+    """
+    networks, detector, template = seen_by
+    arrays = extract(read_images(images, [row["id"] for row in layouts]), table, networks, detector)
     arrays |= keys(layouts, table) | {
         "image_text": _texts(networks["clip"], [row["caption"] for row in layouts]),
-        "region_text": _texts(networks["clip"], labels),
+        "region_text": _texts(networks["clip"], [template.format(label=phrase) for phrase in table["phrase"]]),
     }
-    stated = {
-        "about": about(networks, detector, arguments.label_template),
-        "source": source(read_meta(arguments.images)),
-    }
+    stated = {"about": about(networks, detector, template), "source": source(read_meta(images))}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
-    with replacing(arguments.out) as beside, open(beside, "wb") as file:
+    with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)
 
 

@@ -1,4 +1,7 @@
-"""Images of one shard: a zip of {id:012d}.png and meta.json, read with every check before anything is computed."""
+"""Images of one shard: a zip of {id:012d}.png and meta.json, read with every check before anything is computed.
+
+Images made elsewhere may be a folder of the same files instead, and need no meta.json.
+"""
 
 import io
 import json
@@ -14,6 +17,28 @@ from PIL import Image, UnidentifiedImageError
 from evaluation.files import InputError, replacing
 
 META = "meta.json"
+
+
+class _Folder:
+    """A folder of images, read as a zip is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> "_Folder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def namelist(self) -> list[str]:
+        return [path.name for path in self.path.iterdir()]
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def testzip(self) -> None:
+        """A folder has no checksums; a damaged image is named when it is decoded."""
 
 
 def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -39,7 +64,7 @@ def check_images(path: Path, ids: Sequence[int]) -> None:
         raise InputError(f"{path}: {damaged} is damaged; delete the zip and run again")
 
 
-def _check_names(path: Path, archive: zipfile.ZipFile, ids: Sequence[int]) -> None:
+def _check_names(path: Path, archive: zipfile.ZipFile | _Folder, ids: Sequence[int]) -> None:
     found, expected = set(archive.namelist()) - {META}, {_name(number) for number in ids}
     if found != expected:
         odd = min(found ^ expected)
@@ -47,8 +72,10 @@ def _check_names(path: Path, archive: zipfile.ZipFile, ids: Sequence[int]) -> No
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """The meta.json of a shard."""
+    """The meta.json of a shard; empty where there is none."""
     with _open(path) as archive:
+        if META not in archive.namelist():
+            return {}
         try:
             return json.loads(archive.read(META))
         except (KeyError, json.JSONDecodeError, zipfile.BadZipFile) as error:
@@ -69,7 +96,9 @@ def _name(number: int) -> str:
     return f"{number:012d}.png"
 
 
-def _open(path: Path) -> zipfile.ZipFile:
+def _open(path: Path) -> zipfile.ZipFile | _Folder:
+    if path.is_dir():
+        return _Folder(path)
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
@@ -78,7 +107,7 @@ def _open(path: Path) -> zipfile.ZipFile:
         raise InputError(f"{path}: damaged or cut off ({error}); delete it and run again") from None
 
 
-def _decode(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _decode(path: Path, archive: zipfile.ZipFile | _Folder, name: str) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(archive.read(name)))
         if image.mode != "RGB":

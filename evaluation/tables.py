@@ -2,8 +2,8 @@
 
     python -m evaluation.tables --table 1 --metrics metrics/real/test.json metrics/sd14/test.json ... \
         --rows real sd14 gligen_ldm hcma --published workflow/config/published.csv --specs methods/sd14.json ... \
-        --cost tables/cost.csv --significance tables/significance.csv --mark-against hcma --caveat "..." \
-        --out results/miniature/tables/table1
+        --data config/data.json --cost tables/cost.csv --significance tables/significance.csv --mark-against hcma \
+        --caveat "..." --out results/miniature/tables/table1
 
 writes table1.csv, table1.md and table1.tex. A row without metrics is one that cannot be run: it shows its published values.
 """
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--mark-against", required=True, help="values that are not distinguishable from this row's get a mark"
     )
+    parser.add_argument("--data", type=Path, required=True, help="the config's `data` section as JSON")
     parser.add_argument("--published", type=Path, required=True)
     parser.add_argument("--caveat", default="", help="a sentence that every form of the table carries")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
@@ -41,7 +42,12 @@ def main() -> None:
     metrics = [read_json(path) for path in arguments.metrics]
     table = build(metrics, read_published(arguments.published, arguments.table), arguments.rows)
     table, marks = marked(table, read_significance(arguments.significance), arguments.mark_against)
-    notes = [arguments.caveat] * bool(arguments.caveat) + protocol(metrics) + marks + unmeasured(table)
+    notes = (
+        [arguments.caveat] * bool(arguments.caveat)
+        + protocol(metrics, read_json(arguments.data))
+        + marks
+        + unmeasured(table)
+    )
     notes += tokens(read_cost(arguments.cost), table) + settings([read_json(path) for path in arguments.specs])
     write(table, notes, arguments.table, arguments.out)
 
@@ -94,7 +100,7 @@ def build(metrics: list[dict[str, Any]], published: pd.DataFrame, rows: Sequence
     """
     first = metrics[0]
     for row in metrics:
-        for key in ("n_images", "n_regions", "protocol", "split"):
+        for key in ("n_images", "n_regions", "protocol", "split", "reference"):
             if row[key] != first[key]:
                 raise InputError(f"{row['method']}: {key} is {row[key]}, but {first['method']} has {first[key]}")
     measured = {row["method"]: row for row in metrics}
@@ -117,21 +123,43 @@ def _row(row: dict[str, Any], published: pd.DataFrame) -> dict[str, Any]:
     return cells | {"label": known.get("label", row["method"])}
 
 
-def protocol(metrics: list[dict[str, Any]]) -> list[str]:
-    """The sentences a reader needs to know what the columns are."""
-    made, first = metrics[0]["protocol"], metrics[0]
+def protocol(metrics: list[dict[str, Any]], data: dict[str, Any]) -> list[str]:
+    """The sentences a reader needs to know what the columns are, and to make them again."""
+    made, first, boxes = metrics[0]["protocol"], metrics[0], data["boxes"]
     floors = [f"{m} {first['metrics'][m]['floor']:.2f}" for m in METRICS if m.endswith("fid") and first["metrics"][m]]
+    caption = "the caption of the lowest annotation id" if data["caption"] == "first" else "a caption by a seeded hash"
+    frame = "its centre square" if data["resize"] == "center_crop" else "all of it, squashed"
     return [
-        f"FD: Frechet distance to `real` between features of {made['frechet']['name']} ({made['frechet']['resize']}).",
-        f"CLIP: raw cosine by {made['clip']['name']} ({made['clip']['resize']}); a region's text is "
-        f'"{made["label_template"]}".',
+        f"FD: Frechet distance to `real` between features of {_network(made['frechet'])}.",
+        f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
+        f"Layouts: {caption}; of a photo {frame} at {data['size']} px; boxes of at least {100 * boxes['min_area_frac']:g} % of "
+        f"the canvas, {'not crowds, ' if boxes['drop_crowd'] else ''}the {boxes['max']} largest. A region is the box's pixels, "
+        "rounded outwards and squashed to the network's input, also for rows that do not see boxes.",
+        f"`real`: the photos of the same layouts (statistics sha256 {first['reference'][:12]}).",
         f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
         f"(delete-a-group jackknife over images, at most {made['groups']} groups).",
         f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
         if floors
         else "No distance could be measured.",
         "In brackets: the paper's value, from other networks and photos at full size; ours need not resemble it.",
+        *_versions(metrics),
     ]
+
+
+def _network(about: dict[str, str]) -> str:
+    return f"{about['name']} ({about['resize']}; sha256 {about['sha256'][:12]})"
+
+
+def _versions(metrics: Sequence[dict[str, Any]]) -> list[str]:
+    """What software sampled the rows: one sentence for all rows that share it."""
+    rows: dict[str, list[str]] = {}
+    for row in metrics:
+        if versions := row["source"].get("versions"):
+            made_with = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+            rows.setdefault(made_with, []).append(row["method"])
+    if len(rows) == 1:
+        return [f"Made with {made_with}." for made_with in rows]
+    return [f"Made with {made_with}: {', '.join(names)}." for made_with, names in rows.items()]
 
 
 def unmeasured(table: pd.DataFrame) -> list[str]:
@@ -177,47 +205,54 @@ def write(table: pd.DataFrame, notes: list[str], number: int, out: Path) -> None
     write_text(out.with_suffix(".tex"), _latex(table, notes, number))
 
 
-def _cells(table: pd.DataFrame, plus_minus: str) -> list[list[str]]:
-    rows = []
-    for row in table.to_dict("records"):
-        cells = [_metric(row, metric, plus_minus) for metric in METRICS]
-        rows.append([str(row["label"]), *cells])
-    return rows
-
-
-def _metric(row: dict[Any, Any], metric: str, plus_minus: str) -> str:
+def _ours(row: dict[Any, Any], metric: str, plus_minus: str) -> str:
     digits = DIGITS[metric.split("_")[1]]
-    value, se, published = row[metric], row[f"{metric}_se"], row[f"published_{metric}"]
+    value, se = row[metric], row[f"{metric}_se"]
     # A distance of -1e-14 is a zero; printing its sign would only alarm.
     text = "-" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
     text += "" if pd.isna(se) else f" {plus_minus} {se:.{digits}f}"
-    text += MARK if row.get(f"{metric}_alike") else ""
-    return text + ("" if pd.isna(published) else f" [{published:.{digits}f}]")
+    return text + (MARK if row.get(f"{metric}_alike") else "")
+
+
+def _published(row: dict[Any, Any], metric: str) -> str:
+    value = row[f"published_{metric}"]
+    return "" if pd.isna(value) else f"{value:.{DIGITS[metric.split('_')[1]]}f}"
 
 
 HEADS = ["Method", "Image FD", "Image CLIP", "Region FD", "Region CLIP"]
 
 
 def _markdown(table: pd.DataFrame, notes: list[str], number: int) -> str:
-    lines = [HEADS, ["---"] + ["---:"] * 4, *_cells(table, "±")]
+    lines = [HEADS, ["---"] + ["---:"] * 4]
+    for row in table.to_dict("records"):
+        pairs = ((_ours(row, metric, "±"), _published(row, metric)) for metric in METRICS)
+        lines.append([str(row["label"]), *(ours + (f" [{theirs}]" if theirs else "") for ours, theirs in pairs)])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"**Table {number}**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
 
 def _latex(table: pd.DataFrame, notes: list[str], number: int) -> str:
-    lines = [HEADS, *_cells(table, "\\textpm")]
-    rows = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines]
+    """A table for booktabs: ours beside the published value, metric by metric."""
+    heads = " & ".join(["", *(rf"\multicolumn{{2}}{{c}}{{{head}}}" for head in HEADS[1:])]) + r" \\"
+    rules = " ".join(rf"\cmidrule(lr){{{2 * place}-{2 * place + 1}}}" for place in range(1, 5))
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [text for metric in METRICS for text in (_ours(row, metric, "±"), _published(row, metric) or "-")]
+        rows.append(" & ".join(_escaped(cell) for cell in [str(row["label"]), *cells]) + r" \\")
     return "\n".join(
         [
+            "% needs \\usepackage{booktabs}",
             *(f"% {note}" for note in notes),
-            r"\begin{table}\centering",
+            r"\begin{table}\centering\small",
             rf"\caption{{Table {number}. {_escaped(' '.join(notes))}}}",
-            r"\begin{tabular}{lrrrr}",
-            r"\hline",
-            rows[0],
-            r"\hline",
-            *rows[1:],
-            r"\hline",
+            r"\begin{tabular}{l*{4}{rr}}",
+            r"\toprule",
+            heads,
+            rules,
+            "Method" + " & ours & paper" * 4 + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
             "",
@@ -233,6 +268,10 @@ def _escaped(text: str) -> str:
         ("±", r"\textpm{}"),
         (MARK, r"\textdagger{}"),
         ("{label}", r"\{label\}"),
+        ("~", r"\textasciitilde{}"),
+        ("<", r"\textless{}"),
+        (">", r"\textgreater{}"),
+        ("#", r"\#"),
     ):
         text = text.replace(plain, safe)
     return text

@@ -333,15 +333,18 @@ def test_squash_is_pils_antialiased_bicubic() -> None:
 def row_of(method: str, split: str = "test", **values: float) -> dict:
     defaults = {"image_fid": 10.0, "image_clip": 0.3, "region_fid": 20.0, "region_clip": 0.2} | values
     cells = {name: {"value": value, "se": 0.5, "floor": 1.0} for name, value in defaults.items()}
-    made = {kind: {"name": kind, "resize": "64"} for kind in ("frechet", "clip")}
+    made = {kind: {"name": kind, "resize": "64", "sha256": "0123456789abcdef"} for kind in ("frechet", "clip")}
     protocol = made | {"label_template": "{label}", "groups": 20}
-    return {"method": method, "split": split, "n_images": 5, "n_regions": 7, "metrics": cells, "protocol": protocol}
+    row = {"method": method, "split": split, "n_images": 5, "n_regions": 7, "metrics": cells, "protocol": protocol}
+    return row | {"reference": "4444444444444444", "source": {"versions": {"torch": "2.0"}}}
 
 
 def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     for name in ("real", "hcma"):
         write_json(tmp_path / f"{name}.json", row_of(name))
     write_json(tmp_path / "hcma.json", row_of("hcma", image_fid=-1e-14))
+    boxes = {"min_area_frac": 0.01, "max": 30, "drop_crowd": True}
+    write_json(tmp_path / "data.json", {"caption": "first", "resize": "center_crop", "size": 64, "boxes": boxes})
     paths = [tmp_path / "real.json", tmp_path / "hcma.json"]
     published = ROOT / "workflow/config/published.csv"
     spec = {
@@ -370,6 +373,7 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
         specs=[tmp_path / "spec.json"],
         cost=tmp_path / "cost.csv",
         published=published,
+        data=tmp_path / "data.json",
         caveat="Mind_this.",
         out=tmp_path / "table1",
     )
@@ -389,13 +393,23 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     assert "Guided by the words of the caption: HCMA (SD-v1.4). 4 of 9 boxes have no word" in text
     assert "1 of 5 images have none at all" in text
     assert "hcma: gligen, steps 50; eta 2.0; otherwise as the paper." in text
-    assert r"Mind\_this." in (tmp_path / "table1.tex").read_text()
+    assert "frechet (64; sha256 0123456789ab)" in text
+    assert "sha256 444444444444" in text
+    assert "the caption of the lowest annotation id" in text
+    assert "at least 1 % of the canvas, not crowds, the 30 largest" in text
+    assert "Made with torch 2.0" in text
+    latex = (tmp_path / "table1.tex").read_text()
+    assert r"Mind\_this." in latex
+    assert r"HCMA (SD-v1.4) & 0.00 \textpm{} 0.50\textdagger{} & 8.74 &" in latex
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
 
 
 def test_rows_of_different_protocols_do_not_share_a_table() -> None:
     published = tables.read_published(ROOT / "workflow/config/published.csv", 1)
     with pytest.raises(InputError, match="hcma: n_images is 6, but real has 5"):
         tables.build([row_of("real"), row_of("hcma") | {"n_images": 6}], published, ["real", "hcma"])
+    with pytest.raises(InputError, match="hcma: reference is 5, but real has 4444"):
+        tables.build([row_of("real"), row_of("hcma") | {"reference": "5"}], published, ["real", "hcma"])
     with pytest.raises(InputError, match="mine: neither measured nor published"):
         tables.build([row_of("real")], published, ["real", "mine"])
 
@@ -517,3 +531,29 @@ def test_the_table_of_adherence_says_what_the_detector_makes_of_each_row(tmp_pat
     with pytest.raises(InputError, match="real: seen by another detector than hcma"):
         adherence_table.build([row, row_of("real")])
     assert "No detector is configured" in adherence_table.markdown(adherence_table.build([row_of("real")]), None)
+
+
+def test_images_made_elsewhere_get_the_numbers_of_the_dag(run, tmp_path, monkeypatch, capsys) -> None:
+    from evaluation.__main__ import main as score
+
+    rows = layouts(12)
+    expected = measured(run("mine", 1, rows), run("real", 2, rows), rows)["metrics"]
+    write_layouts(tmp_path / "all.jsonl", rows)
+    (tmp_path / "mine").mkdir()
+    for name, pixels in images(rows, 1):
+        Image.fromarray(pixels).save(tmp_path / "mine" / name)
+    write_images(tmp_path / "real.zip", images(rows, 2), {})
+    paths = {"layouts": "all.jsonl", "images": "mine", "real": "real.zip", "extractors": "extractors.json", "out": "o"}
+    arguments = {name: tmp_path / path for name, path in paths.items()} | {"min_side": 6}
+    call(monkeypatch, score, **arguments)
+    found = json.loads((tmp_path / "o" / "metrics.json").read_text())["metrics"]
+    assert set(found) == set(expected)
+    for metric, value in expected.items():
+        assert found[metric]["value"] == pytest.approx(value["value"], rel=1e-5, abs=1e-9), metric
+    assert len(capsys.readouterr().out.splitlines()) == len(expected)
+    (tmp_path / "mine" / "000000001000.png").unlink()
+    with pytest.raises(InputError, match=r"mine: 11 images, expected 12; 000000001000\.png"):
+        call(monkeypatch, score, **arguments)
+    (tmp_path / "mine" / "000000001000.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"000000001000\.png is damaged"):
+        call(monkeypatch, score, **arguments)

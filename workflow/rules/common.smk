@@ -71,9 +71,7 @@ def runnable(rows):
     return [row for row in rows if row == "real" or config["models"][METHODS[row]["base"]]]
 
 
-ORDERED = list(
-    dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]]))
-)
+ORDERED = list(dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]])))
 ROWS = sorted({*runnable(config["tables"]["table1"]), *runnable(config["tables"]["table2"])})
 ALIGNED = {name for name, stanza in METHODS.items() if stanza.get("aligned")} | set(CANDIDATES)
 

@@ -23,6 +23,7 @@ rule tabulate:
                 if row != "real"
             ],
         ),
+        data=f"{R}/config/data.json",
         cost=f"{R}/tables/cost.csv",
         significance=f"{R}/tables/significance.csv",
         published="workflow/config/published.csv",
@@ -43,7 +44,7 @@ rule tabulate:
         "Writing Table {wildcards.table}"
     shell:
         "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --rows {params.rows}"
-        " --specs {input.specs} --cost {input.cost} --published {input.published}"
+        " --specs {input.specs} --data {input.data} --cost {input.cost} --published {input.published}"
         " --significance {input.significance} --mark-against {params.mark}"
         " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
 

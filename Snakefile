@@ -22,6 +22,7 @@ rule all:
         f"{R}/tables/distances.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
+        [f"{R}/architectures.json"] if config.get("architectures") else [],
 
 
 include: "workflow/rules/data.smk"
@@ -30,3 +31,4 @@ include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/random_weights.smk"

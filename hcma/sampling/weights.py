@@ -119,7 +119,7 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
 
 
 def _variant(path: Path) -> str | None:
-    """"fp16" where a component's weights are there as .fp16. files alone, as a half-precision download leaves them."""
+    """ "fp16" where a component's weights are there as .fp16. files alone, as a half-precision download leaves them."""
     names = [file.name for file in path.iterdir() if file.suffix in (".safetensors", ".bin")]
     return "fp16" if names and all(".fp16" in name for name in names) else None
 

@@ -44,8 +44,7 @@ def count(architecture: str, folder: str) -> dict[str, dict[str, int]]:
     sd = load_diffusion(folder, Sampling())
     loaded = {"vae": sd.vae, "vqvae": sd.vae, "text_encoder": sd.text_encoder, "bert": sd.text_encoder, "unet": sd.unet}
     return {
-        name: check_count(f"{folder}/{name}", loaded[name], network.parameters)
-        for name, network in published.items()
+        name: check_count(f"{folder}/{name}", loaded[name], network.parameters) for name, network in published.items()
     }
 
 

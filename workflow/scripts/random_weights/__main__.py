@@ -40,7 +40,9 @@ def write_folder(name: str, seed: int, out: Path) -> None:
     """Write the whole folder, its SHA256SUMS last: without them no program takes it. Raises InputError."""
     architecture = read_architecture(name)
     _clear(out)
-    (out / CARD).write_text(f"{TITLE}\nFiles as of {architecture.hub}; values by a rule from seed {seed}: not a trained model.\n")
+    (out / CARD).write_text(
+        f"{TITLE}\nFiles as of {architecture.hub}; values by a rule from seed {seed}: not a trained model.\n"
+    )
     for folder, network in architecture.components.items():
         write_network(network, folder, seed, out / folder)
     write_pipeline_files(architecture, out)

@@ -103,9 +103,7 @@ def read_architecture(name: str | Path) -> Architecture:
 def count_parameters(network: nn.Module, parts: dict[str, int]) -> dict[str, int]:
     """Parameters of the whole (`all`) and of the submodules that bear the other names of `parts`."""
     sizes = {f".{name}.": parameter.numel() for name, parameter in network.named_parameters()}
-    return {
-        part: sum(size for name, size in sizes.items() if part == "all" or f".{part}." in name) for part in parts
-    }
+    return {part: sum(size for name, size in sizes.items() if part == "all" or f".{part}." in name) for part in parts}
 
 
 def check_count(where: str, network: nn.Module, published: dict[str, int]) -> dict[str, int]:

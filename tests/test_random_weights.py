@@ -14,12 +14,12 @@ from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from hcma.sampling.layout import Layout, Object
 from hcma.sampling.weights import WeightsError
-from workflow.scripts import count_parameters
+from workflow.scripts import count_parameters as counting
 from workflow.scripts.random_weights import __main__ as writer
 from workflow.scripts.random_weights.architecture import (
     FOLDER,
     check_count,
-    count_parameters as counted,
+    count_parameters,
     read_architecture,
 )
 from workflow.scripts.random_weights.values import random_value
@@ -120,7 +120,7 @@ def test_the_made_up_word_pieces_spell_every_caption_at_berts_places(tmp_path) -
     assert (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id) == (0, 101, 102)
     for caption in CAPTIONS:
         ids = tokenizer(caption).input_ids
-        assert 103 > max(ids[0], ids[-1]) and min(ids[1:-1]) > 103
+        assert max(ids[0], ids[-1]) < 103 < min(ids[1:-1])
 
 
 def reduced(name: str, folder: Path) -> Path:
@@ -226,17 +226,17 @@ def test_loaded_models_are_counted_and_another_architecture_is_named(folders, tm
     content = json.loads(reduced("gligen", tmp_path).read_text())
     sd = load_diffusion(folders["gligen"], Sampling())
     parts = {"all": 0, "fuser": 0, "position_net": 0}
-    content["components"]["unet"]["parameters"] = counted(sd.unet, parts)
+    content["components"]["unet"]["parameters"] = count_parameters(sd.unet, parts)
     architecture, out = tmp_path / "counted.json", tmp_path / "counts.json"
     architecture.write_text(json.dumps(content))
     command = ["count_parameters", "--model", str(architecture), str(folders["gligen"]), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
-    assert count_parameters.main() == 0
+    assert counting.main() == 0
     unet = json.loads(out.read_text())[str(folders["gligen"])]["unet"]
     assert unet["all"] > unet["fuser"] + unet["position_net"] > unet["fuser"] > 0
     out.unlink()
     monkeypatch.setattr(sys, "argv", [*command[:3], str(folders["stable-diffusion"]), *command[4:]])
-    assert count_parameters.main() == 1
+    assert counting.main() == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"error: {folders['stable-diffusion']}/unet: ")
     assert "expected the published" in error

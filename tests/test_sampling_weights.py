@@ -188,6 +188,13 @@ def test_sharded_weights_and_half_precision_variants_are_found(folder, variant):
         assert all(torch.equal(a, b) for a, b in zip(new.parameters(), old.parameters(), strict=True))
 
 
+def test_a_component_without_weights_is_named(folder):
+    (folder / UNET).unlink()
+    write_sums(folder)
+    with pytest.raises(WeightsError, match=r"unet: no weights there, expected a \.safetensors or \.bin file"):
+        load_diffusion(folder, Sampling())
+
+
 def test_full_precision_goes_before_a_half_precision_variant(folder):
     (folder / "unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not read")
     write_sums(folder)

@@ -106,7 +106,7 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     # transformers would otherwise keep the precision of the file, diffusers would not.
     precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
     options = {precision: torch.float32, "output_loading_info": True, "local_files_only": True}
-    options["variant"] = _variant(path)
+    options |= _stored(path)
     try:
         model, info = kind.from_pretrained(path, **options)
     except (OSError, RuntimeError, ValueError) as error:
@@ -118,10 +118,16 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _variant(path: Path) -> str | None:
-    """ "fp16" where a component's weights are there as .fp16. files alone, as a half-precision download leaves them."""
+def _stored(path: Path) -> dict[str, Any]:
+    """How a component's weights are stored, as options of the loaders: safetensors before pickles, which are read without
+    running what is in them; the .fp16. files where these are all there are, as a half-precision download leaves them.
+    """
     names = [file.name for file in path.iterdir() if file.suffix in (".safetensors", ".bin")]
-    return "fp16" if names and all(".fp16" in name for name in names) else None
+    if not names:
+        raise WeightsError(f"{path}: no weights there, expected a .safetensors or .bin file")
+    safe = [name for name in names if name.endswith(".safetensors")]
+    half = all(".fp16" in name for name in safe or names)
+    return {"use_safetensors": bool(safe), "variant": "fp16" if half else None}
 
 
 def _first_line(error: Exception) -> str:

@@ -4,12 +4,15 @@ BIN := $(CURDIR)/.venv/bin
 # Rules call `python`: let them find this environment's, and nothing of the user's site.
 RUN := env -u PYTHONPATH PATH="$(BIN):$(PATH)" PYTHONNOUSERSITE=1
 CORES ?= all
+# Of the rehearsal: its jobs ask for 15 GB each, so that this much runs them one at a time.
+MEM_MB ?= 16000
 
-.PHONY: help demo demo-coco test test-slow bench reference lint format lock clean
+.PHONY: help demo demo-coco rehearsal test test-slow bench reference lint format lock clean
 
 help:
 	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature"
 	@echo "make demo-coco COCO=F  the same DAG on a folder in COCO 2014's layout (scores mean nothing there)"
+	@echo "make rehearsal COCO=F  full architectures, random weights, four photos of F: proves loading, shapes, memory"
 	@echo "make test | test-slow  the tests | those that take minutes"
 	@echo "make bench             speed against the peers, equality checked (after make demo)"
 	@echo "make lint | format     ruff, snakefmt, mypy, snakemake --lint, dry run | apply the formatters"
@@ -32,6 +35,11 @@ demo-coco: .venv/installed
 	@test -n "$(COCO)" || { echo "error: give the folder in COCO 2014's layout: make demo-coco COCO=/path/to/coco" >&2; exit 1; }
 	$(RUN) snakemake --cores $(CORES) --configfile workflow/config/coco.yaml --config data='{"root": "$(abspath $(COCO))"}'
 	@cat results/coco/tables/table1.md; echo; cat results/coco/tables/table2.md
+
+rehearsal: .venv/installed
+	@test -n "$(COCO)" || { echo "error: give the folder in COCO 2014's layout: make rehearsal COCO=/path/to/coco" >&2; exit 1; }
+	$(RUN) snakemake --cores $(CORES) --resources mem_mb=$(MEM_MB) --configfile workflow/config/rehearsal.yaml --config data='{"root": "$(abspath $(COCO))"}'
+	@cat results/rehearsal/tables/table1.md; echo; cat results/rehearsal/tables/table2.md
 
 test: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
@@ -69,4 +77,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf results/miniature results/coco
+	rm -rf results/miniature results/coco results/rehearsal

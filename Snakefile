@@ -23,6 +23,7 @@ rule all:
         f"{R}/tables/adherence.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
+        [f"{R}/architectures.json"] if config.get("architectures") else [],
 
 
 include: "workflow/rules/data.smk"
@@ -31,3 +32,4 @@ include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/random_weights.smk"

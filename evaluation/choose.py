@@ -5,8 +5,8 @@
 
 A candidate's score is the mean over the four metrics of its improvement divided by the reference's standard error;
 distances improve downwards, CLIP scores upwards. The smallest setting within one standard error of the best score is
-chosen (the one-standard-error rule): what a few held-out images cannot tell apart shall not move a latent further. Refuses
-the split `test`.
+chosen (the one-standard-error rule): what a few held-out images cannot tell apart shall not move a latent further. A single
+candidate is taken as it is, without a score, however few the images. Refuses the split `test`.
 """
 
 import argparse
@@ -42,10 +42,18 @@ def choose(key: str, reference: dict[str, Any], candidates: dict[float, dict[str
             raise InputError(f"{row['method']}: measured on the test sample, which must not choose anything")
         if row["split"] != reference["split"] or row["n_images"] != reference["n_images"]:
             raise InputError(f"{row['method']}: measured on other images than {reference['method']}")
+    measured = {"split": reference["split"], "n_images": reference["n_images"]}
+    if len(candidates) == 1:
+        (value,) = candidates
+        return {key: value} | measured | {"curve": [{key: value, "metrics": _values(candidates[value])}]}
     curve = [{key: value} | _score(reference, candidates[value]) for value in sorted(candidates)]
     best = max(point["score"] for point in curve)
     chosen = next(point for point in curve if point["score"] >= best - 1)
-    return {key: chosen[key], "split": reference["split"], "n_images": reference["n_images"], "curve": curve}
+    return {key: chosen[key]} | measured | {"curve": curve}
+
+
+def _values(row: dict[str, Any]) -> dict[str, float | None]:
+    return {metric: (row["metrics"][metric] or {}).get("value") for metric in METRICS}
 
 
 def _score(reference: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +64,7 @@ def _score(reference: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
             raise InputError(f"{metric}: too few held-out images to choose on; raise data.heldout.count")
         sign = -1 if metric.endswith("fid") else 1
         gains[metric] = sign * (after["value"] - before["value"]) / before["se"]
-    values = {metric: row["metrics"][metric]["value"] for metric in METRICS}
-    return {"score": sum(gains.values()) / len(gains), "gains": gains, "metrics": values}
+    return {"score": sum(gains.values()) / len(gains), "gains": gains, "metrics": _values(row)}
 
 
 if __name__ == "__main__":

@@ -455,6 +455,17 @@ def test_the_choice_is_the_smallest_within_one_standard_error_of_the_best_mean_g
     assert choosing.choose("eta", reference, {1.0: worse, 2.0: nearly, 3.0: better})["eta"] == 2.0
 
 
+def test_a_single_candidate_needs_no_score_and_two_do() -> None:
+    few = row_of("few", "heldout")
+    few["metrics"] |= {"image_fid": None, "region_fid": {"value": 3.0, "se": None}}
+    found = choosing.choose("eta", few, {2.0: few})
+    assert (found["eta"], found["split"]) == (2.0, "heldout")
+    values = {"image_fid": None, "image_clip": 0.3, "region_fid": 3.0, "region_clip": 0.2}
+    assert found["curve"] == [{"eta": 2.0, "metrics": values}]
+    with pytest.raises(InputError, match=r"image_fid: too few held-out images"):
+        choosing.choose("eta", few, {1.0: few, 2.0: few})
+
+
 def test_the_test_split_is_refused() -> None:
     reference = row_of("gligen", "heldout")
     with pytest.raises(InputError, match="must not choose"):

@@ -114,6 +114,93 @@ def test_old_checkpoints_position_ids_are_no_fault(folder):
     load_diffusion(folder, Sampling())
 
 
+TEXT = "text_encoder/model.safetensors"
+
+
+def as_pickle(folder):
+    """Store the U-Net as the gated one's hub folder does: a pickled .bin, and no safetensors."""
+    tensors = load_file(folder / UNET)
+    (folder / UNET).unlink()
+    torch.save(tensors, folder / "unet/diffusion_pytorch_model.bin")
+    write_sums(folder)
+
+
+def test_a_pickled_gated_unet_is_loaded_as_gated(folder):
+    before = load_diffusion(folder, Sampling()).unet
+    as_pickle(folder)
+    unet = load_diffusion(folder, Sampling()).unet
+    assert unet.config.attention_type == "gated"
+    assert all(torch.equal(a, b) for a, b in zip(unet.parameters(), before.parameters(), strict=True))
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(folder, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    as_pickle(folder)
+    torch.save({"conv_in.weight": Payload()}, folder / "unet/diffusion_pytorch_model.bin")
+    write_sums(folder)
+    with pytest.raises(WeightsError, match="unet: cannot be loaded as UNet2DConditionModel") as error:
+        load_diffusion(folder, Sampling())
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_forks_flag_is_refused_before_its_pickle_is_read(folder):
+    as_pickle(folder)
+    (folder / "unet/diffusion_pytorch_model.bin").write_bytes(b"not read")
+    edit_config(folder, attention_type="default", use_gated_attention=True)
+    with pytest.raises(WeightsError) as error:
+        load_diffusion(folder, Sampling())
+    assert str(error.value) == (
+        f'{folder}/unet/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"'
+    )
+
+
+@pytest.mark.parametrize("prefix", ["text_model.", ""])
+def test_the_text_encoders_old_and_new_keys_are_the_same_weights(folder, prefix):
+    before = load_diffusion(folder, Sampling()).text_encoder
+
+    def rename(tensors):
+        renamed = {prefix + name.removeprefix("text_model."): value for name, value in tensors.items()}
+        tensors.clear()
+        tensors.update(renamed)
+
+    edit_weights(folder, TEXT, rename)
+    after = load_diffusion(folder, Sampling()).text_encoder
+    assert all(torch.equal(a, b) for a, b in zip(after.parameters(), before.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_sharded_weights_and_half_precision_variants_are_found(folder, variant):
+    """What the hub's larger folders hold: weights in several files, or under names with .fp16. alone."""
+    before = load_diffusion(folder, Sampling())
+    for part, model, size in (("unet", before.unet, "1MB"), ("text_encoder", before.text_encoder, "20KB")):
+        for path in (folder / part).glob("*.safetensors"):
+            path.unlink()
+        model.half().save_pretrained(folder / part, max_shard_size=size, variant=variant)
+        assert len(list((folder / part).glob("*.safetensors"))) > 1
+        model.float()
+    write_sums(folder)
+    after = load_diffusion(folder, Sampling())
+    for old, new in ((before.unet, after.unet), (before.text_encoder, after.text_encoder)):
+        assert all(torch.equal(a, b) for a, b in zip(new.parameters(), old.parameters(), strict=True))
+
+
+def test_a_component_without_weights_is_named(folder):
+    (folder / UNET).unlink()
+    write_sums(folder)
+    with pytest.raises(WeightsError, match=r"unet: no weights there, expected a \.safetensors or \.bin file"):
+        load_diffusion(folder, Sampling())
+
+
+def test_full_precision_goes_before_a_half_precision_variant(folder):
+    (folder / "unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not read")
+    write_sums(folder)
+    load_diffusion(folder, Sampling())
+
+
 def test_weights_of_another_shape_are_refused(folder):
     edit_config(folder, cross_attention_dim=48)
     with pytest.raises(WeightsError, match="unet"):

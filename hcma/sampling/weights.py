@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from hcma.sampling import InputError
+from hcma.sampling.atomic import replacing
 
 SUMS = "SHA256SUMS"
 
@@ -47,6 +49,15 @@ def verify_folder(folder: str | Path) -> str:
         if path.is_file() and not path.name.startswith(".") and name not in listed:
             raise WeightsError(f"{path}: not listed in {folder / SUMS}; remove it or add its line")
     return folder_sha256(folder)
+
+
+def write_sums(folder: str | Path) -> None:
+    """Write SHA256SUMS of every file of a model folder, as `sha256sum` would; parts may be links to another folder's."""
+    folder = Path(folder)
+    walked = (Path(root) / name for root, _, names in os.walk(folder, followlinks=True) for name in names)
+    files = sorted(path for path in walked if path.name != SUMS)
+    with replacing(folder / SUMS) as beside:
+        beside.write_text("".join(f"{file_sha256(path)}  {path.relative_to(folder)}\n" for path in files))
 
 
 def _sums_file(folder: Path) -> Path:
@@ -95,6 +106,7 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     # transformers would otherwise keep the precision of the file, diffusers would not.
     precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
     options = {precision: torch.float32, "output_loading_info": True, "local_files_only": True}
+    options |= _stored(path)
     try:
         model, info = kind.from_pretrained(path, **options)
     except (OSError, RuntimeError, ValueError) as error:
@@ -104,6 +116,18 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
         if names:
             raise WeightsError(f"{path}: {len(names)} {fault.replace('_', ' ')}, the first is {names[0]}")
     return model.eval().requires_grad_(False)
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """How a component's weights are stored, as options of the loaders: safetensors before pickles, which are read without
+    running what is in them; the .fp16. files where these are all there are, as a half-precision download leaves them.
+    """
+    names = [file.name for file in path.iterdir() if file.suffix in (".safetensors", ".bin")]
+    if not names:
+        raise WeightsError(f"{path}: no weights there, expected a .safetensors or .bin file")
+    safe = [name for name in names if name.endswith(".safetensors")]
+    half = all(".fp16" in name for name in safe or names)
+    return {"use_safetensors": bool(safe), "variant": "fp16" if half else None}
 
 
 def _first_line(error: Exception) -> str:

@@ -104,6 +104,12 @@ def model(method):
     return config["models"][stanza(method)["base"]]
 
 
+def weights_of(extractor):
+    # Without a hash of its own, a file is what the SHA256SUMS beside it say.
+    path = extractor["path"]
+    return path if "sha256" in extractor else str(Path(path).parent / "SHA256SUMS")
+
+
 def eta_of(method):
     if method not in ALIGNED:
         return []

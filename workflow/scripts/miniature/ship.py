@@ -1,6 +1,5 @@
 """Write the trained weights as the repository ships them, measure them, and keep the card."""
 
-import hashlib
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ from torch import nn
 
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import build_clip
+from hcma.sampling.weights import file_sha256, write_sums
 from workflow.scripts.miniature import checkpoints, ldm
 from workflow.scripts.miniature.diffusion import latent_scale, shape_features
 from workflow.scripts.miniature.grounded import Grounded, gated
@@ -74,7 +74,7 @@ def write_card(work: Path, out: Path, stages: list[str]) -> None:
         "measured": readings,
         "stages": {stage: _record(work / f"{stage}.pt") for stage in stages},
         "versions": {"torch": torch.__version__, "python": platform.python_version(), "device": "cpu"},
-        "sha256": {str(p.relative_to(out)): _sha256(p) for p in sorted(out.rglob("*.safetensors"))},
+        "sha256": {str(p.relative_to(out)): file_sha256(p) for p in sorted(out.rglob("*.safetensors"))},
     }
     text = json.dumps(card, indent=2) + "\n"
     beside = out / f"weights.{os.getpid()}.tmp"
@@ -149,19 +149,3 @@ def _save(model: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file(state, path)
-
-
-def write_sums(folder: Path) -> None:
-    """SHA256SUMS of every file of a model folder, in the format of `sha256sum`."""
-    files = sorted(p for p in _walk(folder) if p.name != "SHA256SUMS")
-    lines = [f"{_sha256(path)}  {path.relative_to(folder)}" for path in files]
-    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
-
-
-def _walk(folder: Path) -> list[Path]:
-    """Files below a folder, through its links."""
-    return [Path(root) / name for root, _, names in os.walk(folder, followlinks=True) for name in names]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

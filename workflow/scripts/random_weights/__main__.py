@@ -1,0 +1,98 @@
+"""Write a model folder of random weights in the hub's layout, with its SHA256SUMS.
+
+    python -m workflow.scripts.random_weights --architecture gligen --seed 14 --out results/rehearsal/weights/gligen
+
+An architecture is one of architectures/*.json; a network is built without memory, its parameters are counted against the
+published number, and its values follow from the seed and their names (values.py). The same seed gives the same bytes.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from hcma.program import status
+from hcma.sampling import InputError
+from hcma.sampling.weights import SUMS, write_sums
+from workflow.scripts.random_weights.architecture import Architecture, Network, check_count, read_architecture
+from workflow.scripts.random_weights.values import random_value
+from workflow.scripts.random_weights.vocabulary import write_tokenizer
+
+CARD = "README.md"
+TITLE = "# Random weights\n"
+
+
+def main() -> int:
+    """Run the program; bad input is one line on stderr and status 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", required=True, help="name of a shipped one, or a JSON file like them")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="a new folder, or one that this program wrote")
+    arguments = parser.parse_args()
+    return status(lambda: write_folder(arguments.architecture, arguments.seed, arguments.out), str(arguments.out))
+
+
+def write_folder(name: str, seed: int, out: Path) -> None:
+    """Write the whole folder, its SHA256SUMS last: without them no program takes it. Raises InputError."""
+    architecture = read_architecture(name)
+    _clear(out)
+    (out / CARD).write_text(
+        f"{TITLE}\nFiles as of {architecture.hub}; values by a rule from seed {seed}: not a trained model.\n"
+    )
+    for folder, network in architecture.components.items():
+        write_network(network, folder, seed, out / folder)
+    write_pipeline_files(architecture, out)
+    write_sums(out)
+
+
+def write_network(network: Network, name: str, seed: int, folder: Path) -> None:
+    """Write a network's configuration and weights after checking its number of parameters."""
+    model = network.build()
+    check_count(name, model, network.parameters)
+    dtype = getattr(torch, network.dtype)
+    state = {}
+    for key, like in model.state_dict().items():
+        value = random_value(f"{name}.{key}", like, seed)
+        state[network.published_name(key)] = value.to(dtype) if value.is_floating_point() else value
+    folder.mkdir(parents=True, exist_ok=True)
+    if network.config:
+        (folder / "config.json").write_text(json.dumps(network.config, indent=2) + "\n")
+    if network.file.endswith(".safetensors"):
+        save_file(state, folder / network.file, metadata={"format": "pt"})
+    else:
+        torch.save(state, folder / network.file)
+
+
+def write_pipeline_files(architecture: Architecture, out: Path) -> None:
+    """model_index.json, the scheduler and the tokenizer, for an architecture that has them."""
+    if architecture.model_index:
+        (out / "model_index.json").write_text(json.dumps(architecture.model_index, indent=2) + "\n")
+    if architecture.scheduler:
+        (out / "scheduler").mkdir()
+        (out / "scheduler" / "scheduler_config.json").write_text(json.dumps(architecture.scheduler, indent=2) + "\n")
+    if architecture.tokenizer:
+        write_tokenizer(out / "tokenizer", architecture.tokenizer)
+
+
+def _clear(out: Path) -> None:
+    """An empty folder; whatever this program did not write stays, and is refused."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not any(out.iterdir()):
+        return
+    card = out / CARD
+    if not card.is_file() or not card.read_text().startswith(TITLE):
+        raise InputError(f"{out}: not empty, and not written by this program; remove it or give another --out")
+    (out / SUMS).unlink(missing_ok=True)  # first: what is left of a folder is no folder
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path != card:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,6 +24,7 @@ rule all:
         f"{R}/layouts/report.json",
 
 
+include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"

@@ -2,12 +2,14 @@
 import fcntl
 import json
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from workflow.scripts.check_config import faults
+from workflow.scripts.places import folder_of, settle, unusable
 
 
 def stop(*lines):
@@ -53,7 +55,15 @@ if wants_conda() and not shutil.which("conda"):
         "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave the flag out"
     )
 
+if found := unusable(config, made="results/"):
+    stop(*found)
+
 R = f"results/{config['run']}"
+DOWNLOADS = folder_of(config)
+FETCH = config.get("fetch", {"hub": "", "offline": False, "licences": {}, "accept": []})
+# From here on every model, extractor and data root is a local place; FETCHED says what has to be brought there.
+settled, FETCHED = settle(config)
+config.update(settled)
 DRAWN = config["data"]["draw"] is not None
 ROOT = f"{R}/coco" if DRAWN else config["data"]["root"]
 PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014"}
@@ -93,6 +103,12 @@ def shards(split):
 
 def stanza(method):
     return METHODS[ALIGNMENT["method"] if method in CANDIDATES else method]
+
+
+def archive_of(photos):
+    # A folder of the user's own may hold photos instead of zips: what it has is told when they are read.
+    archive = f"{ROOT}/{photos}.zip"
+    return archive if DRAWN or archive in FETCHED.files else []
 
 
 def as_json(content):

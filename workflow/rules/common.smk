@@ -92,13 +92,19 @@ wildcard_constraints:
     table="1|2",
 
 
+def numbered(images):
+    return [f"{number:04d}" for number in range(math.ceil(images / config["data"]["shard_size"]))]
+
+
 def shards(split):
-    return [
-        f"{number:04d}"
-        for number in range(
-            math.ceil(config["data"][split]["count"] / config["data"]["shard_size"])
-        )
-    ]
+    return numbered(config["data"][split]["count"])
+
+
+def sampled_shards(split):
+    # Training sees all that is held out; eta's candidates are sampled on the first of it.
+    if split == "heldout":
+        return numbered(ALIGNMENT["calibrate"].get("images", config["data"]["heldout"]["count"]))
+    return shards(split)
 
 
 def stanza(method):
@@ -107,8 +113,7 @@ def stanza(method):
 
 def archive_of(photos):
     # A folder of the user's own may hold photos instead of zips: what it has is told when they are read.
-    archive = f"{ROOT}/{photos}.zip"
-    return archive if DRAWN or archive in FETCHED.files else []
+    return f"{ROOT}/{photos}.zip" if DRAWN or f"coco/{photos}.zip" in FETCHED.files else []
 
 
 def as_json(content):
@@ -137,4 +142,4 @@ def measured(wildcards, input):
 
 
 def feature_shards(method, split):
-    return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=shards(split))
+    return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=sampled_shards(split))

@@ -36,7 +36,7 @@ rule fetch_file:
     input:
         ancient(LICENCES),
     output:
-        "{file}",
+        f"{DOWNLOADS}/{{file}}",
     log:
         f"{DOWNLOADS}/logs/fetch_file/{{file}}.log",
     wildcard_constraints:
@@ -102,5 +102,5 @@ rule unpack_annotations:
 
 rule fetch:
     input:
-        list(FETCHED.files),
+        expand(f"{DOWNLOADS}/{{file}}", file=FETCHED.files),
         expand(f"{DOWNLOADS}/{{model}}/SHA256SUMS", model=FETCHED.models),

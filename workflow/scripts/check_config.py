@@ -65,6 +65,10 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
             found.append((("alignment", key), f"{alignment[key]!r} has no model folder: it is null under models"))
     if not found and not methods[alignment["method"]].get("aligned"):
         found.append((("alignment", "method"), f"{alignment['method']!r} is not a method with `aligned: true`"))
+    heldout = config["data"]["heldout"]["count"]
+    for key in ("count", "images"):
+        if (asked := alignment["calibrate"].get(key, 0)) > heldout:
+            found.append((("alignment", "calibrate", key), f"{asked}, but data.heldout.count is {heldout}"))
     return found + _data_faults(config["data"]) + _fetch_faults(config)
 
 

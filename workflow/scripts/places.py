@@ -11,7 +11,7 @@ ANNOTATIONS = "annotations_trainval2014.zip"
 
 @dataclass
 class Fetched:
-    """What has to be fetched: path of a file to its source, model to its place on the hub."""
+    """What has to be fetched: a file's path in the folder to its source, a model to its place on the hub."""
 
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ def settle(config: dict[str, Any]) -> tuple[dict[str, Any], Fetched]:
     source = data.pop("source", None)
     if source and data["root"] is None and data["draw"] is None:
         data["root"] = f"{folder}/coco"
-        fetched.files |= {f"{folder}/coco/{name}": entry for name, entry in source.items()}
+        fetched.files |= {f"coco/{name}": entry for name, entry in source.items()}
     for name, entry in models.items():
         if isinstance(entry, dict):
             models[name] = entry.get("path") or f"{folder}/{name}"
@@ -47,9 +47,9 @@ def settle(config: dict[str, Any]) -> tuple[dict[str, Any], Fetched]:
     for stanza in extractors.values():
         source = stanza.pop("source", None)
         if source and stanza["path"] is None:
-            stanza["path"] = f"{folder}/extractors/{source['urls'][0].rpartition('/')[2]}"
-            stanza["sha256"] = source["sha256"]
-            fetched.files[stanza["path"]] = source
+            file = f"extractors/{source['urls'][0].rpartition('/')[2]}"
+            stanza |= {"path": f"{folder}/{file}", "sha256": source["sha256"]}
+            fetched.files[file] = source
     return settled, fetched
 
 

@@ -24,6 +24,10 @@ class Broken(Exception):
         self.after = after
 
 
+class Beyond(Broken):
+    """The server's file ends before the byte that was asked for."""
+
+
 @dataclass(frozen=True)
 class Access:
     """How the network may be used. The token goes to the hub alone; `wait` (seconds) doubles from one retry to the next."""
@@ -124,7 +128,7 @@ def _refusal(url: str, error: HTTPError, access: Access) -> Exception:
     """What a status means: Broken when waiting may help."""
     said = f"{url}: {error.code} {error.reason}"
     if error.code == 416:
-        return Broken(f"{said}: the file on the server is shorter than what is here")
+        return Beyond(f"{said}: the server's file is shorter than what is here; starting from its first byte")
     if error.code == 429 or error.code >= 500:
         after = error.headers.get("Retry-After") or "0"
         return Broken(said, min(float(after), 300.0) if after.isdecimal() else 0.0)

@@ -17,7 +17,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from evaluation.files import InputError
-from workflow.scripts.fetch.request import Access, Answer, Broken, open_url
+from workflow.scripts.fetch.request import Access, Answer, Beyond, Broken, open_url
 from workflow.scripts.fetch.sources import PAGES, Source, verify
 
 PIECE = 1 << 20
@@ -84,7 +84,7 @@ def _from_mirrors(source: Source, part: Part, out: Path, access: Access) -> str:
     faults = []
     for url in source.urls:
         try:
-            said = retrying(partial(_stream, url, source, part, access), lambda: part.size, access)
+            said = retrying(partial(_once, url, source, part, access), lambda: part.size, access)
             return _accept(source if source.sha256 else replace(source, sha256=said), part, out)
         except InputError as error:
             faults.append(str(error))
@@ -120,6 +120,14 @@ def retrying(attempt: Callable[[], T], progress: Callable[[], int], access: Acce
                 raise InputError(f"{broken}; given up after {RETRIES} tries, run again to go on") from None
             print(f"{broken}; trying again", file=sys.stderr)
             time.sleep(max(broken.after, access.wait * 2 ** (failures - 1)))
+
+
+def _once(url: str, source: Source, part: Part, access: Access) -> str | None:
+    try:
+        return _stream(url, source, part, access)
+    except Beyond:
+        part.discard()
+        raise
 
 
 def _stream(url: str, source: Source, part: Part, access: Access) -> str | None:

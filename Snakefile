@@ -26,6 +26,7 @@ rule all:
         [f"{R}/architectures.json"] if config.get("architectures") else [],
 
 
+include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"

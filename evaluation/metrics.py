@@ -1,6 +1,6 @@
 """One method's numbers: distances to `real` and CLIP score, of whole images and of regions, and layout adherence.
 
-    python -m evaluation.metrics --method hcma --split test --layouts layouts/test.jsonl \
+    python -m evaluation.metrics --method hcma --split test --layouts layouts/test/*.jsonl \
         --features features/hcma/test/*.npz --reference statistics/test.npz \
         --out metrics/hcma/test.json --scores scores/hcma/test.parquet
 
@@ -36,14 +36,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", required=True)
     parser.add_argument("--split", required=True)
-    parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
+    parser.add_argument("--layouts", type=Path, nargs="+", required=True, help="of the shards")
     parser.add_argument("--features", type=Path, nargs="+", required=True)
     parser.add_argument("--reference", type=Path, required=True, help="what evaluation.statistics wrote of `real`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True)
     arguments = parser.parse_args()
     shards, reference = FeatureShards(arguments.features), Reference(arguments.reference)
-    found, scores = measure(shards, reference, read_layouts(arguments.layouts))
+    layouts = [row for path in arguments.layouts for row in read_layouts(path)]
+    found, scores = measure(shards, reference, layouts)
     with replacing(arguments.scores) as beside:
         scores.to_parquet(beside, index=False)
     row = {"method": arguments.method, "split": arguments.split}

@@ -2,12 +2,14 @@
 import fcntl
 import json
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from workflow.scripts.check_config import faults
+from workflow.scripts.places import folder_of, settle, unusable
 
 
 def stop(*lines):
@@ -53,7 +55,15 @@ if wants_conda() and not shutil.which("conda"):
         "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave the flag out"
     )
 
+if found := unusable(config, made="results/"):
+    stop(*found)
+
 R = f"results/{config['run']}"
+DOWNLOADS = folder_of(config)
+FETCH = config.get("fetch", {"hub": "", "offline": False, "licences": {}, "accept": []})
+# From here on every model, extractor and data root is a local place; FETCHED says what has to be brought there.
+settled, FETCHED = settle(config)
+config.update(settled)
 DRAWN = config["data"]["draw"] is not None
 ROOT = f"{R}/coco" if DRAWN else config["data"]["root"]
 PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014"}
@@ -83,17 +93,28 @@ wildcard_constraints:
     table="1|2",
 
 
+def numbered(images):
+    return [f"{number:04d}" for number in range(math.ceil(images / config["data"]["shard_size"]))]
+
+
 def shards(split):
-    return [
-        f"{number:04d}"
-        for number in range(
-            math.ceil(config["data"][split]["count"] / config["data"]["shard_size"])
-        )
-    ]
+    return numbered(config["data"][split]["count"])
+
+
+def sampled_shards(split):
+    # Training sees all that is held out; eta's candidates are sampled on the first of it.
+    if split == "heldout":
+        return numbered(ALIGNMENT["calibrate"].get("images", config["data"]["heldout"]["count"]))
+    return shards(split)
 
 
 def stanza(method):
     return METHODS[ALIGNMENT["method"] if method in CANDIDATES else method]
+
+
+def archive_of(photos):
+    # A folder of the user's own may hold photos instead of zips: what it has is told when they are read.
+    return f"{ROOT}/{photos}.zip" if DRAWN or f"coco/{photos}.zip" in FETCHED.files else []
 
 
 def as_json(content):
@@ -128,4 +149,4 @@ def measured(wildcards, input):
 
 
 def feature_shards(method, split):
-    return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=shards(split))
+    return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=sampled_shards(split))

@@ -126,7 +126,7 @@ rule slice_layouts:
 # Seconds each, and the longest chain of jobs begins with them.
 rule sample_real:
     input:
-        lambda wildcards: f"{R}/coco/{PHOTOS[wildcards.split]}.zip" if DRAWN else [],
+        lambda wildcards: archive_of(PHOTOS[wildcards.split]),
         layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
     output:
         f"{R}/samples/real/{{split}}/{{shard}}.zip",

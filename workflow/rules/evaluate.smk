@@ -107,7 +107,10 @@ rule summarize_reference:
 rule measure:
     input:
         features=lambda wildcards: feature_shards(wildcards.method, wildcards.split),
-        layouts=f"{R}/layouts/{{split}}.jsonl",
+        layouts=lambda wildcards: expand(
+            f"{R}/layouts/{wildcards.split}/{{shard}}.jsonl",
+            shard=sampled_shards(wildcards.split),
+        ),
         reference=f"{R}/statistics/{{split}}.npz",
     output:
         metrics=f"{R}/metrics/{{method}}/{{split}}.json",

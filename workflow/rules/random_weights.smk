@@ -12,9 +12,9 @@ rule write_random_weights:
         f"{R}/logs/write_random_weights/{{name}}.log",
     benchmark:
         f"{R}/benchmarks/write_random_weights/{{name}}.jsonl"
-    priority: 20
     wildcard_constraints:
         name="|".join(RANDOM) or "none",
+    priority: 20
     conda:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
@@ -48,7 +48,9 @@ rule count_parameters:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
     params:
-        models=" ".join(f"--model {kind} {config['models'][name]}" for name, kind in COUNTED.items()),
+        models=" ".join(
+            f"--model {kind} {config['models'][name]}" for name, kind in COUNTED.items()
+        ),
     message:
         "Counting the parameters of the loaded models"
     shell:

@@ -38,6 +38,8 @@ def _explained(error: ValidationError) -> Iterable[tuple[Keys, str]]:
         yield keys, f"expected {rule}, found {error.instance!r}"
     elif error.validator == "enum":
         yield keys, f"{error.instance!r} is not one of {', '.join(map(repr, rule))}"
+    elif error.validator == "anyOf":
+        yield keys, f"give one of {', '.join(name for option in rule for name in option['required'])}"
     else:
         yield keys, error.message
 
@@ -46,7 +48,7 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
     """References between keys, and modules that must exist."""
     found: list[tuple[Keys, str]] = []
     methods, models = config["methods"], config["models"]
-    absent = {name for name, folder in models.items() if folder is None}
+    absent = {name for name, place in models.items() if place is None}
     for name, stanza in methods.items():
         found += _module_fault(name, stanza["module"])
         if stanza["base"] not in models:
@@ -63,8 +65,43 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
             found.append((("alignment", key), f"{alignment[key]!r} has no model folder: it is null under models"))
     if not found and not methods[alignment["method"]].get("aligned"):
         found.append((("alignment", "method"), f"{alignment['method']!r} is not a method with `aligned: true`"))
-    if (config["data"]["root"] is None) == (config["data"]["draw"] is None):
-        found.append((("data", "root"), "give either data.root or data.draw, and null for the other"))
+    heldout = config["data"]["heldout"]["count"]
+    for key in ("count", "images"):
+        if (asked := alignment["calibrate"].get(key, 0)) > heldout:
+            found.append((("alignment", "calibrate", key), f"{asked}, but data.heldout.count is {heldout}"))
+    return found + _data_faults(config["data"]) + _fetch_faults(config)
+
+
+def _data_faults(data: dict[str, Any]) -> list[tuple[Keys, str]]:
+    given = [key for key in ("root", "draw", "source") if data.get(key) is not None]
+    # Whoever names a folder has no need to take the source out of the file below.
+    if given in (["root"], ["draw"], ["source"], ["root", "source"]):
+        return []
+    return [(("data", "root"), "give either data.root or data.draw, and null for the other")]
+
+
+def _fetch_faults(config: dict[str, Any]) -> list[tuple[Keys, str]]:
+    """Whatever may be fetched needs the section `fetch`, a licence named there, and a checksum."""
+    entries: dict[Keys, dict[str, Any]] = {
+        ("data", "source", name): entry for name, entry in (config["data"].get("source") or {}).items()
+    }
+    entries |= {("models", name): entry for name, entry in config["models"].items() if isinstance(entry, dict)}
+    for name, stanza in ((name, stanza) for name, stanza in config["extractors"].items() if stanza):
+        if stanza.get("source"):
+            entries["extractors", name, "source"] = stanza["source"]
+        elif stanza["path"] is None:
+            return [(("extractors", name, "path"), "give either a path or a source")]
+    if entries and "fetch" not in config:
+        return [(("fetch",), "missing, and needed by sources")]
+    known = config.get("fetch", {}).get("licences", {})
+    found: list[tuple[Keys, str]] = []
+    for keys, entry in entries.items():
+        if entry.get("licence", entry.get("path")) is None:
+            found.append((keys, "give either path, or hub, revision and licence"))
+        elif "licence" in entry and entry["licence"] not in known:
+            found.append(((*keys, "licence"), f"{entry['licence']!r} is not one of fetch.licences: {', '.join(known)}"))
+    if wrong := sorted(set(config.get("fetch", {}).get("accept", [])) - set(known)):
+        found.append((("fetch", "accept"), f"{wrong[0]!r} is not one of fetch.licences: {', '.join(known)}"))
     return found
 
 

@@ -1,0 +1,76 @@
+"""Where a configuration's data and weights are: in folders that it names, or fetched into one."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = "downloads"
+ANNOTATIONS = "annotations_trainval2014.zip"
+
+
+@dataclass
+class Fetched:
+    """What has to be fetched: a file's path in the folder to its source, a model to its place on the hub."""
+
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def licences(self, texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+        """{licence: {"text", "of": what is under it}} of everything here."""
+        things = {Path(path).name: entry for path, entry in self.files.items()}
+        things |= {f"{entry['hub']} ({name})": entry for name, entry in self.models.items()}
+        needed: dict[str, dict[str, Any]] = {}
+        for thing, entry in things.items():
+            name = entry["licence"]
+            needed.setdefault(name, {"text": texts[name], "of": []})["of"].append(thing)
+        return needed
+
+
+def settle(config: dict[str, Any]) -> tuple[dict[str, Any], Fetched]:
+    """A configuration in which every source is replaced by the place its files will have, and what to fetch for it.
+
+    A path of one's own always goes before a source.
+    """
+    settled, fetched = copy.deepcopy(config), Fetched()
+    folder = folder_of(config)
+    data, models, extractors = settled["data"], settled["models"], settled["extractors"]
+    source = data.pop("source", None)
+    if source and data["root"] is None and data["draw"] is None:
+        data["root"] = f"{folder}/coco"
+        fetched.files |= {f"coco/{name}": entry for name, entry in source.items()}
+    for name, entry in models.items():
+        if isinstance(entry, dict):
+            models[name] = entry.get("path") or f"{folder}/{name}"
+            if not entry.get("path"):
+                fetched.models[name] = {key: entry[key] for key in ("hub", "revision", "licence")}
+    for stanza in filter(None, extractors.values()):
+        source = stanza.pop("source", None)
+        if source and stanza["path"] is None:
+            file = f"extractors/{source['urls'][0].rpartition('/')[2]}"
+            stanza |= {"path": f"{folder}/{file}", "sha256": source["sha256"]}
+            fetched.files[file] = source
+    return settled, fetched
+
+
+def folder_of(config: dict[str, Any]) -> str:
+    """Where fetched files are kept."""
+    return config.get("fetch", {}).get("folder", FOLDER)
+
+
+def unusable(config: dict[str, Any], made: str) -> list[str]:
+    """One line for every folder of the user's own that is not as it has to be; those below `made` are the run's work."""
+    found = []
+    root = config["data"]["root"]
+    if root and not Path(root, "annotations").is_dir():
+        found.append(f"data.root: {root} has no annotations/; unpack {ANNOTATIONS} there, or set data.root to null")
+    for name, entry in config["models"].items():
+        path = entry.get("path") if isinstance(entry, dict) else entry
+        if not path or path.startswith(made):
+            continue
+        if not Path(path).is_dir():
+            found.append(f"models.{name}: no such folder: {path}")
+        elif not Path(path, "SHA256SUMS").is_file():
+            seal = f"python -m workflow.scripts.seal {path}"
+            found.append(f"models.{name}: {path} has no SHA256SUMS; if its files are right, write it once: {seal}")
+    return found

@@ -60,8 +60,12 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
     cost = pd.read_csv(results / "tables/cost.csv").set_index("method")
     assert cost.loc["gligen_sd", "unet_forwards"] == 8
     assert cost.loc["attend_and_excite", "guidance_forwards"] > 1
+    adherence = pd.read_csv(results / "tables/adherence.csv").set_index("method")
+    assert adherence.loc["real", "ap50"] > 0.8
+    assert adherence[["ap", "image_success", "count_right"]].notna().all().all()
     for name in (
         "tables/table1.md",
+        "tables/adherence.md",
         "tables/significance.md",
         "tables/distances.md",
         "tables/table1.tex",

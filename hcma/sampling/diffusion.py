@@ -121,7 +121,7 @@ def none(i: int, n_calls: int) -> dict[str, Any]:
 def encode_text(sd: Diffusion, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token states_BTD after the final norm, and pooled_BD, one state a text (`read_tokens`).
 
-    Texts are padded and truncated to the tokenizer's limit, and no attention mask is used, as Stable Diffusion does;
+    Texts are padded and truncated to the text encoder's length, and no attention mask is used, as Stable Diffusion does;
     the pooled state of a phrase is GLIGEN's phrase feature.
     """
     options = {"padding": "max_length", "max_length": sd.prompt_limit, "truncation": True, "return_tensors": "pt"}
@@ -129,7 +129,7 @@ def encode_text(sd: Diffusion, texts: Sequence[str]) -> tuple[torch.Tensor, torc
 
 
 def count_truncated(sd: Diffusion, texts: Sequence[str]) -> int:
-    """How many texts are longer than the tokenizer's limit, start and end tokens included."""
+    """How many texts are longer than the text encoder takes, start and end tokens included."""
     return sum(len(ids) > sd.prompt_limit for ids in sd.tokenizer(list(texts), verbose=False).input_ids)
 
 

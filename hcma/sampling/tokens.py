@@ -1,7 +1,7 @@
 """Which text tokens name which boxes: the policy of all methods that guide by cross-attention.
 
-An object's `span`, decided once in the data, is turned into the positions of the prompt's BPE tokens that lie in it, the
-start token being 0. What lies beyond the tokenizer's limit is cut as the prompt is; an object without a token is left out.
+An object's `span`, decided once in the data, is turned into the positions of the prompt's tokens that lie in it, the
+start token being 0. What lies beyond the text encoder's length is cut as the prompt is; an object without a token is left out.
 """
 
 from collections.abc import Sequence

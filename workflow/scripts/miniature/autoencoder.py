@@ -26,7 +26,7 @@ def pixels(images: np.ndarray) -> torch.Tensor:
 
 
 def train_vae(run: Run) -> tuple[torch.nn.Module, State]:
-    """Train the autoencoder; its latents are scaled to unit variance afterwards (`scaling_factor`)."""
+    """Train the autoencoder; its latents are scaled afterwards (`scaling_factor`)."""
     return train(run, AutoencoderKL(**VAE), _loss, _loss)
 
 

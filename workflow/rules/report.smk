@@ -85,7 +85,7 @@ rule compare:
 
 rule tabulate_distances:
     input:
-        expand(f"{R}/metrics/{{method}}/test.json", method=ROWS),
+        expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
     output:
         csv=f"{R}/tables/distances.csv",
         markdown=f"{R}/tables/distances.md",

@@ -23,6 +23,8 @@ KEPT = (
     "tables/table2.md",
     "tables/cost.csv",
     "tables/cost.md",
+    "tables/adherence.csv",
+    "tables/adherence.md",
     "tables/distances.csv",
     "tables/distances.md",
     "tables/significance.csv",

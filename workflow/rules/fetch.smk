@@ -93,7 +93,7 @@ rule unpack_annotations:
     conda:
         "../envs/harness.yaml"
     params:
-        out=f"{DOWNLOADS}/coco",
+        out=lambda wildcards: f"{DOWNLOADS}/coco",
     message:
         "Unpacking COCO's annotations"
     shell:

@@ -12,9 +12,9 @@ rule write_random_weights:
         f"{R}/logs/write_random_weights/{{name}}.log",
     benchmark:
         f"{R}/benchmarks/write_random_weights/{{name}}.jsonl"
-    priority: 20
     wildcard_constraints:
         name="|".join(RANDOM) or "none",
+    priority: 20
     conda:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
@@ -40,9 +40,9 @@ rule count_parameters:
         f"{R}/logs/count_parameters/{{name}}.log",
     benchmark:
         f"{R}/benchmarks/count_parameters/{{name}}.jsonl"
-    priority: 15
     wildcard_constraints:
         name="|".join(COUNTED) or "none",
+    priority: 15
     conda:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]

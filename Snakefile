@@ -23,7 +23,7 @@ rule all:
         f"{R}/tables/adherence.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
-        [f"{R}/architectures.json"] if config.get("architectures") else [],
+        lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
 
 
 include: "workflow/rules/fetch.smk"

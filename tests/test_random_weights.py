@@ -229,13 +229,13 @@ def test_loaded_models_are_counted_and_another_architecture_is_named(folders, tm
     content["components"]["unet"]["parameters"] = count_parameters(sd.unet, parts)
     architecture, out = tmp_path / "counted.json", tmp_path / "counts.json"
     architecture.write_text(json.dumps(content))
-    command = ["count_parameters", "--model", str(architecture), str(folders["gligen"]), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", command)
+    command = ["count_parameters", "--architecture", str(architecture), "--out", str(out), "--model"]
+    monkeypatch.setattr(sys, "argv", [*command, str(folders["gligen"])])
     assert counting.main() == 0
-    unet = json.loads(out.read_text())[str(folders["gligen"])]["unet"]
+    unet = json.loads(out.read_text())["parameters"]["unet"]
     assert unet["all"] > unet["fuser"] + unet["position_net"] > unet["fuser"] > 0
     out.unlink()
-    monkeypatch.setattr(sys, "argv", [*command[:3], str(folders["stable-diffusion"]), *command[4:]])
+    monkeypatch.setattr(sys, "argv", [*command, str(folders["stable-diffusion"])])
     assert counting.main() == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"error: {folders['stable-diffusion']}/unet: ")

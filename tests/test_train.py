@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hcma import cache as caching
 from hcma import train
 from hcma import trainer as training
 from hcma.alignment import load_alignment
@@ -14,7 +15,8 @@ from hcma.calibrate import calibrate
 from hcma.method import Params
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
-from hcma.sampling.layout import Layout, Object
+from hcma.sampling.images import write_images
+from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.validate import validate
 from tests.tiny import write_tiny
 
@@ -148,6 +150,25 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     assert {"step", "train_global", "heldout_local", "baseline_local", "recall_500", "gradient_global"} <= set(header)
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_large_photos_are_encoded_few_at_a_time(tmp_path, monkeypatch) -> None:
+    assert [caching.photos_at_a_time(size) for size in (64, 512, 2048)] == [32, 4, 1]
+    model = write_tiny(tmp_path / "model")
+    layouts = [Layout(i, i, "a cat", (Object("cat", (0.1, 0.1, 0.9, 0.9)),)) for i in range(5)]
+    write_layouts(tmp_path / "layouts.jsonl", layouts)
+    photos = torch.randint(256, (5, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    write_images(tmp_path / "photos.zip", range(5), photos, {})
+    seen, found, encode = [], [], caching.encode_images
+    monkeypatch.setattr(caching, "encode_images", lambda sd, images: seen.append(len(images)) or encode(sd, images))
+    inputs = ["--layouts", str(tmp_path / "layouts.jsonl"), "--images", str(tmp_path / "photos.zip")]
+    for pixels in (2**20, 2 * 64**2):
+        monkeypatch.setattr(caching, "PIXELS", pixels)
+        assert caching.main(["--model", str(model), *inputs, "--out", str(tmp_path / "latents")]) == 0
+        found.append(read_cache(tmp_path / "latents").latents_NCHW)
+    assert seen == [5, 2, 2, 1]
+    assert found[0].shape == (5, 4, 8, 8)
+    assert (found[0].float() - found[1].float()).abs().max() < 1e-3
 
 
 def test_a_misspelt_key_is_one_line(tmp_path, capsys) -> None:

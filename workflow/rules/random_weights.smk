@@ -2,7 +2,7 @@
 
 ARCHITECTURES = config.get("architectures", {})
 RANDOM = {name: row for name, row in ARCHITECTURES.items() if "random_seed" in row}
-COUNTED = {name: row["kind"] for name, row in ARCHITECTURES.items() if config["models"].get(name)}
+COUNTED = [name for name in ARCHITECTURES if config["models"].get(name)]
 
 
 rule write_random_weights:
@@ -33,14 +33,16 @@ rule write_random_weights:
 
 rule count_parameters:
     input:
-        ancient([f"{config['models'][name]}/SHA256SUMS" for name in COUNTED]),
+        ancient(lambda wildcards: f"{config['models'][wildcards.name]}/SHA256SUMS"),
     output:
-        f"{R}/architectures.json",
+        f"{R}/architectures/{{name}}.json",
     log:
-        f"{R}/logs/count_parameters.log",
+        f"{R}/logs/count_parameters/{{name}}.log",
     benchmark:
-        f"{R}/benchmarks/count_parameters.jsonl"
-    priority: 20
+        f"{R}/benchmarks/count_parameters/{{name}}.jsonl"
+    wildcard_constraints:
+        name="|".join(COUNTED) or "none",
+    priority: 15
     conda:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
@@ -48,10 +50,10 @@ rule count_parameters:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
     params:
-        models=" ".join(
-            f"--model {kind} {config['models'][name]}" for name, kind in COUNTED.items()
-        ),
+        architecture=lambda wildcards: ARCHITECTURES[wildcards.name]["kind"],
+        model=lambda wildcards: config["models"][wildcards.name],
     message:
-        "Counting the parameters of the loaded models"
+        "Counting the parameters of {wildcards.name} as loaded"
     shell:
-        "python -m workflow.scripts.count_parameters {params.models} --out {output} > {log} 2>&1"
+        "python -m workflow.scripts.count_parameters --architecture {params.architecture} --model {params.model:q}"
+        " --out {output} > {log} 2>&1"

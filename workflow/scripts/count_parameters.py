@@ -1,13 +1,11 @@
-"""Load model folders as sampling does, and compare every network's number of parameters with the published one.
+"""Load a model folder as sampling does, and compare every network's number of parameters with the published one.
 
-    python -m workflow.scripts.count_parameters --model gligen weights/gligen --model stable-diffusion weights/sd14 \
-        --out architectures.json
+    python -m workflow.scripts.count_parameters --architecture gligen --model weights/gligen --out architectures/gligen.json
 
-A folder that is another architecture than it should be is one line on stderr and status 1.
+A folder that holds another architecture than it should is one line on stderr and status 1.
 """
 
 import argparse
-import gc
 import json
 import sys
 from pathlib import Path
@@ -19,19 +17,18 @@ from hcma.sampling.atomic import replacing
 def main() -> int:
     """Run the program; bad input is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs=2, action="append", required=True, metavar=("ARCHITECTURE", "FOLDER"))
+    parser.add_argument("--architecture", required=True, help="name of a shipped one, or a JSON file like them")
+    parser.add_argument("--model", required=True, help="model folder")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     return status(lambda: _run(arguments), str(arguments.out))
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    counts = {}
-    for architecture, folder in arguments.model:
-        counts[folder] = {"architecture": architecture} | count(architecture, folder)
-        gc.collect()  # one model at a time in memory
+    counts = count(arguments.architecture, arguments.model)
+    row = {"model": arguments.model, "architecture": arguments.architecture, "parameters": counts}
     with replacing(arguments.out) as beside:
-        beside.write_text(json.dumps(counts, indent=2) + "\n")
+        beside.write_text(json.dumps(row, indent=2) + "\n")
 
 
 def count(architecture: str, folder: str) -> dict[str, dict[str, int]]:

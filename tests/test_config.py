@@ -31,7 +31,15 @@ def merged(base: dict, over: dict) -> dict:
     return result
 
 
-@pytest.mark.parametrize("overlay", ["workflow/config/coco.yaml", "tests/config/small.yaml"])
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "workflow/config/coco.yaml",
+        "workflow/config/rehearsal.yaml",
+        "workflow/config/paper.yaml",
+        "tests/config/small.yaml",
+    ],
+)
 def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     assert faults(CONFIG, [FILE]) == []
@@ -59,6 +67,13 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
         ({"methods": {"mine": {"module": "hcma.method", "base": "sd14"}}}, "methods.mine.version: missing"),
         ({"tables": {"table1": ["real", "boxdif"]}}, "tables.table1: 'boxdif' is not one of methods"),
         ({"data": {"root": "/coco"}}, "data.root: give either data.root or data.draw"),
+        ({"extractors": {"detector": {"kindly": 1}}}, "extractors.detector.kindly: unknown key; known are kind"),
+        ({"extractors": {"cmmd": 3}}, "extractors.cmmd: expected ['object', 'null'], found 3"),
+        (
+            {"models": {"sd15": None}, "methods": {"mine": {"module": "hcma.method", "base": "sd15", "version": 1}}}
+            | {"tables": {"table1": ["real", "mine", "hcma"]}},
+            "tables.table1: 'mine' cannot be run, since models.sd15 is null, and has no published values",
+        ),
         ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
     ],
 )

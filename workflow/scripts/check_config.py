@@ -1,6 +1,7 @@
 """Check a configuration before the first job: one line a fault, naming the key and the file it stands in."""
 
 import ast
+import csv
 import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+PUBLISHED = Path(__file__).parents[1] / "config" / "published.csv"
 Keys = tuple[str | int, ...]
 
 
@@ -57,6 +59,11 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
         for row in rows:
             if row not in methods and row != "real":
                 found.append((("tables", table), f"{row!r} is not one of methods: real, {', '.join(methods)}"))
+            elif row != "real" and methods[row]["base"] in absent and row not in _published(table):
+                text = (
+                    f"{row!r} cannot be run, since models.{methods[row]['base']} is null, and has no published values"
+                )
+                found.append((("tables", table), text))
     alignment = config["alignment"]
     for key, known in (("base", models), ("method", methods), ("reference", methods)):
         if alignment[key] not in known:
@@ -70,6 +77,12 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
         if (asked := alignment["calibrate"].get(key, 0)) > heldout:
             found.append((("alignment", "calibrate", key), f"{asked}, but data.heldout.count is {heldout}"))
     return found + _data_faults(config["data"]) + _fetch_faults(config)
+
+
+def _published(table: str) -> set[str]:
+    """Methods of which the paper's table has values."""
+    with open(PUBLISHED, newline="", encoding="utf-8") as file:
+        return {row["method"] for row in csv.DictReader(file) if f"table{row['table']}" == table}
 
 
 def _data_faults(data: dict[str, Any]) -> list[tuple[Keys, str]]:

@@ -31,7 +31,10 @@ def merged(base: dict, over: dict) -> dict:
     return result
 
 
-@pytest.mark.parametrize("overlay", ["workflow/config/coco.yaml", "tests/config/small.yaml"])
+OVERLAYS = ["workflow/config/coco.yaml", "workflow/config/rehearsal.yaml", "tests/config/small.yaml"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     assert faults(CONFIG, [FILE]) == []
@@ -59,6 +62,10 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
         ({"methods": {"mine": {"module": "hcma.method", "base": "sd14"}}}, "methods.mine.version: missing"),
         ({"tables": {"table1": ["real", "boxdif"]}}, "tables.table1: 'boxdif' is not one of methods"),
         ({"data": {"root": "/coco"}}, "data.root: give either data.root or data.draw"),
+        (
+            {"architectures": {"sd14": {"kind": "sdxl"}}},
+            "architectures.sd14.kind: 'sdxl' is not one of 'stable-diffusion'",
+        ),
         ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
     ],
 )

@@ -74,6 +74,10 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
             | {"tables": {"table1": ["real", "mine", "hcma"]}},
             "tables.table1: 'mine' cannot be run, since models.sd15 is null, and has no published values",
         ),
+        (
+            {"architectures": {"sd14": {"kind": "sdxl"}}},
+            "architectures.sd14.kind: 'sdxl' is not one of 'stable-diffusion'",
+        ),
         ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
     ],
 )

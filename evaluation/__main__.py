@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from evaluation.adherence import check_labels
 from evaluation.feature_files import FeatureShards
 from evaluation.features import LABEL, load_networks, write_features
 from evaluation.files import InputError, replacing, write_json
@@ -56,8 +55,6 @@ def score(arguments: argparse.Namespace) -> dict[str, Any]:
     stanzas = _stanzas(arguments.extractors)
     with quick_imports():
         networks, detector = load_networks(stanzas)
-    if detector:
-        check_labels(layouts, detector.labels, detector.name)
     table = regions(layouts, _side(arguments.real, ids), arguments.min_side)
     table = table[table["kept"].astype(bool)].reset_index(drop=True)
     shards = {}

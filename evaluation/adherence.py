@@ -8,7 +8,8 @@ there are as many sure detections of a label as boxes.
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from evaluation.files import InputError
-from evaluation.jackknife import groups
+from evaluation.jackknife import Statistic, groups, kept, leave_out_mean
 
 SURE = 0.5
 OVERLAP = 0.5
 SIDE = 1000  # pycocotools takes pixels and treats areas under one as nothing
+# The one threshold of intersection over union; None: the mean over 0.50, 0.55, ... 0.95.
 AVERAGE_PRECISION = {"ap": None, "ap50": 0.5, "ap75": 0.75}
 
 
@@ -90,34 +92,32 @@ def _assigned(iou_NM: np.ndarray) -> set[int]:
     return taken
 
 
-def leave_out_precision(
-    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], overlap: float | None
-) -> Callable[[int | None], float]:
-    """A function from a jackknife group to pycocotools' average precision without that group's images (None: with all).
-
-    overlap: the one threshold of intersection over union; None for the mean over 0.50, 0.55, ... 0.95.
-    """
+def leave_out_precisions(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> dict[str, Statistic]:
+    """Each of AVERAGE_PRECISION -> its value by pycocotools without a jackknife group's images (None: with all)."""
     evaluated = _coco_eval(layouts, detections)
-    every = list(evaluated.params.imgIds)
-    group_of = dict(
-        zip([row["id"] for row in layouts], groups(row["image_id"] for row in layouts).tolist(), strict=True)
-    )
-    results = evaluated.evalImgs
+    every, results = list(evaluated.params.imgIds), evaluated.evalImgs
+    group_of = {row["id"]: int(groups([row["image_id"]])[0]) for row in layouts}
+    inside_of = np.array([group_of[number] for number in every])
 
-    def precision(group: int | None) -> float:
-        kept = [number for number in every if group is None or group_of[number] != group]
-        inside = set(kept)
-        evaluated.evalImgs = [row for place, row in enumerate(results) if every[place % len(every)] in inside]
-        evaluated.params.imgIds = kept
-        evaluated._paramsEval.imgIds = kept
+    @cache
+    def by_threshold(group: int | None) -> np.ndarray:
+        inside = kept(inside_of, group)
+        evaluated.evalImgs = [row for place, row in enumerate(results) if inside[place % len(every)]]
+        evaluated.params.imgIds = evaluated._paramsEval.imgIds = np.array(every)[inside].tolist()
         with contextlib.redirect_stdout(io.StringIO()):
             evaluated.accumulate()
-        found = evaluated.eval["precision"][:, :, :, 0, 0]
-        if overlap is not None:
-            found = found[np.isclose(evaluated.params.iouThrs, overlap)]
-        return float(found[found > -1].mean())
+        return evaluated.eval["precision"][:, :, :, 0, 0]
 
-    return precision
+    def statistic(overlap: float | None) -> Statistic:
+        chosen = slice(None) if overlap is None else np.isclose(evaluated.params.iouThrs, overlap)
+        return lambda group: _mean_of_known(by_threshold(group)[chosen])
+
+    return {metric: statistic(overlap) for metric, overlap in AVERAGE_PRECISION.items()}
+
+
+def _mean_of_known(precision: np.ndarray) -> float:
+    """pycocotools writes -1 for labels without a box."""
+    return float(precision[precision > -1].mean())
 
 
 def _coco_eval(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> Any:
@@ -150,7 +150,7 @@ def _annotation(
 
 def leave_out_shares(
     layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]
-) -> tuple[dict[str, tuple[Callable[[int | None], float], np.ndarray]], pd.DataFrame]:
+) -> tuple[dict[str, tuple[Statistic, np.ndarray]], pd.DataFrame]:
     """metric -> (its value without a jackknife group, the groups it is over), and the row of every box."""
     boxes, counts = match(layouts, detections)
     images = boxes.groupby(["id", "image_id"])["success"].all().reset_index()
@@ -164,9 +164,5 @@ def leave_out_shares(
     shares = {}
     for metric, (table, column) in columns.items():
         numbers = groups(table["image_id"])
-        shares[metric] = _mean_without(table[column].to_numpy(np.float64), numbers), numbers
+        shares[metric] = leave_out_mean(table[column].to_numpy(np.float64), numbers), numbers
     return shares, boxes
-
-
-def _mean_without(values_N: np.ndarray, groups_N: np.ndarray) -> Callable[[int | None], float]:
-    return lambda group: float(values_N[groups_N != (-1 if group is None else group)].mean())

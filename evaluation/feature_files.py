@@ -33,22 +33,31 @@ class FeatureShards:
 
     def read(self, name: str) -> np.ndarray:
         """One array, all shards after one another; a shard without regions has features of no width."""
-        arrays = [array for (array,) in self.each(name)]
-        return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
+        return joined([array for (array,) in self.each(name)])
 
     def _stated(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         about, source = (json.loads(str(self._array(path, name))) for name in ("about", "source"))
         return about, source
 
     def _array(self, path: Path, name: str) -> np.ndarray:
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                array = arrays[name]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path}: not readable features ({error}); delete it and run again") from None
+        array = read_array(path, name, "features")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"{path}: {name} is not finite")
         return array
+
+
+def read_array(path: Path, name: str, content: str) -> np.ndarray:
+    """One array of an npz; raises InputError that says what the file should be."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[name]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not readable as {content} ({error}); delete it and run again") from None
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows after one another; features of no rows have no width."""
+    return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
 
 
 def _first_difference(found: dict[str, Any], expected: dict[str, Any]) -> str:

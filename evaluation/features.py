@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.adherence import check_labels
+from evaluation.feature_files import joined
 from evaluation.files import InputError, read_json, replacing
 from evaluation.images import check_images, read_images, read_meta
 from evaluation.layouts import read_layouts
@@ -54,8 +55,6 @@ def main() -> None:
     stanzas = {name: stanza for name, stanza in read_json(arguments.extractors).items() if stanza}
     with quick_imports():
         networks, detector = load_networks(stanzas)
-    if detector:
-        check_labels(layouts, detector.labels, detector.name)
     seen_by = (networks, detector, arguments.label_template)
     write_features(arguments.images, layouts, table, seen_by, arguments.out)
 
@@ -69,9 +68,11 @@ def write_features(
 ) -> None:
     """Write one npz of features of all layouts' images and the regions that `table` keeps, whole or not at all.
 
-    seen_by: the networks, the detector if any, and the template of a region's text.
+    seen_by: the networks, the detector if any, and the template of a region's text. Raises InputError.
     """
     networks, detector, template = seen_by
+    if detector:
+        check_labels(layouts, detector.labels, detector.name)
     arrays = extract(read_images(images, [row["id"] for row in layouts]), table, networks, detector)
     arrays |= keys(layouts, table) | {
         "image_text": _texts(networks["clip"], [row["caption"] for row in layouts]),
@@ -135,12 +136,15 @@ def extract(
     """
     parts: dict[str, list[np.ndarray]] = defaultdict(list)
     regions_of = {number: list(rows.itertuples()) for number, rows in table.groupby("id")}
-    found, black, crops = [], [], []
+    found: list[tuple[int, Detections]] = []
+    black: list[int] = []
+    crops: list[np.ndarray] = []
     for batch in _batches(images):
         black += [number for number, pixels in batch if not pixels.any()]
         pixels = [image for _, image in batch]
         _add(parts, "image", pixels, networks)
-        found += list(zip([number for number, _ in batch], detector.detect(pixels) if detector else [], strict=False))
+        if detector:
+            found += zip([number for number, _ in batch], detector.detect(pixels), strict=True)
         crops += [crop(image, row) for number, image in batch for row in regions_of.get(number, [])]
         while len(crops) >= BATCH:
             _add(parts, "region", crops[:BATCH], networks)
@@ -148,7 +152,7 @@ def extract(
     if black:
         raise InputError(f"{len(black)} images are black all over: {', '.join(map(str, black))}; sample them again")
     _add(parts, "region", crops, networks)
-    return {name: _joined(arrays) for name, arrays in parts.items()} | (_detections(found) if detector else {})
+    return {name: joined(arrays) for name, arrays in parts.items()} | (_detections(found) if detector else {})
 
 
 def _batches(images: Iterable[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
@@ -162,10 +166,6 @@ def _add(
 ) -> None:
     for name, network in networks.items():
         parts[f"{level}_{name}"].append(network.features(pixels) if pixels else np.zeros((0, 0), np.float32))
-
-
-def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
 
 
 def _detections(found: Sequence[tuple[int, "Detections"]]) -> dict[str, np.ndarray]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 GROUPS = 20
+# From a group number to a value without that group, from None to the value of all.
+Statistic = Callable[[int | None], float]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,17 @@ def standard_error(left_out: Sequence[float] | np.ndarray) -> float:
     return float(np.sqrt((count - 1) * np.var(left_out))) if count > 1 else float("nan")
 
 
-def jackknife(statistic: Callable[[int | None], float], group_numbers: np.ndarray) -> Estimate:
+def kept(group_numbers: np.ndarray, group: int | None) -> np.ndarray:
+    """Which rows remain without a group; None leaves none out."""
+    return np.ones(len(group_numbers), bool) if group is None else group_numbers != group
+
+
+def leave_out_mean(values_N: np.ndarray, groups_N: np.ndarray) -> Statistic:
+    """A function from a group number to the mean of the values without that group (None: of all)."""
+    return lambda group: float(values_N[kept(groups_N, group)].mean())
+
+
+def jackknife(statistic: Statistic, group_numbers: np.ndarray) -> Estimate:
     """`statistic(g)` without group g, `statistic(None)` with all; groups without members are passed over.
 
     With fewer than two groups there is no standard error.

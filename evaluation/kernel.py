@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.jackknife import Statistic, kept
+
 BLOCK = 2048
 MOST = 20_000
 NEIGHBOURS = 5
@@ -23,9 +25,7 @@ def kid(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
     return leave_out_kid(a_ND, b_MD, np.zeros(len(a_ND), int), np.zeros(len(b_MD), int))(None)
 
 
-def leave_out_kid(
-    a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray
-) -> Callable[[int | None], float]:
+def leave_out_kid(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray) -> Statistic:
     """A function from a group number to the KID of the two sets without that group (None: with all).
 
     KID is the unbiased squared maximum mean discrepancy under the kernel (x . y / D + 1)^3 (Binkowski et al. 2018). All
@@ -42,9 +42,7 @@ def leave_out_kid(
     return without
 
 
-def leave_out_cmmd(
-    a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray
-) -> Callable[[int | None], float]:
+def leave_out_cmmd(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray) -> Statistic:
     """A function from a group number to 1000 times the squared discrepancy of CMMD (Jayasumana et al. 2024).
 
     The kernel is exp(-|x - y|^2 / (2 10^2)) on features of unit length; a row's pair with itself counts, as in its code.
@@ -83,7 +81,7 @@ class _PairSums:
 
     def without(self, group: int | None) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
         """(rows, sum over pairs, sum over a row's pairs with itself) of either set, and the sum over pairs across."""
-        keep = np.arange(len(self.own_a)) != (-1 if group is None else group)
+        keep = kept(np.arange(len(self.own_a)), group)
         inside = np.ix_(keep, keep)
         (n, m) = (size[keep].sum() for size in self.sizes)
         set_a = n, self.aa[inside].sum(), self.own_a[keep].sum()

@@ -11,7 +11,6 @@ cosine, and where there is a detector the box's best overlap and whether it succ
 """
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.adherence import AVERAGE_PRECISION, leave_out_precision, leave_out_shares
+from evaluation.adherence import AVERAGE_PRECISION, leave_out_precisions, leave_out_shares
 from evaluation.feature_files import FeatureShards
 from evaluation.files import InputError, replacing, write_json
 from evaluation.frechet import floor
-from evaluation.jackknife import GROUPS, groups, jackknife
+from evaluation.jackknife import GROUPS, groups, jackknife, leave_out_mean
 from evaluation.kernel import NEIGHBOURS, leave_out_cmmd, leave_out_kid, neighbourhood
 from evaluation.layouts import read_layouts
 from evaluation.program import run
@@ -63,6 +62,7 @@ def measure(
     if [row["id"] for row in layouts] != shards.read("image_ids").tolist():
         raise InputError(f"{shards.paths[0]}: images of other layouts than those given")
     counts = {f"n_{level}s": len(shards.read(f"{level}_ids")) for level in LEVELS}
+    levels = {level: _cosines(shards, level) for level in LEVELS}
     metrics: dict[str, Metric] = {}
     distances: dict[str, Any] = {}
     for level in LEVELS:
@@ -71,8 +71,8 @@ def measure(
             metrics |= {f"{level}_{metric}": found for metric, found in _distances(name, a, b).items()}
             if name == "frechet":
                 distances[level] = _neighbourhood(a.sample_SD, b.sample_SD)
-        metrics[f"{level}_clip"] = _clip(shards, level) if counts[f"n_{level}s"] else None
-    scores = _cosines(shards)
+        metrics[f"{level}_clip"] = _clip(levels[level]) if counts[f"n_{level}s"] else None
+    scores = pd.concat(levels.values(), ignore_index=True)
     if "detector" in shards.about:
         adherence, boxes = _adherence(shards, layouts)
         metrics |= adherence
@@ -104,25 +104,19 @@ def _neighbourhood(a_SD: np.ndarray, b_SD: np.ndarray) -> dict[str, float] | Non
     return {"samples": len(a_SD)} | asdict(neighbourhood(a_SD, b_SD))
 
 
-def _clip(shards: FeatureShards, level: str) -> dict[str, Any]:
-    numbers = groups(shards.read(f"{level}_image_ids"))
-    return asdict(jackknife(_leave_out_mean(cosines_of(shards, level), numbers), numbers))
+def _clip(scores: pd.DataFrame) -> dict[str, Any]:
+    numbers = groups(scores["image_id"])
+    return asdict(jackknife(leave_out_mean(scores["clip"].to_numpy(), numbers), numbers))
 
 
-def cosines_of(shards: FeatureShards, level: str) -> np.ndarray:
-    """CLIP cosine of every image with its caption, or of every region with its text."""
+def _cosines(shards: FeatureShards, level: str) -> pd.DataFrame:
+    """id, object (-1: the whole image), image_id and clip, the cosine with the caption or with the region's text."""
     pairs = shards.each(f"{level}_clip", f"{level}_text")
-    return np.concatenate([cosine(*pair) if len(pair[0]) else np.zeros(0) for pair in pairs])
-
-
-def _cosines(shards: FeatureShards) -> pd.DataFrame:
-    """id, object (-1: the whole image), image_id and clip."""
-    parts = []
-    for level in LEVELS:
-        part = pd.DataFrame({name: shards.read(f"{level}_{name}s") for name in ("id", "image_id")})
-        part["object"] = shards.read("region_objects") if level == "region" else -1
-        parts.append(part.assign(clip=cosines_of(shards, level)))
-    return pd.concat(parts, ignore_index=True)[["id", "object", "image_id", "clip"]]
+    table = {"id": shards.read(f"{level}_ids"), "object": -1, "image_id": shards.read(f"{level}_image_ids")}
+    if level == "region":
+        table["object"] = shards.read("region_objects")
+    clip = np.concatenate([cosine(*pair) if len(pair[0]) else np.zeros(0) for pair in pairs])
+    return pd.DataFrame(table | {"clip": clip})
 
 
 def _adherence(shards: FeatureShards, layouts: list[dict[str, Any]]) -> tuple[dict[str, Metric], pd.DataFrame]:
@@ -134,15 +128,9 @@ def _adherence(shards: FeatureShards, layouts: list[dict[str, Any]]) -> tuple[di
     if not grounded:
         return dict.fromkeys([*AVERAGE_PRECISION, *shares]), boxes
     numbers = groups(row["image_id"] for row in grounded)
-    found: dict[str, Metric] = {
-        metric: asdict(jackknife(leave_out_precision(grounded, detections, overlap), numbers))
-        for metric, overlap in AVERAGE_PRECISION.items()
-    }
+    precisions = leave_out_precisions(grounded, detections)
+    found: dict[str, Metric] = {metric: asdict(jackknife(one, numbers)) for metric, one in precisions.items()}
     return found | {metric: asdict(jackknife(*pair)) for metric, pair in shares.items()}, boxes
-
-
-def _leave_out_mean(values: np.ndarray, numbers: np.ndarray) -> Callable[[int | None], float]:
-    return lambda group: float(values[numbers != (-1 if group is None else group)].mean())
 
 
 def cosine(images_ND: np.ndarray, texts_ND: np.ndarray) -> np.ndarray:

@@ -9,17 +9,16 @@ changes the sums in the last digits only.
 import argparse
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluation.feature_files import FeatureShards
+from evaluation.feature_files import FeatureShards, read_array
 from evaluation.files import InputError, replacing
 from evaluation.frechet import Moments, frechet_distance, frechet_of_few
-from evaluation.jackknife import groups
+from evaluation.jackknife import Statistic, groups, kept
 from evaluation.kernel import thinned
 from evaluation.program import run
 
@@ -64,13 +63,13 @@ def main() -> None:
 
 def summarize(shards: FeatureShards, name: str, level: str) -> Summary:
     """Sum up the features of extractor `name` at a level; a level without rows has no moments."""
-    kept = thinned(shards.read(f"{level}_image_ids"))
+    thin = thinned(shards.read(f"{level}_image_ids"))
     moments: dict[int, Moments] = {}
     sample, numbers, start = [], [], 0
     for image_ids, rows in shards.each(f"{level}_image_ids", f"{level}_{name}"):
         part = Summary.of(rows, groups(image_ids))
         moments = moments | {g: moments[g] + more if g in moments else more for g, more in part.moments.items()}
-        inside = kept[(kept >= start) & (kept < start + len(rows))] - start
+        inside = thin[(thin >= start) & (thin < start + len(rows))] - start
         if len(rows):
             sample.append(rows[inside])
             numbers.append(part.groups_S[inside])
@@ -80,7 +79,7 @@ def summarize(shards: FeatureShards, name: str, level: str) -> Summary:
     return Summary(dict(sorted(moments.items())), np.concatenate(sample), np.concatenate(numbers))
 
 
-def leave_out_distance(a: Summary, b: Summary) -> Callable[[int | None], float]:
+def leave_out_distance(a: Summary, b: Summary) -> Statistic:
     """A function from a group number to the Frechet distance of the two sets without that group (None: with all).
 
     The exact route takes over where either set has no more rows than dimensions.
@@ -91,7 +90,7 @@ def leave_out_distance(a: Summary, b: Summary) -> Callable[[int | None], float]:
     def distance(group: int | None) -> float:
         kept_a, kept_b = _without(whole_a, a, group), _without(whole_b, b, group)
         if min(kept_a.n, kept_b.n) <= few:
-            return frechet_of_few(a.sample_SD[_kept(a, group)], b.sample_SD[_kept(b, group)])
+            return frechet_of_few(a.sample_SD[kept(a.groups_S, group)], b.sample_SD[kept(b.groups_S, group)])
         return frechet_distance(*kept_a.mean_and_covariance(), *kept_b.mean_and_covariance())
 
     return distance
@@ -99,10 +98,6 @@ def leave_out_distance(a: Summary, b: Summary) -> Callable[[int | None], float]:
 
 def _without(whole: Moments, summary: Summary, group: int | None) -> Moments:
     return whole - summary.moments[group] if group in summary.moments else whole
-
-
-def _kept(summary: Summary, group: int | None) -> np.ndarray:
-    return summary.groups_S != (-1 if group is None else group)
 
 
 def identity(shards: FeatureShards) -> dict[str, np.ndarray]:
@@ -173,11 +168,7 @@ class Reference:
         return Summary(moments, sample, group_of)
 
     def _array(self, name: str) -> np.ndarray:
-        try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                return arrays[name]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{self.path}: not a reference's statistics ({error}); delete it and run again") from None
+        return read_array(self.path, name, "the statistics of a reference")
 
 
 def _full(upper: np.ndarray, width: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.adherence import check_labels, leave_out_precision, leave_out_shares, match, overlaps
+from evaluation.adherence import check_labels, leave_out_precisions, leave_out_shares, match, overlaps
 from evaluation.detectors import Detections, SmallDetector, decode, load_detector
 from evaluation.files import InputError
 from evaluation.jackknife import groups
@@ -44,13 +44,13 @@ def test_perfect_detections_score_one_everywhere() -> None:
     rows = [layout(1, ("star", LEFT), ("ring", RIGHT)), layout(2, ("star", RIGHT))]
     found = detections((1, "star", LEFT, 0.9), (1, "ring", RIGHT, 0.8), (2, "star", RIGHT, 0.7))
     assert values(rows, found) == dict.fromkeys(values(rows, found), 1.0)
-    assert leave_out_precision(rows, found, None)(None) == pytest.approx(1)
+    assert leave_out_precisions(rows, found)["ap"](None) == pytest.approx(1)
 
 
 def test_nothing_found_scores_zero() -> None:
     rows = [layout(1, ("star", LEFT))]
     assert set(values(rows, detections()).values()) == {0.0}
-    assert leave_out_precision(rows, detections(), 0.5)(None) == 0
+    assert leave_out_precisions(rows, detections())["ap50"](None) == 0
 
 
 def test_a_detection_serves_one_box_and_unsure_ones_only_recall() -> None:
@@ -119,8 +119,9 @@ def test_precision_is_torchmetrics() -> None:
         )
     with contextlib.redirect_stdout(io.StringIO()):
         expected = theirs.compute()
-    for key, overlap in (("map", None), ("map_50", 0.5), ("map_75", 0.75)):
-        assert leave_out_precision(rows, found, overlap)(None) == pytest.approx(float(expected[key]), abs=1e-6)
+    ours = leave_out_precisions(rows, found)
+    for key, metric in (("map", "ap"), ("map_50", "ap50"), ("map_75", "ap75")):
+        assert ours[metric](None) == pytest.approx(float(expected[key]), abs=1e-6)
         assert 0 < float(expected[key]) < 1
 
 
@@ -131,9 +132,9 @@ def test_leaving_a_group_out_is_the_precision_of_the_rest() -> None:
     kept = [row for row, number in zip(rows, group_of, strict=True) if number != group]
     inside = np.isin(found["detection_ids"], [row["id"] for row in kept])
     rest = {name: array[inside] for name, array in found.items()}
-    statistic = leave_out_precision(rows, found, 0.5)
+    statistic = leave_out_precisions(rows, found)["ap50"]
     whole = statistic(None)
-    assert statistic(group) == pytest.approx(leave_out_precision(kept, rest, 0.5)(None))
+    assert statistic(group) == pytest.approx(leave_out_precisions(kept, rest)["ap50"](None))
     assert statistic(None) == whole != statistic(group)
 
 

@@ -24,7 +24,7 @@ from evaluation.files import InputError, write_json
 from evaluation.images import read_images, write_images
 from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
-from evaluation.metrics import cosine, cosines_of, measure
+from evaluation.metrics import cosine, measure
 from evaluation.regions import crop, pixel_box, regions
 from evaluation.statistics import Reference, write_reference
 
@@ -229,7 +229,7 @@ def test_region_scores_are_means_over_regions_and_use_the_label(run) -> None:
     rows = layouts(9)
     shards = run("m", 3, rows)
     found = FeatureShards(shards)
-    scores = cosines_of(found, "region")
+    scores = cosine(found.read("region_clip"), found.read("region_text"))
     assert measured(shards, shards, rows)["metrics"]["region_clip"]["value"] == pytest.approx(scores.mean())
     assert len(np.unique(found.read("region_text"), axis=0)) == 1
 

@@ -561,3 +561,16 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         assert "Nothing to be done" in snakemake().stderr
     finally:
         shutil.rmtree(results, ignore_errors=True)
+
+
+def test_parts_that_are_links_to_another_folders_are_sealed_too(tmp_path) -> None:
+    (tmp_path / "base/vae").mkdir(parents=True)
+    (tmp_path / "base/vae/config.json").write_text("{}")
+    (tmp_path / "mine/unet").mkdir(parents=True)
+    (tmp_path / "mine/unet/config.json").write_text("{}")
+    (tmp_path / "mine/vae").symlink_to("../base/vae")
+    (tmp_path / "mine/.hidden").write_text("")
+    seal.seal(tmp_path / "mine")
+    verify_folder(tmp_path / "mine")
+    lines = (tmp_path / "mine/SHA256SUMS").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["unet/config.json", "vae/config.json"]

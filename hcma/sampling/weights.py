@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 from transformers import PreTrainedModel
 
 from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
 
 SUMS = "SHA256SUMS"
 
@@ -49,15 +47,6 @@ def verify_folder(folder: str | Path) -> str:
         if path.is_file() and not path.name.startswith(".") and name not in listed:
             raise WeightsError(f"{path}: not listed in {folder / SUMS}; remove it or add its line")
     return folder_sha256(folder)
-
-
-def write_sums(folder: str | Path) -> None:
-    """Write SHA256SUMS of every file of a model folder, as `sha256sum` would; parts may be links to another folder's."""
-    folder = Path(folder)
-    walked = (Path(root) / name for root, _, names in os.walk(folder, followlinks=True) for name in names)
-    files = sorted(path for path in walked if path.name != SUMS)
-    with replacing(folder / SUMS) as beside:
-        beside.write_text("".join(f"{file_sha256(path)}  {path.relative_to(folder)}\n" for path in files))
 
 
 def _sums_file(folder: Path) -> Path:

@@ -82,7 +82,7 @@ def runnable(rows):
 
 
 ORDERED = list(dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]])))
-ROWS = sorted({*runnable(config["tables"]["table1"]), *runnable(config["tables"]["table2"])})
+ROWS = sorted(ORDERED)
 ALIGNED = {name for name, stanza in METHODS.items() if stanza.get("aligned")} | set(CANDIDATES)
 
 

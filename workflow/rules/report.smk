@@ -158,9 +158,7 @@ rule draw_panel:
     params:
         samples=lambda wildcards: f"{R}/samples",
         shard_size=config["data"]["shard_size"],
-        methods=list(
-            dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]]))
-        ),
+        methods=ORDERED,
     message:
         "Drawing the panel"
     shell:

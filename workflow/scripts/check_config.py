@@ -99,10 +99,10 @@ def _fetch_faults(config: dict[str, Any]) -> list[tuple[Keys, str]]:
         ("data", "source", name): entry for name, entry in (config["data"].get("source") or {}).items()
     }
     entries |= {("models", name): entry for name, entry in config["models"].items() if isinstance(entry, dict)}
-    for name, stanza in ((name, stanza) for name, stanza in config["extractors"].items() if stanza):
-        if stanza.get("source"):
+    for name, stanza in config["extractors"].items():
+        if stanza and stanza.get("source"):
             entries["extractors", name, "source"] = stanza["source"]
-        elif stanza["path"] is None:
+        elif stanza and stanza["path"] is None:
             return [(("extractors", name, "path"), "give either a path or a source")]
     if entries and "fetch" not in config:
         return [(("fetch",), "missing, and needed by sources")]

@@ -6,6 +6,7 @@ Do it once, when you know where the files are from: it records what is there, wh
 """
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,9 +30,15 @@ def seal(folder: Path) -> None:
         raise InputError(f"{folder / SUMS}: is there already; remove it to seal the folder anew")
     if not (folder / "unet/config.json").is_file():
         raise InputError(f"{folder}: not a pipeline folder: it has no unet/config.json")
-    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    write_sums(folder, {name.as_posix(): sha256(folder / name) for name in shown})
+    write_sums(folder, digests(folder))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model folder but hidden ones, by its path there; parts may be links to another folder's."""
+    walked = (Path(root) / name for root, _, names in os.walk(folder, followlinks=True) for name in names)
+    names = [path.relative_to(folder) for path in walked]
+    shown = [name for name in names if name.name != SUMS and not any(part.startswith(".") for part in name.parts)]
+    return {name.as_posix(): sha256(folder / name) for name in shown}
 
 
 def write_sums(folder: Path, digests: Mapping[str, str]) -> None:

@@ -33,6 +33,7 @@ def unpack(archive: Path, out: Path) -> None:
                 _write(members, members.getinfo(name), out / name)
     except KeyError:
         raise InputError(f"{archive}: has no {name}; expected COCO 2014's annotations") from None
+    # zipfile calls a compression that it does not know not implemented.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(f"{archive}: not a readable zip ({error}); remove it and run again") from None
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import build_clip
-from hcma.sampling.weights import file_sha256, write_sums
+from hcma.sampling.weights import file_sha256
 from workflow.scripts.miniature import checkpoints, ldm
 from workflow.scripts.miniature.diffusion import latent_scale, shape_features
 from workflow.scripts.miniature.grounded import Grounded, gated
@@ -23,6 +23,7 @@ from workflow.scripts.miniature.measure import measure, verdicts
 from workflow.scripts.miniature.scoring import Census, settle
 from workflow.scripts.miniature.sizes import SCHEDULER
 from workflow.scripts.miniature.text import SHAPES
+from workflow.scripts.seal import digests, write_sums
 
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 SD_INDEX = {
@@ -61,7 +62,7 @@ def ship(work: Path, out: Path, stages: list[str]) -> None:
     _save(checkpoints.load_average(work / "judge.pt", Judge()), out / "judge" / "judge.safetensors")
     _write_detector(work, out / "detector")
     for folder in ("sd14", "sd15", "gligen", "gligen_ldm", "clip", "features", "judge", "detector"):
-        write_sums(out / folder)
+        write_sums(out / folder, digests(out / folder))
     write_card(work, out, stages)
 
 

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from hcma.program import status
 from hcma.sampling import InputError
-from hcma.sampling.weights import SUMS, write_sums
 from workflow.scripts.random_weights.architecture import Architecture, Network, check_count, read_architecture
 from workflow.scripts.random_weights.values import random_value
 from workflow.scripts.random_weights.vocabulary import write_tokenizer
+from workflow.scripts.seal import SUMS, digests, write_sums
 
 CARD = "README.md"
 TITLE = "# Random weights\n"
@@ -46,7 +46,7 @@ def write_folder(name: str, seed: int, out: Path) -> None:
     for folder, network in architecture.components.items():
         write_network(network, folder, seed, out / folder)
     write_pipeline_files(architecture, out)
-    write_sums(out)
+    write_sums(out, digests(out))
 
 
 def write_network(network: Network, name: str, seed: int, folder: Path) -> None:

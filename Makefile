@@ -42,7 +42,7 @@ rehearsal: .venv/installed
 	@cat results/rehearsal/tables/table1.md; echo; cat results/rehearsal/tables/table2.md
 
 test: .venv/installed
-	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slow

@@ -16,6 +16,7 @@ import yaml
 
 from evaluation.files import InputError, sha256
 from hcma.sampling.weights import verify_folder
+from tests.dag import ROOT, snakemake
 from tests.served import Shelf, serve_repository, serving
 from tests.tiny import write_tiny
 from workflow.scripts import seal
@@ -26,7 +27,6 @@ from workflow.scripts.fetch.sources import Source, verify
 from workflow.scripts.fetch.transfer import fetch
 from workflow.scripts.places import settle, unusable
 
-ROOT = Path(__file__).parents[1]
 CONTENT = random.Random(0).randbytes(3_000_000)
 COMMIT = "ab" * 20
 LICENCE = "creativeml-openrail-m"
@@ -487,7 +487,6 @@ def zipped(folder: Path, out: Path) -> Path:
     return out
 
 
-@pytest.mark.xdist_group("snakemake")
 def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licence(shelf, tmp_path) -> None:
     """The real DAG: refused, then fetched over connections that break, then used, then with nothing more to do."""
     run, downloads = f"test-fetch-{os.getpid()}", tmp_path / "downloads"
@@ -528,29 +527,17 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
     results = ROOT / "results" / run
     targets = ["fetch", f"results/{run}/samples/real/test/0000.zip", f"results/{run}/methods/gligen_sd.json"]
 
-    def snakemake() -> subprocess.CompletedProcess[str]:
+    def fetched() -> subprocess.CompletedProcess[str]:
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            *targets,
-            "--cores",
-            "2",
-            "--configfile",
-            str(tmp_path / "config.yaml"),
-        ]
-        beside = Path(sys.executable).parent
-        environment = os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return snakemake(*targets, "--configfile", str(tmp_path / "config.yaml"))
 
     try:
-        refused = snakemake()
+        refused = fetched()
         assert refused.returncode != 0
         assert f"error: not accepted: {LICENCE}: some/gligen (gligen): https://rail" in refused.stderr
         assert not shelf.requests
         config["fetch"]["accept"] = ["cc", LICENCE]
-        done = snakemake()
+        done = fetched()
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         assert (downloads / "coco/val2014.zip").read_bytes() == (drawn / "val2014.zip").read_bytes()
         assert len(shelf.asked("/val2014.zip")) == 2
@@ -558,7 +545,7 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         assert record["sha256"] == sha256(drawn / "val2014.zip")
         assert json.loads((results / "methods/gligen_sd.json").read_text())["model"] == str(downloads / "gligen")
         assert verify_folder(downloads / "gligen")
-        assert "Nothing to be done" in snakemake().stderr
+        assert "Nothing to be done" in fetched().stderr
     finally:
         shutil.rmtree(results, ignore_errors=True)
 

@@ -3,8 +3,6 @@
 import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,11 @@ import yaml
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.sampling.spec import from_keys
 from hcma.trainer import Training
+from tests.dag import ROOT, snakemake
 from tests.test_config import CONFIG, merged
 from workflow.scripts import check_methods
 from workflow.scripts.random_weights.architecture import FOLDER, read_architecture
 
-ROOT = Path(__file__).parents[1]
 OVERLAY = "workflow/config/rehearsal.yaml"
 CONFIGURED = merged(CONFIG, yaml.safe_load((ROOT / OVERLAY).read_text()))
 METHODS = CONFIGURED["methods"]
@@ -65,7 +63,6 @@ def test_every_network_is_one_that_a_rule_writes() -> None:
         assert read_architecture(kind).components["."].file == path.name
 
 
-@pytest.mark.xdist_group("snakemake")
 def test_the_graph_begins_with_the_weights_and_needs_no_drawn_data(tmp_path) -> None:
     (tmp_path / "annotations").mkdir()
     for kind in ("instances", "captions"):
@@ -78,8 +75,7 @@ def test_the_graph_begins_with_the_weights_and_needs_no_drawn_data(tmp_path) -> 
     own.write_text(
         yaml.safe_dump({"run": run, "models": moved, "extractors": extractors, "data": {"root": str(tmp_path)}})
     )
-    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "2", "--configfile", OVERLAY, str(own)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = snakemake("-n", "--configfile", OVERLAY, str(own))
     assert done.returncode == 0, done.stderr[-2000:]
     stats = done.stdout.split("Job stats:")[1].split("total")[0].splitlines()
     jobs = {

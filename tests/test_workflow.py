@@ -5,44 +5,32 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
+from tests.dag import ROOT, alone, command, environment, snakemake
 from tests.test_evaluation_data import real_coco
 
-# Runs of Snakemake in one folder, one after the other: its lock files are numbered without regard to others.
-pytestmark = pytest.mark.xdist_group("snakemake")
-ROOT = Path(__file__).parents[1]
 SMALL = "tests/config/small.yaml"
 
 
-def command(*arguments: str, run: str = "test-small") -> list[str]:
-    overlay = ["--configfile", SMALL, "--config", f"run={run}"]
-    return [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", *overlay]
+def overlay(run: str, *more: str) -> list[str]:
+    return ["--configfile", SMALL, *more, "--config", f"run={run}"]
 
 
-def environment() -> dict[str, str]:
-    beside = Path(sys.executable).parent
-    return os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
-
-
-def snakemake(*arguments: str, run: str = "test-small") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments, run=run), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-    )
+def small(*arguments: str, run: str = "test-small") -> subprocess.CompletedProcess[str]:
+    return snakemake(*arguments, *overlay(run))
 
 
 @pytest.fixture(scope="module")
 def finished():
     run = f"test-{os.getpid()}"
     results = ROOT / "results" / run
-    done = snakemake(run=run)
+    done = small(run=run)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     yield run, results
     shutil.rmtree(results)
@@ -88,15 +76,13 @@ def test_images_say_what_made_them(finished) -> None:
 
 def test_a_finished_run_has_nothing_to_do(finished) -> None:
     run, _ = finished
-    assert "Nothing to be done" in snakemake(run=run).stderr
+    assert "Nothing to be done" in small(run=run).stderr
 
 
 def test_a_bad_parameter_stops_the_run_before_its_first_image(tmp_path) -> None:
     run = f"test-bad-{os.getpid()}"
     (tmp_path / "bad.yaml").write_text("methods: {hcma: {params: {tau: 7}}}")
-    arguments = command(run=run)
-    arguments.insert(arguments.index(SMALL) + 1, str(tmp_path / "bad.yaml"))
-    done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    done = snakemake(*overlay(run, str(tmp_path / "bad.yaml")))
     made = ROOT / "results" / run
     try:
         assert done.returncode != 0
@@ -108,7 +94,7 @@ def test_a_bad_parameter_stops_the_run_before_its_first_image(tmp_path) -> None:
 
 def test_crops_can_be_exported(finished) -> None:
     run, results = finished
-    assert snakemake(f"results/{run}/crops/hcma/test/0000.zip", run=run).returncode == 0
+    assert small(f"results/{run}/crops/hcma/test/0000.zip", run=run).returncode == 0
     assert (results / "crops/hcma/test/0000.zip").stat().st_size > 1000
 
 
@@ -118,25 +104,18 @@ def test_a_damaged_shard_stops_its_row_with_one_line_and_loses_nothing(finished)
     whole, made = shard.read_bytes(), (results / "features/hcma/test/0001.npz").stat().st_mtime
     shard.write_bytes(whole[:-100])
     features.unlink()
-    failed = snakemake(run=run)
+    failed = small(run=run)
     assert failed.returncode != 0
     log = (results / "logs/extract_features/hcma-test-0000.log").read_text()
     assert log.startswith(f"error: results/{run}/samples/hcma/test/0000.zip: damaged or cut off")
     assert len(log.strip().splitlines()) == 1
     assert (results / "features/hcma/test/0001.npz").stat().st_mtime == made
     shard.write_bytes(whole)
-    assert snakemake(run=run).returncode == 0
+    assert small(run=run).returncode == 0
 
 
 def test_a_misspelt_key_is_one_line_before_any_job() -> None:
-    failed = subprocess.run(
-        [*command("-n"), "sampling={stepz: 3}"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    failed = snakemake("-n", *overlay("test-small"), "sampling={stepz: 3}")
     lines = [line for line in failed.stderr.splitlines() if "stepz" in line]
     assert failed.returncode == 1
     assert len(lines) == 1
@@ -147,7 +126,7 @@ def test_a_misspelt_key_is_one_line_before_any_job() -> None:
 
 @pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is installed here")
 def test_use_conda_without_conda_says_what_to_do() -> None:
-    failed = snakemake("-n", "--use-conda")
+    failed = small("-n", "--use-conda")
     assert failed.returncode == 1
     assert "error: --use-conda needs conda, and there is none on PATH" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -159,17 +138,9 @@ def test_use_conda_without_conda_says_what_to_do() -> None:
 )
 def test_real_photos_pass_every_stage() -> None:
     run = f"test-coco-{os.getpid()}"
-    overlay = [
-        "--configfile",
-        "workflow/config/coco.yaml",
-        "--config",
-        f"run={run}",
-        f'data={{"root": "{real_coco()}"}}',
-    ]
+    data = f'data={{"root": "{real_coco()}"}}'
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *overlay], cwd=ROOT, env=environment(), check=False
-        )
+        done = snakemake("--configfile", "workflow/config/coco.yaml", "--config", f"run={run}", data)
         assert done.returncode == 0
         table = pd.read_csv(ROOT / "results" / run / "tables/table1.csv").set_index("method")
         assert table.loc["real", ["image_fid", "region_fid"]].abs().max() < 1e-9
@@ -186,13 +157,14 @@ def test_killed_twice_it_ends_with_the_tables_of_an_uninterrupted_run(finished) 
     killed = ROOT / "results" / run
     try:
         for mark in ("work/alignment/alignment.pt", "work/samples"):
-            process = subprocess.Popen(command(run=run), cwd=ROOT, env=environment(), start_new_session=True)
-            deadline = time.monotonic() + 600
-            while not (killed / mark).exists() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        assert snakemake(run=run).returncode == 0
+            with alone():
+                process = subprocess.Popen(command(*overlay(run)), cwd=ROOT, env=environment(), start_new_session=True)
+                deadline = time.monotonic() + 600
+                while not (killed / mark).exists() and process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        assert small(run=run).returncode == 0
         for name in ("table1.csv", "table2.csv"):
             assert (killed / "tables" / name).read_bytes() == (results / "tables" / name).read_bytes()
     finally:

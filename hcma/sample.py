@@ -105,7 +105,7 @@ def load_method(spec: Spec, device: str) -> Method:
     if spec.alignment is not None:
         weights["alignment"] = file_sha256(spec.alignment)
         _expect(spec, spec.alignment, weights["alignment"], spec.alignment_sha256)
-    _quiet_loading()
+    quiet_loading()
     sd = load_diffusion(spec.model, sampling, _device(device))
     if spec.alignment is not None:
         from hcma.alignment import load_alignment
@@ -182,7 +182,7 @@ def _device(name: str) -> "torch.device":
         raise InputError(f"--device {name}: cannot be used here ({str(error).splitlines()[0]})") from None
 
 
-def _quiet_loading() -> None:
+def quiet_loading() -> None:
     """Leave stderr to this program's own progress bar."""
     import diffusers
     import transformers

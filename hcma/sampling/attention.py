@@ -47,7 +47,8 @@ class _Reader:
             )
         )
         probabilities = attn.get_attention_scores(query, key, attention_mask)
-        self.maps[self.name] = probabilities.unflatten(0, (len(hidden_states), -1))
+        # Losses of maps are float32, whatever the network runs in.
+        self.maps[self.name] = probabilities.unflatten(0, (len(hidden_states), -1)).float()
         if len(self.maps) == self.wanted:
             raise _Enough
         return attn.to_out[1](attn.to_out[0](attn.batch_to_head_dim(torch.bmm(probabilities, value))))

@@ -1,5 +1,6 @@
 """The frozen diffusion model and the one sampling loop that every method runs in."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout
@@ -17,6 +19,7 @@ from hcma.sampling.weights import load_frozen, read_config, verify_folder
 from hcma.sampling.work import Work
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Moves latents_BCHW, scaled as the network sees them, before call i at timestep t; returns them themselves where nothing
 # moves. Runs without gradients unless it enables them.
@@ -37,15 +40,18 @@ class NonFiniteLatents(ArithmeticError):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings that all methods of a comparison share; `scheduler` is a key of SCHEDULERS."""
+    """Settings that all methods of a comparison share; `scheduler` is a key of SCHEDULERS, `precision` one of PRECISIONS."""
 
     steps: int = 50
     guidance_scale: float = 7.5
     scheduler: str = "pndm"
     negative_prompt: str = ""
     seed: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"sampling.precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         if self.scheduler not in SCHEDULERS:
             raise InputError(f"sampling.scheduler: {self.scheduler!r} is not one of {', '.join(SCHEDULERS)}")
         if type(self.steps) is not int or not 1 <= self.steps < 1000:
@@ -97,14 +103,36 @@ def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.d
     verify_folder(folder)
     tokenizer, text_encoder = load_text_encoder(folder)
     autoencoder = "vqvae" if (Path(folder) / "vqvae").is_dir() else "vae"
+    unet = load_frozen(UNet2DConditionModel, folder, "unet").to(device)
+    set_precision(unet, sampling.precision)
     return Diffusion(
         tokenizer=tokenizer,
         text_encoder=text_encoder.to(device),
-        unet=load_frozen(UNet2DConditionModel, folder, "unet").to(device),
+        unet=unet,
         vae=load_frozen(AutoencoderKL, folder, autoencoder).to(device),
         scheduler_config=read_config(folder, "scheduler/scheduler_config.json"),
         sampling=sampling,
     )
+
+
+def set_precision(unet: UNet2DConditionModel, precision: str) -> None:
+    """Let the U-Net's products and convolutions run in a precision of PRECISIONS; its weights and what it takes and gives
+    stay float32, and so do boxes on their way to their features, guidance, solver and decoder.
+    """
+    unet.__dict__.pop("forward", None)
+    if precision == "float32":
+        return
+    forward = unet.forward
+
+    @functools.wraps(forward)
+    def lowered(*arguments: Any, **options: Any) -> UNet2DConditionOutput:
+        with torch.autocast(unet.device.type, PRECISIONS[precision]):
+            output = forward(*arguments, **options)
+        sample = output.sample if isinstance(output, UNet2DConditionOutput) else output[0]
+        whole = UNet2DConditionOutput(sample=sample.float())
+        return whole if options.get("return_dict", True) else whole.to_tuple()
+
+    unet.forward = lowered
 
 
 def identity(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:

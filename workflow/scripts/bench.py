@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects][:BATCH]
+    excite_spec = read_spec(arguments.excite)
+    exciter, peer = load_method(excite_spec, "cpu"), load_method(excite_spec, "cpu").sd
+    excite_rows = against_attend_and_excite(exciter, peer, layouts)
     rows = {
-        "gligen_over_diffusers": against_diffusers(read_spec(arguments.gligen), layouts),
+        "gligen_over_diffusers": against_diffusers(load_method(read_spec(arguments.gligen), "cpu"), layouts),
         "hcma_over_gligen": overhead(read_spec(arguments.gligen), read_spec(arguments.hcma), layouts),
-        "excite_over_diffusers": against_attend_and_excite(read_spec(arguments.excite), layouts),
+        "excite_over_diffusers": excite_rows | {"extra_megabytes": excitement_megabytes(exciter, layouts)},
         "frechet_over_sqrtm": frechet(),
         "threads": torch.get_num_threads(),
     }
@@ -63,19 +67,19 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def against_diffusers(spec: Spec, layouts: Sequence[Layout]) -> dict[str, float]:
+def against_diffusers(method: Method, layouts: Sequence[Layout], peer_images: int = PEER_IMAGES) -> dict[str, float]:
     """Images per second of both, to latents, and the largest difference of the latents both made."""
-    sd = load_method(spec, "cpu").sd
+    sd = method.sd
     peer = _peer("StableDiffusionGLIGENPipeline", sd)
     noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
-    tau = float(spec.params.get("tau", 0.3))
+    tau = method.params.tau
 
     def ours() -> torch.Tensor:
         text, _ = encode_text(sd, [layout.caption for layout in layouts])
         return denoise_grounded(sd, layouts, noise, text, tau)
 
     def theirs() -> torch.Tensor:
-        few = zip(layouts[:PEER_IMAGES], noise, strict=False)
+        few = zip(layouts[:peer_images], noise, strict=False)
         return torch.cat([_peer_latents(peer, sd, layout, start, tau) for layout, start in few])
 
     return _compared(ours, theirs)
@@ -95,33 +99,48 @@ def _compared(ours: Callable[[], torch.Tensor], theirs: Callable[[], torch.Tenso
     }
 
 
-def against_attend_and_excite(spec: Spec, layouts: Sequence[Layout]) -> dict[str, float]:
-    """The same for Attend-and-Excite, on layouts whose captions name an object, with the work of ours an image and the
-    memory that guidance takes beyond plain sampling."""
-    method = load_method(spec, "cpu")
-    sd, params = method.sd, method.params
-    rows_of_all = [head_nouns(things) for things in named_objects(sd, layouts)]
-    layouts = [layout for layout, found in zip(layouts, rows_of_all, strict=True) if found]
-    positions = [found for found in rows_of_all if found]
+def against_attend_and_excite(
+    method: Method, peer: Diffusion, layouts: Sequence[Layout], peer_images: int = PEER_IMAGES
+) -> dict[str, float]:
+    """The same for Attend-and-Excite, with the work of ours an image; diffusers' pipeline changes the model it is given,
+    so `peer` is another copy."""
+    sd = method.sd
+    layouts, positions = exciting(sd, layouts)
     noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
-    padded = pad_positions(positions)
-    peer = _peer("StableDiffusionAttendAndExcitePipeline", load_method(spec, "cpu").sd)
-
-    def ours(sd: Diffusion = sd, guided: bool = True) -> torch.Tensor:
-        text, _ = encode_text(sd, [layout.caption for layout in layouts])
-        guide = excite(sd, text, padded, weakest_token(padded), params) if guided else identity
-        return denoise(sd, noise, text, guide=guide)
+    pipeline = _peer("StableDiffusionAttendAndExcitePipeline", peer)
 
     def theirs() -> torch.Tensor:
-        few = zip(layouts[:PEER_IMAGES], positions, noise, strict=False)
-        return torch.cat([_excited(peer, sd, params, *row) for row in few])
+        few = zip(layouts[:peer_images], positions, noise, strict=False)
+        return torch.cat([_excited(pipeline, sd, method.params, *row) for row in few])
 
     sd.work.clear()
-    rows = _compared(ours, theirs)
-    rows |= {name: sd.work[name] / len(layouts) for name in ("guidance_forwards", "guidance_backwards", "refinements")}
-    short = replace(sd, sampling=replace(sd.sampling, steps=3))
-    extra = _peak_bytes(lambda: ours(short)) - _peak_bytes(lambda: ours(short, guided=False))
-    return rows | {"extra_megabytes": extra / 2**20}
+    rows = _compared(lambda: _our_excited(method, sd, layouts, positions), theirs)
+    names = ("guidance_forwards", "guidance_backwards", "refinements")
+    return rows | {name: sd.work[name] / len(layouts) for name in names}
+
+
+def exciting(sd: Diffusion, layouts: Sequence[Layout]) -> tuple[list[Layout], list[list[int]]]:
+    """The layouts whose captions name an object, and the positions of those names."""
+    found = [(layout, head_nouns(things)) for layout, things in zip(layouts, named_objects(sd, layouts), strict=True)]
+    return [layout for layout, rows in found if rows], [rows for _, rows in found if rows]
+
+
+def _our_excited(
+    method: Method, sd: Diffusion, layouts: Sequence[Layout], positions: Sequence[Sequence[int]], guided: bool = True
+) -> torch.Tensor:
+    padded = pad_positions(positions).to(sd.device)
+    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
+    text, _ = encode_text(sd, [layout.caption for layout in layouts])
+    guide = excite(sd, text, padded, weakest_token(padded), method.params) if guided else identity
+    return denoise(sd, noise, text, guide=guide)
+
+
+def excitement_megabytes(method: Method, layouts: Sequence[Layout]) -> float:
+    """The memory that Attend-and-Excite's guidance takes beyond plain sampling, of one batch on the CPU."""
+    layouts, positions = exciting(method.sd, layouts)
+    short = replace(method.sd, sampling=replace(method.sd.sampling, steps=3))
+    most = [_peak_bytes(partial(_our_excited, method, short, layouts, positions, guided)) for guided in (True, False)]
+    return (most[0] - most[1]) / 2**20
 
 
 def _excited(

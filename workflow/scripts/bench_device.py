@@ -1,0 +1,211 @@
+"""Images a second and peak memory of the rows on one accelerator, and the speed of two against diffusers' pipelines.
+
+    python -m workflow.scripts.bench_device --weights FOLDER --layouts test.jsonl --out device.json
+
+FOLDER holds the model folders sd14, gligen and gligen_ldm; random weights do, as `workflow.scripts.random_weights` writes
+them, since time and memory do not depend on values (only the guided rows' early exits do: their counts stand beside the
+times). Every cell is one call from layouts to pixels after a short one to warm up; a cell that fails says why. The file is
+written after every cell, and no cell begins once --budget seconds are over.
+"""
+
+import argparse
+import importlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hcma.alignment import Alignment, AlignmentConfig
+from hcma.sample import Method, generate, quiet_loading
+from hcma.sampling import InputError
+from hcma.sampling.atomic import replacing
+from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
+from hcma.sampling.layout import Layout, read_layouts
+from hcma.sampling.provenance import commit, device_name, versions
+from workflow.scripts.bench import against_attend_and_excite, against_diffusers, seconds
+
+SIDE, PRODUCTS = 8192, 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method at its published settings; `model` is a folder of --weights."""
+
+    module: str
+    model: str
+    params: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+ROWS = {
+    "sd14": Row("baselines.stable_diffusion", "sd14"),
+    "gligen_sd": Row("baselines.gligen", "gligen"),
+    "hcma": Row("hcma.method", "gligen", {"eta": 1.0}),
+    "gligen_ldm": Row("baselines.gligen", "gligen_ldm"),
+    "attend_and_excite": Row("baselines.attend_and_excite", "sd14"),
+    "boxdiff": Row("baselines.boxdiff", "sd14"),
+    "layout_guidance": Row("baselines.layout_guidance", "sd14", {}, {"scheduler": "lms", "steps": 51}),
+}
+PLAIN, GUIDED = ("gligen_sd", "hcma", "sd14"), ("attend_and_excite", "boxdiff", "layout_guidance")
+# (rows, precision, batches), the most telling first
+PLAN: list[tuple[Sequence[str], str, Sequence[int]]] = [
+    (PLAIN, "bfloat16", (1, 8, 32)),
+    (PLAIN, "float32", (1, 8)),
+    (("gligen_ldm",), "bfloat16", (1, 32)),
+    (GUIDED, "bfloat16", (1, 4)),
+    (PLAIN, "bfloat16", (64, 128)),
+    (GUIDED, "float32", (1,)),
+    (GUIDED, "bfloat16", (16,)),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--layouts", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--side", type=int, default=SIDE, help="of the matrix product that shows what the card can do")
+    parser.add_argument("--budget", type=float, default=3600.0, help="seconds after which no cell begins")
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    quiet_loading()
+    layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects]
+    models: dict[str, Diffusion] = {}
+    record: dict[str, Any] = {
+        "command": "python -m workflow.scripts.bench_device",
+        "commit": commit(),
+        "device": device_name(torch.device(arguments.device)),
+        "versions": versions(),
+        "ceilings_tflops": {name: ceiling(name, arguments.device, arguments.side) for name in ("bfloat16", "float32")},
+        "cells": [],
+    }
+    for kind, work in cells(models, arguments.weights, layouts, arguments.device):
+        if time.perf_counter() - began > arguments.budget:
+            cell = kind | {"not_measured": "no time left"}
+        else:
+            cell = kind | attempt(work)
+        record["cells"].append(cell)
+        print(json.dumps(cell), f"{time.perf_counter() - began:.0f} s", flush=True)
+        with replacing(arguments.out) as path:
+            path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def cells(
+    models: dict[str, Diffusion], weights: Path, layouts: Sequence[Layout], device: str
+) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """What is measured, in order: its name, and the work that gives its figures."""
+
+    method = partial(make_method, models, weights, device)
+    for number, (rows, precision, batches) in enumerate(PLAN):
+        for row in rows:
+            for batch in batches:
+                kind = {"row": row, "precision": precision, "batch": batch}
+                yield kind, partial(_timed, partial(method, row, precision), layouts[:batch])
+        if number < 2:
+            for batch in (1, 8):
+                kind = {"peer": "diffusers GLIGEN, one image at a time", "precision": precision, "our_batch": batch}
+                yield kind, partial(_against_peer, partial(method, "gligen_sd", precision), layouts[:batch])
+        if number == 3:
+            kind = {"peer": "diffusers Attend-and-Excite, one image at a time", "precision": precision, "our_batch": 4}
+            yield kind, partial(_against_excite, partial(method, "attend_and_excite", precision), weights, layouts[:4])
+        if number == 0:
+            # Autograd's own module hooks keep torch's counter from counting HCMA, whose U-Net calls are GLIGEN's.
+            for row in ("gligen_sd", "sd14"):
+                yield {"row": row, "flops_of": "one image"}, partial(_flops, partial(method, row, precision), layouts)
+
+
+def _timed(make: Callable[[], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
+    return measure(make(), layouts)
+
+
+def _against_peer(make: Callable[[], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
+    return dict(against_diffusers(make(), layouts, peer_images=min(2, len(layouts))))
+
+
+def _against_excite(make: Callable[[], Method], weights: Path, layouts: Sequence[Layout]) -> dict[str, Any]:
+    method = make()
+    peer = load_diffusion(weights / ROWS["attend_and_excite"].model, method.sd.sampling, method.sd.device)
+    return dict(against_attend_and_excite(method, peer, layouts, peer_images=1))
+
+
+def _flops(make: Callable[[], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
+    return flops(make(), layouts[:1])
+
+
+def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The figures, or the first line of why there are none."""
+    try:
+        return work()
+    except (RuntimeError, InputError) as error:
+        return {"failed": str(error).strip().splitlines()[0]}
+
+
+def make_method(models: dict[str, Diffusion], weights: Path, device: str, name: str, precision: str) -> Method:
+    """A row ready to run; a model folder is loaded once, and one is held at a time."""
+    row = ROWS[name]
+    module = importlib.import_module(row.module)
+    if row.model not in models:
+        models.clear()
+        models[row.model] = load_diffusion(weights / row.model, Sampling(), device)
+    sd = models[row.model]
+    set_precision(sd.unet, precision)
+    sd = replace(sd, sampling=Sampling(**row.sampling, precision=precision))
+    if row.module == "hcma.method":
+        sd.alignment = random_alignment(sd)
+    return Method(module, module.Params(**row.params), sd, {})
+
+
+def random_alignment(sd: Diffusion) -> Alignment:
+    """The paper's module for this model, untrained: fresh weights from a fixed seed."""
+    torch.manual_seed(0)
+    channels, side, _ = sd.latent_shape_CHW
+    return Alignment(AlignmentConfig(channels, side, sd.text_encoder.config.hidden_size)).to(sd.device).eval()
+
+
+def measure(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Seconds, images a second, peak GiB of tensors and the work an image, of one batch from layouts to pixels."""
+    short = replace(method.sd, sampling=replace(method.sd.sampling, steps=2))
+    generate(replace(method, sd=short), layouts)
+    method.sd.work.clear()
+    on_card = method.sd.device.type == "cuda"
+    if on_card:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    took, _ = seconds(lambda: generate(method, layouts))
+    figures: dict[str, Any] = {"seconds": took, "images_per_second": len(layouts) / took}
+    if on_card:
+        figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    work = sum(method.sd.work.images.values(), Counter())
+    return figures | {"work_per_image": {name: count / len(layouts) for name, count in work.items()}}
+
+
+def flops(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Floating-point operations an image of everything from layout to pixels, counted by torch."""
+    with FlopCounterMode(display=False) as counter:
+        generate(method, layouts)
+    return {"tflop_per_image": counter.get_total_flops() / len(layouts) / 1e12}
+
+
+def ceiling(precision: str, device: str, side: int) -> float:
+    """TFLOP/s of a large matrix product of random numbers: what the card gives at most in this precision."""
+    a, b = (torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2))
+
+    def products() -> float:
+        for _ in range(PRODUCTS):
+            last = a @ b
+        return float(last[0, 0])  # waits for the card
+
+    products()
+    return 2 * side**3 * PRODUCTS / seconds(products)[0] / 1e12
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from hcma.sampling.diffusion import (
     initial_noise,
     load_diffusion,
     make_scheduler,
+    set_precision,
 )
 from hcma.sampling.layout import Layout
 from tests.tiny import CONTEXT, write_tiny
@@ -66,6 +67,23 @@ def test_pndm_makes_one_call_more_than_steps_and_each_counts_twice(sd):
     denoise(sd, noise(sd), captions(sd))
     assert sd.work["unet_forwards"] == 2 * 5 * len(LAYOUTS)
     assert len(make_scheduler(replace(sd, sampling=Sampling(steps=50))).timesteps) == 51
+
+
+def test_half_precision_gives_nearly_the_latents_of_float32_in_float32(sd):
+    whole = denoise(sd, noise(sd), captions(sd))
+    try:
+        set_precision(sd.unet, "bfloat16")
+        half = denoise(sd, noise(sd), captions(sd))
+    finally:
+        set_precision(sd.unet, "float32")
+    assert half.dtype == torch.float32
+    assert 0 < (half - whole).norm() / whole.norm() < 0.05
+    assert torch.equal(denoise(sd, noise(sd), captions(sd)), whole)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="sampling.precision: 'half' is not one of float32, bfloat16, float16"):
+        Sampling(precision="half")
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "lms"])

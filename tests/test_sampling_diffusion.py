@@ -82,7 +82,7 @@ def test_half_precision_gives_nearly_the_latents_of_float32_in_float32(sd):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(InputError, match="sampling.precision: 'half' is not one of float32, bfloat16, float16"):
+    with pytest.raises(InputError, match=r"sampling\.precision: 'half' is not one of float32, bfloat16, float16"):
         Sampling(precision="half")
 
 

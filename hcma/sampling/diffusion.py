@@ -116,8 +116,9 @@ def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.d
 
 
 def set_precision(unet: UNet2DConditionModel, precision: str) -> None:
-    """Let the U-Net's products and convolutions run in a precision of PRECISIONS; its weights and what it takes and gives
-    stay float32, and so do boxes on their way to their features, guidance, solver and decoder.
+    """Let the U-Net's products and convolutions run in a precision of PRECISIONS, those of guidance's passes included.
+
+    Weights, boxes on their way to their features, and what the U-Net takes and gives stay float32; so do solver and decoder.
     """
     unet.__dict__.pop("forward", None)
     if precision == "float32":
@@ -125,12 +126,10 @@ def set_precision(unet: UNet2DConditionModel, precision: str) -> None:
     forward = unet.forward
 
     @functools.wraps(forward)
-    def lowered(*arguments: Any, **options: Any) -> UNet2DConditionOutput:
+    def lowered(*arguments: Any, **options: Any) -> UNet2DConditionOutput | tuple[torch.Tensor]:
         with torch.autocast(unet.device.type, PRECISIONS[precision]):
-            output = forward(*arguments, **options)
-        sample = output.sample if isinstance(output, UNet2DConditionOutput) else output[0]
-        whole = UNet2DConditionOutput(sample=sample.float())
-        return whole if options.get("return_dict", True) else whole.to_tuple()
+            sample = forward(*arguments, **options)[0].float()
+        return UNet2DConditionOutput(sample=sample) if options.get("return_dict", True) else (sample,)
 
     unet.forward = lowered
 

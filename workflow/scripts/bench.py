@@ -114,7 +114,7 @@ def against_attend_and_excite(
         return torch.cat([_excited(pipeline, sd, method.params, *row) for row in few])
 
     sd.work.clear()
-    rows = _compared(lambda: _our_excited(method, sd, layouts, positions), theirs)
+    rows = _compared(lambda: _our_excited(method, layouts, positions), theirs)
     names = ("guidance_forwards", "guidance_backwards", "refinements")
     return rows | {name: sd.work[name] / len(layouts) for name in names}
 
@@ -126,8 +126,9 @@ def exciting(sd: Diffusion, layouts: Sequence[Layout]) -> tuple[list[Layout], li
 
 
 def _our_excited(
-    method: Method, sd: Diffusion, layouts: Sequence[Layout], positions: Sequence[Sequence[int]], guided: bool = True
+    method: Method, layouts: Sequence[Layout], positions: Sequence[Sequence[int]], guided: bool = True
 ) -> torch.Tensor:
+    sd = method.sd
     padded = pad_positions(positions).to(sd.device)
     noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
     text, _ = encode_text(sd, [layout.caption for layout in layouts])
@@ -138,9 +139,9 @@ def _our_excited(
 def excitement_megabytes(method: Method, layouts: Sequence[Layout]) -> float:
     """The memory that Attend-and-Excite's guidance takes beyond plain sampling, of one batch on the CPU."""
     layouts, positions = exciting(method.sd, layouts)
-    short = replace(method.sd, sampling=replace(method.sd.sampling, steps=3))
-    most = [_peak_bytes(partial(_our_excited, method, short, layouts, positions, guided)) for guided in (True, False)]
-    return (most[0] - most[1]) / 2**20
+    short = replace(method, sd=replace(method.sd, sampling=replace(method.sd.sampling, steps=3)))
+    guided, plain = (_peak_bytes(partial(_our_excited, short, layouts, positions, on)) for on in (True, False))
+    return (guided - plain) / 2**20
 
 
 def _excited(

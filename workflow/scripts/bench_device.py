@@ -4,8 +4,9 @@
 
 FOLDER holds the model folders sd14, gligen and gligen_ldm; random weights do, as `workflow.scripts.random_weights` writes
 them, since time and memory do not depend on values (only the guided rows' early exits do: their counts stand beside the
-times). Every cell is one call from layouts to pixels after a short one to warm up; a cell that fails says why. The file is
-written after every cell, and no cell begins once --budget seconds are over.
+times). A peer in half precision runs the same autocast U-Net. Every cell is one call from layouts to pixels after a short
+one to warm up; a cell that fails says why. The file is written after every cell, and no cell begins once --budget seconds
+are over.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import importlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -53,17 +55,6 @@ ROWS = {
     "boxdiff": Row("baselines.boxdiff", "sd14"),
     "layout_guidance": Row("baselines.layout_guidance", "sd14", {}, {"scheduler": "lms", "steps": 51}),
 }
-PLAIN, GUIDED = ("gligen_sd", "hcma", "sd14"), ("attend_and_excite", "boxdiff", "layout_guidance")
-# (rows, precision, batches), the most telling first
-PLAN: list[tuple[Sequence[str], str, Sequence[int]]] = [
-    (PLAIN, "bfloat16", (1, 8, 32)),
-    (PLAIN, "float32", (1, 8)),
-    (("gligen_ldm",), "bfloat16", (1, 32)),
-    (GUIDED, "bfloat16", (1, 4)),
-    (PLAIN, "bfloat16", (64, 128)),
-    (GUIDED, "float32", (1,)),
-    (GUIDED, "bfloat16", (16,)),
-]
 
 
 def main() -> None:
@@ -87,64 +78,27 @@ def main() -> None:
         "ceilings_tflops": {name: ceiling(name, arguments.device, arguments.side) for name in ("bfloat16", "float32")},
         "cells": [],
     }
-    for kind, work in cells(models, arguments.weights, layouts, arguments.device):
-        if time.perf_counter() - began > arguments.budget:
-            cell = kind | {"not_measured": "no time left"}
-        else:
-            cell = kind | attempt(work)
-        record["cells"].append(cell)
-        print(json.dumps(cell), f"{time.perf_counter() - began:.0f} s", flush=True)
+    make = partial(make_method, models, arguments.weights, arguments.device)
+    for cell in plan():
+        figures: dict[str, Any] = {"not_measured": "no time left"}
+        if time.perf_counter() - began <= arguments.budget:
+            figures = attempt(partial(run, cell, make, layouts))
+        record["cells"].append(cell.label | figures)
+        print(json.dumps(cell.label | figures), f"{time.perf_counter() - began:.0f} s", flush=True)
         with replacing(arguments.out) as path:
             path.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def cells(
-    models: dict[str, Diffusion], weights: Path, layouts: Sequence[Layout], device: str
-) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
-    """What is measured, in order: its name, and the work that gives its figures."""
-
-    method = partial(make_method, models, weights, device)
-    for number, (rows, precision, batches) in enumerate(PLAN):
-        for row in rows:
-            for batch in batches:
-                kind = {"row": row, "precision": precision, "batch": batch}
-                yield kind, partial(_timed, partial(method, row, precision), layouts[:batch])
-        if number < 2:
-            for batch in (1, 8):
-                kind = {"peer": "diffusers GLIGEN, one image at a time", "precision": precision, "our_batch": batch}
-                yield kind, partial(_against_peer, partial(method, "gligen_sd", precision), layouts[:batch])
-        if number == 3:
-            kind = {"peer": "diffusers Attend-and-Excite, one image at a time", "precision": precision, "our_batch": 4}
-            yield kind, partial(_against_excite, partial(method, "attend_and_excite", precision), weights, layouts[:4])
-        if number == 0:
-            # Autograd's own module hooks keep torch's counter from counting HCMA, whose U-Net calls are GLIGEN's.
-            for row in ("gligen_sd", "sd14"):
-                yield {"row": row, "flops_of": "one image"}, partial(_flops, partial(method, row, precision), layouts)
-
-
-def _timed(make: Callable[[], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
-    return measure(make(), layouts)
-
-
-def _against_peer(make: Callable[[], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
-    return dict(against_diffusers(make(), layouts, peer_images=min(2, len(layouts))))
-
-
-def _against_excite(make: Callable[[], Method], weights: Path, layouts: Sequence[Layout]) -> dict[str, Any]:
-    method = make()
-    peer = load_diffusion(weights / ROWS["attend_and_excite"].model, method.sd.sampling, method.sd.device)
-    return dict(against_attend_and_excite(method, peer, layouts, peer_images=1))
-
-
-def _flops(make: Callable[[], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
-    return flops(make(), layouts[:1])
+def run(cell: "Cell", make: Callable[[str, str], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
+    """The figures of one cell; its model is loaded now, not before."""
+    return cell.work(make(cell.row, cell.precision), layouts[: cell.batch])
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The figures, or the first line of why there are none."""
     try:
         return work()
-    except (RuntimeError, InputError) as error:
+    except (RuntimeError, ArithmeticError, InputError) as error:
         return {"failed": str(error).strip().splitlines()[0]}
 
 
@@ -192,6 +146,70 @@ def flops(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         generate(method, layouts)
     return {"tflop_per_image": counter.get_total_flops() / len(layouts) / 1e12}
+
+
+def gligen_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Ours against diffusers' GLIGEN, which runs the same U-Net in the same precision, on at most two images."""
+    return dict(against_diffusers(method, layouts, peer_images=min(2, len(layouts))))
+
+
+def excite_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Ours against diffusers' Attend-and-Excite on a copy of the model, in the same precision, on one image."""
+    sd = method.sd
+    set_precision(sd.unet, "float32")  # a lowered forward would be copied with the original's weights
+    peer = deepcopy(sd)
+    for unet in (sd.unet, peer.unet):
+        set_precision(unet, sd.sampling.precision)
+    return dict(against_attend_and_excite(method, peer, layouts, peer_images=1))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is measured: `work` on the first `batch` layouts of a row; `label` names it in the file."""
+
+    label: dict[str, Any]
+    work: Callable[[Method, Sequence[Layout]], dict[str, Any]]
+    row: str
+    precision: str
+    batch: int
+
+
+def plan() -> list[Cell]:
+    """All cells, the most telling first."""
+    plain, guided = ("gligen_sd", "hcma", "sd14"), ("attend_and_excite", "boxdiff", "layout_guidance")
+    return [
+        *_speeds(plain, "bfloat16", (1, 8, 32)),
+        *_gligen_peers("bfloat16"),
+        # torch's counter does not pass HCMA's own gradient; its U-Net calls are GLIGEN's.
+        *(Cell({"row": row, "flops_of": "one image"}, flops, row, "bfloat16", 1) for row in ("gligen_sd", "sd14")),
+        *_speeds(plain, "float32", (1, 8)),
+        *_gligen_peers("float32"),
+        *_speeds(("gligen_ldm",), "bfloat16", (1, 32)),
+        *_speeds(guided, "bfloat16", (1, 4)),
+        _peer("Attend-and-Excite", excite_over_peer, "attend_and_excite", "bfloat16", 4),
+        *_speeds(plain, "bfloat16", (64, 128)),
+        *_speeds(guided, "float32", (1,)),
+        *_speeds(guided, "bfloat16", (16,)),
+    ]
+
+
+def _speeds(rows: Sequence[str], precision: str, batches: Sequence[int]) -> list[Cell]:
+    return [
+        Cell({"row": row, "precision": precision, "batch": batch}, measure, row, precision, batch)
+        for row in rows
+        for batch in batches
+    ]
+
+
+def _gligen_peers(precision: str) -> list[Cell]:
+    return [_peer("GLIGEN", gligen_over_peer, "gligen_sd", precision, batch) for batch in (1, 8)]
+
+
+def _peer(
+    name: str, work: Callable[[Method, Sequence[Layout]], dict[str, Any]], row: str, precision: str, batch: int
+) -> Cell:
+    label = {"peer": f"diffusers {name}, one image at a time", "precision": precision, "our_batch": batch}
+    return Cell(label, work, row, precision, batch)
 
 
 def ceiling(precision: str, device: str, side: int) -> float:

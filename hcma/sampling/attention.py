@@ -47,8 +47,9 @@ class _Reader:
             )
         )
         probabilities = attn.get_attention_scores(query, key, attention_mask)
-        # Losses of maps are float32, whatever the network runs in.
-        self.maps[self.name] = probabilities.unflatten(0, (len(hidden_states), -1)).float()
+        # Losses of maps are at least float32, whatever the network runs in.
+        kept = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+        self.maps[self.name] = kept.unflatten(0, (len(hidden_states), -1))
         if len(self.maps) == self.wanted:
             raise _Enough
         return attn.to_out[1](attn.to_out[0](attn.batch_to_head_dim(torch.bmm(probabilities, value))))

@@ -20,7 +20,12 @@ ROOT = Path(__file__).parents[1]
 FILE = Path("workflow/config/miniature.yaml")
 CONFIG = yaml.safe_load((ROOT / FILE).read_text())
 METHODS = CONFIG["methods"]
-RUNNABLE = [name for name, stanza in METHODS.items() if CONFIG["models"][stanza["base"]]]
+OVERLAYS = [
+    "workflow/config/coco.yaml",
+    "workflow/config/rehearsal.yaml",
+    "workflow/config/paper.yaml",
+    "tests/config/small.yaml",
+]
 
 
 def merged(base: dict, over: dict) -> dict:
@@ -31,15 +36,18 @@ def merged(base: dict, over: dict) -> dict:
     return result
 
 
-@pytest.mark.parametrize(
-    "overlay",
-    [
-        "workflow/config/coco.yaml",
-        "workflow/config/rehearsal.yaml",
-        "workflow/config/paper.yaml",
-        "tests/config/small.yaml",
-    ],
-)
+def stanzas() -> list:
+    """Every method of every shipped configuration, alike ones once."""
+    found: dict[str, object] = {}
+    for file in (None, *OVERLAYS):
+        config = merged(CONFIG, yaml.safe_load((ROOT / file).read_text())) if file else CONFIG
+        for name, stanza in config["methods"].items():
+            key = repr((name, stanza["module"], stanza["base"], stanza.get("params"), stanza.get("sampling")))
+            found.setdefault(key, pytest.param(stanza, id=f"{Path(file or FILE).stem}-{name}"))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     assert faults(CONFIG, [FILE]) == []
@@ -142,16 +150,18 @@ def state_of(unet) -> list:
     return [*parts, [parameter.requires_grad for parameter in unet.parameters()]]
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_every_method_keeps_the_contract(name, models) -> None:
+@pytest.mark.parametrize("stanza", stanzas())
+def test_every_method_keeps_the_contract(stanza, models) -> None:
     """Params is a frozen dataclass; images are uint8, repeatable, and independent of batch and of global random state."""
-    stanza = METHODS[name]
     module = importlib.import_module(stanza["module"])
     assert is_dataclass(module.Params)
     assert module.Params.__dataclass_params__.frozen
     extra = {"eta": 0.5} if stanza.get("aligned") else {}
-    params = from_keys(module.Params, stanza.get("params", {}) | extra, name)
-    assert set(stanza.get("params", {})) <= {field.name for field in fields(module.Params)}
+    stated = stanza.get("params", {})
+    assert set(stated) <= {field.name for field in fields(module.Params)}
+    # The tiny U-Net's finest maps are 8 x 8.
+    finest = {"resolution": 8} if "resolution" in stated else {}
+    params = from_keys(module.Params, stated | finest | extra, stanza["module"])
     settings = {"steps": 2, "scheduler": stanza.get("sampling", {}).get("scheduler", "pndm")}
     sd = load_diffusion(models[stanza["base"]], Sampling(**settings))
     before = state_of(sd.unet)

@@ -1,6 +1,8 @@
-"""The pretraining loop: a resumed training is the uninterrupted one, and a broken one says where."""
+"""The pretraining: a resumed training is the uninterrupted one, a broken one says where, and all stages fit together."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,12 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTokenizer
 
+from hcma.sampling.diffusion import Sampling, load_diffusion
+from hcma.sampling.weights import verify_folder
+from tests.dag import ROOT, snakemake
 from workflow.scripts.miniature.grounded import Grounded, gated
 from workflow.scripts.miniature.located import Located, places, shape_of_tokens, word_loss
+from workflow.scripts.miniature.pretrain import STAGES
 from workflow.scripts.miniature.sizes import UNET
 from workflow.scripts.miniature.text import SHAPES
 from workflow.scripts.miniature.training import Run, train
@@ -130,3 +136,20 @@ def test_the_cover_loss_teaches_the_fusers_and_leaves_the_base_alone() -> None:
     assert any("fuser" in name for name in learning)
     assert any("position_net" in name for name in learning)
     assert all("fuser" in name or "position_net" in name for name in learning)
+
+
+@pytest.mark.slow
+def test_pretraining_goes_from_nothing_to_weights_in_one_command() -> None:
+    """Two hundred steps a stage: that the stages fit together and what they ship loads, not that it has learnt."""
+    folder = ROOT / "results/test-pretrain"
+    shutil.rmtree(folder, ignore_errors=True)
+    done = snakemake("pretrain", "--configfile", "tests/config/pretrain.yaml")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    card = json.loads((folder / "weights/weights.json").read_text())
+    assert {name: row["steps"] for name, row in card["stages"].items()} == dict.fromkeys(STAGES, 200)
+    assert all(len(row["devices"]) == 1 for row in card["stages"].values())
+    for name in ("sd14", "sd15", "gligen", "gligen_ldm"):
+        load_diffusion(folder / "weights" / name, Sampling())
+    for name in ("clip", "features", "judge", "detector"):
+        verify_folder(folder / "weights" / name)
+    shutil.rmtree(folder)

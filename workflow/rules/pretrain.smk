@@ -1,53 +1,60 @@
 # The miniature's weights from nothing: snakemake pretrain --cores 1. Hours; every stage resumes from its checkpoint.
 
-PRETRAIN = "results/pretrain"
+PRETRAIN = config["pretrain"]
+CHECKPOINTS = PRETRAIN["work"]
 AFTER = {
     "judge": [],
     "vae": [],
     "text": [],
-    "base": ["vae", "text"],
+    "collection": ["vae", "text"],
+    "base": ["collection"],
     "located": ["base"],
     "grounding": ["located"],
     "features": [],
     "scorer": [],
     "detector": [],
     "ldm_text": [],
-    "ldm_base": ["vae", "ldm_text"],
+    "ldm_base": ["collection", "ldm_text"],
     "ldm_grounding": ["ldm_base"],
 }
 
 
 rule pretrain_stage:
     input:
-        lambda wildcards: expand(f"{PRETRAIN}/{{stage}}.done", stage=AFTER[wildcards.stage]),
+        lambda wildcards: expand(f"{CHECKPOINTS}/{{stage}}.done", stage=AFTER[wildcards.stage]),
     output:
-        touch(f"{PRETRAIN}/{{stage}}.done"),
+        touch(f"{CHECKPOINTS}/{{stage}}.done"),
     log:
-        f"{PRETRAIN}/logs/{{stage}}.log",
+        f"{CHECKPOINTS}/logs/{{stage}}.log",
     wildcard_constraints:
         stage="|".join(AFTER),
     conda:
         "../envs/harness.yaml"
+    resources:
+        gpu=0 if PRETRAIN["device"] == "cpu" else 1,
     params:
-        work=lambda wildcards: PRETRAIN,
+        work=CHECKPOINTS,
+        steps=f"--steps {PRETRAIN['steps']}" if PRETRAIN["steps"] else "",
+        scenes=PRETRAIN["scenes"],
+        device=PRETRAIN["device"],
     message:
         "Pretraining stage {wildcards.stage}; see the log for its progress"
     shell:
-        "python -m workflow.scripts.miniature.pretrain {wildcards.stage} --work {params.work} --threads {threads}"
-        " > {log} 2>&1"
+        "python -m workflow.scripts.miniature.pretrain {wildcards.stage} --work {params.work} {params.steps}"
+        " --scenes {params.scenes} --device {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule pretrain:
     input:
-        expand(f"{PRETRAIN}/{{stage}}.done", stage=AFTER),
+        expand(f"{CHECKPOINTS}/{{stage}}.done", stage=AFTER),
     log:
-        f"{PRETRAIN}/logs/ship.log",
+        f"{CHECKPOINTS}/logs/ship.log",
     conda:
         "../envs/harness.yaml"
     params:
-        work=lambda wildcards: PRETRAIN,
-        out="weights/miniature",
+        work=CHECKPOINTS,
+        out=PRETRAIN["out"],
     message:
-        "Writing weights/miniature and its card"
+        "Writing the trained weights and their card"
     shell:
         "python -m workflow.scripts.miniature.pretrain ship --work {params.work} --out {params.out} > {log} 2>&1"

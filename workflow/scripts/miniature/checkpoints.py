@@ -41,8 +41,9 @@ def autoencoder(work: Path, **config: Any) -> AutoencoderKL:
     return load_average(work / "vae.pt", AutoencoderKL(**VAE, **config))
 
 
-def collection(work: Path) -> Collection:
-    return collect(autoencoder(work), tokenizer(work), work / "collection.safetensors", seed=11, count=SCENES)
+def collection(work: Path, count: int = SCENES) -> Collection:
+    """The scenes that the diffusion stages see; `count` matters only before they are there."""
+    return collect(autoencoder(work), tokenizer(work), work / "collection.safetensors", seed=11, count=count)
 
 
 def material(work: Path) -> Material:

@@ -11,7 +11,7 @@ from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBe
 from torch import nn
 from transformers import BertTokenizer
 
-from workflow.scripts.miniature.checkpoints import SCENES, autoencoder, collection, load_average
+from workflow.scripts.miniature.checkpoints import autoencoder, collection, load_average
 from workflow.scripts.miniature.collection import collect
 from workflow.scripts.miniature.diffusion import Material, latent_scale, shape_features
 from workflow.scripts.miniature.grounded import Grounded, gated, train_grounding
@@ -46,9 +46,11 @@ def text_encoder(work: Path) -> LDMBertModel:
 
 
 def material(work: Path) -> Material:
-    scenes = collect(autoencoder(work), tokenizer(work), work / "ldm_collection.safetensors", seed=17, count=SCENES)
+    first = collection(work)
+    count = len(first.latents_NCHW)
+    scenes = collect(autoencoder(work), tokenizer(work), work / "ldm_collection.safetensors", seed=17, count=count)
     # The scale that the shared autoencoder is shipped with is that of the first collection.
-    return Material(scenes, latent_scale(collection(work)), tokenizer(work), text_encoder(work))
+    return Material(scenes, latent_scale(first), tokenizer(work), text_encoder(work))
 
 
 def base(work: Path) -> UNet2DConditionModel:

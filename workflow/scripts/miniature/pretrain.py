@@ -1,6 +1,6 @@
 """Train the miniature's weights from nothing, stage by stage; every stage resumes from its checkpoint.
 
-    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--threads 2]
+    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--device cuda]
     python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
 Stages, in order: judge, vae, text, collection, base, located, grounding, features, scorer, detector, and for the second
@@ -16,7 +16,7 @@ import torch
 
 from workflow.scripts.miniature import ldm
 from workflow.scripts.miniature.autoencoder import train_vae
-from workflow.scripts.miniature.checkpoints import base, collection, material, sd14
+from workflow.scripts.miniature.checkpoints import SCENES, base, collection, material, sd14
 from workflow.scripts.miniature.detector import train_detector
 from workflow.scripts.miniature.diffusion import train_base
 from workflow.scripts.miniature.grounded import gated, train_grounding
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("results/pretrain"), help="checkpoints; kept between runs")
     parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
     parser.add_argument("--steps", type=int, help="length of the training; default: the stage's own")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="how many `collection` draws, a multiple of 250")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="for the U-Nets and the autoencoder; the rest mostly draw")
     arguments = parser.parse_args()
@@ -59,9 +60,9 @@ def main() -> None:
     if arguments.stage == "ship":
         from workflow.scripts.miniature.ship import ship
 
-        ship(arguments.work, arguments.out, list(STAGES))
+        ship(arguments.work, arguments.out, list(STAGES), CLIP_CONFIG)
     elif arguments.stage == "collection":
-        collection(arguments.work)
+        collection(arguments.work, arguments.scenes)
     else:
         run = make_run(arguments.stage, arguments.work, arguments.steps, arguments.threads)
         run_stage(replace(run, device=arguments.device) if arguments.stage in ON_DEVICE else run)

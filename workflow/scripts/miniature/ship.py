@@ -1,7 +1,6 @@
 """Write the trained weights as the repository ships them, measure them, and keep the card."""
 
 import json
-import os
 import platform
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import build_clip
+from hcma.sampling.atomic import replacing
 from hcma.sampling.weights import file_sha256
 from workflow.scripts.miniature import checkpoints, ldm
 from workflow.scripts.miniature.diffusion import latent_scale, shape_features
@@ -46,7 +46,7 @@ LDM_INDEX = {
 }
 
 
-def ship(work: Path, out: Path, stages: list[str]) -> None:
+def ship(work: Path, out: Path, stages: list[str], clip_config: Path) -> None:
     """Write every model folder below `out`, then weights.json with hashes and readings."""
     _write_shared(work, out / "sd14")
     base = checkpoints.sd14(work)
@@ -55,8 +55,10 @@ def ship(work: Path, out: Path, stages: list[str]) -> None:
         _link_shared(out / name)
         _write_unet(unet, out / name)
     _write_ldm(work, out / "gligen_ldm")
-    clip = settle(checkpoints.load_average(work / "scorer.pt", build_clip(out / "clip" / "config.json")), seed=8)
+    clip = settle(checkpoints.load_average(work / "scorer.pt", build_clip(clip_config)), seed=8)
     _save(clip, out / "clip" / "open_clip.safetensors")
+    with replacing(out / "clip" / "config.json") as beside:
+        shutil.copyfile(clip_config, beside)
     features = checkpoints.load_average(work / "features.pt", Census()).features
     _save(features, out / "features" / "model.safetensors")
     _save(checkpoints.load_average(work / "judge.pt", Judge()), out / "judge" / "judge.safetensors")
@@ -74,20 +76,19 @@ def write_card(work: Path, out: Path, stages: list[str]) -> None:
         "bars": verdicts(readings),
         "measured": readings,
         "stages": {stage: _record(work / f"{stage}.pt") for stage in stages},
-        "versions": {"torch": torch.__version__, "python": platform.python_version(), "device": "cpu"},
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "sha256": {str(p.relative_to(out)): file_sha256(p) for p in sorted(out.rglob("*.safetensors"))},
     }
-    text = json.dumps(card, indent=2) + "\n"
-    beside = out / f"weights.{os.getpid()}.tmp"
-    beside.write_text(text)
-    os.replace(beside, out / "weights.json")
+    with replacing(out / "weights.json") as beside:
+        beside.write_text(json.dumps(card, indent=2) + "\n")
     print(json.dumps({"bars": card["bars"], "measured": readings}, indent=2))
 
 
 def _record(path: Path) -> dict[str, Any]:
     saved = torch.load(path, weights_only=True, map_location="cpu")
     losses = {key: round(value, 5) for key, value in saved["curve"][-1].items() if key in ("loss", "held_out")}
-    return {"steps": saved["step"], "cpu_minutes": round(saved["seconds"] / 60, 1)} | losses
+    spent = {"steps": saved["step"], "minutes": round(saved["seconds"] / 60, 1), "devices": saved.get("devices", [])}
+    return spent | losses
 
 
 def _write_shared(work: Path, folder: Path) -> None:
@@ -149,4 +150,5 @@ def _write_unet(unet: nn.Module, folder: Path) -> None:
 def _save(model: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    save_file(state, path)
+    with replacing(path) as beside:
+        save_file(state, beside)

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from hcma.sampling.provenance import device_name
+
 BatchLoss = Callable[[torch.nn.Module, np.random.Generator], torch.Tensor]
 
 
@@ -46,6 +48,7 @@ class State:
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)
 
 
 def train(
@@ -64,6 +67,8 @@ def train(
     average = [p.detach().clone() for p in trained]
     optimizer = torch.optim.AdamW(trained, lr=run.lr, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     state = _resume(run, trained, average, optimizer)
+    if (device := device_name(torch.device(run.device))) not in state.devices:
+        state.devices.append(device)
     bar = tqdm(range(state.step, run.steps), initial=state.step, total=run.steps, desc=run.name, mininterval=5)
     recent: list[float] = []
     started = time.monotonic()
@@ -135,7 +140,7 @@ def _save(
     optimizer: torch.optim.Optimizer,
     state: State,
 ) -> None:
-    record = {"step": state.step, "seconds": state.seconds, "curve": state.curve}
+    record = {"step": state.step, "seconds": state.seconds, "curve": state.curve, "devices": state.devices}
     weights = {"trained": [p.detach() for p in trained], "average": average, "optimizer": optimizer.state_dict()}
     _write(run.checkpoint, weights | record)
 
@@ -157,4 +162,4 @@ def _resume(
         parameter.data.copy_(new)
         mean.copy_(new_mean)
     optimizer.load_state_dict(saved["optimizer"])
-    return State(saved["step"], saved["seconds"], saved["curve"])
+    return State(saved["step"], saved["seconds"], saved["curve"], saved.get("devices", []))

@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--images", type=Path, nargs="+", required=True, help="zips of photos, one for each layouts file"
     )
     parser.add_argument("--label-template", default="{label}")
-    parser.add_argument("--text", type=Path, help="folder of another text encoder for the features; default: the model's")
+    parser.add_argument(
+        "--text", type=Path, help="folder of another text encoder for the features; default: the model's"
+    )
     parser.add_argument("--text-feature", choices=("pooled", "projected"), default="pooled", help="of --text")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)

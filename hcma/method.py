@@ -99,7 +99,9 @@ def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tenso
         raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
     if caption_BD.shape[1] != module.config.text_width:
         wide = f"{module.config.text_width}, but its text encoder's are {caption_BD.shape[1]} wide"
-        raise InputError(f"the alignment module was trained on targets of width {wide}: set `text` in the method's spec")
+        raise InputError(
+            f"the alignment module was trained on targets of width {wide}: set `text` in the method's spec"
+        )
     scheduler, targets = make_scheduler(sd), make_targets(sd, layouts, caption_BD, module)
     duplicates = duplicate_calls(scheduler)
 
@@ -107,10 +109,10 @@ def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tenso
         step = max(0, i - len(duplicates))
         if i in duplicates or not aligns_at(step, sd.sampling.steps, params):
             return latents_BCHW
-        factor = SCHEDULES[params.schedule](
-            float(scheduler.alphas_cumprod[int(t)]), int(t) / len(scheduler.alphas_cumprod)
+        t_B = t.expand(len(latents_BCHW))
+        shift = align_step(module, latents_BCHW, t_B, targets, params) * schedule_at(
+            params, scheduler.alphas_cumprod, t
         )
-        shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factor
         ratios = (_norm(shift) / _norm(latents_BCHW)).flatten().tolist()
         for row, ratio in enumerate(ratios):
             sd.work.add("alignments", [row])
@@ -151,21 +153,34 @@ def _label_features(sd: Diffusion, layouts: Sequence[Layout], template: str) -> 
     return labels_BMD
 
 
+def schedule_at(params: Params, alphas_cumprod_T: torch.Tensor, t: torch.Tensor | int) -> float:
+    """eta_t over eta at a timestep."""
+    return SCHEDULES[params.schedule](float(alphas_cumprod_T[int(t)]), int(t) / len(alphas_cumprod_T))
+
+
 def align_step(
-    module: Alignment, latents_BCHW: torch.Tensor, t_B: torch.Tensor, targets: Targets, params: Params
+    module: Alignment,
+    latents_BCHW: torch.Tensor,
+    t_B: torch.Tensor,
+    targets: Targets,
+    params: Params,
+    second_order: bool = False,
 ) -> torch.Tensor:
-    """eta * gradient of lambda_global * (6) + lambda_local * (7), per sample: no sample feels its batch."""
+    """eta * gradient of lambda_global * (6) + lambda_local * (7), per sample: no sample feels its batch.
+
+    With `second_order` the step itself has a gradient, to the module's parameters.
+    """
     with torch.enable_grad():
         latents = latents_BCHW.detach().requires_grad_()
         omega_global_B, omega_local_B = module.losses(
             latents, t_B, targets.caption_BD, targets.boxes_BM4, targets.labels_BMD, targets.mask_BM
         )
         total = (params.lambda_global * omega_global_B + params.lambda_local * omega_local_B).sum()
-        (gradient,) = torch.autograd.grad(total, latents)
-    if params.mode == "raw":
-        return params.eta * gradient
-    return params.eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)
+        (gradient,) = torch.autograd.grad(total, latents, create_graph=second_order)
+        if params.mode == "raw":
+            return params.eta * gradient
+        return params.eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)
 
 
 def _norm(x_BCHW: torch.Tensor) -> torch.Tensor:
-    return x_BCHW.detach().flatten(1).norm(dim=1)[:, None, None, None]
+    return x_BCHW.flatten(1).norm(dim=1)[:, None, None, None]

@@ -156,7 +156,7 @@ def test_killed_twice_it_ends_with_the_tables_of_an_uninterrupted_run(finished) 
     run = f"test-killed-{os.getpid()}"
     killed = ROOT / "results" / run
     try:
-        for mark in ("work/alignment/alignment.pt", "work/samples"):
+        for mark in ("work/alignment/checkpoint.pt", "work/samples"):
             with alone():
                 process = subprocess.Popen(command(*overlay(run)), cwd=ROOT, env=environment(), start_new_session=True)
                 deadline = time.monotonic() + 600

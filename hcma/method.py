@@ -5,14 +5,14 @@ Update (8) of the paper, then GLIGEN's denoising. The gradient passes through th
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from hcma.alignment import Alignment
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, Guide, decode, duplicate_calls, encode_text, identity, make_scheduler
-from hcma.sampling.grounding import denoise_grounded, grounding_tokens
+from hcma.sampling.grounding import denoise_grounded, grounding_tokens, label_features, largest
 from hcma.sampling.layout import Layout
 from hcma.sampling.spec import expect, is_number
 
@@ -77,30 +77,29 @@ class Targets:
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
     """uint8 pixels [B, 3, H, W]; without alignments (eta 0, or both weights 0) exactly GLIGEN's."""
     text_BTD, pooled_BD = encode_text(sd, [layout.caption for layout in layouts])
-    guide = make_guide(sd, layouts, pooled_BD, params) if params.aligns else identity
-    return decode(sd, denoise_grounded(sd, layouts, noise_BCHW, text_BTD, params.tau, guide))
+    tokens = grounding_tokens(sd, layouts)
+    guide = make_guide(sd, make_targets(sd, layouts, pooled_BD, tokens), params) if params.aligns else identity
+    return decode(sd, denoise_grounded(sd, tokens, noise_BCHW, text_BTD, params.tau, guide))
 
 
-def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, params: Params) -> Guide:
-    """Update (8) as a guide: once a step, so not before PLMS's duplicate call, whose latents are ignored."""
-    module = sd.alignment
-    if not isinstance(module, Alignment):
-        raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
-    scheduler, targets = make_scheduler(sd), make_targets(sd, layouts, caption_BD, module)
-    duplicates = duplicate_calls(scheduler)
+def make_guide(sd: Diffusion, targets: Targets, params: Params) -> Guide:
+    """Update (8) as a guide: once a step, so not before PLMS's duplicate call, whose latents are ignored.
+
+    Nothing in a step waits for the device: factors are numbers, and the tally is read when the batch is done.
+    """
+    module, scheduler = alignment_of(sd), make_scheduler(sd)
+    duplicates, alphas = duplicate_calls(scheduler), scheduler.alphas_cumprod.tolist()
+    times = [int(t) for t in scheduler.timesteps.tolist()]
+    factors = [SCHEDULES[params.schedule](alphas[t], t / len(alphas)) for t in times]
+    rows = torch.arange(len(targets.caption_BD), device=sd.device)
 
     def guide(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
         step = max(0, i - len(duplicates))
         if i in duplicates or not aligns_at(step, sd.sampling.steps, params):
             return latents_BCHW
-        factor = SCHEDULES[params.schedule](
-            float(scheduler.alphas_cumprod[int(t)]), int(t) / len(scheduler.alphas_cumprod)
-        )
-        shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factor
-        ratios = (_norm(shift) / _norm(latents_BCHW)).flatten().tolist()
-        for row, ratio in enumerate(ratios):
-            sd.work.add("alignments", [row])
-            sd.work.add("alignment_shift_ppm", [row], round(1e6 * ratio))
+        shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factors[i]
+        sd.work.add("alignments", range(len(latents_BCHW)))
+        sd.work.add_later("alignment_shift_ppm", rows, (_norm(shift) / _norm(latents_BCHW)).flatten())
         return latents_BCHW - shift
 
     return guide
@@ -112,25 +111,25 @@ def aligns_at(step: int, steps: int, params: Params) -> bool:
     return first <= step < params.stop * steps and (step - first) % params.every == 0
 
 
-def make_targets(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, module: Alignment) -> Targets:
-    """Targets by the backbone's own text encoder; the boxes are those GLIGEN is given, in its order."""
-    template = module.config.label_template
-    tokens = grounding_tokens(sd, layouts)
+def alignment_of(sd: Diffusion) -> Alignment:
+    """The alignment module of a loaded method; raises InputError where there is none."""
+    if not isinstance(sd.alignment, Alignment):
+        raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
+    return sd.alignment
+
+
+def make_targets(
+    sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, tokens: dict[str, torch.Tensor]
+) -> Targets:
+    """Targets by the backbone's own text encoder; boxes, and labels without a template, are those of GLIGEN's `tokens`."""
+    template = alignment_of(sd).config.label_template
     boxes, masks, labels = (tokens[key][len(layouts) :] for key in ("boxes", "masks", "positive_embeddings"))
     if template != "{label}":
-        labels = _templated(sd, layouts, template)
+        phrases = [[thing.phrase for thing in largest(layout.objects)] for layout in layouts]
+        labels = label_features(sd, [[template.format(label=phrase) for phrase in row] for row in phrases])
     # Slots that no layout of the batch uses change nothing and cost time.
     used = max(1, int(masks.sum(1).max()))
     return Targets(caption_BD, boxes[:, :used], labels[:, :used], masks[:, :used])
-
-
-def _templated(sd: Diffusion, layouts: Sequence[Layout], template: str) -> torch.Tensor:
-    """Label features under a template: the same slots, other texts."""
-    renamed = [
-        replace(row, objects=tuple(replace(t, phrase=template.format(label=t.phrase)) for t in row.objects))
-        for row in layouts
-    ]
-    return grounding_tokens(sd, renamed)["positive_embeddings"][len(layouts) :]
 
 
 def align_step(

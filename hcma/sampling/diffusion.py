@@ -75,6 +75,11 @@ class Diffusion:
     alignment: torch.nn.Module | None = None
     work: Work = field(default_factory=Work)
 
+    @functools.cached_property
+    def negative_1TD(self) -> torch.Tensor:
+        """Text states of the negative prompt, encoded once a job."""
+        return encode_text(self, [self.sampling.negative_prompt])[0]
+
     @property
     def device(self) -> torch.device:
         return self.unet.device
@@ -209,21 +214,22 @@ def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide:
     """Solve from the scheduler's first timestep to its last.
 
     Guides work on what the network sees, so the same update means the same under every solver; solvers that keep their
-    latents at another scale (LMS: sqrt(1 + sigma^2) larger) get them back at theirs. Raises NonFiniteLatents.
+    latents at another scale (LMS: sqrt(1 + sigma^2) larger) get them back at theirs. The solver counts on the CPU, network
+    and guide get their timesteps on the latents' device: no step waits for the device. Raises NonFiniteLatents.
     """
-    latents = latents_BCHW
+    latents, on_device = latents_BCHW, scheduler.timesteps.to(latents_BCHW.device)
     for i, t in enumerate(scheduler.timesteps):
         seen = scheduler.scale_model_input(latents, t)
-        moved = guide(seen, i, t)
+        moved = guide(seen, i, on_device[i])
         if moved is not seen:
             latents = moved / scheduler.scale_model_input(torch.ones_like(latents[:1]), t)
-        latents = scheduler.step(predict(moved, i, t), t, latents).prev_sample
+        latents = scheduler.step(predict(moved, i, on_device[i]), t, latents).prev_sample
     _check_finite(latents)
     return latents
 
 
 def make_scheduler(sd: Diffusion) -> Any:
-    """A fresh scheduler of the model folder's own noise schedule, its timesteps set; it holds one batch's state."""
+    """A fresh scheduler of the model folder's own noise schedule, its timesteps set, on the CPU; it holds one batch's state."""
     # Latents are not bounded as pixels are; DDIM would clip them unless told otherwise, and PNDM's own file need not.
     config = sd.scheduler_config | {"clip_sample": False}
     if config.get("_class_name") != "PNDMScheduler":
@@ -232,7 +238,7 @@ def make_scheduler(sd: Diffusion) -> Any:
     scheduler = SCHEDULERS[sd.sampling.scheduler].from_config(config)
     if sd.sampling.scheduler == "pndm" and not scheduler.config.skip_prk_steps:
         raise InputError("scheduler_config.json: PNDM is PLMS only with `skip_prk_steps: true`, found false")
-    scheduler.set_timesteps(sd.sampling.steps, device=sd.device)
+    scheduler.set_timesteps(sd.sampling.steps)
     return scheduler
 
 
@@ -241,18 +247,17 @@ def duplicate_calls(scheduler: Any) -> range:
     return range(1, 1 + len(scheduler.timesteps) - scheduler.num_inference_steps)
 
 
-def noise_share(scheduler: Any, i: int, t: torch.Tensor) -> float:
+def noise_share(scheduler: Any, i: int) -> float:
     """1 - alpha_cumprod at network call i, the noise's share of the variance; LMS also stands between timesteps."""
     if isinstance(scheduler, LMSDiscreteScheduler):
         variance = float(scheduler.sigmas[i]) ** 2
         return variance / (1 + variance)
-    return 1 - float(scheduler.alphas_cumprod[int(t)])
+    return 1 - float(scheduler.alphas_cumprod[int(scheduler.timesteps[i])])
 
 
 def with_negative(sd: Diffusion, text_BTD: torch.Tensor) -> torch.Tensor:
     """Text states of the doubled batch: first the negative prompt's, once a row, then the given ones."""
-    negative_1TD, _ = encode_text(sd, [sd.sampling.negative_prompt])
-    return torch.cat([negative_1TD.expand_as(text_BTD), text_BTD])
+    return torch.cat([sd.negative_1TD.expand_as(text_BTD), text_BTD])
 
 
 def _check_finite(latents_BCHW: torch.Tensor) -> None:

@@ -65,7 +65,7 @@ MUTANTS = [
     ("processors left behind", READ, "layers[name].processor = processor", "pass"),
     ("forward pass not ended", READ, "raise _Enough", "pass"),
     ("text of another image", READ, "text_BTD[rows]", "text_BTD[:1].expand(len(rows), -1, -1)"),
-    ("conditional halves exchanged", SOLVE, "unconditional, conditional = sd", "conditional, unconditional = sd"),
+    ("conditional halves exchanged", SOLVE, "unconditional, conditional = network", "conditional, unconditional = network"),
     ("latents not scaled back", SOLVE, "moved / scheduler", "moved / 1 if True else scheduler"),
 ]  # fmt: skip
 

@@ -76,7 +76,7 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         from hcma.batch_size import Choice, choose_batch_size
         from hcma.sampling.diffusion import speed_up
         from hcma.sampling.partial import open_partial
-        from hcma.sampling.provenance import commit, device_name, versions
+        from hcma.sampling.provenance import commit, device_name, system, versions
 
         method = load_method(spec, args.device)
     made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions()}
@@ -92,6 +92,7 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     meta = made_with | {
         "commit": commit(),
         "device": device_name(method.sd.device),
+        "system": system(method.sd.device),
         "batch_size": min([batch.size, *(size // 2 for size in out_of_memory)]),
         "out_of_memory": out_of_memory,
         "batch_probe": batch.probe,

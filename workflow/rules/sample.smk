@@ -50,7 +50,11 @@ rule sample:
     params:
         work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
         batch=config["resources"]["batch_size"],
-        speed=[f"--{name.replace('_', '-')}" for name in ("compile", "channels_last") if config["resources"].get(name)],
+        speed=[
+            f"--{name.replace('_', '-')}"
+            for name in ("compile", "channels_last")
+            if config["resources"].get(name)
+        ],
         device=config["resources"]["device"],
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"

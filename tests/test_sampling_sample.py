@@ -342,8 +342,9 @@ def test_channels_last_changes_nothing_beyond_a_level(run, tmp_path):
 def test_compiling_changes_nothing_beyond_a_level(run, tmp_path, module):
     params = {"tau": 0.5} if module == "baselines.gligen" else {"resolution": 8, "step": 1.0}
     run.spec |= {"module": module, "params": params}
+    run.batch_size = len(LAYOUTS)
     assert run.sample() == 0
-    other = at(tmp_path / "other", run.spec)
+    other = at(tmp_path / "other", run.spec, batch_size=len(LAYOUTS))
     assert sample.main([*other.argv(), "--compile"]) == 0
     assert all(abs(image - run.images()[id]).max() <= 1 for id, image in other.images().items())
     counts = [read_meta(each.out)["counts"] for each in (run, other)]

@@ -23,6 +23,7 @@ rule all:
         f"{R}/tables/adherence.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
+        f"{R}/provenance.json",
         lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
 
 
@@ -33,5 +34,7 @@ include: "workflow/rules/denoiser.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/provenance.smk"
+include: "workflow/rules/estimate.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from hcma.sampling.diffusion import Diffusion, decode, encode_text
-from hcma.sampling.grounding import denoise_grounded
+from hcma.sampling.grounding import denoise_grounded, grounding_tokens
 from hcma.sampling.layout import Layout
 from hcma.sampling.spec import expect, is_number
 
@@ -24,4 +24,4 @@ class Params:
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
     """uint8 pixels [B, 3, H, W] of the layouts' captions and boxes."""
     text_BTD, _ = encode_text(sd, [layout.caption for layout in layouts])
-    return decode(sd, denoise_grounded(sd, layouts, noise_BCHW, text_BTD, params.tau))
+    return decode(sd, denoise_grounded(sd, grounding_tokens(sd, layouts), noise_BCHW, text_BTD, params.tau))

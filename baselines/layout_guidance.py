@@ -116,7 +116,7 @@ def make_guide(attend: Attend, things: Sequence[Sequence[Thing]], params: Params
             return latents_BCHW
         if not params.sticky:
             last_B[last_B.isfinite()] = math.inf
-        latents, step = latents_BCHW, params.eta * noise_share(scheduler, i, t)
+        latents, step = latents_BCHW, params.eta * noise_share(scheduler, i)
         for _ in range(params.max_iterations):
             rows = (last_B > params.threshold).nonzero().flatten().to(latents.device)
             if not len(rows):

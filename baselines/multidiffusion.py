@@ -62,7 +62,7 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     def predict(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
         seen_VCHW = latents_BCHW[rows_V]
         if i < params.bootstrap:
-            share = noise_share(scheduler, i, t)
+            share = noise_share(scheduler, i)
             around_VCHW = (1 - share) ** 0.5 * plain_VCHW + share**0.5 * noise_VCHW
             seen_VCHW = torch.where((masks_V1HW == 0) & boxed_V111, around_VCHW, seen_VCHW)
         sd.work.add("unet_forwards", rows_V.tolist(), 2)

@@ -3,7 +3,7 @@
     python -m evaluation.cost --shards samples/sd14/test/0000.zip samples/hcma/test/0000.zip ... --out tables/cost
 
 writes cost.csv and cost.md. A row's name is the folder two above its shards. Work is the mean over its images; seconds are
-those of sampling alone, on whatever machine made the shard.
+those of sampling alone, on the `device` that made the shard; rows of several devices name all.
 """
 
 import argparse
@@ -66,7 +66,8 @@ def _row(method: str, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
         counts.update(meta["counts"])
     seconds = sum(meta["seconds"] for meta in metas)
     row = {"method": method, "images": images, "seconds": seconds, "seconds_per_image": seconds / images}
-    return row | {name: counts[name] / images for name in WORK} | {name: counts[name] for name in LEFT_OUT}
+    row |= {name: counts[name] / images for name in WORK} | {name: counts[name] for name in LEFT_OUT}
+    return row | {"device": "; ".join(sorted({meta.get("device", "unknown") for meta in metas}))}
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -79,11 +80,15 @@ def markdown(table: pd.DataFrame) -> str:
         spent = [f"{row['seconds']:.0f}", f"{row['seconds_per_image']:.3f}"]
         lines.append([row["method"], str(row["images"]), *spent, *work])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    devices = table.groupby("device")["method"].agg(", ".join)
+    where = (
+        "; ".join(f"{device} ({rows})" for device, rows in devices.items()) if len(devices) > 1 else devices.index[0]
+    )
     note = (
         "Seconds of sampling, over all shards; passes are means over the images, and a call of the sampler is two U-Net "
         "passes, with and without caption."
     )
-    return f"**Cost**\n\n{body}\n\n- {note}\n"
+    return f"**Cost**\n\n{body}\n\n- {note}\n- Sampled on: {where}.\n"
 
 
 if __name__ == "__main__":

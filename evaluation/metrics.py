@@ -26,6 +26,7 @@ from evaluation.jackknife import GROUPS, groups, jackknife, leave_out_mean
 from evaluation.kernel import NEIGHBOURS, leave_out_cmmd, leave_out_kid, neighbourhood
 from evaluation.layouts import read_layouts
 from evaluation.program import run
+from evaluation.provenance import made
 from evaluation.statistics import DISTANCES, LEVELS, Reference, Summary, leave_out_distance, summarize
 
 Metric = dict[str, Any] | None
@@ -48,7 +49,7 @@ def main() -> None:
         scores.to_parquet(beside, index=False)
     row = {"method": arguments.method, "split": arguments.split}
     stated = {"protocol": shards.about | {"groups": GROUPS}, "reference": reference.content, "source": shards.source}
-    write_json(arguments.out, row | found | stated)
+    write_json(arguments.out, row | found | stated | {"made": made()})
 
 
 def measure(

@@ -10,6 +10,7 @@ from evaluation.images import write_images
 from evaluation.layouts import read_layouts
 from evaluation.photos import Photos, canvas
 from evaluation.program import run
+from evaluation.provenance import commit
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
         "size": arguments.size,
         "resize": arguments.resize,
         "images": len(rows),
+        "commit": commit(),
     }
     write_images(arguments.out, images, meta)
 

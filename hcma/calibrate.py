@@ -66,7 +66,8 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
     batch = draw(data, torch.arange(count), seeded(0, 3), any_caption=False)
     targets = Targets(batch.caption_BD, batch.boxes_BM4, batch.labels_BMD, batch.mask_BM)
     step = align_step(module, batch.latents_BCHW, batch.t_B, targets, replace(params, eta=1.0))
-    factors = [schedule_at(params, data.alphas_cumprod_T, t) for t in batch.t_B]
+    alphas = data.alphas_cumprod_T.tolist()
+    factors = [schedule_at(params, alphas, t) for t in batch.t_B.tolist()]
     ratios = step.flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)
     median = float(ratios.median())
     if not median > 0:

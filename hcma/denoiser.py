@@ -134,7 +134,8 @@ class DenoiserTrainer(Loop):
             shift = align_step(self.module, latents, t_B, Targets(*targets), self.params, second_order)
             if second_order:
                 losses["global"], losses["local"] = self.module.losses(latents, t_B, *targets)
-        factors = [schedule_at(self.params, split.cache.alphas_cumprod_T, t) for t in drawn.t_B]
+        alphas = split.cache.alphas_cumprod_T.tolist()
+        factors = [schedule_at(self.params, alphas, t) for t in drawn.t_B.tolist()]
         aligned = latents - shift * torch.tensor(factors, device=self.device)[:, None, None, None]
         return {"noise": self._noise_loss(split, drawn, aligned)} | losses
 

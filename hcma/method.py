@@ -6,6 +6,7 @@ Update (8) of the paper, then GLIGEN's denoising. The gradient passes through th
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -21,7 +22,7 @@ from hcma.sampling.diffusion import (
     identity,
     make_scheduler,
 )
-from hcma.sampling.grounding import SLOTS, denoise_grounded, grounding_tokens, largest
+from hcma.sampling.grounding import denoise_grounded, grounding_tokens, label_features, largest
 from hcma.sampling.layout import Layout
 from hcma.sampling.spec import expect, is_number
 
@@ -88,35 +89,28 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     captions = [layout.caption for layout in layouts]
     text_BTD, pooled_BD = encode_text(sd, captions)
     caption_BD = pooled_BD if sd.target_encoder is None else sd.target_encoder(captions)
-    guide = make_guide(sd, layouts, caption_BD, params) if params.aligns else identity
-    return decode(sd, denoise_grounded(sd, layouts, noise_BCHW, text_BTD, params.tau, guide))
+    tokens = grounding_tokens(sd, layouts)
+    guide = make_guide(sd, make_targets(sd, layouts, caption_BD, tokens), params) if params.aligns else identity
+    return decode(sd, denoise_grounded(sd, tokens, noise_BCHW, text_BTD, params.tau, guide))
 
 
-def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, params: Params) -> Guide:
-    """Update (8) as a guide: once a step, so not before PLMS's duplicate call, whose latents are ignored."""
-    module = sd.alignment
-    if not isinstance(module, Alignment):
-        raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
-    if caption_BD.shape[1] != module.config.text_width:
-        wide = f"{module.config.text_width}, but its text encoder's are {caption_BD.shape[1]} wide"
-        raise InputError(
-            f"the alignment module was trained on targets of width {wide}: set `text` in the method's spec"
-        )
-    scheduler, targets = make_scheduler(sd), make_targets(sd, layouts, caption_BD, module)
-    duplicates = duplicate_calls(scheduler)
+def make_guide(sd: Diffusion, targets: Targets, params: Params) -> Guide:
+    """Update (8) as a guide: once a step, so not before PLMS's duplicate call, whose latents are ignored.
+
+    Nothing in a step waits for the device: factors are numbers, and the tally is read when the batch is done.
+    """
+    module, scheduler = alignment_of(sd), make_scheduler(sd)
+    duplicates, alphas = duplicate_calls(scheduler), scheduler.alphas_cumprod.tolist()
+    factors = [schedule_at(params, alphas, int(t)) for t in scheduler.timesteps.tolist()]
+    rows = torch.arange(len(targets.caption_BD), device=sd.device)
 
     def guide(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
         step = max(0, i - len(duplicates))
         if i in duplicates or not aligns_at(step, sd.sampling.steps, params):
             return latents_BCHW
-        t_B = t.expand(len(latents_BCHW))
-        shift = align_step(module, latents_BCHW, t_B, targets, params) * schedule_at(
-            params, scheduler.alphas_cumprod, t
-        )
-        ratios = (_norm(shift) / _norm(latents_BCHW)).flatten().tolist()
-        for row, ratio in enumerate(ratios):
-            sd.work.add("alignments", [row])
-            sd.work.add("alignment_shift_ppm", [row], round(1e6 * ratio))
+        shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factors[i]
+        sd.work.add("alignments", range(len(latents_BCHW)))
+        sd.work.add_later("alignment_shift_ppm", rows, (_norm(shift) / _norm(latents_BCHW)).flatten())
         return latents_BCHW - shift
 
     return guide
@@ -128,34 +122,37 @@ def aligns_at(step: int, steps: int, params: Params) -> bool:
     return first <= step < params.stop * steps and (step - first) % params.every == 0
 
 
-def make_targets(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, module: Alignment) -> Targets:
-    """Targets by the target encoder; the boxes are those GLIGEN is given, in its order, and so are the labels' features
-    where the target encoder is the backbone's own."""
-    template = module.config.label_template
-    tokens = grounding_tokens(sd, layouts)
+def alignment_of(sd: Diffusion) -> Alignment:
+    """The alignment module of a loaded method; raises InputError where there is none."""
+    if not isinstance(sd.alignment, Alignment):
+        raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
+    return sd.alignment
+
+
+def make_targets(
+    sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, tokens: dict[str, torch.Tensor]
+) -> Targets:
+    """Targets by the target encoder; the boxes are those of GLIGEN's `tokens`, and so are the labels' features where the
+    target encoder is the backbone's own and there is no template. Raises InputError where the module was trained on others."""
+    config = alignment_of(sd).config
+    if caption_BD.shape[1] != config.text_width:
+        wide = f"{config.text_width}, but its text encoder's are {caption_BD.shape[1]} wide"
+        raise InputError(
+            f"the alignment module was trained on targets of width {wide}: set `text` in the method's spec"
+        )
     boxes, masks, labels = (tokens[key][len(layouts) :] for key in ("boxes", "masks", "positive_embeddings"))
-    if template != "{label}" or sd.target_encoder is not None:
-        labels = _label_features(sd, layouts, template)
+    if config.label_template != "{label}" or sd.target_encoder is not None:
+        phrases = [[thing.phrase for thing in largest(layout.objects)] for layout in layouts]
+        said = [[config.label_template.format(label=phrase) for phrase in row] for row in phrases]
+        labels = label_features(said, partial(encode_targets, sd))
     # Slots that no layout of the batch uses change nothing and cost time.
     used = max(1, int(masks.sum(1).max()))
     return Targets(caption_BD, boxes[:, :used], labels[:, :used], masks[:, :used])
 
 
-def _label_features(sd: Diffusion, layouts: Sequence[Layout], template: str) -> torch.Tensor:
-    """labels_BMD of GLIGEN's 30 slots, each phrase under the template."""
-    said = [[template.format(label=thing.phrase) for thing in largest(layout.objects)] for layout in layouts]
-    texts = sorted({text for row in said for text in row})
-    features_LD = encode_targets(sd, texts or [""])
-    labels_BMD = features_LD.new_zeros(len(layouts), SLOTS, features_LD.shape[1])
-    for row, slots in enumerate(said):
-        for slot, text in enumerate(slots):
-            labels_BMD[row, slot] = features_LD[texts.index(text)]
-    return labels_BMD
-
-
-def schedule_at(params: Params, alphas_cumprod_T: torch.Tensor, t: torch.Tensor | int) -> float:
+def schedule_at(params: Params, alphas_cumprod: Sequence[float], t: int) -> float:
     """eta_t over eta at a timestep."""
-    return SCHEDULES[params.schedule](float(alphas_cumprod_T[int(t)]), int(t) / len(alphas_cumprod_T))
+    return SCHEDULES[params.schedule](alphas_cumprod[t], t / len(alphas_cumprod))
 
 
 def align_step(

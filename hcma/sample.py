@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ from hcma.program import quick_imports, status
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout, as_row, read_layouts
 from hcma.sampling.spec import Spec, SpecError, as_json, from_keys, read_spec
+
+AUTO = "auto"
+# What befell single images: their ids stand in meta.json.
+LISTED = ("redone_in_float32", "black_images")
 
 # Heavy imports stand inside the functions: `--help` and a misspelt key should answer at once.
 if TYPE_CHECKING:
@@ -50,28 +55,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layouts", type=Path, required=True, help="layouts, one JSON object a line")
     parser.add_argument("--out", type=Path, required=True, help="zip of {id}.png and meta.json to write")
     parser.add_argument("--work", type=Path, required=True, help="folder for finished batches of an unfinished shard")
-    parser.add_argument("--batch-size", type=_positive, default=8, help="images at a time: speed and memory only")
+    parser.add_argument("--batch-size", type=_batch_size, default=8, help="images at a time, or `auto`")
+    parser.add_argument("--compile", action="store_true", help="torch.compile of the U-Net")
+    parser.add_argument("--channels-last", action="store_true", help="memory layout of the convolutions")
     parser.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
     return parser
 
 
-def _positive(text: str) -> int:
+def _batch_size(text: str) -> int | str:
+    if text == AUTO:
+        return text
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a positive integer or {AUTO}, found {text!r}")
     return int(text)
 
 
 def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> None:
     """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
     with quick_imports():
+        from hcma.batch_size import Choice, choose_batch_size
+        from hcma.sampling.diffusion import speed_up
         from hcma.sampling.partial import open_partial
-        from hcma.sampling.provenance import commit, device_name, versions
+        from hcma.sampling.provenance import commit, device_name, system, versions
 
         method = load_method(spec, args.device)
     made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions()}
     rows = [as_row(layout) for layout in layouts]
     partial = open_partial(args.work, made_with | {"layouts": rows, "device": method.sd.device.type})
-    sample_rest(method, layouts, partial, args.batch_size)
+    batch = choose_batch_size(method, layouts) if args.batch_size == AUTO else Choice(args.batch_size)
+    speed_up(method.sd, args.compile, args.channels_last)
+    out_of_memory = sample_rest(method, layouts, partial, batch.size)
     seconds, work = partial.totals()
     counts: Counter[str] = Counter()
     for image in work.values():
@@ -79,13 +92,20 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     meta = made_with | {
         "commit": commit(),
         "device": device_name(method.sd.device),
-        "batch_size": args.batch_size,
+        "system": system(method.sd.device),
+        "batch_size": min([batch.size, *(size // 2 for size in out_of_memory)]),
+        "out_of_memory": out_of_memory,
+        "batch_probe": batch.probe,
+        "batches": Counter(str(len(ids)) for ids in partial.batches.values()),
+        "speed": {"compile": args.compile, "channels_last": args.channels_last},
         "seconds": round(seconds, 3),
         "images": len(layouts),
         "counts": counts,
         "counts_per_image": {name: count / len(layouts) for name, count in counts.items()},
         "work": {str(layout.id): work[str(layout.id)] for layout in layouts},
     }
+    for name in LISTED:
+        meta[name] = [layout.id for layout in layouts if work[str(layout.id)].get(name)]
     for leftover in args.out.parent.glob(f"{glob.escape(args.out.name)}.*.tmp"):
         leftover.unlink()
     partial.assemble(args.out, [layout.id for layout in layouts], meta)
@@ -141,43 +161,48 @@ def _import(spec: Spec) -> Any:
     return module
 
 
-def sample_rest(method: Method, layouts: Sequence[Layout], partial: "PartialShard", batch_size: int) -> None:
-    """Sample the layouts that `partial` does not hold yet, in order, and keep each batch in it as it is done."""
+def sample_rest(method: Method, layouts: Sequence[Layout], partial: "PartialShard", batch_size: int) -> list[int]:
+    """Sample the layouts that `partial` does not hold yet, in order; a batch is kept in it while the next one is made.
+
+    Where memory runs out the batch is halved for the rest; the sizes that were too large are returned.
+    """
+    import torch
     from tqdm import tqdm
 
-    done = partial.finished
+    from hcma.generate import generate_whole
+    from hcma.sampling.background import in_background
+
+    done, too_large = partial.finished, list[int]()
     rest = [layout for layout in layouts if layout.id not in done]
-    with tqdm(total=len(layouts), initial=len(done), unit="image", file=sys.stderr, mininterval=1) as bar:
-        for start in range(0, len(rest), batch_size):
-            batch = rest[start : start + batch_size]
-            method.sd.work.clear()
-            began = time.perf_counter()
-            pixels = generate(method, batch)
-            partial.add([layout.id for layout in batch], pixels, time.perf_counter() - began, method.sd.work)
+    bar = tqdm(total=len(layouts), initial=len(done), unit="image", file=sys.stderr, mininterval=1)
+    with bar, in_background() as call:
+        began = time.perf_counter()
+        while rest:
+            batch, made = rest[:batch_size], None
+            # Made smaller only after this block: inside it the error holds the tensors that filled the memory.
+            with suppress(torch.OutOfMemoryError):
+                made = generate_whole(method, batch)
+            if made is None:
+                batch_size = _halved(batch)
+                too_large.append(len(batch))
+                continue
+            now = time.perf_counter()
+            call(partial.add, [layout.id for layout in batch], made[0], now - began, made[1])
+            rest, began = rest[len(batch) :], now
             bar.update(len(batch))
+    return too_large
 
 
-def generate(method: Method, batch: Sequence[Layout]) -> "torch.Tensor":
-    """uint8 pixels [B, 3, H, W] of a batch; raises InputError naming the layouts whose latents are not finite."""
+def _halved(batch: Sequence[Layout]) -> int:
     import torch
 
-    from hcma.sampling.diffusion import NonFiniteLatents, count_truncated, initial_noise
-
-    sd = method.sd
-    for row, layout in enumerate(batch):
-        sd.work.add("truncated_captions", [row], count_truncated(sd, [layout.caption]))
-    noise_BCHW = initial_noise(batch, sd.sampling.seed, sd.latent_shape_CHW)
-    try:
-        pixels = method.module.generate(sd, batch, noise_BCHW, method.params)
-    except NonFiniteLatents as error:
-        ids = ", ".join(str(batch[row].id) for row in error.rows)
-        raise InputError(f"layouts {ids}: latents are not finite; check the method's parameters and weights") from None
-    except torch.OutOfMemoryError:
-        raise InputError(f"out of memory with a batch of {len(batch)} images; lower --batch-size") from None
-    if pixels.dtype != torch.uint8 or pixels.shape != (len(batch), 3, sd.size, sd.size):
-        found = f"{pixels.dtype} {tuple(pixels.shape)}"
-        raise TypeError(f"{method.module.__name__}.generate gave {found} for {len(batch)} layouts of {sd.size} px")
-    return pixels
+    size = len(batch)
+    if size == 1:
+        raise InputError(f"layout {batch[0].id}: out of memory with a single image; it needs a device with more")
+    print(f"out of memory with a batch of {size} images: going on with {size // 2}", file=sys.stderr)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return size // 2
 
 
 def _device(name: str) -> "torch.device":

@@ -58,14 +58,14 @@ MUTANTS = [
     ("objects summed", LAYOUT, "1 / (len(positions) * len(found))", "1 / len(positions)"),
     ("first box alone", LAYOUT, "in boxes:\n        mask", "in boxes[:1]:\n        mask"),
     ("stop not sticky", LAYOUT, "if not params.sticky", "if params.sticky"),
-    ("step without the noise's share", LAYOUT, "* noise_share(scheduler, i, t)", ""),
-    ("root of the noise's share", LAYOUT, "* noise_share(scheduler, i, t)", "* noise_share(scheduler, i, t) ** 0.5"),
+    ("step without the noise's share", LAYOUT, "* noise_share(scheduler, i)", ""),
+    ("root of the noise's share", LAYOUT, "* noise_share(scheduler, i)", "* noise_share(scheduler, i) ** 0.5"),
     ("threshold on the scaled loss", LAYOUT, "loss_R.detach().float()", "(params.eta * loss_R).detach().float()"),
     ("one call more guided", LAYOUT, "i >= params.stop", "i > params.stop"),
     ("processors left behind", READ, "layers[name].processor = processor", "pass"),
     ("forward pass not ended", READ, "raise _Enough", "pass"),
     ("text of another image", READ, "text_BTD[rows]", "text_BTD[:1].expand(len(rows), -1, -1)"),
-    ("conditional halves exchanged", SOLVE, "unconditional, conditional = sd", "conditional, unconditional = sd"),
+    ("conditional halves exchanged", SOLVE, "unconditional, conditional = network", "conditional, unconditional = network"),
     ("latents not scaled back", SOLVE, "moved / scheduler", "moved / 1 if True else scheduler"),
 ]  # fmt: skip
 

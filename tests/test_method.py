@@ -1,16 +1,19 @@
 """HCMA is GLIGEN where nothing is aligned, and update (8) where it is."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import PNDMScheduler
 
 from baselines import gligen
 from hcma import method
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import SCHEDULES, Params, align_step, aligns_at, generate, make_guide, make_targets
-from hcma.sampling import InputError
+from hcma.sampling import InputError, diffusion
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
+from hcma.sampling.grounding import grounding_tokens
 from hcma.sampling.layout import Layout, Object
 from tests.tiny import WIDTH, write_tiny
 
@@ -58,8 +61,60 @@ def test_alignments_change_the_image_and_are_counted_once_a_step(sd) -> None:
     assert sd.work["dropped_boxes"] == 10
 
 
+def targets_of(sd, layouts):
+    captions = encode_text(sd, [row.caption for row in layouts])[1]
+    return make_targets(sd, layouts, captions, grounding_tokens(sd, layouts))
+
+
 def guide_of(sd, params, layouts=LAYOUTS):
-    return make_guide(sd, layouts, encode_text(sd, [row.caption for row in layouts])[1], params)
+    return make_guide(sd, targets_of(sd, layouts), params)
+
+
+@contextmanager
+def counted_reads():
+    """How often a value is fetched from a tensor: on an accelerator each time the program would wait for it."""
+    names, reads = ("item", "tolist", "__bool__", "__int__", "__float__", "__index__"), []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            original = getattr(torch.Tensor, name)
+            patch.setattr(torch.Tensor, name, lambda self, own=original: (reads.append(own.__name__), own(self))[1])
+        yield reads
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_no_step_waits_for_the_device(sd, aligned) -> None:
+    def reads(steps: int) -> list[str]:
+        short = replace(sd, sampling=replace(sd.sampling, steps=steps))
+        # The solver's tables are on the CPU, where reading a value waits for nothing.
+        with counted_reads() as found, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PNDMScheduler, "step", unread(PNDMScheduler.step, found))
+            generate(short, LAYOUTS, noise(sd), Params(eta=0.05 * aligned, tau=1.0))
+        return found
+
+    assert len(reads(8)) == len(reads(4)) > 0
+
+
+def unread(step, reads):
+    """A solver's step that must get its timestep on the CPU, and whose own reads are left out."""
+
+    def stepping(self, noise, t, latents, **options):
+        before = len(reads)
+        assert t.device == self.alphas_cumprod.device == torch.device("cpu")
+        result = step(self, noise, t, latents, **options)
+        del reads[before:]
+        return result
+
+    return stepping
+
+
+def test_texts_are_encoded_once_a_batch_and_the_negative_prompt_once_a_job(sd, monkeypatch) -> None:
+    encoded = []
+    read = diffusion.read_tokens
+    monkeypatch.setattr(diffusion, "read_tokens", lambda *given: (encoded.append(len(given[1])), read(*given))[1])
+    for _ in range(2):
+        generate(sd, LAYOUTS, noise(sd), Params(eta=0.05))
+    captions, phrases = len(LAYOUTS), len({thing.phrase for row in LAYOUTS for thing in row.objects})
+    assert encoded == [captions, phrases, 1, captions, phrases]
 
 
 def test_plms_duplicate_call_is_not_aligned(sd) -> None:
@@ -77,7 +132,7 @@ def test_ddim_has_no_duplicate_call(folder, sd) -> None:
 def test_the_raw_step_is_eta_times_the_gradient(sd) -> None:
     params, layouts = Params(eta=2.0, lambda_global=0.7, lambda_local=0.3), LAYOUTS[:2]
     module = sd.alignment.double()
-    targets = make_targets(sd, layouts, encode_text(sd, [row.caption for row in layouts])[1], module)
+    targets = targets_of(sd, layouts)
     targets = type(targets)(*(getattr(targets, key).double() for key in targets.__dataclass_fields__))
     latents, t = noise(sd, layouts).double(), torch.tensor([500, 500])
 
@@ -93,8 +148,7 @@ def test_the_raw_step_is_eta_times_the_gradient(sd) -> None:
 
 def test_a_weight_of_zero_switches_its_loss_off(sd) -> None:
     latents, t = noise(sd), torch.tensor([300] * 3)
-    caption = encode_text(sd, [row.caption for row in LAYOUTS])[1]
-    targets = make_targets(sd, LAYOUTS, caption, sd.alignment)
+    targets = targets_of(sd, LAYOUTS)
     other = replace(targets, caption_BD=targets.caption_BD.flip(0))
     local = Params(eta=1.0, lambda_global=0.0)
     assert torch.equal(
@@ -116,7 +170,7 @@ def test_images_do_not_depend_on_the_batch(sd) -> None:
 
 
 def test_targets_are_the_phrases_own_features_in_gligens_order(sd) -> None:
-    targets = make_targets(sd, LAYOUTS, encode_text(sd, ["a"] * 3)[1], sd.alignment)
+    targets = targets_of(sd, LAYOUTS)
     assert targets.boxes_BM4.shape == (3, 30, 4)
     assert targets.mask_BM.sum(1).tolist() == [2, 0, 30]
     assert torch.allclose(targets.labels_BMD[0, :2], encode_text(sd, ["cat", "mat"])[1], atol=1e-5)
@@ -124,7 +178,7 @@ def test_targets_are_the_phrases_own_features_in_gligens_order(sd) -> None:
 
 def test_a_label_template_changes_the_targets_alone(sd) -> None:
     sd.alignment.config = replace(sd.alignment.config, label_template="a photo of a {label}")
-    targets = make_targets(sd, LAYOUTS[:1], encode_text(sd, ["a"])[1], sd.alignment)
+    targets = targets_of(sd, LAYOUTS[:1])
     assert torch.allclose(targets.labels_BMD[0, 0], encode_text(sd, ["a photo of a cat"])[1][0], atol=1e-5)
 
 

@@ -20,7 +20,7 @@ from baselines import attend_and_excite
 from hcma.sampling import excitation
 from hcma.sampling.attention import cross_attention
 from hcma.sampling.diffusion import Sampling, denoise, encode_text, initial_noise, load_diffusion, make_scheduler
-from hcma.sampling.grounding import denoise_grounded
+from hcma.sampling.grounding import denoise_grounded, grounding_tokens
 from hcma.sampling.layout import Layout, Object
 from hcma.sampling.textmaps import smoothing_kernel
 from hcma.sampling.tokens import named_objects
@@ -87,7 +87,7 @@ def test_gligen():
         gligen_phrases=[thing.phrase for thing in LAYOUT.objects],
         gligen_boxes=[list(thing.box) for thing in LAYOUT.objects],
     ).images
-    found = denoise_grounded(sd, [LAYOUT], noise(sd), text(sd), 0.7)
+    found = denoise_grounded(sd, grounding_tokens(sd, [LAYOUT]), noise(sd), text(sd), 0.7)
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
     assert (found - denoise(sd, noise(sd), text(sd))).abs().max() > 0.1
 

@@ -39,7 +39,7 @@ def noise(sd, layouts=LAYOUTS):
 
 def ground(sd, layouts, tau=0.5):
     text, _ = encode_text(sd, [layout.caption for layout in layouts])
-    return denoise_grounded(sd, layouts, noise(sd, layouts), text, tau)
+    return denoise_grounded(sd, grounding_tokens(sd, layouts), noise(sd, layouts), text, tau)
 
 
 def generate(sd, layouts, tau=0.5):
@@ -125,6 +125,7 @@ def test_the_largest_thirty_boxes_are_kept_and_the_rest_counted(sd):
     assert tokens["masks"][2:].sum(dim=1).tolist() == [30, 30]
     assert tokens["boxes"][2, :, 3].min() == pytest.approx(11 / 50)
     assert tokens["boxes"][3, :, 3].tolist() == pytest.approx([(1 + k) / 50 for k in range(30)])
+    sd.work.clear()
     generate(sd, layouts)
     assert sd.work["dropped_boxes"] == 10
 

@@ -2,17 +2,21 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 
 from baselines import stable_diffusion
 from hcma import sample
 from hcma.sampling.images import read_images, read_meta
 from hcma.sampling.layout import Layout, Object, read_layouts, write_layouts
+from hcma.sampling.partial import PartialShard
 from hcma.sampling.weights import folder_sha256
 from tests.tiny import write_sums, write_tiny
 
@@ -147,7 +151,8 @@ def test_a_killed_process_loses_at_most_its_batch(run, tmp_path):
     command = [sys.executable, "-m", "hcma.sample", *run.argv()]
     killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"DIE_AT": "40"}, capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr.decode()
-    assert {"000000000030.zip", "000000000020.zip"} <= run.left() and not run.out.exists()
+    # The batch before the one that dies may still be on its way to the disk.
+    assert "000000000030.zip" in run.left() and not run.out.exists()
     assert run.sample() == 0
     assert image_bytes(run.out) == image_bytes(whole.out)
 
@@ -190,19 +195,160 @@ def test_a_full_disk_keeps_what_is_finished(run, monkeypatch, capsys):
         assert run.sample() == 0
 
 
-def test_latents_that_are_not_finite_name_their_layout(run, monkeypatch, capsys):
-    run.spec |= {"module": "baselines.stable_diffusion", "params": {}}
+def spoil(monkeypatch, id, always=False, black=False):
+    """Images of layout `id` come out not finite, or black, unless the U-Net runs in float32."""
     generate = stable_diffusion.generate
 
     def spoilt(sd, layouts, noise_BCHW, params):
-        for row, layout in enumerate(layouts):
-            noise_BCHW[row] *= float("nan") if layout.id == 50 else 1
-        return generate(sd, layouts, noise_BCHW, params)
+        wrong = [
+            row for row, layout in enumerate(layouts) if layout.id == id and (always or "forward" in vars(sd.unet))
+        ]
+        if not black:
+            noise_BCHW[wrong] = float("nan")
+        pixels = generate(sd, layouts, noise_BCHW, params)
+        pixels[wrong] = 0
+        return pixels
 
     monkeypatch.setattr(stable_diffusion, "generate", spoilt)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_latents_that_are_not_finite_name_their_layout(run, monkeypatch, capsys, precision):
+    run.spec |= {"module": "baselines.stable_diffusion", "params": {}, "sampling": {"steps": 3, "precision": precision}}
+    spoil(monkeypatch, 50, always=True)
     assert run.sample() == 1
     assert "error: layouts 50: latents are not finite" in capsys.readouterr().err
     assert not run.out.exists() and "000000000030.zip" in run.left()
+
+
+@pytest.mark.parametrize("black", [True, False])
+def test_what_half_precision_spoils_is_made_again_in_float32(run, tmp_path, monkeypatch, capsys, black):
+    run.spec |= {"module": "baselines.stable_diffusion", "params": {}}
+    whole = at(tmp_path / "whole", run.spec)
+    assert whole.sample() == 0
+    run.spec |= {"sampling": {"steps": 3, "precision": "bfloat16"}}
+    lowered = at(tmp_path / "lowered", run.spec)
+    assert lowered.sample() == 0
+    spoil(monkeypatch, 50, black=black)
+    assert run.sample() == 0
+    assert "layouts 50: made again in float32" in capsys.readouterr().err
+    assert all(abs(run.images()[id] - image).max() <= 1 for id, image in lowered.images().items() if id != 50)
+    assert abs(run.images()[50] - whole.images()[50]).max() <= 1
+    meta = read_meta(run.out)
+    assert meta["counts"]["redone_in_float32"] == 1 and "black_images" not in meta["counts"]
+    assert meta["redone_in_float32"] == [50] and read_meta(lowered.out)["redone_in_float32"] == []
+    work, usual = (
+        {id: counts["unet_forwards"] for id, counts in read_meta(each.out)["work"].items()} for each in (run, lowered)
+    )
+    assert work == usual
+
+
+def test_a_u_net_that_overflows_in_half_precision_is_run_in_float32(run, tmp_path):
+    loud = write_tiny(tmp_path / "loud")
+    unet = UNet2DConditionModel.from_pretrained(loud / "unet")
+    unet.conv_in.weight.data *= 1e6
+    unet.save_pretrained(loud / "unet")
+    write_sums(loud)
+    run.spec |= {"module": "baselines.stable_diffusion", "params": {}, "model": str(loud), "weights_sha256": None}
+    assert run.sample() == 0
+    whole = run.images()
+    lowered = at(tmp_path / "lowered", run.spec | {"sampling": {"steps": 3, "precision": "float16"}})
+    assert lowered.sample() == 0
+    assert read_meta(lowered.out)["redone_in_float32"] == [layout.id for layout in LAYOUTS]
+    assert all((image == whole[id]).all() for id, image in lowered.images().items())
+
+
+def test_black_images_in_float32_are_counted(run, monkeypatch):
+    run.spec |= {"module": "baselines.stable_diffusion", "params": {}}
+    spoil(monkeypatch, 50, always=True, black=True)
+    assert run.sample() == 0
+    assert read_meta(run.out)["black_images"] == [50]
+
+
+def test_out_of_memory_halves_the_batch_for_the_rest(run, tmp_path, monkeypatch, capsys):
+    whole = at(tmp_path / "whole", run.spec, batch_size=2)
+    assert whole.sample() == 0
+    module = sample.importlib.import_module("baselines.gligen")
+    generate, tried = module.generate, []
+
+    def small(sd, layouts, noise_BCHW, params):
+        tried.append(len(layouts))
+        if len(layouts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(sd, layouts, noise_BCHW, params)
+
+    monkeypatch.setattr(module, "generate", small)
+    run.batch_size = 4
+    assert run.sample() == 0
+    assert tried == [4, 2, 2, 1]
+    assert "out of memory with a batch of 4 images: going on with 2" in capsys.readouterr().err
+    assert image_bytes(run.out) == image_bytes(whole.out)
+    meta = read_meta(run.out)
+    assert meta["batch_size"] == 2 and meta["batches"] == {"2": 2, "1": 1} and meta["out_of_memory"] == [4]
+
+
+def test_out_of_memory_with_one_image_is_one_line(run, monkeypatch, capsys):
+    fail_at(monkeypatch, sample.importlib.import_module("baselines.gligen"), 20, torch.OutOfMemoryError("CUDA"))
+    assert run.sample() == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: layout 20: out of memory with a single image")
+    assert {"000000000030.zip"} <= run.left()
+
+
+def test_images_are_written_while_the_next_batch_is_made(run, monkeypatch):
+    events, add = [], PartialShard.add
+    module = sample.importlib.import_module("baselines.gligen")
+    generate = module.generate
+    busy, free = threading.Event(), threading.Event()
+
+    def slow_add(self, ids, *given):
+        busy.set()
+        assert free.wait(20)
+        add(self, ids, *given)
+        events.append(("kept", ids[0]))
+
+    def noted(sd, layouts, noise_BCHW, params):
+        if events and layouts[0].id == 20:
+            assert busy.wait(20)
+            free.set()
+        events.append(("made", layouts[0].id))
+        return generate(sd, layouts, noise_BCHW, params)
+
+    monkeypatch.setattr(PartialShard, "add", slow_add)
+    monkeypatch.setattr(module, "generate", noted)
+    assert run.sample() == 0  # the second batch begins while the first is not written yet
+    assert [event for event in events if event[0] == "kept"] == [("kept", 30), ("kept", 20), ("kept", 40)]
+
+
+def test_an_error_of_writing_ends_the_program(run, monkeypatch, capsys):
+    def full(self, ids, *given):
+        raise OSError(28, "No space left on device", str(self.folder / "x.zip"))
+
+    monkeypatch.setattr(PartialShard, "add", full)
+    assert run.sample() == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("x.zip: No space left on device")
+    assert not run.out.exists()
+
+
+def test_channels_last_changes_nothing_beyond_a_level(run, tmp_path):
+    assert run.sample() == 0
+    other = at(tmp_path / "other", run.spec)
+    assert sample.main([*other.argv(), "--channels-last"]) == 0
+    assert all(abs(image - run.images()[id]).max() <= 1 for id, image in other.images().items())
+    assert read_meta(other.out)["speed"] == {"compile": False, "channels_last": True}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["baselines.gligen", "baselines.attend_and_excite"])
+def test_compiling_changes_nothing_beyond_a_level(run, tmp_path, module):
+    params = {"tau": 0.5} if module == "baselines.gligen" else {"resolution": 8, "step": 1.0}
+    run.spec |= {"module": module, "params": params}
+    run.batch_size = len(LAYOUTS)
+    assert run.sample() == 0
+    other = at(tmp_path / "other", run.spec, batch_size=len(LAYOUTS))
+    assert sample.main([*other.argv(), "--compile"]) == 0
+    assert all(abs(image - run.images()[id]).max() <= 1 for id, image in other.images().items())
+    counts = [read_meta(each.out)["counts"] for each in (run, other)]
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hcma.cache import read_cache
 from hcma.method import Params, generate, make_targets
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
+from hcma.sampling.grounding import grounding_tokens
 from hcma.sampling.images import read_meta, write_images
 from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.sampling.text import load_text_features
@@ -101,7 +102,7 @@ def test_targets_are_the_other_encoders_and_change_the_image(base, tower) -> Non
     own = generate(sd, LAYOUTS, noise, params)
     sd.target_encoder = load_text_features(tower, "pooled")
     assert not torch.equal(generate(sd, LAYOUTS, noise, params), own)
-    targets = make_targets(sd, LAYOUTS, sd.target_encoder(["a cat", "nothing"]), sd.alignment)
+    targets = make_targets(sd, LAYOUTS, sd.target_encoder(["a cat", "nothing"]), grounding_tokens(sd, LAYOUTS))
     assert torch.allclose(targets.labels_BMD[0], sd.target_encoder(["a cat", "a mat"]), atol=1e-5)
     assert not targets.labels_BMD[1].any()
 

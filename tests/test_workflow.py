@@ -59,6 +59,7 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
         "tables/table1.tex",
         "figures/panel.png",
         "layouts/report.json",
+        "provenance.json",
         "train/curves.png",
     ):
         assert (results / name).stat().st_size > 500

@@ -67,6 +67,7 @@ class Diffusion:
     """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them.
 
     `target_encoder` encodes what `alignment` is compared with; None: the text encoder itself, its pooled states.
+    `compiled` stands in for the U-Net in passes that are only for their result, not for the maps inside.
     """
 
     tokenizer: Tokenizer
@@ -77,7 +78,13 @@ class Diffusion:
     sampling: Sampling
     alignment: torch.nn.Module | None = None
     target_encoder: TextFeatures | None = None
+    compiled: Callable[..., Any] | None = None
     work: Work = field(default_factory=Work)
+
+    @functools.cached_property
+    def negative_1TD(self) -> torch.Tensor:
+        """Text states of the negative prompt, encoded once a job."""
+        return encode_text(self, [self.sampling.negative_prompt])[0]
 
     @property
     def device(self) -> torch.device:
@@ -117,6 +124,15 @@ def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.d
         scheduler_config=read_config(folder, "scheduler/scheduler_config.json"),
         sampling=sampling,
     )
+
+
+def speed_up(sd: Diffusion, compile: bool, channels_last: bool) -> None:
+    """Let torch compile the U-Net, and lay out images channels last: both change no more than the last digits of a float32."""
+    if channels_last:
+        for network in (sd.unet, sd.vae):
+            network.to(memory_format=torch.channels_last)
+    if compile:
+        sd.compiled = torch.compile(sd.unet)
 
 
 def set_precision(unet: UNet2DConditionModel, precision: str) -> None:
@@ -209,7 +225,8 @@ def predict_noise(
 ) -> torch.Tensor:
     """The noise in scaled latents under classifier-free guidance: one network call on the doubled batch."""
     doubled = torch.cat([latents_BCHW, latents_BCHW])
-    unconditional, conditional = sd.unet(doubled, t, text_2BTD, **unet_kwargs).sample.chunk(2)
+    network = sd.unet if sd.compiled is None else sd.compiled
+    unconditional, conditional = network(doubled, t, text_2BTD, **unet_kwargs).sample.chunk(2)
     return unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
 
 
@@ -217,21 +234,22 @@ def iterate(scheduler: Any, predict: Predict, latents_BCHW: torch.Tensor, guide:
     """Solve from the scheduler's first timestep to its last.
 
     Guides work on what the network sees, so the same update means the same under every solver; solvers that keep their
-    latents at another scale (LMS: sqrt(1 + sigma^2) larger) get them back at theirs. Raises NonFiniteLatents.
+    latents at another scale (LMS: sqrt(1 + sigma^2) larger) get them back at theirs. The solver counts on the CPU, network
+    and guide get their timesteps on the latents' device: no step waits for the device. Raises NonFiniteLatents.
     """
-    latents = latents_BCHW
+    latents, on_device = latents_BCHW, scheduler.timesteps.to(latents_BCHW.device)
     for i, t in enumerate(scheduler.timesteps):
         seen = scheduler.scale_model_input(latents, t)
-        moved = guide(seen, i, t)
+        moved = guide(seen, i, on_device[i])
         if moved is not seen:
             latents = moved / scheduler.scale_model_input(torch.ones_like(latents[:1]), t)
-        latents = scheduler.step(predict(moved, i, t), t, latents).prev_sample
+        latents = scheduler.step(predict(moved, i, on_device[i]), t, latents).prev_sample
     _check_finite(latents)
     return latents
 
 
 def make_scheduler(sd: Diffusion) -> Any:
-    """A fresh scheduler of the model folder's own noise schedule, its timesteps set; it holds one batch's state."""
+    """A fresh scheduler of the model folder's own noise schedule, its timesteps set, on the CPU; it holds one batch's state."""
     # Latents are not bounded as pixels are; DDIM would clip them unless told otherwise, and PNDM's own file need not.
     config = sd.scheduler_config | {"clip_sample": False}
     if config.get("_class_name") != "PNDMScheduler":
@@ -240,7 +258,7 @@ def make_scheduler(sd: Diffusion) -> Any:
     scheduler = SCHEDULERS[sd.sampling.scheduler].from_config(config)
     if sd.sampling.scheduler == "pndm" and not scheduler.config.skip_prk_steps:
         raise InputError("scheduler_config.json: PNDM is PLMS only with `skip_prk_steps: true`, found false")
-    scheduler.set_timesteps(sd.sampling.steps, device=sd.device)
+    scheduler.set_timesteps(sd.sampling.steps)
     return scheduler
 
 
@@ -249,18 +267,17 @@ def duplicate_calls(scheduler: Any) -> range:
     return range(1, 1 + len(scheduler.timesteps) - scheduler.num_inference_steps)
 
 
-def noise_share(scheduler: Any, i: int, t: torch.Tensor) -> float:
+def noise_share(scheduler: Any, i: int) -> float:
     """1 - alpha_cumprod at network call i, the noise's share of the variance; LMS also stands between timesteps."""
     if isinstance(scheduler, LMSDiscreteScheduler):
         variance = float(scheduler.sigmas[i]) ** 2
         return variance / (1 + variance)
-    return 1 - float(scheduler.alphas_cumprod[int(t)])
+    return 1 - float(scheduler.alphas_cumprod[int(scheduler.timesteps[i])])
 
 
 def with_negative(sd: Diffusion, text_BTD: torch.Tensor) -> torch.Tensor:
     """Text states of the doubled batch: first the negative prompt's, once a row, then the given ones."""
-    negative_1TD, _ = encode_text(sd, [sd.sampling.negative_prompt])
-    return torch.cat([negative_1TD.expand_as(text_BTD), text_BTD])
+    return torch.cat([sd.negative_1TD.expand_as(text_BTD), text_BTD])
 
 
 def _check_finite(latents_BCHW: torch.Tensor) -> None:

@@ -1,6 +1,6 @@
 """GLIGEN's grounding: boxes and phrases as tokens of the gated self-attention layers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,21 +20,32 @@ def grounding_tokens(sd: Diffusion, layouts: Sequence[Layout]) -> dict[str, torc
     """The U-Net's `gligen` argument for the doubled batch: the first half all null, the second the layouts' objects.
 
     boxes [2B, 30, 4], masks [2B, 30], positive_embeddings [2B, 30, D]. A layout with more than 30 objects keeps the
-    largest by area. A phrase's feature is its own pooled text state.
+    largest by area, and the others are counted as `dropped_boxes`. A phrase's feature is its own pooled text state.
     """
+    for row, layout in enumerate(layouts):
+        sd.work.add("dropped_boxes", [row], max(0, len(layout.objects) - SLOTS))
     kept = [largest(layout.objects) for layout in layouts]
-    phrases = sorted({thing.phrase for things in kept for thing in things})
-    features = dict(zip(phrases, encode_text(sd, phrases)[1], strict=True)) if phrases else {}
-    shape = (2 * len(layouts), SLOTS)
-    boxes = torch.zeros(*shape, 4, device=sd.device)
-    masks = torch.zeros(*shape, device=sd.device)
-    embeddings = torch.zeros(*shape, sd.text_encoder.config.hidden_size, device=sd.device)
+    boxes, masks = torch.zeros(2 * len(layouts), SLOTS, 4), torch.zeros(2 * len(layouts), SLOTS)
     for row, things in enumerate(kept, start=len(layouts)):
         for slot, thing in enumerate(things):
             boxes[row, slot] = torch.tensor(thing.box)
             masks[row, slot] = 1
-            embeddings[row, slot] = features[thing.phrase]
-    return {"boxes": boxes, "masks": masks, "positive_embeddings": embeddings}
+    labels = label_features(
+        [[thing.phrase for thing in things] for things in kept], lambda texts: encode_text(sd, texts)[1]
+    )
+    embeddings = torch.cat([torch.zeros_like(labels), labels])
+    return {"boxes": boxes.to(sd.device), "masks": masks.to(sd.device), "positive_embeddings": embeddings}
+
+
+def label_features(texts: Sequence[Sequence[str]], encode: Callable[[Sequence[str]], torch.Tensor]) -> torch.Tensor:
+    """What `encode` gives for the texts in each layout's slots, [B, 30, D], zero where there is none; each is encoded once."""
+    different = sorted({text for row in texts for text in row})
+    features_LD = encode(different or [""])
+    labels = features_LD.new_zeros(len(texts), SLOTS, features_LD.shape[1])
+    for row, slots in enumerate(texts):
+        for slot, text in enumerate(slots):
+            labels[row, slot] = features_LD[different.index(text)]
+    return labels
 
 
 def largest(objects: Sequence[Object]) -> list[Object]:
@@ -55,21 +66,18 @@ def grounded_calls(tau: float, steps: int, n_calls: int) -> int:
 
 def denoise_grounded(
     sd: Diffusion,
-    layouts: Sequence[Layout],
+    tokens: dict[str, torch.Tensor],
     noise_BCHW: torch.Tensor,
     text_BTD: torch.Tensor,
     tau: float,
     guide: Guide = identity,
 ) -> torch.Tensor:
-    """`denoise` with the layouts' boxes given to a gated U-Net in the first fraction `tau` of the steps.
+    """`denoise` with the layouts' `grounding_tokens` given to a gated U-Net in the first fraction `tau` of the steps.
 
-    Without the `gligen` argument a gated U-Net skips its fusers, which is plain Stable Diffusion. Boxes beyond the
-    slots are counted as `dropped_boxes`.
+    Without the `gligen` argument a gated U-Net skips its fusers, which is plain Stable Diffusion.
     """
     require_gated(sd.unet)
-    for row, layout in enumerate(layouts):
-        sd.work.add("dropped_boxes", [row], max(0, len(layout.objects) - SLOTS))
-    arguments = {"cross_attention_kwargs": {"gligen": grounding_tokens(sd, layouts)}}
+    arguments = {"cross_attention_kwargs": {"gligen": tokens}}
 
     def unet_kwargs(i: int, n_calls: int) -> dict[str, Any]:
         return arguments if i < grounded_calls(tau, sd.sampling.steps, n_calls) else {}

@@ -4,7 +4,6 @@ Every image of a batch has its own loss, its own tests and its own step; images 
 them needs the same forward pass.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +58,10 @@ def refining_guide(evaluate: Evaluate, rows: torch.Tensor, schedule: Schedule, w
         if i in schedule.skip or not len(rows) or not (regular or i in schedule.thresholds):
             return latents_BCHW
         moving = Moving(latents_BCHW.clone(), t, float(schedule.steps[i]), evaluate, work)
-        limit = 1 - schedule.thresholds.get(i, -math.inf)
+        if i not in schedule.thresholds:
+            moving.update(rows, lambda found: found.regular)
+            return moving.latents_BCHW
+        limit = 1 - schedule.thresholds[i]
 
         def first(found: Objectives) -> torch.Tensor:
             return torch.where(found.tested > limit, found.refined, found.regular * regular)
@@ -98,9 +100,9 @@ class Moving:
             latents = self.latents_BCHW[rows].detach().requires_grad_()
             found = self.evaluate(latents, self.t, rows)
             followed = objective(found)
-            self.work.add("guidance_forwards", rows.tolist())
+            self.work.add_later("guidance_forwards", rows, torch.ones_like(rows))
             if followed.requires_grad:
                 (gradient,) = torch.autograd.grad(followed.sum(), latents)
                 self.latents_BCHW[rows] = latents.detach() - self.step * gradient
-        self.work.add("guidance_backwards", rows[followed.detach() != 0].tolist())
+        self.work.add_later("guidance_backwards", rows, (followed.detach() != 0).long())
         return found.tested.detach()

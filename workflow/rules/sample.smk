@@ -54,12 +54,17 @@ rule sample:
     params:
         work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
         batch=config["resources"]["batch_size"],
+        speed=[
+            f"--{name.replace('_', '-')}"
+            for name in ("compile", "channels_last")
+            if config["resources"].get(name)
+        ],
         device=config["resources"]["device"],
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
-        " --batch-size {params.batch} --device {params.device} --out {output} > {log} 2>&1"
+        " --batch-size {params.batch} {params.speed} --device {params.device} --out {output} > {log} 2>&1"
 
 
 # Held-out candidates decide eta, which HCMA's test rows wait for: no other row goes before them.

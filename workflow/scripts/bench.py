@@ -26,7 +26,7 @@ from evaluation.frechet import frechet_distance
 from hcma.sample import Method, load_method
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
 from hcma.sampling.excitation import Excitation, excite, pad_positions
-from hcma.sampling.grounding import denoise_grounded, grounded_calls
+from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
 from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.spec import Spec, read_spec
 from hcma.sampling.tokens import named_objects
@@ -76,7 +76,7 @@ def against_diffusers(method: Method, layouts: Sequence[Layout], peer_images: in
 
     def ours() -> torch.Tensor:
         text, _ = encode_text(sd, [layout.caption for layout in layouts])
-        return denoise_grounded(sd, layouts, noise, text, tau)
+        return denoise_grounded(sd, grounding_tokens(sd, layouts), noise, text, tau)
 
     def theirs() -> torch.Tensor:
         few = zip(layouts[:peer_images], noise, strict=False)

@@ -25,7 +25,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.sample import Method, generate, quiet_loading
+from hcma.generate import generate
+from hcma.sample import Method, quiet_loading
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision

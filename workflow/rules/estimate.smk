@@ -1,0 +1,64 @@
+# `snakemake estimate`: what sampling will cost, from a pilot on the configured device; it needs no weights and no data.
+
+SAMPLED = {row: "test" for row in ORDERED if row != "real"} | {row: "heldout" for row in CANDIDATES}
+IMAGES = {
+    "test": config["data"]["test"]["count"],
+    "heldout": ALIGNMENT["calibrate"].get("images", config["data"]["heldout"]["count"]),
+}
+SECTIONS["estimate"] = {
+    "methods": {
+        row: SECTIONS[f"method-{row}"] | {"split": split, "images": IMAGES[split]}
+        for row, split in SAMPLED.items()
+    },
+    "models": config["models"],
+    "alignment": ALIGNMENT["model"],
+    "size": config["data"]["size"],
+    "shard_size": config["data"]["shard_size"],
+    "most_boxes": config["data"]["boxes"]["max"],
+    "batch_size": config["resources"]["batch_size"],
+}
+
+
+localrules:
+    estimate,
+
+
+rule pilot:
+    input:
+        f"{R}/config/estimate.json",
+    output:
+        f"{R}/pilot.json",
+    log:
+        f"{R}/logs/pilot.log",
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        gpu=config["resources"]["gpu"],
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    params:
+        device=config["resources"]["device"],
+    message:
+        "Timing the networks on {params.device}"
+    shell:
+        "python -m workflow.scripts.pilot --plan {input} --device {params.device} --out {output} > {log} 2>&1"
+
+
+# Without output: it is made anew each time, since what has been spent changes.
+rule estimate:
+    input:
+        plan=f"{R}/config/estimate.json",
+        pilot=f"{R}/pilot.json",
+    log:
+        f"{R}/logs/estimate.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        samples=f"{R}/samples",
+        out=f"{R}/estimate",
+    message:
+        "Estimating the cost of {R}"
+    shell:
+        "python -m workflow.scripts.estimate --plan {input.plan} --pilot {input.pilot} --samples {params.samples}"
+        " --out {params.out} 2> {log}"

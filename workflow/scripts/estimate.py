@@ -1,0 +1,203 @@
+"""What a run will cost on the device of its pilot, and what of it has been spent: one table, printed and written.
+
+    python -m workflow.scripts.estimate --plan config/estimate.json --pilot pilot.json --samples samples --out estimate
+
+writes estimate.json and estimate.md and prints the latter. Work is counted from the settings as the loops do it; what depends
+on the images (refinements, inner iterations, boxes) is a range, from the least to the most that the settings allow for an
+image whose caption names its boxes. Hours are sampling's alone, on one device.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hcma.program import quick_imports, status
+from hcma.sampling.atomic import replacing
+from hcma.sampling.spec import from_keys
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Work of one image: calls of the sampler, those with boxes, guided passes, alignments; ranges are (least, most)."""
+
+    passes: Range
+    grounded: int = 0
+    guided: Range = (0, 0)
+    aligned: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; bad input is one line on stderr and status 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--pilot", type=Path, required=True)
+    parser.add_argument("--samples", type=Path, required=True, help="results/{run}/samples, which may not be there yet")
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args(argv)
+    return status(lambda: _run(arguments), str(arguments.out))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    plan, pilot = (json.loads(path.read_text()) for path in (arguments.plan, arguments.pilot))
+    with quick_imports():
+        rows = [row(name, plan, pilot["rows"][name], arguments.samples) for name in plan["methods"]]
+    content = {"device": pilot["device"], "pilot_commit": pilot["commit"], "rows": rows}
+    text = markdown(content)
+    for suffix, written in ((".json", json.dumps(content, indent=1) + "\n"), (".md", text)):
+        with replacing(arguments.out.with_suffix(suffix)) as path:
+            path.write_text(written)
+    print(text, end="")
+
+
+def row(name: str, plan: dict[str, Any], seconds: dict[str, Any], samples: Path) -> dict[str, Any]:
+    """A method's images, jobs, work, hours and disk, as estimated, and what its finished shards took."""
+    method = plan["methods"][name]
+    counts = count(method["stanza"], method["sampling"], plan["most_boxes"])
+    images = method["images"]
+    shards = -(-images // plan["shard_size"])
+    # An image's PNG is at most about its pixels: photographs take half of that.
+    estimate = {
+        "method": name,
+        "images": images,
+        # Each shard is sampled and looked at; a specification and metrics a row.
+        "jobs": 2 * shards + 2,
+        "unet_forwards": [2 * calls for calls in counts.passes],
+        "guided_passes": list(counts.guided),
+        "hours": [images * an_image(counts, seconds, end) / 3600 for end in (0, 1)],
+        "gigabytes_at_most": images * 3 * plan["size"] ** 2 / 1e9,
+    }
+    return estimate | measured(samples / name / method["split"])
+
+
+def an_image(counts: Counts, seconds: dict[str, Any], end: int) -> float:
+    """Seconds of an image at the least (end 0) or the most work (1)."""
+    return (
+        (counts.passes[end] - counts.grounded) * seconds["pass"]
+        + counts.grounded * seconds.get("grounded_pass", 0.0)
+        + counts.guided[end] * seconds.get("guided_pass", 0.0)
+        + counts.aligned * seconds.get("alignment", 0.0)
+        + seconds["decoding"]
+    )
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """Images, hours and gigabytes of the shards that are there."""
+    from evaluation.images import read_meta
+
+    shards = sorted(folder.glob("[0-9][0-9][0-9][0-9].zip"))
+    metas = [read_meta(path) for path in shards]
+    return {
+        "measured_images": sum(meta["images"] for meta in metas),
+        "measured_hours": sum(meta["seconds"] for meta in metas) / 3600,
+        "measured_gigabytes": sum(path.stat().st_size for path in shards) / 1e9,
+        "measured_on": sorted({meta["device"] for meta in metas}),
+    }
+
+
+def params_of(stanza: dict[str, Any]) -> Any:
+    """The Params of a stanza; eta, which the run itself measures, is 1."""
+    params = stanza.get("params", {}) | ({"eta": 1.0} if stanza.get("aligned") else {})
+    return from_keys(importlib.import_module(stanza["module"]).Params, params, f"{stanza['module']}, params")
+
+
+def count(stanza: dict[str, Any], shared: dict[str, Any], most_boxes: int) -> Counts:
+    """The work of one image under a stanza and the sampling that all rows share."""
+    from hcma.sampling.diffusion import Sampling
+    from hcma.sampling.grounding import grounded_calls
+
+    sampling, params = Sampling(**(shared | stanza.get("sampling", {}))), params_of(stanza)
+    duplicates = int(sampling.scheduler == "pndm")
+    calls = sampling.steps + duplicates
+    passes = (calls, calls)
+    if stanza["module"] == "baselines.multidiffusion":
+        passes = (calls, calls * (1 + most_boxes))
+    skipped = range(1, 1 + duplicates) if not getattr(params, "guide_duplicate", True) else range(0)
+    grounded = grounded_calls(params.tau, sampling.steps, calls) if hasattr(params, "tau") else 0
+    return Counts(passes, grounded, guided(params, calls, skipped), alignments(params, sampling.steps))
+
+
+def guided(params: Any, calls: int, skipped: range) -> Range:
+    """Forward passes that guidance makes for an image with a named box."""
+    if not hasattr(params, "max_iterations") and not hasattr(params, "max_refinements"):
+        return 0, 0
+    where = [i for i in range(min(params.stop, calls)) if i not in skipped]
+    if hasattr(params, "max_iterations"):
+        return min(1, len(where)), params.max_iterations * len(where)
+    tested = {int(i) for i, _ in params.thresholds if i < calls and i not in skipped}
+    if not getattr(params, "refine", True):
+        tested = set()
+    # A test's own pass is its first refinement; one update more follows where the call is guided anyway.
+    least = len(tested | set(where))
+    return least, least + sum(params.max_refinements - (i not in where) for i in tested)
+
+
+def alignments(params: Any, steps: int) -> int:
+    """Steps at which HCMA aligns."""
+    from hcma.method import Params, aligns_at
+
+    if not isinstance(params, Params) or not params.aligns:
+        return 0
+    return sum(aligns_at(step, steps, params) for step in range(steps))
+
+
+HEADS = (
+    "Method",
+    "Images",
+    "Jobs",
+    "U-Net passes",
+    "Guided passes",
+    "Hours, estimated",
+    "Hours, measured",
+    "of images",
+    "GB at most",
+    "GB, measured",
+)
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The table, its sums, and how to read it."""
+    lines = [list(HEADS), ["---"] + ["---:"] * (len(HEADS) - 1)]
+    rows = content["rows"]
+    for found in rows:
+        done = found["measured_images"] > 0
+        lines.append(
+            [
+                found["method"],
+                str(found["images"]),
+                str(found["jobs"]),
+                _between(found["unet_forwards"], "d"),
+                _between(found["guided_passes"], "d"),
+                _between(found["hours"], ".3g"),
+                f"{found['measured_hours']:.3g}" if done else "",
+                str(found["measured_images"]) if done else "",
+                f"{found['gigabytes_at_most']:.3g}",
+                f"{found['measured_gigabytes']:.3g}" if done else "",
+            ]
+        )
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    least, most = (sum(found["hours"][end] for found in rows) for end in (0, 1))
+    spent = sum(found["measured_hours"] for found in rows)
+    others = sorted({device for found in rows for device in found["measured_on"]} - {content["device"]})
+    notes = [
+        f"Hours of sampling on one {content['device']}: {_between((least, most), '.3g')} in all, {spent:.3g} measured so far."
+        " Passes are an image's; ranges reach from the least to the most that the settings allow.",
+        "Beside it: training (its log tells its duration when it begins), features and metrics, downloads and caches.",
+        *(f"Measured on another device: {device}." for device in others),
+    ]
+    return f"**Estimate**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+
+
+def _between(ends: Sequence[float], form: str) -> str:
+    least, most = (f"{end:{form}}" for end in ends)
+    return least if least == most else f"{least} to {most}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

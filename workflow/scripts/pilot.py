@@ -1,0 +1,225 @@
+"""Seconds an image of each kind of network pass on this machine's device: what an estimate of a run's cost is made of.
+
+    python -m workflow.scripts.pilot --plan results/paper/config/estimate.json --device cuda --out results/paper/pilot.json
+
+PLAN is what workflow/rules/estimate.smk writes of the configuration. Networks are built from their configuration with fresh
+weights, since time does not depend on values: of a model folder that is there its own files, else the published
+architecture. So nothing needs to be fetched first.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hcma.program import quick_imports, status
+from hcma.sampling.atomic import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+    from hcma.sampling.diffusion import Diffusion
+
+TOKENS = 77
+REPEATS = 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; bad input is one line on stderr and status 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    return status(lambda: _run(arguments), str(arguments.out))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    with quick_imports():
+        import torch
+
+        from hcma.sampling.provenance import commit, device_name, versions
+
+    plan = json.loads(arguments.plan.read_text())
+    seconds: dict[str, dict[str, Any]] = {}
+    for name in plan["methods"]:
+        alike = signature(name, plan)
+        if alike not in seconds:
+            seconds[alike] = measure(name, plan, arguments.device)
+    record = {
+        "device": device_name(torch.device(arguments.device)),
+        "commit": commit(),
+        "versions": versions(),
+        "rows": {name: seconds[signature(name, plan)] for name in plan["methods"]},
+    }
+    with replacing(arguments.out) as path:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measure(name: str, plan: dict[str, Any], device: str) -> dict[str, Any]:
+    """{batch, pass, grounded_pass, guided_pass, alignment, decoding}: seconds an image, of what the row uses.
+
+    A pass is a call of the sampler, with and without caption; a guided pass is forward to the last map, and back.
+    """
+    import torch
+
+    from hcma.batch_size import ELSEWHERE
+
+    sd = build(plan, name, device)
+    batch = plan["batch_size"] if isinstance(plan["batch_size"], int) else ELSEWHERE
+    while True:
+        try:
+            return {"batch": batch} | {
+                kind: timed(work) / batch for kind, work in passes(sd, plan, name, batch).items()
+            }
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+        batch //= 2
+        torch.cuda.empty_cache()
+
+
+def signature(name: str, plan: dict[str, Any]) -> str:
+    """What the row's passes depend on: rows that agree in it take the same time, and are measured once."""
+    from workflow.scripts.estimate import params_of
+
+    method = plan["methods"][name]
+    stanza, params = method["stanza"], params_of(method["stanza"])
+    networks = network_configs(plan["models"][stanza["base"]], is_grounded(stanza))
+    precision = (method["sampling"] | stanza.get("sampling", {})).get("precision")
+    read = [getattr(params, key, None) for key in ("resolution", "blocks")]
+    return json.dumps([networks, precision, is_grounded(stanza), bool(stanza.get("aligned")), read], sort_keys=True)
+
+
+def build(plan: dict[str, Any], name: str, device: str) -> "Diffusion":
+    """A row's U-Net and decoder with fresh weights; the rest of the model is not needed."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    from hcma.sampling.diffusion import Diffusion, Sampling, set_precision
+
+    stanza = plan["methods"][name]["stanza"]
+    configs = network_configs(plan["models"][stanza["base"]], gated=is_grounded(stanza))
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_config(configs["unet"]).to(device).eval().requires_grad_(False)
+    vae = AutoencoderKL.from_config(configs["vae"]).to(device).eval().requires_grad_(False)
+    sampling = Sampling(**(plan["methods"][name]["sampling"] | stanza.get("sampling", {})))
+    set_precision(unet, sampling.precision)
+    no_text: Any = None
+    return Diffusion(no_text, no_text, unet, vae, {}, sampling)
+
+
+def network_configs(folder: str, gated: bool) -> dict[str, Any]:
+    """config.json of U-Net and autoencoder: the folder's, or those of the published architecture where it is not there."""
+    autoencoder = "vqvae" if (Path(folder) / "vqvae").is_dir() else "vae"
+    if (Path(folder) / "unet/config.json").is_file():
+        return {
+            name: json.loads((Path(folder) / part / "config.json").read_text())
+            for name, part in (("unet", "unet"), ("vae", autoencoder))
+        }
+    from workflow.scripts.random_weights.architecture import read_architecture
+
+    components = read_architecture("gligen" if gated else "stable-diffusion").components
+    return {name: components[name].config for name in ("unet", "vae")}
+
+
+def is_grounded(stanza: dict[str, Any]) -> bool:
+    """Whether a row's U-Net is given boxes."""
+    return stanza["module"] in ("baselines.gligen", "hcma.method")
+
+
+def passes(sd: "Diffusion", plan: dict[str, Any], name: str, batch: int) -> dict[str, Callable[[], Any]]:
+    """What is timed for a row, on `batch` images at once."""
+    import torch
+
+    from hcma.sampling.diffusion import decode, predict_noise
+    from hcma.sampling.grounding import SLOTS, fusers_enabled
+
+    device, width = sd.device, sd.unet.config.cross_attention_dim
+    latents, t = torch.randn(batch, *sd.latent_shape_CHW, device=device), torch.tensor(500, device=device)
+    text = torch.randn(2 * batch, TOKENS, width, device=device)
+    stanza = plan["methods"][name]["stanza"]
+    found: dict[str, Callable[[], Any]] = {
+        "pass": torch.no_grad()(lambda: predict_noise(sd, latents, t, text)),
+        "decoding": lambda: decode(sd, latents),
+    }
+    if is_grounded(stanza):
+        shape = (2 * batch, SLOTS)
+        tokens = {"boxes": torch.rand(*shape, 4, device=device), "masks": torch.ones(shape, device=device)}
+        tokens["positive_embeddings"] = torch.randn(*shape, width, device=device)
+
+        @torch.no_grad()
+        def grounded() -> torch.Tensor:
+            with fusers_enabled(sd.unet):
+                return predict_noise(sd, latents, t, text, cross_attention_kwargs={"gligen": tokens})
+
+        found["grounded_pass"] = grounded
+    if layers := attended(sd, stanza):
+        found["guided_pass"] = lambda: guided(sd, latents, t, text[:batch], layers)
+    if stanza.get("aligned"):
+        found["alignment"] = alignment(sd, plan["alignment"], latents, t)
+    return found
+
+
+def attended(sd: "Diffusion", stanza: dict[str, Any]) -> list[str]:
+    """The layers whose maps a row follows, if any."""
+    from hcma.sampling.attention import layers_of_blocks, layers_of_side
+    from workflow.scripts.estimate import params_of
+
+    params = params_of(stanza)
+    if hasattr(params, "resolution"):
+        return layers_of_side(sd.unet, params.resolution)
+    return layers_of_blocks(sd.unet, params.blocks) if hasattr(params, "blocks") else []
+
+
+def guided(
+    sd: "Diffusion", latents: "torch.Tensor", t: "torch.Tensor", text: "torch.Tensor", layers: Sequence[str]
+) -> "torch.Tensor":
+    """One pass of guidance: to the last map, and the gradient back to the latents."""
+    import torch
+
+    from hcma.sampling.attention import attention_reader
+
+    moving = latents.detach().requires_grad_()
+    maps = attention_reader(sd, text, layers)(moving, t, torch.arange(len(latents), device=latents.device))
+    return torch.autograd.grad(sum(one.square().sum() for one in maps), moving)[0]
+
+
+def alignment(
+    sd: "Diffusion", model: dict[str, Any], latents: "torch.Tensor", t: "torch.Tensor"
+) -> Callable[[], "torch.Tensor"]:
+    """One step of update (8) on as many boxes as an image of COCO has on average, 7.3, rounded up."""
+    import torch
+
+    from hcma.alignment import Alignment, AlignmentConfig
+    from hcma.method import Params, Targets, align_step
+
+    channels, side, _ = sd.latent_shape_CHW
+    width, batch, boxes = sd.unet.config.cross_attention_dim, len(latents), 8
+    module = Alignment(AlignmentConfig(channels, side, width, **model)).to(sd.device).eval().requires_grad_(False)
+    targets = Targets(
+        torch.randn(batch, width, device=sd.device),
+        torch.rand(batch, boxes, 4, device=sd.device),
+        torch.randn(batch, boxes, width, device=sd.device),
+        torch.ones(batch, boxes, device=sd.device),
+    )
+    return lambda: align_step(module, latents, t.expand(batch), targets, Params(eta=1.0))
+
+
+def timed(work: Callable[[], "torch.Tensor"]) -> float:
+    """Seconds of the fastest of a few calls, after one to warm up; reading a value of the result waits for the device."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        float(work().flatten()[0])
+        return time.perf_counter() - began
+
+    once()
+    return min(once() for _ in range(REPEATS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

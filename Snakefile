@@ -21,8 +21,11 @@ rule all:
         f"{R}/tables/table2.csv",
         f"{R}/tables/distances.csv",
         f"{R}/tables/adherence.csv",
+        f"{R}/tables/cost.csv",
+        f"{R}/tables/significance.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
+        f"{R}/report.html",
         lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
 
 
@@ -32,5 +35,6 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/explore.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"

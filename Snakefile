@@ -7,6 +7,9 @@ min_version("9.0")
 configfile: "workflow/config/miniature.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 

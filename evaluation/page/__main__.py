@@ -36,8 +36,12 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
     parser.add_argument("--scores", type=Path, required=True, help="folder of {method}/test.parquet")
     parser.add_argument("--methods", nargs="+", required=True, help="left to right")
-    parser.add_argument("--compare", nargs=2, required=True, metavar="METHOD", help="the difference that is shown first")
-    parser.add_argument("--strips", type=Path, nargs="+", required=True, help="indices of evaluation.strips, all shards")
+    parser.add_argument(
+        "--compare", nargs=2, required=True, metavar="METHOD", help="the difference that is shown first"
+    )
+    parser.add_argument(
+        "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.strips, all shards"
+    )
     parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

@@ -12,7 +12,10 @@ ACRONYMS = ("FD", "FID", "CLIP", "HCMA", "AP", "N")
 
 
 def read_figures(paths: Sequence[Path]) -> list[dict[str, str]]:
-    """Name, title and data URI of each figure, an SVG instead of the PNG of the same name; raises InputError for other kinds."""
+    """Name, title and data URI of each figure, an SVG instead of the PNG of the same name.
+
+    Raises InputError for other kinds of files, and for one that is missing.
+    """
     chosen: dict[str, Path] = {}
     for path in paths:
         if path.suffix not in KINDS:

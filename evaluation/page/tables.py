@@ -1,6 +1,7 @@
 """A table as the page shows it: title, blocks of columns and rows, notes, and its CSV to keep."""
 
 import csv
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _parse_csv(path: Path) -> Block:
-    lines = list(csv.reader(_text(path).splitlines()))
+    lines = list(csv.reader(io.StringIO(_text(path))))
     if not lines:
         raise InputError(f"{path}: empty, expected a table")
     return {"lead": "", "columns": lines[0], "rows": [[_rounded(cell) for cell in line] for line in lines[1:]]}

@@ -97,5 +97,5 @@ function spansOf(layout) {
     .sort((a, b) => a.start - b.start);
 }
 
-const digits = (value) => (Number.isNaN(value) ? "–" : value.toFixed(3).replace("-", "−"));
-const signed = (value) => (value > 0 ? `+${digits(value)}` : digits(value));
+const digits = (value) => (Number.isNaN(value) ? "–" : value.toFixed(3).replace(/^-0\.000$/, "0.000").replace("-", "−"));
+const signed = (value) => (value >= 0.0005 ? `+${digits(value)}` : digits(value));

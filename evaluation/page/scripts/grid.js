@@ -8,9 +8,9 @@ const grid = { selection: null, drawn: new Map(), active: { place: 0, method: 0 
 
 function prepareGrid() {
   find("columns").append(
-    el("div", { class: "about", role: "columnheader" }, "Layout"),
-    el("div", { class: "cell", role: "columnheader" }, "boxes"),
-    ...METHODS.map((name) => el("div", { class: "cell", role: "columnheader", title: name, "data-method": name }, name)),
+    el("div", { class: "about", role: "columnheader" }, "Caption"),
+    el("div", { class: "cell", role: "columnheader" }, "layout"),
+    ...METHODS.map((name) => el("div", { class: "cell", role: "columnheader", title: name, "data-method": name }, breakable(name))),
   );
   GRID.setAttribute("aria-colcount", METHODS.length + 2);
   FIELDS.size.value = fittingSize();
@@ -28,8 +28,8 @@ function prepareGrid() {
 
 function fittingSize() {
   if (narrow.matches) return 96;
-  const room = (document.documentElement.clientWidth - 290) / (METHODS.length + 1) - 8;
-  return Math.max(72, Math.min(160, Math.floor(room / 8) * 8));
+  const room = (document.documentElement.clientWidth - 270) / (METHODS.length + 1) - 8;
+  return Math.max(72, Math.min(160, Math.floor(room / 4) * 4));
 }
 
 // Keeps the same layout at the top while `change` makes rows of another height.
@@ -56,7 +56,7 @@ function showSelection(selection) {
 function drawGrid() {
   if (!grid.selection || !GRID.clientHeight) return;
   const size = Number(FIELDS.size.value);
-  grid.height = size + (narrow.matches ? 92 : 34);
+  grid.height = size + (narrow.matches ? 76 : 30);
   GRID.style.setProperty("--size", `${size}px`);
   GRID.style.setProperty("--row", `${grid.height}px`);
   GRID.style.setProperty("--columns", METHODS.length + 1);

@@ -38,7 +38,7 @@ function route() {
   document.body.dataset.section = section;
   for (const id of SECTIONS) find(id).hidden = id !== section;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${section}`) link.setAttribute("aria-current", "page");
+    if (link.hash.split("?")[0] === `#${section}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   if (section !== "images") return;
@@ -55,7 +55,7 @@ function refreshSelection() {
   const selection = select();
   showSelection(selection);
   showSummary(selection);
-  document.querySelector("nav a[href^='#images']").hash = filterAddress();
+  find("to-images").setAttribute("href", filterAddress());
 }
 
 function showSummary({ filter, values, passing, shown }) {
@@ -63,7 +63,7 @@ function showSummary({ filter, values, passing, shown }) {
   const what = filter.minus ? `${filter.of} − ${filter.minus}` : filter.of;
   find("count").replaceChildren(
     el("strong", {}, shown.length.toLocaleString("en")),
-    ` of ${COUNT.toLocaleString("en")} layouts. ${SCORES[filter.score].title}, ${what}: ${known.length ? spread(known, filter.minus) : "nothing measured"}`,
+    ` of ${COUNT.toLocaleString("en")} layouts. ${SCORES[filter.score].title}, ${what}: ${known.length ? spread(known, filter.minus) : "nothing measured"}${known.length < shown.length ? `; no value in ${shown.length - known.length}` : ""}.`,
   );
   find("filtered").textContent = shown.length === COUNT ? "" : ` · ${shown.length.toLocaleString("en")} shown`;
   showHistogram(filter, passing.map((layout) => values[layout]).filter((value) => !Number.isNaN(value)));

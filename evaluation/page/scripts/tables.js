@@ -3,10 +3,10 @@
 const NUMBER = /^[<+−-]?\s*\d/;
 
 function showTables(place) {
-  for (const table of CONTENT.tables) place.append(tableCard(table));
+  CONTENT.tables.forEach((table, number) => place.append(tableCard(table, number === 0)));
 }
 
-function tableCard(table) {
+function tableCard(table, first) {
   const uri = `data:text/csv;charset=utf-8,${encodeURIComponent(table.csv)}`;
   const keep = el("a", { class: "keep", href: uri, download: `${table.name}.csv` }, "CSV");
   return el(
@@ -14,7 +14,7 @@ function tableCard(table) {
     { id: `table-${table.name}`, class: "card" },
     el("h2", {}, ...inline(table.title), keep),
     table.blocks.map(tableBlock),
-    notesOf(table.notes),
+    notesOf(table.notes, first || table.notes.length < 4),
   );
 }
 
@@ -110,7 +110,7 @@ function narrowing(body) {
   return el("input", { type: "search", class: "narrow", placeholder: "Rows with these words", "aria-label": "Rows with these words", input: narrow });
 }
 
-function notesOf(notes) {
+function notesOf(notes, open) {
   if (!notes.length) return null;
-  return el("details", { class: "notes", open: true }, el("summary", {}, "How to read and to reproduce it"), el("ul", {}, notes.map((note) => el("li", {}, ...inline(note)))));
+  return el("details", { class: "notes", open }, el("summary", {}, "How to read and to reproduce it"), el("ul", {}, notes.map((note) => el("li", {}, ...inline(note)))));
 }

@@ -33,15 +33,15 @@ TABLE = """**Table 1**
 """
 
 
-def layouts_of(count: int) -> list[dict]:
-    """Layout n has n % 4 objects; the first caption is a hostile one."""
+def layouts_of(count: int, most: int = 3) -> list[dict]:
+    """Layouts with no object to `most` of them, in turn; the first caption is a hostile one."""
     rng = np.random.default_rng(0)
-    return [_layout(number, rng) for number in range(count)]
+    return [_layout(number, number % (most + 1), rng) for number in range(count)]
 
 
-def _layout(number: int, rng: np.random.Generator) -> dict:
+def _layout(number: int, objects: int, rng: np.random.Generator) -> dict:
     things = []
-    for place in range(number % 4):
+    for place in range(objects):
         x, y = rng.integers(0, 5, 2) / 10
         things.append({"phrase": PHRASES[(number + place) % 3], "box": [x, y, x + 0.3, y + 0.5], "span": None})
     caption = f"picture number {number}, {'red' if number % 5 == 0 else 'blue'}"
@@ -68,10 +68,9 @@ def scores_of(layouts: Sequence[dict], seed: int) -> pd.DataFrame:
     return pd.concat([images, boxes], ignore_index=True)
 
 
-def write_run(folder: Path, count: int, methods: Sequence[str], images: bool = True) -> list[dict]:
-    """layouts/test.jsonl, scores, tables, figures, and where wanted the images of one shard; the layouts."""
-    layouts = layouts_of(count)
-    write_layouts(folder / "layouts/test.jsonl", layouts)
+def write_run(folder: Path, layouts: Sequence[dict], methods: Sequence[str], images: bool = True) -> None:
+    """layouts/test.jsonl, scores, a table, a figure, and where wanted the images of one shard."""
+    write_layouts(folder / "layouts/test.jsonl", list(layouts))
     for place, method in enumerate(methods):
         (folder / "scores" / method).mkdir(parents=True)
         scores_of(layouts, place).to_parquet(folder / "scores" / method / "test.parquet", index=False)
@@ -84,7 +83,6 @@ def write_run(folder: Path, count: int, methods: Sequence[str], images: bool = T
     (folder / "tables/table1.csv").write_text("method,image_fid\nreal,0.0\n", encoding="utf-8")
     (folder / "figures").mkdir()
     Image.new("RGB", (40, 20), "white").save(folder / "figures/panel.png")
-    return layouts
 
 
 def write_index(path: Path, layouts: Sequence[dict], methods: Sequence[str]) -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from evaluation import program, strips
 from evaluation.files import InputError
-from evaluation.page import __main__ as page
 from evaluation.layouts import read_layouts
+from evaluation.page import __main__ as page
 from evaluation.page.figures import read_figures
 from evaluation.page.packed import MISSING, UNIT
 from evaluation.page.scores import read_scores
@@ -35,7 +35,7 @@ def call(main, module: str, arguments: list[str], monkeypatch) -> None:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Path:
-    pages.write_run(tmp_path, 12, METHODS)
+    pages.write_run(tmp_path, pages.layouts_of(12), METHODS)
     call(strips.main, "strips", pages.strip_arguments(tmp_path, METHODS), monkeypatch)
     return tmp_path
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +23,22 @@ LAYOUTS = pages.layouts_of(COUNT)
 WIDE, PHONE = (1280, 1000), (390, 844)
 
 
-def build(folder: Path, *more: str) -> Path:
+def call(main: Callable[[], None], arguments: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        for main, arguments in (
-            (strips.main, pages.strip_arguments(folder, METHODS)),
-            (page.main, pages.page_arguments(folder, METHODS, *more)),
-        ):
-            patch.setattr("sys.argv", ["program", *arguments])
-            program.run(main)
+        patch.setattr("sys.argv", ["program", *arguments])
+        program.run(main)
+
+
+def build(folder: Path, *more: str) -> Path:
+    call(strips.main, pages.strip_arguments(folder, METHODS))
+    call(page.main, pages.page_arguments(folder, METHODS, *more))
     return folder / "report.html"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    pages.write_run(folder, COUNT, METHODS)
+    pages.write_run(folder, LAYOUTS, METHODS)
     return folder
 
 
@@ -358,3 +360,28 @@ def test_images_beside_the_page_are_loaded_as_they_come_into_sight(chromium, run
     until(chromium, "!document.getElementById('lost').hidden")
     assert texts(chromium, "#lost")[0].startswith("No image at report/strips/0000/")
     assert all("ERR_FILE_NOT_FOUND" in message for message in chromium.errors())
+
+
+@pytest.mark.slow
+def test_thirty_thousand_layouts_of_twelve_methods_stay_usable(chromium, tmp_path) -> None:
+    methods, layouts = [f"method_{number}" for number in range(12)], pages.layouts_of(30_000, most=14)
+    pages.write_run(tmp_path, layouts, methods, images=False)
+    pages.write_index(tmp_path / "report/strips/0000.json", layouts, methods)
+    chromium.window(*WIDE)
+    took = {}
+    for name, step, condition in (
+        ("build", lambda: call(page.main, pages.page_arguments(tmp_path, methods)), "true"),
+        ("open", lambda: chromium.open(tmp_path / "report.html", "#images"), "document.querySelector('.row') !== null"),
+        ("search", lambda: chromium.type("[name=q]", "30099"), "grid.selection.shown.length === 1"),
+        ("all again", lambda: chromium.type("[name=q]", ""), "grid.selection.shown.length === 30000"),
+        ("order", lambda: chromium.type("[name=order]", "worst"), "grid.selection.filter.order === 'worst'"),
+        ("go to the grid", lambda: chromium.press("3"), "document.activeElement === GRID"),
+        ("go to the end", lambda: chromium.press("End"), "document.getElementById('cell-29999-0') !== null"),
+    ):
+        began = time.monotonic()
+        step()
+        until(chromium, condition)
+        took[name] = time.monotonic() - began
+        assert len(texts(chromium, ".row")) < 20
+    size = (tmp_path / "report.html").stat().st_size
+    print(f"\n{size / 1e6:.1f} MB;", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items()))

@@ -25,8 +25,9 @@ def read_scores(path: Path, layouts: Sequence[dict[str, Any]]) -> dict[str, np.n
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of scores ({error})") from None
     images = pd.MultiIndex.from_tuples([(row["id"], -1) for row in layouts])
-    if odd := set(images).symmetric_difference(key for key in table.index if key[1] < 0):
-        raise InputError(f"{path}: scores of other images than the layouts; {min(odd)[0]} is one of those that differ")
+    odd = images.symmetric_difference(table.index[table.index.get_level_values("object") < 0])
+    if len(odd):
+        raise InputError(f"{path}: scores of other images than the layouts; {odd[0][0]} is one of those that differ")
     boxes = pd.MultiIndex.from_tuples([(row["id"], place) for row in layouts for place in range(len(row["objects"]))])
     columns = table.reindex(columns=list(BOXES.values())).astype(float)
     found = {name: _ordered(columns[column], boxes) for name, column in BOXES.items()}

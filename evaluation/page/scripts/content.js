@@ -97,5 +97,18 @@ function spansOf(layout) {
     .sort((a, b) => a.start - b.start);
 }
 
+// The phrases of a layout with their colours, and how many boxes bear each.
+function legendOf(layout) {
+  const colour = colourOf(layout);
+  const counts = new Map();
+  for (const object of objectsOf(layout)) {
+    const { count = 0, first = object } = counts.get(phraseOf(object)) ?? {};
+    counts.set(phraseOf(object), { count: count + 1, first });
+  }
+  return [...counts].map(([phrase, { count, first }]) =>
+    el("span", {}, el("i", { class: `key ${colour(first)}` }), count > 1 ? `${phrase} ×${count}` : phrase),
+  );
+}
+
 const digits = (value) => (Number.isNaN(value) ? "–" : value.toFixed(3).replace(/^-0\.000$/, "0.000").replace("-", "−"));
 const signed = (value) => (value >= 0.0005 ? `+${digits(value)}` : digits(value));

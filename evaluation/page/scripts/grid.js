@@ -102,8 +102,9 @@ function about(layout) {
   return el(
     "div",
     { class: "about", role: "rowheader" },
-    el("p", { class: "caption", title: LAYOUTS.captions[layout] }, ...captionOf(layout)),
     el("p", { class: "facts" }, el("span", { class: `value ${sign}` }, text), ` #${LAYOUTS.ids[layout]}`),
+    el("p", { class: "caption", title: LAYOUTS.captions[layout] }, ...captionOf(layout)),
+    el("p", { class: "legend" }, legendOf(layout)),
   );
 }
 

@@ -47,8 +47,8 @@ function route() {
 }
 
 function filterChanged() {
-  history.replaceState(null, "", filterAddress());
   refreshSelection();
+  history.replaceState(null, "", filterAddress());
 }
 
 function refreshSelection() {

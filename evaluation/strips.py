@@ -24,6 +24,7 @@ from evaluation.program import run
 
 SIDE = 128
 QUALITY = 90
+GUTTER = 8  # the part of its side by which a picture's edge is repeated left and right, lest its neighbour shine through
 
 
 def main() -> None:
@@ -48,18 +49,21 @@ def main() -> None:
 def write_strip(path: Path, pictures: Iterable[np.ndarray], side: int) -> int:
     """Write uint8 pictures [H, W, 3] beside one another as WebP, each reduced to `side`; the file's size in bytes.
 
-    Pictures that are smaller stay as they are, and all get the size of the first.
+    Pictures that are smaller stay as they are, but for a side that GUTTER divides; all get the size of the first.
     """
-    tiles = [Image.fromarray(pixels) for pixels in pictures]
-    size = min(side, tiles[0].width)
-    strip = Image.new("RGB", (size * len(tiles), size))
-    for place, tile in enumerate(tiles):
-        fitting = tile if tile.size == (size, size) else tile.resize((size, size), Image.Resampling.LANCZOS)
-        strip.paste(fitting, (place * size, 0))
+    tiles = list(pictures)
+    size = min(side, len(tiles[0])) // GUTTER * GUTTER
+    strip = np.concatenate([_tile(pixels, size) for pixels in tiles], axis=1)
     file = io.BytesIO()
-    strip.save(file, "WEBP", quality=QUALITY)
+    Image.fromarray(strip).save(file, "WEBP", quality=QUALITY)
     with replacing(path) as beside:
         return beside.write_bytes(file.getvalue())
+
+
+def _tile(pixels: np.ndarray, size: int) -> np.ndarray:
+    if pixels.shape[:2] != (size, size):
+        pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+    return np.pad(pixels, ((0, 0), (size // GUTTER, size // GUTTER), (0, 0)), mode="edge")
 
 
 @dataclass(frozen=True)

@@ -142,16 +142,16 @@ def test_a_strip_shows_the_methods_left_to_right(run) -> None:
     path = run / "report/strips/0000/000000000103.webp"
     assert path.stat().st_size == index.sizes["000000000103"]
     strip = np.asarray(Image.open(path), int)
-    assert strip.shape == (64, 3 * 64, 3)
+    assert strip.shape == (64, 3 * 80, 3)
     for place in range(3):
-        assert abs(strip[32, 64 * place + 32] - pages.COLOURS[place]).max() < 8
+        assert abs(strip[:, 80 * place + 8 : 80 * place + 72] - pages.COLOURS[place]).max() < 8
 
 
 def test_large_pictures_are_reduced_and_small_ones_kept(tmp_path) -> None:
     write_strip(tmp_path / "a.webp", [np.zeros((512, 512, 3), np.uint8)] * 2, 128)
     write_strip(tmp_path / "b.webp", [np.zeros((32, 32, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)], 128)
-    assert Image.open(tmp_path / "a.webp").size == (256, 128)
-    assert Image.open(tmp_path / "b.webp").size == (64, 32)
+    assert Image.open(tmp_path / "a.webp").size == (320, 128)
+    assert Image.open(tmp_path / "b.webp").size == (80, 32)
 
 
 def test_a_shard_without_an_image_is_one_line_and_no_index(run, monkeypatch, capsys) -> None:

@@ -11,13 +11,17 @@ function drawBoxes(layout, method) {
   return svg("svg", { class: "boxes", viewBox: `0 0 ${UNIT} ${UNIT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, rectangles);
 }
 
+// A picture of a strip has an eighth of its own width repeated on either side.
+const GUTTER = 1 / 8;
+const PITCH = 1 + 2 * GUTTER;
+
 // One method's image of a layout: its part of the layout's strip.
 function picture(layout, method, label) {
   const image = el("div", { class: "picture", role: "img", "aria-label": label });
-  const last = METHODS.length - 1;
+  const width = PITCH * METHODS.length;
   image.style.backgroundImage = `url("${CONTENT.strips[layout]}")`;
-  image.style.backgroundSize = `${100 * METHODS.length}% 100%`;
-  image.style.backgroundPosition = `${last ? (100 * method) / last : 0}% 0`;
+  image.style.backgroundSize = `${100 * width}% 100%`;
+  image.style.backgroundPosition = `${(100 * (GUTTER + PITCH * method)) / (width - 1)}% 0`;
   return image;
 }
 

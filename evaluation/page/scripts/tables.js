@@ -22,7 +22,7 @@ function tableBlock({ lead, columns: heads, rows }) {
   const numeric = heads.map((_, column) => isNumeric(rows, column));
   const body = el("tbody", {}, rows.map((row) => tableRow(row, numeric)));
   const buttons = heads.map((head, column) =>
-    el("th", { scope: "col", class: numeric[column] && "number" }, el("button", { type: "button" }, ...inline(head || "Verdict"))),
+    el("th", { scope: "col", class: numeric[column] && "number" }, el("button", { type: "button", "aria-label": head ? null : `Column ${column + 1}` }, ...inline(head))),
   );
   buttons.forEach((head, column) => {
     head.firstChild.addEventListener("click", () => sortBy(body, buttons, column, numeric[column]));

@@ -24,7 +24,8 @@ from evaluation.program import run
 
 SIDE = 128
 QUALITY = 90
-GUTTER = 8  # the part of its side by which a picture's edge is repeated left and right, lest its neighbour shine through
+# By this part of its side a picture's edge is repeated left and right, lest its neighbour shine through.
+GUTTER = 8
 
 
 def main() -> None:

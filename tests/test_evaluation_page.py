@@ -130,6 +130,14 @@ def test_without_a_detector_its_scores_are_missing(run, monkeypatch) -> None:
     assert (unpacked(content["scores"]["region_clip"]) > MISSING).any()
 
 
+def test_layouts_without_any_box_have_a_page_too(tmp_path, monkeypatch) -> None:
+    pages.write_run(tmp_path, pages.layouts_of(3, most=0), METHODS)
+    call(strips.main, "strips", pages.strip_arguments(tmp_path, METHODS), monkeypatch)
+    content = build(tmp_path, monkeypatch)
+    assert content["scores"]["region_clip"] == content["layouts"]["box"] == ""
+    assert unpacked(content["scores"]["image_clip"]).shape == (9,)
+
+
 def test_scores_of_other_images_are_refused(run) -> None:
     layouts = pages.layouts_of(12)[1:]
     with pytest.raises(InputError, match=r"hcma.*other images.*100"):

@@ -362,6 +362,15 @@ def test_images_beside_the_page_are_loaded_as_they_come_into_sight(chromium, run
     assert all("ERR_FILE_NOT_FOUND" in message for message in chromium.errors())
 
 
+def test_a_run_without_boxes_shows_its_images(chromium, tmp_path) -> None:
+    pages.write_run(tmp_path, pages.layouts_of(5, most=0), METHODS)
+    chromium.window(*WIDE)
+    chromium.open(build(tmp_path), "#images")
+    assert len(texts(chromium, ".row")) == 5
+    assert texts(chromium, "[name=score] option") == ["CLIP, image"]
+    assert chromium.errors() == []
+
+
 @pytest.mark.slow
 def test_thirty_thousand_layouts_of_twelve_methods_stay_usable(chromium, tmp_path) -> None:
     methods, layouts = [f"method_{number}" for number in range(12)], pages.layouts_of(30_000, most=14)

@@ -18,24 +18,27 @@ def read_scores(path: Path, layouts: Sequence[dict[str, Any]]) -> dict[str, np.n
 
     Raises InputError unless the file holds the images of `layouts`.
     """
+    table, ids = _read(path), [row["id"] for row in layouts]
+    images = table[table["object"] < 0].set_index("id")["clip"]
+    if odd := set(images.index) ^ set(ids):
+        raise InputError(f"{path}: scores of other images than the layouts; {min(odd)} is one of those that differ")
+    keys = [(row["id"], place) for row in layouts for place in range(len(row["objects"]))]
+    boxes = table[table["object"] >= 0].set_index(["id", "object"]).reindex(columns=list(BOXES.values())).astype(float)
+    ordered = boxes.reindex(keys) if keys else boxes.iloc[:0]
+    return {"image_clip": images.reindex(ids).to_numpy()} | {
+        name: ordered[column].to_numpy() for name, column in BOXES.items()
+    }
+
+
+def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(path).set_index(["id", "object"])
+        table = pd.read_parquet(path)
+        table[["id", "object", "clip"]]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of scores ({error})") from None
-    images = pd.MultiIndex.from_tuples([(row["id"], -1) for row in layouts])
-    odd = images.symmetric_difference(table.index[table.index.get_level_values("object") < 0])
-    if len(odd):
-        raise InputError(f"{path}: scores of other images than the layouts; {odd[0][0]} is one of those that differ")
-    boxes = pd.MultiIndex.from_tuples([(row["id"], place) for row in layouts for place in range(len(row["objects"]))])
-    columns = table.reindex(columns=list(BOXES.values())).astype(float)
-    found = {name: _ordered(columns[column], boxes) for name, column in BOXES.items()}
-    return {"image_clip": _ordered(columns["clip"], images)} | found
-
-
-def _ordered(column: "pd.Series[float]", keys: pd.MultiIndex) -> np.ndarray:
-    return column.reindex(keys).to_numpy() if len(keys) else np.zeros(0)
+    return table
 
 
 def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, str]:

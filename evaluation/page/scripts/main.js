@@ -17,7 +17,7 @@ const KEYS = [
 function start() {
   document.title = `${CONTENT.run}: tables, figures, images`;
   find("run").textContent = CONTENT.run;
-  find("extent").textContent = `${COUNT.toLocaleString("en")} layouts × ${METHODS.length} rows`;
+  find("extent").textContent = `${COUNT.toLocaleString("en")} layouts × ${METHODS.length} methods`;
   find("caveat").textContent = CONTENT.caveat;
   find("caveat").hidden = !CONTENT.caveat;
   showTables(find("results"));

@@ -30,6 +30,7 @@ demo: .venv/installed
 	@cat results/miniature/tables/table1.md; echo; cat results/miniature/tables/table2.md; echo
 	@echo "tables: results/miniature/tables/table1.csv table2.csv (also .md, .tex)"
 	@echo "panel:  results/miniature/figures/panel.png"
+	@echo "page:   results/miniature/report.html (tables, figures, every image; open it from disk)"
 
 demo-coco: .venv/installed
 	@test -n "$(COCO)" || { echo "error: give the folder in COCO 2014's layout: make demo-coco COCO=/path/to/coco" >&2; exit 1; }

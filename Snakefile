@@ -7,6 +7,9 @@ min_version("9.0")
 configfile: "workflow/config/miniature.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 
@@ -21,9 +24,12 @@ rule all:
         f"{R}/tables/table2.csv",
         f"{R}/tables/distances.csv",
         f"{R}/tables/adherence.csv",
+        f"{R}/tables/cost.csv",
+        f"{R}/tables/significance.csv",
         f"{R}/figures/panel.png",
         f"{R}/layouts/report.json",
         f"{R}/provenance.json",
+        f"{R}/report.html",
         lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
 
 
@@ -36,5 +42,6 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/estimate.smk"
+include: "workflow/rules/explore.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"

@@ -11,7 +11,9 @@ def read_layouts(path: Path) -> list[dict[str, Any]]:
     """Rows of a layouts file in file order; raises InputError naming file and line."""
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines, which would also cut a caption at the Unicode separators that it may hold.
+        with path.open(encoding="utf-8") as file:
+            lines = file.readlines()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     for number, line in enumerate(lines, 1):

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
 from tests.dag import ROOT, alone, command, environment, snakemake
+from tests.pages import content_of
 from tests.test_evaluation_data import real_coco
 
 SMALL = "tests/config/small.yaml"
@@ -60,9 +63,34 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
         "figures/panel.png",
         "layouts/report.json",
         "provenance.json",
+        "report.html",
         "train/curves.png",
     ):
         assert (results / name).stat().st_size > 500
+
+
+def test_the_page_holds_the_runs_tables_figures_and_layouts(finished) -> None:
+    run, results = finished
+    content = content_of(results / "report.html")
+    assert content["run"] == run
+    assert content["caveat"].startswith("Miniature: ")
+    tables = {table["name"]: table for table in content["tables"]}
+    assert {"table1", "table2", "adherence", "distances", "cost", "significance"} <= set(tables)
+    assert content["caveat"] not in tables["table1"]["notes"]
+    assert "panel" in {figure["name"] for figure in content["figures"]}
+    assert content["methods"] == ["real", "attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
+    assert content["layouts"]["ids"] == [row["id"] for row in read_layouts(results / "layouts/test.jsonl")]
+    assert all(source.startswith("data:image/webp;base64,") for source in content["strips"])
+
+
+def test_snakemakes_own_report_has_categories_and_captions(finished, tmp_path) -> None:
+    run, _ = finished
+    assert small("--report", str(tmp_path / "report.zip"), run=run).returncode == 0
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        members = {Path(name).name for name in archive.namelist()}
+        page = archive.read("report/report.html").decode()
+    assert {"table1.csv", "table2.csv", "cost.csv", "panel.png", "report.html"} <= members
+    assert all(word in page for word in ("Tables", "Figures", "Images", "paired differences", "Holm"))
 
 
 def test_images_say_what_made_them(finished) -> None:

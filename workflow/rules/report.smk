@@ -28,7 +28,12 @@ rule tabulate:
         significance=f"{R}/tables/significance.csv",
         published="workflow/config/published.csv",
     output:
-        csv=f"{R}/tables/table{{table}}.csv",
+        csv=report(
+            f"{R}/tables/table{{table}}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "Table {table}"},
+        ),
         markdown=f"{R}/tables/table{{table}}.md",
         latex=f"{R}/tables/table{{table}}.tex",
     log:
@@ -60,7 +65,12 @@ rule compare:
             method=[row for row in ROWS if row != "real"],
         ),
     output:
-        csv=f"{R}/tables/significance.csv",
+        csv=report(
+            f"{R}/tables/significance.csv",
+            caption="../report/significance.rst",
+            category="Tables",
+            labels={"table": "paired differences"},
+        ),
         markdown=f"{R}/tables/significance.md",
     log:
         f"{R}/logs/compare.log",
@@ -87,7 +97,12 @@ rule tabulate_distances:
     input:
         expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
     output:
-        csv=f"{R}/tables/distances.csv",
+        csv=report(
+            f"{R}/tables/distances.csv",
+            caption="../report/distances.rst",
+            category="Tables",
+            labels={"table": "distances"},
+        ),
         markdown=f"{R}/tables/distances.md",
     log:
         f"{R}/logs/tabulate/distances.log",
@@ -105,7 +120,12 @@ rule tabulate_adherence:
     input:
         expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
     output:
-        csv=f"{R}/tables/adherence.csv",
+        csv=report(
+            f"{R}/tables/adherence.csv",
+            caption="../report/adherence.rst",
+            category="Tables",
+            labels={"table": "layout adherence"},
+        ),
         markdown=f"{R}/tables/adherence.md",
     log:
         f"{R}/logs/tabulate/adherence.log",
@@ -127,7 +147,12 @@ rule tabulate_cost:
             shard=shards("test"),
         ),
     output:
-        csv=f"{R}/tables/cost.csv",
+        csv=report(
+            f"{R}/tables/cost.csv",
+            caption="../report/cost.rst",
+            category="Tables",
+            labels={"table": "cost"},
+        ),
         markdown=f"{R}/tables/cost.md",
     log:
         f"{R}/logs/tabulate/cost.log",
@@ -150,7 +175,12 @@ rule draw_panel:
             shard=shards("test"),
         ),
     output:
-        f"{R}/figures/panel.png",
+        report(
+            f"{R}/figures/panel.png",
+            caption="../report/panel.rst",
+            category="Figures",
+            labels={"figure": "the same layouts across all rows"},
+        ),
     log:
         f"{R}/logs/draw_panel.log",
     conda:

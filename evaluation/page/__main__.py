@@ -1,0 +1,70 @@
+"""The whole run as one page that opens from disk: tables, figures, and every layout's images side by side.
+
+    python -m evaluation.page --run miniature --caveat "..." --tables tables/table1.csv tables/cost.csv ... \
+        --figures figures/panel.png ... --layouts layouts/test.jsonl --scores results/miniature/scores \
+        --methods real gligen_sd hcma --compare hcma gligen_sd --strips report/strips/0000.json ... --out report.html
+
+A table is shown as the .md beside its CSV has it, where there is one. Of a figure given as SVG and as PNG the SVG is shown.
+Strips (evaluation.strips) are embedded as long as all of them take at most --embed bytes; otherwise the page loads them, a
+layout at a time, from where they lie, and has to be moved together with that folder.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from evaluation.files import write_text
+from evaluation.layouts import read_layouts
+from evaluation.page.figures import read_figures
+from evaluation.page.layouts import pack_layouts
+from evaluation.page.scores import pack_scores, read_scores
+from evaluation.page.strips import strip_sources
+from evaluation.page.tables import read_table
+from evaluation.page.template import fill
+from evaluation.program import run
+from evaluation.strips import read_index
+
+EMBED = 24_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", required=True, help="the run's name")
+    parser.add_argument("--caveat", default="", help="a sentence that stands above everything")
+    parser.add_argument("--tables", type=Path, nargs="*", default=[], help="CSV files, in order")
+    parser.add_argument("--figures", type=Path, nargs="*", default=[], help="SVG and PNG files, in order")
+    parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
+    parser.add_argument("--scores", type=Path, required=True, help="folder of {method}/test.parquet")
+    parser.add_argument("--methods", nargs="+", required=True, help="left to right")
+    parser.add_argument(
+        "--compare", nargs=2, required=True, metavar="METHOD", help="the difference that is shown first"
+    )
+    parser.add_argument(
+        "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.strips, all shards"
+    )
+    parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    write_text(arguments.out, fill(content(arguments)))
+
+
+def content(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the page shows, of the arguments that `main` takes; raises InputError for what does not fit together."""
+    layouts, methods = read_layouts(arguments.layouts), arguments.methods
+    scores = [read_scores(arguments.scores / method / "test.parquet", layouts) for method in methods]
+    strips = [read_index(path, methods) for path in arguments.strips]
+    return {
+        "run": arguments.run,
+        "caveat": arguments.caveat,
+        "tables": [read_table(path, arguments.caveat) for path in arguments.tables],
+        "figures": read_figures(arguments.figures),
+        "methods": methods,
+        "compare": arguments.compare,
+        "layouts": pack_layouts(layouts),
+        "scores": pack_scores(scores),
+        "strips": strip_sources(strips, [row["id"] for row in layouts], arguments.embed, arguments.out),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,114 @@
+// The content: columns of typed arrays over layouts and their objects, and the scores that follow from them.
+
+const CONTENT = JSON.parse(find("content").textContent);
+const METHODS = CONTENT.methods;
+const MISSING = -32768;
+const UNIT = 10000;
+
+function unpack(text, Kind) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Kind(bytes.buffer);
+}
+
+const LAYOUTS = {
+  ...CONTENT.layouts,
+  start: unpack(CONTENT.layouts.start, Int32Array),
+  phrase: unpack(CONTENT.layouts.phrase, Uint16Array),
+  box: unpack(CONTENT.layouts.box, Int16Array),
+  span: unpack(CONTENT.layouts.span, Int16Array),
+};
+const COUNT = LAYOUTS.ids.length;
+const OBJECTS = LAYOUTS.phrase.length;
+const MEASURED = Object.fromEntries(
+  Object.entries(CONTENT.scores).map(([name, text]) => [name, unpack(text, Int16Array)]),
+);
+
+// Higher is better in all of them. Those of boxes are means over the boxes of a layout.
+const SCORES = {
+  image_clip: { title: "CLIP, image", perBox: false },
+  region_clip: { title: "CLIP, regions", perBox: true },
+  best_iou: { title: "Best overlap of boxes", perBox: true },
+  success: { title: "Share of boxes found", perBox: true },
+};
+for (const name of Object.keys(SCORES)) {
+  if (MEASURED[name].every((value) => value === MISSING)) delete SCORES[name];
+}
+
+const objectsOf = (layout) => range(LAYOUTS.start[layout], LAYOUTS.start[layout + 1]);
+const objectCount = (layout) => LAYOUTS.start[layout + 1] - LAYOUTS.start[layout];
+const phraseOf = (object) => LAYOUTS.phrases[LAYOUTS.phrase[object]];
+
+function range(start, stop) {
+  return Array.from({ length: stop - start }, (_, place) => start + place);
+}
+
+function measuredOf(name, method, place) {
+  const value = MEASURED[name][method * (SCORES[name].perBox ? OBJECTS : COUNT) + place];
+  return value === MISSING ? NaN : value / UNIT;
+}
+
+function meanOfBoxes(name, method, layout) {
+  let sum = 0;
+  let count = 0;
+  for (let object = LAYOUTS.start[layout]; object < LAYOUTS.start[layout + 1]; object++) {
+    const value = measuredOf(name, method, object);
+    if (!Number.isNaN(value)) (sum += value), count++;
+  }
+  return count ? sum / count : NaN;
+}
+
+const columns = new Map();
+
+// A score of one method for every layout; NaN where there is none.
+function scoresOf(name, method) {
+  const key = `${name} ${method}`;
+  if (!columns.has(key)) {
+    const one = SCORES[name].perBox ? meanOfBoxes : measuredOf;
+    columns.set(key, Float64Array.from({ length: COUNT }, (_, layout) => one(name, method, layout)));
+  }
+  return columns.get(key);
+}
+
+// Boxes have a colour a phrase, in the order in which the layout names them.
+function colourOf(layout) {
+  const seen = [...new Set(objectsOf(layout).map(phraseOf))];
+  return (object) => `c${seen.indexOf(phraseOf(object)) % 8}`;
+}
+
+// The caption, with the words that name a box in the box's colour.
+function captionOf(layout) {
+  const letters = Array.from(LAYOUTS.captions[layout]);
+  const colour = colourOf(layout);
+  const parts = [];
+  let done = 0;
+  for (const { start, stop, object } of spansOf(layout)) {
+    if (start < done) continue;
+    parts.push(letters.slice(done, start).join(""));
+    parts.push(el("mark", { class: colour(object) }, letters.slice(start, stop).join("")));
+    done = stop;
+  }
+  return [...parts, letters.slice(done).join("")];
+}
+
+function spansOf(layout) {
+  return objectsOf(layout)
+    .map((object) => ({ start: LAYOUTS.span[2 * object], stop: LAYOUTS.span[2 * object + 1], object }))
+    .filter(({ start, stop }) => start >= 0 && stop > start)
+    .sort((a, b) => a.start - b.start);
+}
+
+// The phrases of a layout with their colours, and how many boxes bear each.
+function legendOf(layout) {
+  const colour = colourOf(layout);
+  const counts = new Map();
+  for (const object of objectsOf(layout)) {
+    const { count = 0, first = object } = counts.get(phraseOf(object)) ?? {};
+    counts.set(phraseOf(object), { count: count + 1, first });
+  }
+  return [...counts].map(([phrase, { count, first }]) =>
+    el("span", {}, el("i", { class: `key ${colour(first)}` }), count > 1 ? `${phrase} ×${count}` : phrase),
+  );
+}
+
+const digits = (value) => (Number.isNaN(value) ? "–" : value.toFixed(3).replace(/^-0\.000$/, "0.000").replace("-", "−"));
+const signed = (value) => (value >= 0.0005 ? `+${digits(value)}` : digits(value));

@@ -22,6 +22,7 @@ rule all:
         f"{R}/tables/distances.csv",
         f"{R}/tables/adherence.csv",
         f"{R}/figures/panel.png",
+        lambda wildcards: FIGURES,
         f"{R}/layouts/report.json",
         lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
 
@@ -32,5 +33,6 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"

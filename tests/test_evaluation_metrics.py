@@ -500,8 +500,9 @@ def test_the_panel_has_a_single_object_a_pair_a_relation_and_a_count(tmp_path) -
     assert found["counting"] == "three stars"
     assert found["relation"] == "a star above a ring"
     assert found["pair"] == "a star, a ring"
-    panel.draw(chosen, {"real": [np.zeros((8, 8, 3), np.uint8)] * 4}, tmp_path / "panel.png")
+    panel.draw(chosen, {"real": [np.zeros((8, 8, 3), np.uint8)] * 4}, tmp_path / "panel")
     assert Image.open(tmp_path / "panel.png").width > 200
+    assert (tmp_path / "panel.svg").read_text().count("<image ") == 4
 
 
 def test_bad_input_is_one_line_and_status_1(tmp_path, capsys, monkeypatch) -> None:

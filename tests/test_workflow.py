@@ -58,6 +58,7 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
         "tables/distances.md",
         "tables/table1.tex",
         "figures/panel.png",
+        *(f"figures/{name}.svg" for name in ("panel", "metrics", "sizes", "categories", "training", "calibration")),
         "layouts/report.json",
         "train/curves.png",
     ):

@@ -149,8 +149,10 @@ rule draw_panel:
             method=ROWS,
             shard=shards("test"),
         ),
+        published="workflow/config/published.csv",
     output:
-        f"{R}/figures/panel.png",
+        png=f"{R}/figures/panel.png",
+        svg=f"{R}/figures/panel.svg",
     log:
         f"{R}/logs/draw_panel.log",
     conda:
@@ -159,8 +161,10 @@ rule draw_panel:
         samples=lambda wildcards: f"{R}/samples",
         shard_size=config["data"]["shard_size"],
         methods=ORDERED,
+        out=lambda wildcards, output: output.png.removesuffix(".png"),
     message:
         "Drawing the panel"
     shell:
         "python -m evaluation.panel --layouts {input.layouts} --samples {params.samples}"
-        " --shard-size {params.shard_size} --methods {params.methods} --out {output} > {log} 2>&1"
+        " --shard-size {params.shard_size} --methods {params.methods} --published {input.published}"
+        " --out {params.out} > {log} 2>&1"

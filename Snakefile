@@ -23,6 +23,7 @@ rule all:
         f"{R}/tables/adherence.csv",
         f"{R}/figures/panel.png",
         lambda wildcards: FIGURES,
+        lambda wildcards: f"{R}/tables/seeds.csv" if REPEATS else [],
         f"{R}/layouts/report.json",
         lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
 
@@ -33,6 +34,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"

@@ -21,7 +21,7 @@ from evaluation.files import replacing
 from evaluation.frechet import floor
 from evaluation.jackknife import GROUPS
 from evaluation.program import run
-from evaluation.statistics import LEVELS, Reference, Summary, leave_out_distance, summarize
+from evaluation.statistics import LEVELS, REFERENCE_SETS, Reference, Summary, leave_out_distance, summarize
 
 SIZES = (1, 2, 4, 10, 20)
 RUNS = 5
@@ -33,10 +33,11 @@ def main() -> None:
     parser.add_argument("--method", required=True)
     parser.add_argument("--features", type=Path, nargs="+", required=True)
     parser.add_argument("--reference", type=Path, required=True, help="what evaluation.statistics wrote of `real`")
+    parser.add_argument("--reference-set", choices=REFERENCE_SETS, default="same_ids")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     shards, reference = FeatureShards(arguments.features), Reference(arguments.reference)
-    reference.check(shards)
+    reference.check(shards, arguments.reference_set)
     lines = []
     for level in LEVELS:
         pair = summarize(shards, "frechet", level), reference.summary("frechet", level)

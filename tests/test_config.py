@@ -78,6 +78,14 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
             {"architectures": {"sd14": {"kind": "sdxl"}}},
             "architectures.sd14.kind: 'sdxl' is not one of 'stable-diffusion'",
         ),
+        ({"regions": {"max_per_image": 0}}, "regions.max_per_image: 0 is less than the minimum of 1"),
+        ({"regions": {"pad": "mean", "resize": "short_side_center_crop"}}, "has no use for pad 'mean'; choose one"),
+        ({"evaluation": {"resolution": 256}}, "evaluation.resolution: 256, above data.size, 64"),
+        (
+            {"evaluation": {"reference": "full_val"}},
+            "'full_val' needs data.val.count of at least data.test.count, 256; found 0",
+        ),
+        ({"seeds": [1, 2]}, "seeds: begins with 1, expected sampling.seed, 0: the tables' rows are of it"),
         ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
     ],
 )

@@ -36,7 +36,7 @@ SECTIONS = {
     "alignment": {"model": ALIGNMENT["model"], "train": ALIGNMENT["train"]},
 } | {
     f"method-{name}": {"stanza": stanza(name), "sampling": config["sampling"]}
-    for name in [*METHODS, *CANDIDATES]
+    for name in [*METHODS, *CANDIDATES, *REPEATS]
 }
 SECTIONS["methods"] = {name: SECTIONS[f"method-{name}"] for name in METHODS}
 

@@ -52,11 +52,13 @@ rule measure_by_size:
     resources:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
+    params:
+        reference_set=reference_set("test"),
     message:
         "Measuring {wildcards.method} on fewer images"
     shell:
         "python -m evaluation.by_size --method {wildcards.method} --features {input.features}"
-        " --reference {input.reference} --out {output} > {log} 2>&1"
+        " --reference {input.reference} --reference-set {params.reference_set} --out {output} > {log} 2>&1"
 
 
 rule draw_sizes:

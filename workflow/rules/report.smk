@@ -26,6 +26,7 @@ rule tabulate:
         data=f"{R}/config/data.json",
         cost=f"{R}/tables/cost.csv",
         significance=f"{R}/tables/significance.csv",
+        best=f"{R}/tables/best.csv",
         published="workflow/config/published.csv",
     output:
         csv=f"{R}/tables/table{{table}}.csv",
@@ -45,7 +46,7 @@ rule tabulate:
     shell:
         "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --rows {params.rows}"
         " --specs {input.specs} --data {input.data} --cost {input.cost} --published {input.published}"
-        " --significance {input.significance} --mark-against {params.mark}"
+        " --significance {input.significance} --best {input.best} --mark-against {params.mark}"
         " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
 
 

@@ -45,12 +45,16 @@ def main() -> None:
 def leaders(number: int, rows: dict[str, Row]) -> Iterator[dict[str, Any]]:
     """A line for every metric that two rows have: the best row as `method`, the runner-up as `against`."""
     shown = {name: replace(row, metrics={m: row.metrics.get(m) for m in METRICS}) for name, row in rows.items()}
-    pairs = compare(shown, list(shown)).set_index(["metric", "method", "against"], drop=False)
+    pairs = {
+        (line["metric"], line["method"], line["against"]): line
+        for line in compare(shown, list(shown)).to_dict("records")
+    }
     for metric in METRICS:
         values = {name: found["value"] for name, row in shown.items() if (found := row.metrics[metric])}
         ranked = sorted(values, key=lambda name: values[name], reverse=not metric.endswith("fid"))
         if len(ranked) > 1:
-            yield {"table": number} | pairs.loc[(metric, ranked[0], ranked[1])].to_dict()
+            found = pairs[metric, ranked[0], ranked[1]]
+            yield {"table": number, **{column: found[column] for column in COLUMNS}}
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -74,10 +74,8 @@ def _test_ids(val: "Split", data: dict[str, Any]) -> list[int]:
 
 def _val_ids(val: "Split", data: dict[str, Any], test_ids: list[int]) -> list[int]:
     """The test sample and after it as many others of val, in the same order, as make up `data.val.count`."""
-    ids = sorted(val.image_ids, key=lambda number: hash_order(data["test"]["seed"], number))
-    return _take(
-        [*test_ids, *(number for number in ids if number not in set(test_ids))], data["val"]["count"], "data.val.count"
-    )
+    others = sorted(set(val.image_ids) - set(test_ids), key=lambda number: hash_order(data["test"]["seed"], number))
+    return _take([*test_ids, *others], data["val"]["count"], "data.val.count")
 
 
 def _take(ids: list[int], count: int, key: str) -> list[int]:

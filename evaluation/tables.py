@@ -206,10 +206,10 @@ def made(cost: pd.DataFrame) -> list[str]:
     """At which commit and on which device the rows were sampled; rows of another commit or device are named."""
     if cost.empty:
         return []
-    found = cost.fillna("unknown").groupby(["commit", "device"], sort=False)
-    parts = [f"commit {commit} on {device}" for commit, device in found.groups]
-    if len(parts) > 1:
-        parts = [f"{part}: {', '.join(rows.index)}" for part, (_, rows) in zip(parts, found, strict=True)]
+    rows: dict[str, list[str]] = {}
+    for name, row in cost.fillna("unknown").iterrows():
+        rows.setdefault(f"commit {row['commit']} on {row['device']}", []).append(str(name))
+    parts = list(rows) if len(rows) == 1 else [f"{part}: {', '.join(names)}" for part, names in rows.items()]
     return [f"Sampled at {'; '.join(parts)}."]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -123,6 +124,19 @@ def test_a_misspelt_key_is_one_line_before_any_job() -> None:
     assert lines[0].startswith("error: ")
     assert "sampling.stepz: unknown key" in lines[0]
     assert "Traceback" not in failed.stderr
+
+
+def test_further_seeds_are_rows_of_their_own_and_change_no_other(tmp_path) -> None:
+    (tmp_path / "seeds.yaml").write_text("seeds: [0, 3]")
+    planned = [
+        set(re.findall(r"results/test-seeds/[\w./-]+", snakemake("-n", *overlay("test-seeds", *more)).stdout))
+        for more in ((), (str(tmp_path / "seeds.yaml"),))
+    ]
+    more = planned[1] - planned[0]
+    assert planned[0] <= planned[1]
+    assert "results/test-seeds/tables/seeds.csv" in more
+    assert all("_seed_3" in path or "/seeds." in path for path in more)
+    assert not any("real_seed" in path for path in more)
 
 
 @pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is installed here")

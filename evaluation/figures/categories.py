@@ -80,7 +80,7 @@ def draw(tables: dict[str, pd.DataFrame], names: dict[str, str], out: Path) -> N
             axis.plot(tables["real"]["clip"], range(len(first)), "s", color="0.85", markersize=5)
         _panel(axis, table, look[method])
         axis.set_title(names[method], fontsize=8)
-    axes[0][0].set_yticks(range(len(first)), [f"{plain(row.phrase)} ({row.n})" for row in first.itertuples()])
+    axes[0][0].set_yticks(range(len(first)), [f"{plain(str(row.phrase))} ({row.n})" for row in first.itertuples()])
     axes[0][0].set_ylim(len(first) - 0.5, -0.5)
     figure.supxlabel(
         f"Region CLIP, cosine; {HIGHER}. Bars: one standard error, regions clustered by image. Grey: real. In brackets: "

@@ -17,7 +17,7 @@ rule tabulate_regions:
         "../envs/harness.yaml"
     params:
         size=config["data"]["size"],
-        protocol=protocol(),
+        protocol=lambda wildcards: protocol(),
     message:
         "Tabulating region crops of {wildcards.split}, shard {wildcards.shard}"
     shell:
@@ -73,7 +73,7 @@ rule extract_features:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
     params:
-        protocol=protocol(),
+        protocol=lambda wildcards: protocol(),
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:

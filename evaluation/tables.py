@@ -340,21 +340,21 @@ def _latex(table: pd.DataFrame, notes: list[str], number: int) -> str:
     )
 
 
+LATEX = str.maketrans(
+    {plain: f"\\{plain}" for plain in "_&%#${}"}
+    | {
+        "±": r"\textpm{}",
+        MARK: r"\textdagger{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+    }
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}"}
+)
+
+
 def _escaped(text: str) -> str:
-    for plain, safe in (
-        ("_", r"\_"),
-        ("&", r"\&"),
-        ("%", r"\%"),
-        ("±", r"\textpm{}"),
-        (MARK, r"\textdagger{}"),
-        ("{label}", r"\{label\}"),
-        ("~", r"\textasciitilde{}"),
-        ("<", r"\textless{}"),
-        (">", r"\textgreater{}"),
-        ("#", r"\#"),
-    ):
-        text = text.replace(plain, safe)
-    return text
+    return text.translate(LATEX)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def call(monkeypatch, program, **arguments: object) -> None:
 def drawn(out: Path) -> list[bytes]:
     """The bytes of both forms, after a look at them."""
     png, svg = (out.with_name(f"{out.name}.{kind}") for kind in ("png", "svg"))
-    assert min(Image.open(png).size) > 150
+    assert min(Image.open(png).size) > 100
     text = svg.read_text()
     assert text.rstrip().endswith("</svg>")
     assert "dc:date" not in text

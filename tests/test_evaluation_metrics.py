@@ -386,7 +386,7 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
         cost=tmp_path / "cost.csv",
         published=published,
         data=tmp_path / "data.json",
-        caveat="Mind_this.",
+        caveat="Mind_this: $5 {a}^b\\c.",
         out=tmp_path / "table1",
     )
     table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
@@ -399,7 +399,7 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     text = (tmp_path / "table1.md").read_text()
     assert "| HCMA (SD-v1.4) | 0.00 ± 0.50† [8.74] | **0.3000 ± 0.5000** [0.3231] | 20.00 ± 0.50 [12.48] |" in text
     assert "†: not distinguishable from sd14" in text
-    assert "Mind_this." in text
+    assert "Mind_this: $5 {a}^b\\c." in text
     assert "| GLIGEN (LDM) | - [13.05] | - [0.2891] | - [18.53] | - [0.2381] |" in text
     assert "the published values alone: GLIGEN (LDM)." in text
     assert "Guided by the words of the caption: HCMA (SD-v1.4). 4 of 9 boxes have no word" in text
@@ -416,7 +416,7 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     latex = (tmp_path / "table1.tex").read_text()
     assert latex.count(r"\textbf{") == 1
     assert r"& \textbf{0.3000 \textpm{} 0.5000} & 0.3231 &" in latex
-    assert r"Mind\_this." in latex
+    assert r"Mind\_this: \$5 \{a\}\textasciicircum{}b\textbackslash{}c." in latex
     assert r"HCMA (SD-v1.4) & 0.00 \textpm{} 0.50\textdagger{} & 8.74 &" in latex
     assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
 

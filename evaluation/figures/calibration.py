@@ -33,13 +33,14 @@ def main() -> None:
 
 def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
     """Gains against the setting; of a single candidate, which has no score, a sentence."""
-    figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
-    if len(chosen["curve"]) > 1:
-        _curves(axis, chosen, key)
-    else:
-        text = f"{key} {chosen[key]:.3g}: the only candidate,\nso it was taken without a score"
-        axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
+    alone = len(chosen["curve"]) == 1
+    figure, axis = pyplot.subplots(figsize=(6.5, 1.1 if alone else 3.6), layout="constrained")
+    if alone:
+        text = f"{key} {chosen[key]:.3g}: the only candidate, so it was taken without a score"
+        axis.text(0, 0.6, text, transform=axis.transAxes, va="center")
         axis.set_axis_off()
+    else:
+        _curves(axis, chosen, key)
     axis.set_title(f"Choice of {key} on {chosen['n_images']} held-out images\n", loc="left", fontweight="bold")
     save(figure, out)
 

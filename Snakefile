@@ -20,13 +20,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{R}/tables/table1.csv",
-        f"{R}/tables/table2.csv",
-        f"{R}/tables/distances.csv",
-        f"{R}/tables/adherence.csv",
-        f"{R}/tables/cost.csv",
-        f"{R}/tables/significance.csv",
-        f"{R}/figures/panel.png",
+        SHOWN,
         f"{R}/layouts/report.json",
         f"{R}/provenance.json",
         f"{R}/report.html",
@@ -43,5 +37,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/explore.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"

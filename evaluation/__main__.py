@@ -16,13 +16,14 @@ import numpy as np
 import yaml
 
 from evaluation.feature_files import FeatureShards
-from evaluation.features import LABEL, load_networks, write_features
+from evaluation.features import load_networks, write_features
 from evaluation.files import InputError, replacing, write_json
 from evaluation.images import check_images, read_images
 from evaluation.jackknife import GROUPS
 from evaluation.layouts import read_layouts
 from evaluation.metrics import measure
 from evaluation.program import quick_imports, run
+from evaluation.protocol import add_options, chosen
 from evaluation.regions import regions
 from evaluation.statistics import Reference, write_reference
 
@@ -35,8 +36,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder or zip of images")
     parser.add_argument("--real", type=Path, required=True, help="folder or zip of the real images of the same layouts")
     parser.add_argument("--extractors", type=Path, required=True)
-    parser.add_argument("--label-template", default=LABEL, help="text a region is compared with (default: %(default)s)")
-    parser.add_argument("--min-side", type=int, default=1, help="regions with a shorter side are not scored (pixels)")
+    add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
     found = score(arguments)
@@ -46,7 +46,7 @@ def main() -> None:
 
 def score(arguments: argparse.Namespace) -> dict[str, Any]:
     """Extract, sum up and measure; returns what metrics.json holds. Raises InputError before any network is loaded."""
-    layouts = read_layouts(arguments.layouts)
+    layouts, protocol = read_layouts(arguments.layouts), chosen(arguments)
     ids = [row["id"] for row in layouts]
     if not ids:
         raise InputError(f"{arguments.layouts}: no layouts")
@@ -55,19 +55,22 @@ def score(arguments: argparse.Namespace) -> dict[str, Any]:
     stanzas = _stanzas(arguments.extractors)
     with quick_imports():
         networks, detector = load_networks(stanzas)
-    table = regions(layouts, _side(arguments.real, ids), arguments.min_side)
+    table = regions(layouts, _side(arguments.real, ids), protocol.min_side, protocol.max_per_image)
     table = table[table["kept"].astype(bool)].reset_index(drop=True)
     shards = {}
     for name, path in (("images", arguments.images), ("real", arguments.real)):
         out = arguments.out / "features" / f"{name}.npz"
-        write_features(path, layouts, table, (networks, detector, arguments.label_template), out)
+        write_features(path, layouts, table, (networks, detector, protocol), out)
         shards[name] = FeatureShards([out])
     write_reference(shards["real"], arguments.out / "features" / "reference.npz")
     reference = Reference(arguments.out / "features" / "reference.npz")
     found, scores = measure(shards["images"], reference, layouts)
     with replacing(arguments.out / "scores.parquet") as beside:
         scores.to_parquet(beside, index=False)
-    found |= {"protocol": shards["images"].about | {"groups": GROUPS}, "reference": reference.content}
+    found |= {
+        "protocol": shards["images"].about | {"groups": GROUPS, "reference": "same_ids"},
+        "reference": reference.content,
+    }
     write_json(arguments.out / "metrics.json", found)
     return found
 

@@ -2,7 +2,8 @@
 
     python -m evaluation.coco --root results/miniature/coco --config results/miniature/data.json --out layouts
 
-writes train.jsonl, heldout.jsonl, test.jsonl and report.json, which counts everything that was left out and why.
+writes train.jsonl, heldout.jsonl, test.jsonl and report.json, which counts everything that was left out and why; with
+`data.val` also val.jsonl, the photos of a larger reference set.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def prepare(root: Path, data: dict[str, Any], out: Path) -> None:
-    """Write the three layouts files and the report; the same input gives the same bytes. Raises InputError."""
+    """Write the layouts files and the report; the same input gives the same bytes. Raises InputError."""
     words = read_words(Path(data["words"]))
     train = Split(root, "train2014", data, words)
     val = Split(root, "val2014", data, words)
@@ -44,6 +45,8 @@ def prepare(root: Path, data: dict[str, Any], out: Path) -> None:
         "heldout": (train, _take(held_out_ids, data["heldout"]["count"], "data.heldout.count"), True),
         "test": (val, _test_ids(val, data), False),
     }
+    if "val" in data:
+        chosen["val"] = (val, _val_ids(val, data, chosen["test"][1]), False)
     reports = {}
     for name, (split, ids, every_caption) in chosen.items():
         report = Report()
@@ -67,6 +70,12 @@ def _test_ids(val: "Split", data: dict[str, Any]) -> list[int]:
     if data["test"]["require_boxes"]:
         ids = [i for i in ids if (row := val.layout(i, Report(), False)) and row["objects"]]
     return _take(ids, data["test"]["count"], "data.test.count")
+
+
+def _val_ids(val: "Split", data: dict[str, Any], test_ids: list[int]) -> list[int]:
+    """The test sample and after it as many others of val, in the same order, as make up `data.val.count`."""
+    others = sorted(set(val.image_ids) - set(test_ids), key=lambda number: hash_order(data["test"]["seed"], number))
+    return _take([*test_ids, *others], data["val"]["count"], "data.val.count")
 
 
 def _take(ids: list[int], count: int, key: str) -> list[int]:

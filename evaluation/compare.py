@@ -150,9 +150,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-VERDICTS = {"yes": "", "no": "not distinguishable", "untested": "not tested"}
-
-
 def markdown(table: pd.DataFrame) -> str:
     """The comparisons, one block a row compared with."""
     parts = ["**Paired differences**\n"]
@@ -163,8 +160,8 @@ def markdown(table: pd.DataFrame) -> str:
             "|---|---|---:|---:|---:|---|",
         ]
         for line in rows.to_dict("records"):
-            numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {_small(line['p'])} | {_small(line['p_holm'])}"
-            parts.append(f"| {line['method']} | {line['metric']} | {numbers} | {VERDICTS[line['different']]} |")
+            numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {small(line['p'])} | {small(line['p_holm'])}"
+            parts.append(f"| {line['method']} | {line['metric']} | {numbers} | {stated(line['different'])} |")
         parts.append("")
     parts.append(
         f"- Paired by image: {FLIPS:,} random sign flips of the images' differences for CLIP scores, delete-a-group jackknife "
@@ -173,7 +170,13 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def _small(p: float) -> str:
+def stated(different: str) -> str:
+    """A verdict in words: nothing where two rows differ."""
+    return {"yes": "", "no": "not distinguishable", "untested": "not tested"}[different]
+
+
+def small(p: float) -> str:
+    """A p-value as the tables print it."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 

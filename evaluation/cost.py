@@ -2,8 +2,9 @@
 
     python -m evaluation.cost --shards samples/sd14/test/0000.zip samples/hcma/test/0000.zip ... --out tables/cost
 
-writes cost.csv and cost.md. A row's name is the folder two above its shards. Work is the mean over its images; seconds are
-those of sampling alone, on the `device` that made the shard; rows of several devices name all.
+writes cost.csv and cost.md. A row's name is the folder two above its shards. Work is the mean over its images, and
+`{work}_total` the sum; seconds are those of sampling alone, on the device that made the shard. A row whose shards were made
+on several devices or at several commits names them all.
 """
 
 import argparse
@@ -65,30 +66,40 @@ def _row(method: str, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for meta in metas:
         counts.update(meta["counts"])
     seconds = sum(meta["seconds"] for meta in metas)
-    row = {"method": method, "images": images, "seconds": seconds, "seconds_per_image": seconds / images}
-    row |= {name: counts[name] / images for name in WORK} | {name: counts[name] for name in LEFT_OUT}
-    return row | {"device": "; ".join(sorted({meta.get("device", "unknown") for meta in metas}))}
+    row = {"method": method, "images": images, "device": _all(metas, "device"), "commit": _all(metas, "commit")}
+    row |= {"seconds": seconds, "seconds_per_image": seconds / images}
+    row |= {"hours": seconds / 3600, "hours_per_image": seconds / 3600 / images}
+    row |= {name: counts[name] / images for name in WORK} | {f"{name}_total": counts[name] for name in WORK}
+    return row | {name: counts[name] for name in LEFT_OUT}
+
+
+def _all(metas: Sequence[dict[str, Any]], key: str) -> str:
+    return " and ".join(sorted({str(meta.get(key) or "unknown") for meta in metas}))
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table's work columns, those that any row uses, and how to read them."""
+    """The table's work columns, those that any row uses, an image and in all, and how to read them."""
     used = [name for name in WORK if table[name].any()]
-    heads = ["Method", "Images", "Seconds", "Seconds an image", *(WORK[name] for name in used)]
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+    image, total = [], []
     for row in table.to_dict("records"):
         work = [f"{row[name]:.1f}" for name in used]
-        spent = [f"{row['seconds']:.0f}", f"{row['seconds_per_image']:.3f}"]
-        lines.append([row["method"], str(row["images"]), *spent, *work])
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    devices = table.groupby("device")["method"].agg(", ".join)
-    where = (
-        "; ".join(f"{device} ({rows})" for device, rows in devices.items()) if len(devices) > 1 else devices.index[0]
-    )
+        image.append([row["method"], f"{row['seconds_per_image']:.3f}", f"{row['hours_per_image']:.2g}", *work])
+        work = [f"{row[f'{name}_total']:,}" for name in used]
+        spent = [f"{row['seconds']:.0f}", f"{row['hours']:.3g}"]
+        total.append([row["method"], str(row["images"]), row["device"], *spent, *work])
+    heads = ["Seconds", "Hours", *(WORK[name] for name in used)]
     note = (
-        "Seconds of sampling, over all shards; passes are means over the images, and a call of the sampler is two U-Net "
-        "passes, with and without caption."
+        "Sampling alone, over all shards. Hours are the named device's, so GPU hours where it is a GPU. A call of the sampler "
+        "is two U-Net passes, with and without caption; guided passes are those that a gradient is taken through, backward "
+        "passes the gradients; an alignment is a forward and a backward pass of the alignment module."
     )
-    return f"**Cost**\n\n{body}\n\n- {note}\n- Sampled on: {where}.\n"
+    blocks = (_block(["Method", *heads], image), _block(["Method", "Images", "Device", *heads], total))
+    return "**Cost**\n\nAn image:\n\n{}\n\nIn all:\n\n{}\n\n- {}\n".format(*blocks, note)
+
+
+def _block(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

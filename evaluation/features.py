@@ -26,6 +26,7 @@ from evaluation.files import InputError, read_json, replacing
 from evaluation.images import check_images, read_images, read_meta
 from evaluation.layouts import read_layouts
 from evaluation.program import quick_imports, run
+from evaluation.protocol import Protocol, add_options, at_resolution, chosen, framed
 from evaluation.regions import crop, read_regions
 from evaluation.sizes import BATCH
 
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     from evaluation.detectors import Detections, Detector
     from evaluation.extractors import Extractor
 
+    SeenBy = tuple[dict[str, Extractor], Detector | None, Protocol]
+
 NAMES = ("frechet", "frechet_legacy", "clip", "cmmd")
+FRECHET = ("frechet", "frechet_legacy")
 DETECTOR = "detector"
-LABEL = "{label}"
 
 
 def main() -> None:
@@ -45,7 +48,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)
     parser.add_argument("--extractors", type=Path, required=True, help="the config's extractors as JSON")
-    parser.add_argument("--label-template", default=LABEL, help="text a region is compared with (default: %(default)s)")
+    add_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     layouts = read_layouts(arguments.layouts)
@@ -55,30 +58,31 @@ def main() -> None:
     stanzas = {name: stanza for name, stanza in read_json(arguments.extractors).items() if stanza}
     with quick_imports():
         networks, detector = load_networks(stanzas)
-    seen_by = (networks, detector, arguments.label_template)
-    write_features(arguments.images, layouts, table, seen_by, arguments.out)
+    write_features(arguments.images, layouts, table, (networks, detector, chosen(arguments)), arguments.out)
 
 
 def write_features(
     images: Path,
     layouts: Sequence[dict[str, Any]],
     table: pd.DataFrame,
-    seen_by: "tuple[dict[str, Extractor], Detector | None, str]",
+    seen_by: "SeenBy",
     out: Path,
 ) -> None:
     """Write one npz of features of all layouts' images and the regions that `table` keeps, whole or not at all.
 
-    seen_by: the networks, the detector if any, and the template of a region's text. Raises InputError.
+    seen_by: the networks, the detector if any, and the protocol. Raises InputError.
     """
-    networks, detector, template = seen_by
+    networks, detector, protocol = seen_by
     if detector:
         check_labels(layouts, detector.labels, detector.name)
-    arrays = extract(read_images(images, [row["id"] for row in layouts]), table, networks, detector)
+    arrays = extract(read_images(images, [row["id"] for row in layouts]), table, seen_by)
     arrays |= keys(layouts, table) | {
         "image_text": _texts(networks["clip"], [row["caption"] for row in layouts]),
-        "region_text": _texts(networks["clip"], [template.format(label=phrase) for phrase in table["phrase"]]),
+        "region_text": _texts(
+            networks["clip"], [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
+        ),
     }
-    stated = {"about": about(networks, detector, template), "source": source(read_meta(images))}
+    stated = {"about": about(*seen_by), "source": source(read_meta(images))}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)
@@ -95,8 +99,8 @@ def load_networks(stanzas: dict[str, Any]) -> tuple[dict[str, "Extractor"], "Det
     return networks, load_detector(stanzas[DETECTOR]) if DETECTOR in stanzas else None
 
 
-def about(networks: dict[str, "Extractor"], detector: "Detector | None", template: str) -> dict[str, Any]:
-    """Which networks, at which sizes and from which weights, and what a region is compared with."""
+def about(networks: dict[str, "Extractor"], detector: "Detector | None", protocol: Protocol) -> dict[str, Any]:
+    """Which networks, at which sizes and from which weights, and the protocol."""
     import torch
 
     made: dict[str, Any] = {
@@ -105,7 +109,7 @@ def about(networks: dict[str, "Extractor"], detector: "Detector | None", templat
     }
     if detector:
         made[DETECTOR] = {"name": detector.name, "sha256": detector.sha256}
-    return made | {"label_template": template, "batch": BATCH, "torch": torch.__version__}
+    return made | protocol.about() | {"batch": BATCH, "torch": torch.__version__}
 
 
 def source(meta: dict[str, Any]) -> dict[str, Any]:
@@ -127,13 +131,14 @@ def keys(layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> dict[str, np
 def extract(
     images: Iterable[tuple[int, np.ndarray]],
     table: pd.DataFrame,
-    networks: dict[str, "Extractor"],
-    detector: "Detector | None",
+    seen_by: "SeenBy",
 ) -> dict[str, np.ndarray]:
     """Features of all images and of the crops that `table` cuts from them, and what the detector finds.
 
-    Raises InputError that lists the images that are black all over, as a failed decoder leaves them.
+    seen_by: the networks, the detector if any, and the protocol. Raises InputError that lists the images that are black all
+    over, as a failed decoder leaves them.
     """
+    networks, detector, protocol = seen_by
     parts: dict[str, list[np.ndarray]] = defaultdict(list)
     regions_of = {number: list(rows.itertuples()) for number, rows in table.groupby("id")}
     found: list[tuple[int, Detections]] = []
@@ -142,10 +147,12 @@ def extract(
     for batch in _batches(images):
         black += [number for number, pixels in batch if not pixels.any()]
         pixels = [image for _, image in batch]
-        _add(parts, "image", pixels, networks)
+        sized = [at_resolution(image, protocol.resolution) for image in pixels]
+        for name, network in networks.items():
+            _add(parts, "image", sized if name in FRECHET else pixels, {name: network})
         if detector:
             found += zip([number for number, _ in batch], detector.detect(pixels), strict=True)
-        crops += [crop(image, row) for number, image in batch for row in regions_of.get(number, [])]
+        crops += [framed(crop(image, row), protocol) for number, image in batch for row in regions_of.get(number, [])]
         while len(crops) >= BATCH:
             _add(parts, "region", crops[:BATCH], networks)
             crops = crops[BATCH:]

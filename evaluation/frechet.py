@@ -77,7 +77,7 @@ def frechet_of_few(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
     return float(gap @ gap + (a**2).sum() / (len(a) - 1) + (b**2).sum() / (len(b) - 1) - 2 * cross)
 
 
-def floor(covariance_DD: np.ndarray, n_a: int, n_b: int) -> float:
+def floor(covariance_DD: np.ndarray, n_a: float, n_b: float) -> float:
     """What the distance of two samples of one Gaussian with this covariance is expected to be, though the truth is 0.
 
     k tr(C) + (k / 2) (sum_ij l_i l_j / (l_i + l_j) + sum_i l_i / 2) with k = 1 / n_a + 1 / n_b and eigenvalues l.

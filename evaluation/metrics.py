@@ -27,7 +27,7 @@ from evaluation.kernel import NEIGHBOURS, leave_out_cmmd, leave_out_kid, neighbo
 from evaluation.layouts import read_layouts
 from evaluation.program import run
 from evaluation.provenance import made
-from evaluation.statistics import DISTANCES, LEVELS, Reference, Summary, leave_out_distance, summarize
+from evaluation.statistics import DISTANCES, LEVELS, REFERENCE_SETS, Reference, Summary, leave_out_distance, summarize
 
 Metric = dict[str, Any] | None
 
@@ -39,27 +39,32 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, nargs="+", required=True, help="of the shards")
     parser.add_argument("--features", type=Path, nargs="+", required=True)
     parser.add_argument("--reference", type=Path, required=True, help="what evaluation.statistics wrote of `real`")
+    parser.add_argument(
+        "--reference-set", choices=REFERENCE_SETS, default="same_ids", help="which photos the reference is of"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True)
     arguments = parser.parse_args()
     shards, reference = FeatureShards(arguments.features), Reference(arguments.reference)
     layouts = [row for path in arguments.layouts for row in read_layouts(path)]
-    found, scores = measure(shards, reference, layouts)
+    found, scores = measure(shards, reference, layouts, arguments.reference_set)
     with replacing(arguments.scores) as beside:
         scores.to_parquet(beside, index=False)
     row = {"method": arguments.method, "split": arguments.split}
-    stated = {"protocol": shards.about | {"groups": GROUPS}, "reference": reference.content, "source": shards.source}
-    write_json(arguments.out, row | found | stated | {"made": made()})
+    protocol = shards.about | {"groups": GROUPS, "reference": arguments.reference_set}
+    stated = {"protocol": protocol, "reference": reference.content, "source": shards.source, "made": made()}
+    write_json(arguments.out, row | found | stated)
 
 
 def measure(
-    shards: FeatureShards, reference: Reference, layouts: list[dict[str, Any]]
+    shards: FeatureShards, reference: Reference, layouts: list[dict[str, Any]], reference_set: str = "same_ids"
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Counts, metrics and distances, and the scores of every image and box.
 
-    Raises InputError unless shards, reference and layouts hold the same images.
+    Raises InputError unless shards and layouts hold the same images, and the reference the same or, as `full_val`, these and
+    others.
     """
-    reference.check(shards)
+    reference.check(shards, reference_set)
     if [row["id"] for row in layouts] != shards.read("image_ids").tolist():
         raise InputError(f"{shards.paths[0]}: images of other layouts than those given")
     counts = {f"n_{level}s": len(shards.read(f"{level}_ids")) for level in LEVELS}

@@ -1,7 +1,9 @@
 """The paper's Figure 4: the same layouts across all methods, boxes drawn; a single object, a pair, a relation, a count.
 
     python -m evaluation.panel --layouts layouts/test.jsonl --samples results/miniature/samples --shard-size 64 \
-        --methods real sd14 gligen_sd hcma --out figures/panel.png
+        --methods real sd14 gligen_sd hcma --published workflow/config/published.csv --out figures/panel
+
+writes panel.png and panel.svg.
 """
 
 import argparse
@@ -13,8 +15,11 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.patches import Rectangle
 
-from evaluation.files import InputError, replacing
+from evaluation.figures.drawing import labels, plain, save
+from evaluation.files import InputError
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
 from evaluation.program import run
@@ -31,14 +36,16 @@ def main() -> None:
     parser.add_argument("--samples", type=Path, required=True, help="folder of {method}/test/{shard}.zip")
     parser.add_argument("--shard-size", type=int, required=True)
     parser.add_argument("--methods", nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--published", type=Path, required=True, help="for the rows' names")
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     layouts = read_layouts(arguments.layouts)
     chosen = choose_layouts(layouts)
     if not chosen:
         raise InputError(f"{arguments.layouts}: no layout with objects to show")
+    names = labels(arguments.published, arguments.methods)
     images = {
-        method: [
+        names[method]: [
             _image(arguments.samples / method / "test", layouts, row, arguments.shard_size) for row in chosen.values()
         ]
         for method in arguments.methods
@@ -78,36 +85,22 @@ def _image(folder: Path, layouts: Sequence[Layout], row: Layout, shard_size: int
 
 
 def draw(chosen: dict[str, Layout], images: dict[str, list[np.ndarray]], out: Path) -> None:
-    """Write the panel as PNG: one row a layout, one column a method, captions at the left."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
+    """Write the panel: one row a layout, one column a method, captions at the left."""
     figure, axes = pyplot.subplots(
         len(chosen), len(images) + 1, figsize=(1.7 * (len(images) + 1), 1.8 * len(chosen)), squeeze=False
     )
     for line, (kind, row) in zip(axes, chosen.items(), strict=True):
-        line[0].text(0.5, 0.5, f"{kind}\n\n" + fill(_plain(row["caption"]), 22), ha="center", va="center", fontsize=8)
+        line[0].text(0.5, 0.5, f"{kind}\n\n" + fill(plain(row["caption"]), 22), ha="center", va="center", fontsize=8)
         line[0].axis("off")
     for column, (method, pictures) in enumerate(images.items(), 1):
         axes[0][column].set_title(method, fontsize=9)
         for line, row, picture in zip(axes, chosen.values(), pictures, strict=True):
             _picture(line[column], picture, row)
     figure.tight_layout(pad=0.4)
-    with replacing(out) as beside:
-        figure.savefig(beside, dpi=130, format="png", metadata={"Software": None})
-    pyplot.close(figure)
-
-
-def _plain(text: str) -> str:
-    """A caption as matplotlib should print it: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")
+    save(figure, out)
 
 
 def _picture(axis: Any, picture: np.ndarray, row: Layout) -> None:
-    from matplotlib.patches import Rectangle
-
     side = len(picture)
     axis.imshow(picture, extent=(0, side, side, 0), interpolation="nearest")
     axis.axis("off")

@@ -23,6 +23,8 @@ from evaluation.kernel import thinned
 from evaluation.program import run
 
 LEVELS = ("image", "region")
+# Of the photos of the same layouts, or of those and others.
+REFERENCE_SETS = ("same_ids", "full_val")
 # Extractors of the configuration that a distance is measured by, and what the distance's metric is called.
 DISTANCES = {"frechet": "fid", "frechet_legacy": "fid_legacy", "cmmd": "cmmd"}
 
@@ -145,10 +147,17 @@ class Reference:
         self.about: dict[str, Any] = stated["about"]
         self.content: str = stated["content"]
 
-    def check(self, shards: FeatureShards) -> None:
-        """Raises InputError unless the shards hold the same images and regions, seen by the same networks."""
+    def check(self, shards: FeatureShards, reference_set: str = "same_ids") -> None:
+        """Raises InputError unless the shards hold the same images and regions, seen by the same networks.
+
+        Of the reference set `full_val` the shards' images are a part.
+        """
         if shards.about != self.about:
             raise InputError(f"{shards.paths[0]}: made by {shards.about}, the reference by {self.about}")
+        if reference_set == "full_val":
+            if missing := sorted(set(shards.read("image_ids").tolist()) - set(self._array("image_ids").tolist())):
+                raise InputError(f"{shards.paths[0]}: image {missing[0]} is none of those of {self.path}")
+            return
         for name, array in identity(shards).items():
             if not np.array_equal(array, self._array(name)):
                 raise InputError(f"{shards.paths[0]}: {name} differ from those of {self.path}: not the same layouts")

@@ -3,7 +3,7 @@
     python -m evaluation.tables --table 1 --metrics metrics/real/test.json metrics/sd14/test.json ... \
         --rows real sd14 gligen_ldm hcma --published workflow/config/published.csv --specs methods/sd14.json ... \
         --data config/data.json --cost tables/cost.csv --significance tables/significance.csv --mark-against hcma \
-        --caveat "..." --out results/miniature/tables/table1
+        --best tables/best.csv --caveat "..." --out results/miniature/tables/table1
 
 writes table1.csv, table1.md and table1.tex. A row without metrics is one that cannot be run: it shows its published values.
 """
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--mark-against", required=True, help="values that are not distinguishable from this row's get a mark"
     )
+    parser.add_argument("--best", type=Path, required=True, help="the CSV of evaluation.best")
     parser.add_argument("--data", type=Path, required=True, help="the config's `data` section as JSON")
     parser.add_argument("--published", type=Path, required=True)
     parser.add_argument("--caveat", default="", help="a sentence that every form of the table carries")
@@ -41,14 +42,18 @@ def main() -> None:
     arguments = parser.parse_args()
     metrics = [read_json(path) for path in arguments.metrics]
     table = build(metrics, read_published(arguments.published, arguments.table), arguments.rows)
-    table, marks = marked(table, read_significance(arguments.significance), arguments.mark_against)
+    table, marks = marked(table, _read_pairs(arguments.significance, []), arguments.mark_against)
+    table, bold = emboldened(table, _read_pairs(arguments.best, ["table"]), arguments.table)
+    cost = read_cost(arguments.cost)
     notes = (
         [arguments.caveat] * bool(arguments.caveat)
         + protocol(metrics, read_json(arguments.data))
+        + made(cost[cost.index.isin(table["method"])])
+        + bold
         + marks
         + unmeasured(table)
     )
-    notes += tokens(read_cost(arguments.cost), table) + settings([read_json(path) for path in arguments.specs])
+    notes += tokens(cost, table) + settings([read_json(path) for path in arguments.specs])
     write(table, notes, arguments.table, arguments.out)
 
 
@@ -71,10 +76,10 @@ def read_cost(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a cost table ({error})") from None
 
 
-def read_significance(path: Path) -> pd.DataFrame:
-    """The paired comparisons."""
+def _read_pairs(path: Path, more: list[str]) -> pd.DataFrame:
+    """Paired comparisons, with these columns more."""
     try:
-        return pd.read_csv(path)[["against", "method", "metric", "different"]]
+        return pd.read_csv(path)[[*more, "against", "method", "metric", "different"]]
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not a table of comparisons ({error})") from None
 
@@ -89,6 +94,22 @@ def marked(table: pd.DataFrame, significance: pd.DataFrame, against: str) -> tup
         "difference with its p-value is in significance.md."
     )
     return table.assign(**columns), [note] * any(map(any, columns.values()))
+
+
+def emboldened(table: pd.DataFrame, best: pd.DataFrame, number: int) -> tuple[pd.DataFrame, list[str]]:
+    """The table with a column `{metric}_best` each, and the note that explains bold print.
+
+    A best value is bold only where it can be told from the runner-up's.
+    """
+    found = best[(best["table"] == number) & (best["different"] == "yes")]
+    bold = set(zip(found["method"], found["metric"], strict=True))
+    columns = {f"{metric}_best": [(name, metric) in bold for name in table["method"]] for metric in METRICS}
+    note = (
+        "Bold: the best of its column without `real`, where it can be told from the runner-up (paired by image, "
+        "Holm-corrected over all pairs of the table's rows, p < 0.05); a column without bold has no certain best. The "
+        "p-values are in best.md."
+    )
+    return table.assign(**columns), [note]
 
 
 def build(metrics: list[dict[str, Any]], published: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
@@ -125,17 +146,15 @@ def _row(row: dict[str, Any], published: pd.DataFrame) -> dict[str, Any]:
 
 def protocol(metrics: list[dict[str, Any]], data: dict[str, Any]) -> list[str]:
     """The sentences a reader needs to know what the columns are, and to make them again."""
-    made, first, boxes = metrics[0]["protocol"], metrics[0], data["boxes"]
+    made, first = metrics[0]["protocol"], metrics[0]
     floors = [f"{m} {first['metrics'][m]['floor']:.2f}" for m in METRICS if m.endswith("fid") and first["metrics"][m]]
-    caption = "the caption of the lowest annotation id" if data["caption"] == "first" else "a caption by a seeded hash"
-    frame = "its centre square" if data["resize"] == "center_crop" else "all of it, squashed"
     return [
-        f"FD: Frechet distance to `real` between features of {_network(made['frechet'])}.",
+        f"FD: Frechet distance to `real` between features of {_network(made['frechet'])}; whole images "
+        f"{_resolution(made['resolution'])}. Features by torch {made['torch']} in batches of {made['batch']}.",
         f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
-        f"Layouts: {caption}; of a photo {frame} at {data['size']} px; boxes of at least {100 * boxes['min_area_frac']:g} % of "
-        f"the canvas, {'not crowds, ' if boxes['drop_crowd'] else ''}the {boxes['max']} largest. A region is the box's pixels, "
-        "rounded outwards and squashed to the network's input, also for rows that do not see boxes.",
-        f"`real`: the photos of the same layouts (statistics sha256 {first['reference'][:12]}).",
+        *_layouts(data),
+        _regions(made["regions"]),
+        f"`real`: {REFERENCES[made['reference']]} (statistics sha256 {first['reference'][:12]}).",
         f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
         f"(delete-a-group jackknife over images, at most {made['groups']} groups).",
         f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
@@ -144,6 +163,54 @@ def protocol(metrics: list[dict[str, Any]], data: dict[str, Any]) -> list[str]:
         "In brackets: the paper's value, from other networks and photos at full size; ours need not resemble it.",
         *_versions(metrics),
     ]
+
+
+REFERENCES = {
+    "same_ids": "the photos of the same layouts",
+    "full_val": "all photos of the layouts `val`, of which the rows' are a part; its own row is measured against them too",
+}
+
+
+def _layouts(data: dict[str, Any]) -> list[str]:
+    """Which images, captions and boxes a layout has."""
+    boxes, test = data["boxes"], data["test"]
+    caption = "the caption of the lowest annotation id" if data["caption"] == "first" else "a caption by a seeded hash"
+    frame = "its centre square" if data["resize"] == "center_crop" else "all of it, squashed"
+    kept = "only those with boxes" if test["require_boxes"] else "those without boxes as well"
+    return [
+        f"Layouts: {test['count']} images of val2014 in the order of a hash with seed {test['seed']}, {kept}; {caption}; of a "
+        f"photo {frame} at {data['size']} px; boxes of at least {100 * boxes['min_area_frac']:g} % of the canvas, "
+        f"{'not crowds, ' if boxes['drop_crowd'] else ''}the {boxes['max']} largest."
+    ]
+
+
+def _regions(rule: dict[str, Any]) -> str:
+    """How regions are cut."""
+    most = f", the {rule['max_per_image']} largest of an image" if rule["max_per_image"] else ""
+    shape = "squashed to the network's input"
+    if rule["pad"] == "mean":
+        shape = "padded to a square with its mean colour and resized to the network's input"
+    elif rule["resize"] == "short_side_center_crop":
+        shape = "of which the centre square is resized to the network's input"
+    return (
+        f"Regions: boxes of at least {rule['min_side']} px a side{most}, also of rows that do not see boxes. A region is the "
+        f"box's pixels at the image's own resolution, rounded outwards, {shape}."
+    )
+
+
+def _resolution(resolution: int | None) -> str:
+    return "at their own resolution" if resolution is None else f"at {resolution} px, by bicubic interpolation"
+
+
+def made(cost: pd.DataFrame) -> list[str]:
+    """At which commit and on which device the rows were sampled; rows of another commit or device are named."""
+    if cost.empty:
+        return []
+    rows: dict[str, list[str]] = {}
+    for name, row in cost.fillna("unknown").iterrows():
+        rows.setdefault(f"commit {row['commit']} on {row['device']}", []).append(str(name))
+    parts = list(rows) if len(rows) == 1 else [f"{part}: {', '.join(names)}" for part, names in rows.items()]
+    return [f"Sampled at {'; '.join(parts)}."]
 
 
 def _network(about: dict[str, str]) -> str:
@@ -185,13 +252,20 @@ def tokens(cost: pd.DataFrame, table: pd.DataFrame) -> list[str]:
 def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
     """Each row's settings, those that differ from its module's defaults, and where the defaults are from."""
     return [
-        f"{spec['method']}: {spec['base']}, {_listed(spec['sampling'])}"
+        f"{spec['method']}: {spec['base']}{_hashes(spec)}, {_listed(spec['sampling'])}"
         + (f"; {_listed(spec['params'])}" if spec["params"] else "")
         + (f"; targets by the text encoder of {spec['text']} ({spec['text_feature']})" if spec.get("text") else "")
         + (f"; otherwise {spec['source']}" if spec.get("source") else "")
         + "."
         for spec in specs
     ]
+
+
+def _hashes(spec: dict[str, Any]) -> str:
+    """The weights of a row: of its model, and of its alignment module where it has one."""
+    known = {"sha256": spec.get("weights_sha256"), "alignment": spec.get("alignment_sha256")}
+    hashes = [f"{name} {digest[:12]}" for name, digest in known.items() if digest]
+    return f" ({', '.join(hashes)})" if hashes else ""
 
 
 def _listed(values: dict[str, Any]) -> str:
@@ -206,12 +280,12 @@ def write(table: pd.DataFrame, notes: list[str], number: int, out: Path) -> None
     write_text(out.with_suffix(".tex"), _latex(table, notes, number))
 
 
-def _ours(row: dict[Any, Any], metric: str, plus_minus: str) -> str:
+def _ours(row: dict[Any, Any], metric: str) -> str:
     digits = DIGITS[metric.split("_")[1]]
     value, se = row[metric], row[f"{metric}_se"]
     # A distance of -1e-14 is a zero; printing its sign would only alarm.
     text = "-" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
-    text += "" if pd.isna(se) else f" {plus_minus} {se:.{digits}f}"
+    text += "" if pd.isna(se) else f" ± {se:.{digits}f}"
     return text + (MARK if row.get(f"{metric}_alike") else "")
 
 
@@ -226,8 +300,11 @@ HEADS = ["Method", "Image FD", "Image CLIP", "Region FD", "Region CLIP"]
 def _markdown(table: pd.DataFrame, notes: list[str], number: int) -> str:
     lines = [HEADS, ["---"] + ["---:"] * 4]
     for row in table.to_dict("records"):
-        pairs = ((_ours(row, metric, "±"), _published(row, metric)) for metric in METRICS)
-        lines.append([str(row["label"]), *(ours + (f" [{theirs}]" if theirs else "") for ours, theirs in pairs)])
+        cells = []
+        for metric in METRICS:
+            ours, theirs = _ours(row, metric), _published(row, metric)
+            cells.append((f"**{ours}**" if row.get(f"{metric}_best") else ours) + (f" [{theirs}]" if theirs else ""))
+        lines.append([str(row["label"]), *cells])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"**Table {number}**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
@@ -238,8 +315,11 @@ def _latex(table: pd.DataFrame, notes: list[str], number: int) -> str:
     rules = " ".join(rf"\cmidrule(lr){{{2 * place}-{2 * place + 1}}}" for place in range(1, 5))
     rows = []
     for row in table.to_dict("records"):
-        cells = [text for metric in METRICS for text in (_ours(row, metric, "±"), _published(row, metric) or "-")]
-        rows.append(" & ".join(_escaped(cell) for cell in [str(row["label"]), *cells]) + r" \\")
+        cells = [_escaped(str(row["label"]))]
+        for metric in METRICS:
+            ours = _escaped(_ours(row, metric))
+            cells += [rf"\textbf{{{ours}}}" if row.get(f"{metric}_best") else ours, _published(row, metric) or "-"]
+        rows.append(" & ".join(cells) + r" \\")
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
@@ -261,21 +341,21 @@ def _latex(table: pd.DataFrame, notes: list[str], number: int) -> str:
     )
 
 
+LATEX = str.maketrans(
+    {plain: f"\\{plain}" for plain in "_&%#${}"}
+    | {
+        "±": r"\textpm{}",
+        MARK: r"\textdagger{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+    }
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}"}
+)
+
+
 def _escaped(text: str) -> str:
-    for plain, safe in (
-        ("_", r"\_"),
-        ("&", r"\&"),
-        ("%", r"\%"),
-        ("±", r"\textpm{}"),
-        (MARK, r"\textdagger{}"),
-        ("{label}", r"\{label\}"),
-        ("~", r"\textasciitilde{}"),
-        ("<", r"\textless{}"),
-        (">", r"\textgreater{}"),
-        ("#", r"\#"),
-    ):
-        text = text.replace(plain, safe)
-    return text
+    return text.translate(LATEX)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,16 @@ def test_splits_do_not_overlap_and_depend_on_the_id_alone(drawn, tmp_path) -> No
     assert split_ids(range(1000), 0.8, 2) != (first, rest)
 
 
+def test_a_larger_reference_begins_with_the_test_sample(drawn, tmp_path) -> None:
+    boxes_only = {"test": DATA["test"] | {"require_boxes": True}}
+    prepare(drawn, DATA | boxes_only | {"val": {"count": 60}}, tmp_path)
+    test, val = (read_layouts(tmp_path / f"{name}.jsonl") for name in ("test", "val"))
+    assert val[: len(test)] == test
+    assert {row["image_id"] for row in val} == set(range(200, 260))
+    with pytest.raises(InputError, match=r"data\.val\.count: 61 images asked for, 60 there"):
+        prepare(drawn, DATA | {"val": {"count": 61}}, tmp_path)
+
+
 def test_the_papers_split_has_66226_training_images() -> None:
     assert len(split_ids(range(82_783), 0.8, 0)[0]) == 66_226
 

@@ -25,6 +25,7 @@ from evaluation.images import read_images, write_images
 from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
 from evaluation.metrics import cosine, measure
+from evaluation.protocol import Protocol
 from evaluation.regions import crop, pixel_box, regions
 from evaluation.statistics import Reference, write_reference
 
@@ -334,7 +335,9 @@ def row_of(method: str, split: str = "test", **values: float) -> dict:
     defaults = {"image_fid": 10.0, "image_clip": 0.3, "region_fid": 20.0, "region_clip": 0.2} | values
     cells = {name: {"value": value, "se": 0.5, "floor": 1.0} for name, value in defaults.items()}
     made = {kind: {"name": kind, "resize": "64", "sha256": "0123456789abcdef"} for kind in ("frechet", "clip")}
-    protocol = made | {"label_template": "{label}", "groups": 20}
+    protocol = (
+        made | Protocol(min_side=6).about() | {"batch": 32, "torch": "2.0", "groups": 20, "reference": "same_ids"}
+    )
     row = {"method": method, "split": split, "n_images": 5, "n_regions": 7, "metrics": cells, "protocol": protocol}
     return row | {"reference": "4444444444444444", "source": {"versions": {"torch": "2.0"}}}
 
@@ -344,12 +347,15 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
         write_json(tmp_path / f"{name}.json", row_of(name))
     write_json(tmp_path / "hcma.json", row_of("hcma", image_fid=-1e-14))
     boxes = {"min_area_frac": 0.01, "max": 30, "drop_crowd": True}
-    write_json(tmp_path / "data.json", {"caption": "first", "resize": "center_crop", "size": 64, "boxes": boxes})
+    test = {"count": 5, "seed": 2014, "require_boxes": False}
+    data = {"caption": "first", "resize": "center_crop", "size": 64, "boxes": boxes, "test": test}
+    write_json(tmp_path / "data.json", data)
     paths = [tmp_path / "real.json", tmp_path / "hcma.json"]
     published = ROOT / "workflow/config/published.csv"
     spec = {
         "method": "hcma",
         "base": "gligen",
+        "weights_sha256": "fedcba9876543210",
         "sampling": {"steps": 50, "negative_prompt": ""},
         "params": {"eta": 2.0},
     }
@@ -362,10 +368,16 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
         "image_fid,hcma,sd14,1,1,0.3,0.3,no\nimage_clip,hcma,sd14,1,0.1,0.001,0.001,yes\n"
         "region_fid,hcma,boxdiff,1,1,0.3,0.3,no\n"
     )
+    (tmp_path / "best.csv").write_text(
+        "table,metric,method,against,difference,se,p,p_holm,different\n"
+        "1,image_clip,hcma,sd14,1,1,0.001,0.002,yes\n1,region_fid,hcma,sd14,1,1,0.3,0.3,no\n"
+        "2,region_clip,hcma,sd14,1,1,0.001,0.002,yes\n"
+    )
     call(
         monkeypatch,
         tables.main,
         table=1,
+        best=tmp_path / "best.csv",
         significance=tmp_path / "significance.csv",
         mark_against="sd14",
         metrics=paths,
@@ -374,7 +386,7 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
         cost=tmp_path / "cost.csv",
         published=published,
         data=tmp_path / "data.json",
-        caveat="Mind_this.",
+        caveat="Mind_this: $5 {a}^b\\c.",
         out=tmp_path / "table1",
     )
     table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
@@ -385,21 +397,26 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     assert table.loc["hcma", "published_image_fid"] == 8.74
     assert np.isnan(table.loc["real", "published_image_fid"])
     text = (tmp_path / "table1.md").read_text()
-    assert "| HCMA (SD-v1.4) | 0.00 ± 0.50† [8.74] | 0.3000 ± 0.5000 [0.3231] | 20.00 ± 0.50 [12.48] |" in text
+    assert "| HCMA (SD-v1.4) | 0.00 ± 0.50† [8.74] | **0.3000 ± 0.5000** [0.3231] | 20.00 ± 0.50 [12.48] |" in text
     assert "†: not distinguishable from sd14" in text
-    assert "Mind_this." in text
+    assert "Mind_this: $5 {a}^b\\c." in text
     assert "| GLIGEN (LDM) | - [13.05] | - [0.2891] | - [18.53] | - [0.2381] |" in text
     assert "the published values alone: GLIGEN (LDM)." in text
     assert "Guided by the words of the caption: HCMA (SD-v1.4). 4 of 9 boxes have no word" in text
     assert "1 of 5 images have none at all" in text
-    assert "hcma: gligen, steps 50; eta 2.0; otherwise as the paper." in text
+    assert "Sampled at commit abc on cpu." in text
+    assert "hcma: gligen (sha256 fedcba987654), steps 50; eta 2.0; otherwise as the paper." in text
     assert "frechet (64; sha256 0123456789ab)" in text
     assert "sha256 444444444444" in text
     assert "the caption of the lowest annotation id" in text
+    assert "5 images of val2014 in the order of a hash with seed 2014, those without boxes as well;" in text
     assert "at least 1 % of the canvas, not crowds, the 30 largest" in text
+    assert "Regions: boxes of at least 6 px a side, also of rows" in text
     assert "Made with torch 2.0" in text
     latex = (tmp_path / "table1.tex").read_text()
-    assert r"Mind\_this." in latex
+    assert latex.count(r"\textbf{") == 1
+    assert r"& \textbf{0.3000 \textpm{} 0.5000} & 0.3231 &" in latex
+    assert r"Mind\_this: \$5 \{a\}\textasciicircum{}b\textbackslash{}c." in latex
     assert r"HCMA (SD-v1.4) & 0.00 \textpm{} 0.50\textdagger{} & 8.74 &" in latex
     assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
 
@@ -416,7 +433,8 @@ def test_rows_of_different_protocols_do_not_share_a_table() -> None:
 
 def shard(folder: Path, method: str, number: int = 0, images: int = 5, **counts: int) -> Path:
     path = folder / "samples" / method / "test" / f"{number:04d}.zip"
-    write_images(path, [], {"images": images, "seconds": 10.0, "counts": counts})
+    made = {"commit": "abc", "device": "cpu"}
+    write_images(path, [], made | {"images": images, "seconds": 10.0, "counts": counts})
     return path
 
 
@@ -431,8 +449,17 @@ def test_the_cost_table_adds_up_a_methods_shards(tmp_path, monkeypatch) -> None:
     assert table.index.tolist() == ["sd14", "boxdiff"]
     assert table.loc["boxdiff", ["images", "unet_forwards", "guidance_forwards", "boxes"]].tolist() == [8, 102, 28, 15]
     text = (tmp_path / "cost.md").read_text()
-    assert "| Method | Images | Seconds | Seconds an image | U-Net passes | guided passes |" in text
-    assert "| boxdiff | 8 | 20 | 2.500 | 102.0 | 28.0 |" in text
+    assert table.loc["boxdiff", ["unet_forwards_total", "hours"]].tolist() == [816, 20 / 3600]
+    assert "| Method | Seconds | Hours | U-Net passes | guided passes |" in text
+    assert "| boxdiff | 2.500 | 0.00069 | 102.0 | 28.0 |" in text
+    assert "| boxdiff | 8 | cpu | 20 | 0.00556 | 816 | 224 |" in text
+    assert tables.made(table) == ["Sampled at commit abc on cpu."]
+    other = {"images": 1, "seconds": 10.0, "counts": {}, "commit": "abd", "device": "NVIDIA H100"}
+    write_images(shards[2], [], other)
+    mixed = cost.build(shards).set_index("method")
+    assert mixed.loc["boxdiff", "commit"] == "abc and abd"
+    (said,) = tables.made(mixed)
+    assert said == "Sampled at commit abc on cpu: sd14; commit abc and abd on NVIDIA H100 and cpu: boxdiff."
     write_images(shards[0], [], {"images": 1})
     with pytest.raises(InputError, match=r"0000\.zip.*delete it and run again"):
         cost.build(shards)
@@ -500,8 +527,9 @@ def test_the_panel_has_a_single_object_a_pair_a_relation_and_a_count(tmp_path) -
     assert found["counting"] == "three stars"
     assert found["relation"] == "a star above a ring"
     assert found["pair"] == "a star, a ring"
-    panel.draw(chosen, {"real": [np.zeros((8, 8, 3), np.uint8)] * 4}, tmp_path / "panel.png")
+    panel.draw(chosen, {"real": [np.zeros((8, 8, 3), np.uint8)] * 4}, tmp_path / "panel")
     assert Image.open(tmp_path / "panel.png").width > 200
+    assert (tmp_path / "panel.svg").read_text().count("<image ") == 4
 
 
 def test_bad_input_is_one_line_and_status_1(tmp_path, capsys, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,6 +62,7 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
         "tables/distances.md",
         "tables/table1.tex",
         "figures/panel.png",
+        *(f"figures/{name}.svg" for name in ("panel", "metrics", "sizes", "categories", "training", "calibration")),
         "layouts/report.json",
         "provenance.json",
         "report.html",
@@ -182,6 +184,19 @@ def test_algorithm_1_to_the_letter_ends_in_a_table_that_says_so() -> None:
         )
     finally:
         shutil.rmtree(results, ignore_errors=True)
+
+
+def test_further_seeds_are_rows_of_their_own_and_change_no_other(tmp_path) -> None:
+    (tmp_path / "seeds.yaml").write_text("seeds: [0, 3]")
+    planned = [
+        set(re.findall(r"results/test-seeds/[\w./-]+", snakemake("-n", *overlay("test-seeds", *more)).stdout))
+        for more in ((), (str(tmp_path / "seeds.yaml"),))
+    ]
+    more = planned[1] - planned[0]
+    assert planned[0] <= planned[1]
+    assert "results/test-seeds/tables/seeds.csv" in more
+    assert all("_seed_3" in path or "/seeds." in path for path in more)
+    assert not any("real_seed" in path for path in more)
 
 
 @pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is installed here")

@@ -68,6 +68,11 @@ config.update(settled)
 DRAWN = config["data"]["draw"] is not None
 ROOT = f"{R}/coco" if DRAWN else config["data"]["root"]
 PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014"}
+# The reference set may be larger than the test sample (A33).
+WIDE = config["evaluation"]["reference"] == "full_val"
+if "val" in config["data"]:
+    PHOTOS["val"] = "val2014"
+REFERENCE = {split: "val" if WIDE and split == "test" else split for split in PHOTOS}
 METHODS = config["methods"]
 ALIGNMENT = config["alignment"]
 # Whose features the alignment module is trained on and pulls to: the backbone's own, or another encoder's.
@@ -91,12 +96,29 @@ def runnable(rows):
 
 ORDERED = list(dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]])))
 ROWS = sorted(ORDERED)
+# The rows once more for every sampling seed after the first, which the tables are of: a row and its seed.
+REPEATS = {
+    f"{row}_seed_{seed}": (row, seed)
+    for row in ORDERED
+    for seed in config.get("seeds", [])[1:]
+    if row != "real"
+}
 ALIGNED = {name for name, stanza in METHODS.items() if stanza.get("aligned")} | set(CANDIDATES)
+ALIGNED |= {name for name, (row, _) in REPEATS.items() if row in ALIGNED}
+
+
+# What people look at, in the order of the report.
+TABLES = ["table1", "table2", "best", "significance", "adherence", "distances", "cost"]
+FIGURES = ["panel", "metrics", "sizes", "categories", "training", "calibration"]
+SHOWN = [
+    *expand(f"{R}/tables/{{name}}.csv", name=TABLES + (["seeds"] if REPEATS else [])),
+    *expand(f"{R}/figures/{{name}}.{{kind}}", name=FIGURES, kind=["png", "svg"]),
+]
 
 
 wildcard_constraints:
-    method="|".join(["real", *METHODS, *CANDIDATES]),
-    split="train|heldout|test",
+    method="|".join(["real", *METHODS, *CANDIDATES, *REPEATS]),
+    split="|".join(PHOTOS),
     shard="[0-9]{4}",
     table="1|2",
 
@@ -117,6 +139,9 @@ def sampled_shards(split):
 
 
 def stanza(method):
+    if method in REPEATS:
+        row, seed = REPEATS[method]
+        return METHODS[row] | {"sampling": METHODS[row].get("sampling", {}) | {"seed": seed}}
     return METHODS[ALIGNMENT["method"] if method in CANDIDATES else method]
 
 
@@ -177,6 +202,22 @@ def measured(wildcards, input):
     text = "" if OWN_TEXT else f"--text {shlex.quote(TEXT_FOLDER)} --text-feature {TEXT['feature']}"
     trained = f"--trained {' '.join(noise_trains())}" if retrained(wildcards.method) else ""
     return f"--alignment {input.alignment} --eta {input.eta} --multiple {multiple} {text} {trained}".rstrip()
+
+
+def protocol():
+    # The options of evaluation.protocol.
+    regions, resolution = config["regions"], config["evaluation"]["resolution"]
+    words = ["--label-template", regions["label_template"], "--min-side", regions["min_side"]]
+    words += ["--region-resize", regions["resize"], "--region-pad", regions["pad"]]
+    if regions["max_per_image"]:
+        words += ["--max-per-image", regions["max_per_image"]]
+    if resolution:
+        words += ["--resolution", resolution]
+    return shlex.join(map(str, words))
+
+
+def reference_set(split):
+    return config["evaluation"]["reference"] if split == "test" else "same_ids"
 
 
 def feature_shards(method, split):

@@ -46,7 +46,7 @@ SECTIONS = {
     },
 } | {
     f"method-{name}": {"stanza": stanza(name), "sampling": config["sampling"]}
-    for name in [*METHODS, *CANDIDATES]
+    for name in [*METHODS, *CANDIDATES, *REPEATS]
 }
 SECTIONS["methods"] = {name: SECTIONS[f"method-{name}"] for name in METHODS}
 

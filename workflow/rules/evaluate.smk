@@ -17,11 +17,11 @@ rule tabulate_regions:
         "../envs/harness.yaml"
     params:
         size=config["data"]["size"],
-        min_side=config["regions"]["min_side"],
+        protocol=lambda wildcards: protocol(),
     message:
         "Tabulating region crops of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python -m evaluation.regions --layouts {input} --size {params.size} --min-side {params.min_side}"
+        "python -m evaluation.regions --layouts {input} --size {params.size} {params.protocol}"
         " --out {output} > {log} 2>&1"
 
 
@@ -73,18 +73,18 @@ rule extract_features:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
     params:
-        template=lambda wildcards: config["regions"]["label_template"],
+        protocol=lambda wildcards: protocol(),
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m evaluation.features --layouts {input.layouts} --images {input.images} --regions {input.regions}"
-        " --extractors {input.extractors} --label-template {params.template:q} --out {output} > {log} 2>&1"
+        " --extractors {input.extractors} {params.protocol} --out {output} > {log} 2>&1"
 
 
 # The reference is summed up once for all methods.
 rule summarize_reference:
     input:
-        lambda wildcards: feature_shards("real", wildcards.split),
+        lambda wildcards: feature_shards("real", REFERENCE[wildcards.split]),
     output:
         f"{R}/statistics/{{split}}.npz",
     log:
@@ -126,9 +126,11 @@ rule measure:
     resources:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
+    params:
+        reference_set=lambda wildcards: reference_set(wildcards.split),
     message:
         "Measuring {wildcards.method} on {wildcards.split}"
     shell:
         "python -m evaluation.metrics --method {wildcards.method} --split {wildcards.split}"
         " --layouts {input.layouts} --features {input.features} --reference {input.reference}"
-        " --out {output.metrics} --scores {output.scores} > {log} 2>&1"
+        " --reference-set {params.reference_set} --out {output.metrics} --scores {output.scores} > {log} 2>&1"

@@ -5,12 +5,6 @@ localrules:
     write_page,
 
 
-# Tables and figures in the order of `rule all`, wherever they were added to it.
-SHOWN = [path for path in rules.all.input if isinstance(path, str)]
-TABLES = [path for path in SHOWN if path.startswith(f"{R}/tables/") and path.endswith(".csv")]
-FIGURES = [path for path in SHOWN if path.startswith(f"{R}/figures/")]
-
-
 # The index comes last and stands for the folder of strips of its name.
 rule cut_strips:
     input:
@@ -40,8 +34,8 @@ rule cut_strips:
 
 rule write_page:
     input:
-        tables=TABLES,
-        figures=FIGURES,
+        tables=[path for path in SHOWN if path.endswith(".csv")],
+        figures=[path for path in SHOWN if not path.endswith(".csv")],
         layouts=f"{R}/layouts/test.jsonl",
         scores=expand(f"{R}/scores/{{method}}/test.parquet", method=ORDERED),
         strips=expand(f"{R}/report/strips/{{shard}}.json", shard=shards("test")),

@@ -1,8 +1,4 @@
 # What every image, metric and table comes from, in one file.
-TABLES = [
-    f"tables/{name}.csv"
-    for name in ("table1", "table2", "distances", "adherence", "significance", "cost")
-]
 
 
 localrules:
@@ -20,7 +16,7 @@ rule record_provenance:
             f"{R}/methods/{{method}}.json", method=[row for row in ORDERED if row != "real"]
         ),
         config=expand(f"{R}/config/{{section}}.json", section=["data", "extractors"]),
-        products=[f"{R}/{name}" for name in (*TABLES, "figures/panel.png")],
+        products=SHOWN,
     output:
         f"{R}/provenance.json",
     log:
@@ -31,7 +27,7 @@ rule record_provenance:
         run=R,
         methods=ORDERED,
         shards=len(shards("test")),
-        products=[*TABLES, "figures/panel.png"],
+        products=[path.removeprefix(f"{R}/") for path in SHOWN],
     message:
         "Recording what everything was made from"
     shell:

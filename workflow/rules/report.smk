@@ -26,6 +26,7 @@ rule tabulate:
         data=f"{R}/config/data.json",
         cost=f"{R}/tables/cost.csv",
         significance=f"{R}/tables/significance.csv",
+        best=f"{R}/tables/best.csv",
         published="workflow/config/published.csv",
     output:
         csv=report(
@@ -50,7 +51,7 @@ rule tabulate:
     shell:
         "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --rows {params.rows}"
         " --specs {input.specs} --data {input.data} --cost {input.cost} --published {input.published}"
-        " --significance {input.significance} --mark-against {params.mark}"
+        " --significance {input.significance} --best {input.best} --mark-against {params.mark}"
         " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
 
 
@@ -174,13 +175,15 @@ rule draw_panel:
             method=ROWS,
             shard=shards("test"),
         ),
+        published="workflow/config/published.csv",
     output:
-        report(
+        png=report(
             f"{R}/figures/panel.png",
             caption="../report/panel.rst",
             category="Figures",
             labels={"figure": "the same layouts across all rows"},
         ),
+        svg=f"{R}/figures/panel.svg",
     log:
         f"{R}/logs/draw_panel.log",
     conda:
@@ -189,8 +192,10 @@ rule draw_panel:
         samples=lambda wildcards: f"{R}/samples",
         shard_size=config["data"]["shard_size"],
         methods=ORDERED,
+        out=lambda wildcards, output: output.png.removesuffix(".png"),
     message:
         "Drawing the panel"
     shell:
         "python -m evaluation.panel --layouts {input.layouts} --samples {params.samples}"
-        " --shard-size {params.shard_size} --methods {params.methods} --out {output} > {log} 2>&1"
+        " --shard-size {params.shard_size} --methods {params.methods} --published {input.published}"
+        " --out {params.out} > {log} 2>&1"

@@ -77,7 +77,7 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
     for key in ("count", "images"):
         if (asked := alignment["calibrate"].get(key, 0)) > heldout:
             found.append((("alignment", "calibrate", key), f"{asked}, but data.heldout.count is {heldout}"))
-    return found + _data_faults(config["data"]) + _fetch_faults(config)
+    return found + _data_faults(config["data"]) + _evaluation_faults(config) + _fetch_faults(config)
 
 
 def _reading_faults(alignment: dict[str, Any], there: set[str]) -> list[tuple[Keys, str]]:
@@ -110,6 +110,27 @@ def _data_faults(data: dict[str, Any]) -> list[tuple[Keys, str]]:
     if given in (["root"], ["draw"], ["source"], ["root", "source"]):
         return []
     return [(("data", "root"), "give either data.root or data.draw, and null for the other")]
+
+
+def _evaluation_faults(config: dict[str, Any]) -> list[tuple[Keys, str]]:
+    """Readings of the protocol that contradict each other, and seeds that do not begin with the tables' own."""
+    found: list[tuple[Keys, str]] = []
+    regions, data, seed = config["regions"], config["data"], config["sampling"]["seed"]
+    if regions["pad"] != "none" and regions["resize"] != "squash":
+        found.append(
+            (("regions", "resize"), f"{regions['resize']!r} has no use for pad {regions['pad']!r}; choose one")
+        )
+    asked = (data.get("val") or {}).get("count", 0)
+    if config["evaluation"]["reference"] == "full_val" and asked < data["test"]["count"]:
+        text = f"'full_val' needs data.val.count of at least data.test.count, {data['test']['count']}; found {asked}"
+        found.append((("evaluation", "reference"), text))
+    if (resolution := config["evaluation"]["resolution"] or 0) > data["size"]:
+        found.append((("evaluation", "resolution"), f"{resolution}, above data.size, {data['size']}"))
+    if (seeds := config.get("seeds", [seed]))[0] != seed:
+        found.append(
+            (("seeds",), f"begins with {seeds[0]}, expected sampling.seed, {seed}: the tables' rows are of it")
+        )
+    return found
 
 
 def _fetch_faults(config: dict[str, Any]) -> list[tuple[Keys, str]]:

@@ -27,6 +27,8 @@ KEPT = (
     "tables/adherence.md",
     "tables/distances.csv",
     "tables/distances.md",
+    "tables/best.csv",
+    "tables/best.md",
     "tables/significance.csv",
     "tables/significance.md",
     "figures/panel.png",

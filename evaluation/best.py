@@ -1,0 +1,78 @@
+"""Which row of a table is best, and is it really? Per metric the best row, the runner-up, and their paired difference.
+
+    python -m evaluation.best --table 1 sd14 gligen_sd hcma --table 2 gligen_sd hcma --out tables/best \
+        --row metrics/hcma/test.json scores/hcma/test.parquet --row metrics/sd14/test.json scores/sd14/test.parquet ...
+
+writes best.csv and best.md. Tests are those of evaluation.compare. Which two rows lead is seen from the data, so p-values
+are Holm's over all pairs of the table's rows: they hold whichever pair is looked at. `real` takes no part.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.compare import COLUMNS, Row, compare, read_row, small, stated
+from evaluation.files import InputError, replacing, write_text
+from evaluation.program import run
+from evaluation.tables import METRICS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--row", type=Path, nargs=2, action="append", required=True, help="metrics, scores")
+    parser.add_argument("--table", nargs="+", action="append", required=True, help="number of a table, its rows")
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    rows = {row.method: row for row in (read_row(*paths) for paths in arguments.row)}
+    for number, *names in arguments.table:
+        if unknown := [name for name in names if name not in rows]:
+            raise InputError(f"--table {number}: {unknown[0]} is not among the rows, {', '.join(rows)}")
+    lines = [
+        line
+        for number, *names in arguments.table
+        for line in leaders(int(number), {name: rows[name] for name in names})
+    ]
+    table = pd.DataFrame(lines, columns=["table", *COLUMNS])
+    with replacing(arguments.out.with_suffix(".csv")) as beside:
+        table.to_csv(beside, index=False)
+    write_text(arguments.out.with_suffix(".md"), markdown(table))
+
+
+def leaders(number: int, rows: dict[str, Row]) -> Iterator[dict[str, Any]]:
+    """A line for every metric that two rows have: the best row as `method`, the runner-up as `against`."""
+    shown = {name: replace(row, metrics={m: row.metrics.get(m) for m in METRICS}) for name, row in rows.items()}
+    pairs = {
+        (line["metric"], line["method"], line["against"]): line
+        for line in compare(shown, list(shown)).to_dict("records")
+    }
+    for metric in METRICS:
+        values = {name: found["value"] for name, row in shown.items() if (found := row.metrics[metric])}
+        ranked = sorted(values, key=lambda name: values[name], reverse=not metric.endswith("fid"))
+        if len(ranked) > 1:
+            found = pairs[metric, ranked[0], ranked[1]]
+            yield {"table": number, **{column: found[column] for column in COLUMNS}}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table and how to read it."""
+    lines = [
+        "| Table | Metric | Best | Runner-up | Difference | p | p (Holm) | |",
+        "|---|---|---|---|---:|---:|---:|---|",
+    ]
+    for line in table.to_dict("records"):
+        numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {small(line['p'])} | {small(line['p_holm'])}"
+        names = f"{line['table']} | {line['metric']} | {line['method']} | {line['against']}"
+        lines.append(f"| {names} | {numbers} | {stated(line['different'])} |")
+    note = (
+        "Best minus runner-up, paired by image; Holm's correction over all pairs of a table's rows, metric by metric. In the "
+        "tables the best value is bold where it can be told from the runner-up's."
+    )
+    return "**Best rows**\n\n" + "\n".join(lines) + f"\n\n- {note}\n"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,67 @@
+"""How eta was chosen: what each candidate gained over the reference on held-out images, metric by metric, and the mean.
+
+    python -m evaluation.figures.calibration --calibration train/calibration.json --key eta --out figures/calibration
+
+writes calibration.png and calibration.svg.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from evaluation.figures.drawing import COLOURS, HIGHER, MARKERS, save
+from evaluation.figures.metrics import PANELS
+from evaluation.files import InputError, read_json
+from evaluation.program import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calibration", type=Path, required=True, help="what evaluation.choose wrote")
+    parser.add_argument("--key", required=True, help="name of the setting")
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    chosen = read_json(arguments.calibration)
+    if not isinstance(chosen, dict) or not {arguments.key, "curve", "n_images"} <= set(chosen):
+        raise InputError(f"{arguments.calibration}: not a calibration of {arguments.key}")
+    draw(chosen, arguments.key, arguments.out)
+
+
+def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
+    """Gains against the setting; of a single candidate, which has no score, a sentence."""
+    alone = len(chosen["curve"]) == 1
+    figure, axis = pyplot.subplots(figsize=(6.5, 1.1 if alone else 3.6), layout="constrained")
+    if alone:
+        text = f"{key} {chosen[key]:.3g}: the only candidate, so it was taken without a score"
+        axis.text(0, 0.6, text, transform=axis.transAxes, va="center")
+        axis.set_axis_off()
+    else:
+        _curves(axis, chosen, key)
+    axis.set_title(f"Choice of {key} on {chosen['n_images']} held-out images\n", loc="left", fontweight="bold")
+    save(figure, out)
+
+
+def _curves(axis: Axes, chosen: dict[str, Any], key: str) -> None:
+    curve = chosen["curve"]
+    values, scores = [point[key] for point in curve], [point["score"] for point in curve]
+    for metric, colour, marker in zip(curve[0]["gains"], COLOURS, MARKERS, strict=False):
+        gains = [point["gains"][metric] for point in curve]
+        axis.plot(values, gains, color=colour, marker=marker, markersize=4, linewidth=1, label=PANELS[metric][0])
+    axis.plot(values, scores, color="black", marker="s", linewidth=2, label="mean, the score")
+    axis.axhline(max(scores) - 1, color="0.4", linestyle=":", label="one standard error below the best")
+    axis.axvline(chosen[key], color="0.4", linestyle="--", label=f"chosen: {chosen[key]:.3g}")
+    axis.set_xscale("log")
+    axis.margins(x=0.1)
+    axis.set_xticks(values, [f"{value:.3g}" for value in values])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set(xlabel=f"{key}, logarithmic", ylabel="gain over the reference,\nin its standard errors")
+    axis.text(0, 1.03, HIGHER, transform=axis.transAxes, fontsize=7, color="0.35")
+    axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7)
+
+
+if __name__ == "__main__":
+    run(main)

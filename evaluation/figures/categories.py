@@ -1,0 +1,102 @@
+"""CLIP score of the regions of each category, row by row, with standard errors over images; `real` in grey behind every row.
+
+    python -m evaluation.figures.categories --regions regions/test/*.parquet --methods real hcma \
+        --scores scores/real/test.parquet scores/hcma/test.parquet --published workflow/config/published.csv \
+        --out figures/categories
+
+writes categories.png and categories.svg.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from evaluation.figures.drawing import HIGHER, labels, looks, plain, save
+from evaluation.files import InputError
+from evaluation.jackknife import groups, jackknife, leave_out_mean
+from evaluation.program import run
+
+COLUMNS = 6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--regions", type=Path, nargs="+", required=True, help="tables of regions, for the categories")
+    parser.add_argument("--methods", nargs="+", required=True)
+    parser.add_argument("--scores", type=Path, nargs="+", required=True, help="of the methods, in the same order")
+    parser.add_argument("--published", type=Path, required=True, help="for the rows' names")
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    phrases = pd.concat([_read(path, ["id", "object", "phrase"]) for path in arguments.regions])
+    tables = {
+        method: by_category(_read(path, ["id", "object", "image_id", "clip"]), phrases)
+        for method, path in zip(arguments.methods, arguments.scores, strict=True)
+    }
+    draw(tables, labels(arguments.published, arguments.methods), arguments.out)
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=list(columns))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no table of {', '.join(columns)} ({error}); delete it and run again") from None
+
+
+def by_category(scores: pd.DataFrame, phrases: pd.DataFrame) -> pd.DataFrame:
+    """phrase, n, clip and se (nan where there is none), categories of most regions first."""
+    table = scores[scores["object"] >= 0].dropna(subset="clip").merge(phrases, on=["id", "object"], how="left")
+    lines = [{"phrase": phrase} | _mean(rows) for phrase, rows in table.groupby("phrase")]
+    found = pd.DataFrame(lines, columns=["phrase", "n", "clip", "se"])
+    return found.sort_values(["n", "phrase"], ascending=[False, True], ignore_index=True)
+
+
+def _mean(rows: pd.DataFrame) -> dict[str, Any]:
+    numbers = groups(rows["image_id"])
+    found = jackknife(leave_out_mean(rows["clip"].to_numpy(), numbers), numbers)
+    return {"n": len(rows), "clip": found.value, "se": np.nan if found.se is None else found.se}
+
+
+def draw(tables: dict[str, pd.DataFrame], names: dict[str, str], out: Path) -> None:
+    """One panel a row, one line a category; raises InputError where there are no regions."""
+    first = next(iter(tables.values()))
+    if first.empty:
+        raise InputError("no regions, so there is no score of a category to draw")
+    lines = -(-len(tables) // COLUMNS)
+    size = (10.5, lines * (0.5 + 0.2 * len(first)) + 0.3)
+    figure, axes = pyplot.subplots(
+        lines, COLUMNS, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(tables) :]:
+        axis.set_visible(False)
+    look = looks(tables)
+    for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):
+        if "real" in tables and method != "real":
+            axis.plot(tables["real"]["clip"], range(len(first)), "s", color="0.85", markersize=5)
+        _panel(axis, table, look[method])
+        axis.set_title(names[method], fontsize=8)
+    axes[0][0].set_yticks(range(len(first)), [f"{plain(str(row.phrase))} ({row.n})" for row in first.itertuples()])
+    axes[0][0].set_ylim(len(first) - 0.5, -0.5)
+    figure.supxlabel(
+        f"Region CLIP, cosine; {HIGHER}. Bars: one standard error, regions clustered by image. Grey: real. In brackets: "
+        "number of regions.",
+        fontsize=7,
+    )
+    save(figure, out)
+
+
+def _panel(axis: Axes, table: pd.DataFrame, look: tuple[str, str]) -> None:
+    colour, marker = look
+    axis.errorbar(
+        table["clip"], range(len(table)), xerr=table["se"], color=colour, marker=marker, markersize=3, linestyle="none"
+    )
+    axis.tick_params(axis="x", labelsize=7, labelbottom=True)
+
+
+if __name__ == "__main__":
+    run(main)

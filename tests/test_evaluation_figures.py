@@ -1,0 +1,148 @@
+"""Figures: what they are drawn from, and that the same numbers give the same bytes."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from evaluation import by_size
+from evaluation.figures import calibration, categories, drawing, metrics, sizes, training
+from evaluation.files import InputError, write_json
+from evaluation.frechet import frechet_distance
+from evaluation.jackknife import groups
+from evaluation.statistics import Summary
+from tests.test_evaluation_metrics import ROOT, row_of
+
+PUBLISHED = ROOT / "workflow/config/published.csv"
+
+
+def call(monkeypatch, program, **arguments: object) -> None:
+    words = []
+    for name, value in arguments.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    monkeypatch.setattr(sys, "argv", ["program", *words])
+    program()
+
+
+def drawn(out: Path) -> list[bytes]:
+    """The bytes of both forms, after a look at them."""
+    png, svg = (out.with_name(f"{out.name}.{kind}") for kind in ("png", "svg"))
+    assert min(Image.open(png).size) > 100
+    text = svg.read_text()
+    assert text.rstrip().endswith("</svg>")
+    assert "dc:date" not in text
+    return [png.read_bytes(), svg.read_bytes()]
+
+
+def summary(seed: int, ids: range, width: int = 3, shift: float = 0.0) -> Summary:
+    rows = np.random.default_rng(seed).standard_normal((len(ids), width)) + shift
+    return Summary.of(rows, groups(ids))
+
+
+def test_the_whole_sample_has_the_tables_distance_and_fewer_have_more() -> None:
+    a, b = summary(0, range(4000)), summary(1, range(4000))
+    found = pd.DataFrame(by_size.by_size(a, b))
+    assert found["n"].iloc[-1] == 4000
+    whole = frechet_distance(*a.whole().mean_and_covariance(), *b.whole().mean_and_covariance())
+    assert found["fid"].iloc[-1] == pytest.approx(whole, abs=1e-9)
+    assert found["runs"].tolist() == [5, 5, 5, 2, 1]
+    assert (found["floor"].diff().dropna() < 0).all()
+    # Two samples of one distribution: each size's mean distance is about its floor.
+    assert found["fid"].iloc[0] == pytest.approx(found["floor"].iloc[0], rel=0.5)
+
+
+def test_real_is_compared_with_other_images_of_its_own() -> None:
+    a = summary(0, range(2000))
+    apart = pd.DataFrame(by_size.by_size(a, a, apart=True))
+    assert apart["n"].max() < 1100
+    assert (apart["fid"] > 0).all()
+    assert pd.DataFrame(by_size.by_size(a, a))["fid"].abs().max() < 1e-9
+
+
+def test_a_subset_is_the_rows_of_its_groups() -> None:
+    whole = summary(0, range(200))
+    part = by_size.only(whole, range(4))
+    assert part.n == len(part.sample_SD) == (groups(range(200)) < 4).sum()
+    assert part.whole().mean_D == pytest.approx(part.sample_SD.mean(0))
+
+
+def test_thinned_rows_fewer_than_dimensions_give_no_distance() -> None:
+    few = summary(0, range(60), width=80)
+    thinned = Summary(few.moments, few.sample_SD[::2], few.groups_S[::2])
+    assert list(by_size.by_size(thinned, thinned)) == []
+    assert list(by_size.by_size(Summary({}, np.zeros((0, 0)), np.zeros(0, int)), few)) == []
+
+
+def test_a_categorys_score_is_the_mean_of_its_regions() -> None:
+    ids = list(range(40))
+    scores = pd.DataFrame({"id": ids * 2, "object": [-1] * 40 + [0] * 40, "image_id": ids * 2})
+    scores["clip"] = [0.9] * 40 + [0.1] * 30 + [0.3] * 10
+    phrases = pd.DataFrame({"id": ids, "object": 0, "phrase": ["star"] * 30 + ["ring"] * 10})
+    found = categories.by_category(scores, phrases)
+    assert found["phrase"].tolist() == ["star", "ring"]
+    assert found["n"].tolist() == [30, 10]
+    assert found["clip"].tolist() == pytest.approx([0.1, 0.3])
+    assert found["se"].tolist() == pytest.approx([0, 0])
+    with pytest.raises(InputError, match="no regions"):
+        categories.draw({"real": found[:0]}, {"real": "real"}, Path("nowhere"))
+
+
+def test_names_are_those_of_the_tables() -> None:
+    names = drawing.labels(PUBLISHED, ["real", "hcma", "hcma_no_c2ia", "mine"])
+    assert names == {"real": "real", "hcma": "HCMA (SD-v1.4)", "hcma_no_c2ia": "O2RA only", "mine": "mine"}
+    with pytest.raises(InputError, match="not a table of published values"):
+        drawing.labels(Path("nowhere.csv"), [])
+
+
+def test_rows_differ_in_colour_and_marker() -> None:
+    look = drawing.looks(["real", *map(str, range(20))])
+    assert look["real"] == drawing.REAL
+    assert len(set(look.values())) == 21
+
+
+def test_equal_numbers_give_equal_bytes_of_every_figure(tmp_path, monkeypatch) -> None:
+    for name in ("real", "hcma"):
+        write_json(tmp_path / f"{name}.json", row_of(name))
+        table = pd.DataFrame({"level": ["image", "image", "region"], "n": [9, 99, 99], "fid": 3.0, "floor": [2, 1, 1]})
+        table.assign(method=name).to_csv(tmp_path / f"{name}.csv", index=False)
+        scores = pd.DataFrame({"id": range(9), "object": 0, "image_id": range(9), "clip": np.linspace(0, 1, 9)})
+        scores.to_parquet(tmp_path / f"{name}.parquet")
+    scores.assign(phrase=["a $ta$r"] * 5 + ["r$ing"] * 4).to_parquet(tmp_path / "regions.parquet")
+    point = {"gains": dict.fromkeys(("image_fid", "image_clip"), 1.0), "score": 1.0}
+    curve = [point | {"eta": 0.1}, point | {"eta": 10.0}]
+    write_json(tmp_path / "calibration.json", {"eta": 0.1, "n_images": 48, "curve": curve})
+    curves = {"step": [1, 2], "train_global": [1.0, 0.5], "recall_100": [0.1, 0.2], "label_accuracy_100": [0.1, 0.2]}
+    pd.DataFrame(curves).to_csv(tmp_path / "curves.csv", index=False)
+    rows = {kind: [tmp_path / f"{name}.{kind}" for name in ("real", "hcma")] for kind in ("json", "csv", "parquet")}
+    calls = {
+        metrics: {"metrics": rows["json"], "published": PUBLISHED},
+        sizes: {"sizes": rows["csv"], "published": PUBLISHED},
+        categories: {"regions": tmp_path / "regions.parquet", "methods": ["real", "hcma"]}
+        | {"scores": rows["parquet"], "published": PUBLISHED},
+        training: {"curves": tmp_path / "curves.csv"},
+        calibration: {"calibration": tmp_path / "calibration.json", "key": "eta"},
+    }
+    for module, arguments in calls.items():
+        name = module.__name__.rpartition(".")[2]
+        for folder in ("once", "again"):
+            call(monkeypatch, module.main, **arguments, out=tmp_path / folder / name)
+        assert drawn(tmp_path / "once" / name) == drawn(tmp_path / "again" / name)
+
+
+def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkeypatch) -> None:
+    calibration.draw({"eta": 0.5, "n_images": 16, "curve": [{"eta": 0.5}]}, "eta", tmp_path / "one")
+    drawn(tmp_path / "one")
+    write_json(tmp_path / "other.json", {"eta": 1})
+    with pytest.raises(InputError, match=r"other\.json: not a calibration of eta"):
+        call(monkeypatch, calibration.main, calibration=tmp_path / "other.json", key="eta", out=tmp_path / "none")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for program, arguments in (
+        (training.main, {"curves": tmp_path / "other.csv"}),
+        (sizes.main, {"sizes": tmp_path / "other.csv", "published": PUBLISHED}),
+    ):
+        with pytest.raises(InputError, match=r"other\.csv: not "):
+            call(monkeypatch, program, **arguments, out=tmp_path / "none")

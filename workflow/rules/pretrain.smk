@@ -33,7 +33,7 @@ rule pretrain_stage:
     resources:
         gpu=0 if PRETRAIN["device"] == "cpu" else 1,
     params:
-        work=CHECKPOINTS,
+        work=lambda wildcards: CHECKPOINTS,
         steps=f"--steps {PRETRAIN['steps']}" if PRETRAIN["steps"] else "",
         scenes=PRETRAIN["scenes"],
         device=PRETRAIN["device"],
@@ -52,7 +52,7 @@ rule pretrain:
     conda:
         "../envs/harness.yaml"
     params:
-        work=CHECKPOINTS,
+        work=lambda wildcards: CHECKPOINTS,
         out=PRETRAIN["out"],
     message:
         "Writing the trained weights and their card"

@@ -24,7 +24,7 @@ rule record_provenance:
     conda:
         "../envs/harness.yaml"
     params:
-        run=R,
+        run=lambda wildcards: R,
         methods=ORDERED,
         shards=len(shards("test")),
         products=[path.removeprefix(f"{R}/") for path in SHOWN],

@@ -185,7 +185,7 @@ def guided(
 
     moving = latents.detach().requires_grad_()
     maps = attention_reader(sd, text, layers)(moving, t, torch.arange(len(latents), device=latents.device))
-    return torch.autograd.grad(sum(one.square().sum() for one in maps), moving)[0]
+    return torch.autograd.grad(torch.stack([one.square().sum() for one in maps]).sum(), moving)[0]
 
 
 def alignment(

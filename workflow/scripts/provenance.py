@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Record:
         path = self.folder / name
         meta = read_meta(path)
         self._entity(f"run:{name}", {"hcma:fingerprint": fingerprint(path), "hcma:images": meta.get("images")})
-        used = [self._file(layouts)]
+        used: list[str | None] = [self._file(layouts)]
         if method != "real":
             used += [
                 self._file(f"methods/{method}.json"),
@@ -102,7 +103,7 @@ class Record:
         self._add("entity", key, {"prov:label": key.partition(":")[2]} | _attributes(about))
 
     def _activity(
-        self, key: str, product: str, used: list[str | None], about: dict[str, Any], commit: str | None
+        self, key: str, product: str, used: Iterable[str | None], about: dict[str, Any], commit: str | None
     ) -> None:
         self._add("activity", key, _attributes({f"hcma:{name}": value for name, value in about.items()}))
         if commit:

@@ -11,7 +11,9 @@ cosine, and where there is a detector the box's best overlap and whether it succ
 """
 
 import argparse
+import platform
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from evaluation.program import run
 from evaluation.statistics import DISTANCES, LEVELS, Reference, Summary, leave_out_distance, summarize
 
 Metric = dict[str, Any] | None
+# The libraries that the numbers pass through after the features.
+LIBRARIES = ("numpy", "scipy", "pandas", "pycocotools")
 
 
 def main() -> None:
@@ -48,7 +52,12 @@ def main() -> None:
         scores.to_parquet(beside, index=False)
     row = {"method": arguments.method, "split": arguments.split}
     stated = {"protocol": shards.about | {"groups": GROUPS}, "reference": reference.content, "source": shards.source}
-    write_json(arguments.out, row | found | stated)
+    write_json(arguments.out, row | found | stated | {"versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of LIBRARIES."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
 
 
 def measure(

@@ -10,6 +10,7 @@ from evaluation.files import InputError, read_json, sha256
 from evaluation.images import read_meta
 
 Metric = dict[str, Any]
+CODE = "code: "
 # Sections of the configuration that decide images and are no row's own.
 SECTIONS = ("data", "alignment")
 # Of a specification: paths, which change no image, and hashes that stand elsewhere.
@@ -81,21 +82,25 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def code_hashes(roots: Iterable[Path]) -> dict[str, str]:
-    """`code.{path}` -> hash, of the Python files under each root, or of a root that is a file."""
+    """`code: {path}` -> hash, of the Python files under each root, or of a root that is a file."""
     files = [path for root in roots for path in ([root] if root.is_file() else sorted(root.rglob("*.py")))]
-    return {f"code.{path.as_posix()}": sha256(path) for path in files}
+    return {f"{CODE}{path.as_posix()}": sha256(path) for path in files}
 
 
 def changes(first: Run, second: Run) -> list[str]:
-    """One line for every input that differs, with the rows that it differs in."""
+    """One line for every input that differs, with the rows that it differs in; one for all files of code."""
     rows: dict[str, list[str]] = {}
-    for name in first.inputs:
-        before, after = first.inputs[name], second.inputs.get(name, {})
-        for key in before | after if after else []:
-            if before.get(key) != after.get(key):
+    code: list[str] = []
+    for name in (name for name in first.inputs if name in second.inputs):
+        before, after = first.inputs[name], second.inputs[name]
+        for key in (key for key in before | after if before.get(key) != after.get(key)):
+            if key.startswith(CODE):
+                code.append(key.removeprefix(CODE))
+            else:
                 line = f"{key}: {_shown(before.get(key))} -> {_shown(after.get(key))}"
                 rows.setdefault(line, []).append(name)
-    return [f"{line} ({', '.join(names)})" if names != [""] else line for line, names in rows.items()]
+    found = [line if names == [""] else f"{line} ({', '.join(names)})" for line, names in rows.items()]
+    return found + [f"code: {', '.join(code)}"] * bool(code)
 
 
 def _shown(value: Any) -> str:

@@ -37,6 +37,7 @@ def merged(base: dict, over: dict) -> dict:
         "workflow/config/coco.yaml",
         "workflow/config/rehearsal.yaml",
         "workflow/config/paper.yaml",
+        "workflow/config/regress.yaml",
         "tests/config/small.yaml",
     ],
 )

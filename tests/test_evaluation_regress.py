@@ -14,6 +14,7 @@ from evaluation.runs import changes, read_run
 
 ROWS = ("real", "sd14", "hcma")
 IDS = np.arange(40)
+CODE = Path(__file__)
 
 
 def write_run(folder: Path, shift: float = 0.0, tau: float = 0.7, torch: str = "2.14", ids=IDS) -> Path:
@@ -48,15 +49,15 @@ def write_run(folder: Path, shift: float = 0.0, tau: float = 0.7, torch: str = "
 @pytest.fixture
 def reference(tmp_path) -> Path:
     """A reference whose tolerances are 0.01 for every metric."""
-    path, found = tmp_path / "reference/miniature.json", read_run(write_run(tmp_path / "recorded"))
+    path, found = tmp_path / "reference/miniature.json", read_run(write_run(tmp_path / "recorded"), [CODE])
     regress.accept(found, path, "the first")
     limits = {row: dict.fromkeys(metrics, 0.01) for row, metrics in found.metrics.items()}
     write_json(path, read_json(path) | {"spread": {"tolerance": limits}})
     return path
 
 
-def check(run: Path, reference: Path, monkeypatch, capsys, *more: str) -> tuple[int, str, str]:
-    arguments = ["regress", "check", "--run", str(run), "--reference", str(reference), *more]
+def check(run: Path, reference: Path, monkeypatch, capsys, code: Path = CODE) -> tuple[int, str, str]:
+    arguments = ["regress", "check", "--run", str(run), "--reference", str(reference), "--code", str(code)]
     monkeypatch.setattr(sys, "argv", arguments)
     try:
         program.run(regress.main)
@@ -97,16 +98,15 @@ def test_changed_code_is_named(reference, tmp_path, monkeypatch, capsys) -> None
     (code / "method.py").write_text("tau = 1\n")
     run = write_run(tmp_path / "again")
     regress.accept(read_run(run, [code]), reference, "with code")
-    assert "No input changed" in check(run, reference, monkeypatch, capsys, "--code", str(code))[1]
+    assert "No input changed" in check(run, reference, monkeypatch, capsys, code)[1]
     (code / "method.py").write_text("tau = 2\n")
-    status, printed, _ = check(run, reference, monkeypatch, capsys, "--code", str(code))
+    status, printed, _ = check(run, reference, monkeypatch, capsys, code)
     assert status == 0
-    assert f"  code.{code}/method.py: " in printed
+    assert printed.endswith(f"  code: {code}/method.py\n")
 
 
 def test_what_cannot_be_compared_is_an_error(reference, tmp_path) -> None:
-    recorded = regress.recorded(read_json(reference), reference)
-    limits = read_json(reference)["spread"]["tolerance"]
+    recorded, limits = regress.read_reference(reference)
     run = write_run(tmp_path / "fewer", ids=IDS[:30])
     with pytest.raises(InputError, match=r"hcma: n_images is 30 in .*fewer, but 40 in .*json"):
         regress.moves(read_run(run), recorded, limits)
@@ -136,7 +136,21 @@ def test_accepting_keeps_the_reason_and_the_tolerances(reference, tmp_path) -> N
     assert [entry["reason"] for entry in after["history"]] == ["the first", "scores are shifted"]
     assert after["history"][1]["commit"] == "abc"
     assert after["spread"] == before["spread"]
-    assert not regress.moves(run, regress.recorded(after, reference), after["spread"]["tolerance"])["move"].any()
+    assert not regress.moves(run, *regress.read_reference(reference))["move"].any()
+    write_json(reference, {"history": []})
+    with pytest.raises(InputError, match=r"no 'metrics'; record it with make regress-accept and make regress-spread"):
+        regress.read_reference(reference)
+
+
+def test_tolerances_are_what_was_measured_with_a_floor(tmp_path) -> None:
+    run = read_run(write_run(tmp_path / "a"))
+    moved = {row: dict.fromkeys(metrics, 0.0) for row, metrics in run.metrics.items()}
+    moved["hcma"]["image_fid"], moved["hcma"]["image_precision"] = 0.01, 0.01
+    limits = regress.tolerances(run, moved)
+    assert limits["hcma"]["image_fid"] == pytest.approx(5 * 0.01)
+    assert limits["real"]["image_fid"] == pytest.approx(1e-6 * 7)
+    assert limits["hcma"]["image_precision"] == pytest.approx(5 * 0.01)
+    assert limits["sd14"]["image_precision"] == 1 / 40
 
 
 def test_two_runs_of_the_same_images_are_paired(tmp_path) -> None:

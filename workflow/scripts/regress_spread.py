@@ -20,7 +20,7 @@ import yaml
 
 from evaluation.files import InputError, read_json, write_json, write_text
 from evaluation.program import run
-from evaluation.regress import tolerances
+from evaluation.regress import RULE, tolerances
 from evaluation.runs import Run, read_run
 
 CONFIG = Path("workflow/config/regress.yaml")
@@ -91,6 +91,7 @@ def spread(base: Run, rounding: list[Run], seeds: list[Run]) -> dict[str, Any]:
         "standard_deviation_across_seeds": of_each_metric(
             base, seeds, lambda value, others: float(np.std([value, *others], ddof=1))
         ),
+        "rule": RULE,
         "tolerance": tolerances(base, moved),
     }
 

@@ -12,7 +12,6 @@ is printed and decides nothing.
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 

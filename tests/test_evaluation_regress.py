@@ -11,6 +11,7 @@ from evaluation import program, regress, reproduce, side_by_side
 from evaluation.files import InputError, read_json, write_json
 from evaluation.images import write_images
 from evaluation.runs import changes, read_run
+from workflow.scripts import regress_spread
 
 ROWS = ("real", "sd14", "hcma")
 IDS = np.arange(40)
@@ -151,6 +152,17 @@ def test_tolerances_are_what_was_measured_with_a_floor(tmp_path) -> None:
     assert limits["real"]["image_fid"] == pytest.approx(1e-6 * 7)
     assert limits["hcma"]["image_precision"] == pytest.approx(5 * 0.01)
     assert limits["sd14"]["image_precision"] == 1 / 40
+
+
+def test_the_spread_is_the_farthest_move_and_the_deviation_across_seeds(tmp_path) -> None:
+    base, near, far = (read_run(write_run(tmp_path / str(shift), shift=shift)) for shift in (0.0, 0.001, -0.002))
+    found = regress_spread.spread(base, [near, far], [near, far])
+    assert found["largest_move_by_rounding"]["hcma"]["image_fid"] == pytest.approx(0.02)
+    assert found["standard_deviation_across_seeds"]["hcma"]["image_fid"] == pytest.approx(
+        np.std([0, 0.01, -0.02], ddof=1)
+    )
+    assert found["tolerance"]["hcma"]["image_fid"] == pytest.approx(0.1)
+    assert found["largest_move_by_rounding"]["sd14"]["image_fid"] == 0
 
 
 def test_two_runs_of_the_same_images_are_paired(tmp_path) -> None:

@@ -46,8 +46,10 @@ def main() -> None:
     reference, tolerance = read_reference(arguments.reference)
     table = moves(found, reference, tolerance)
     print(report(table, changes(reference, found)))
-    if beyond := [f"{row.method} {row.metric}" for row in table.itertuples() if row.in_tolerances > 1]:
-        raise InputError(f"{len(beyond)} of {len(table)} metrics moved beyond their tolerance: {', '.join(beyond)}")
+    far = table[table["in_tolerances"] > 1]
+    if len(far):
+        names = ", ".join(far["method"] + " " + far["metric"])
+        raise InputError(f"{len(far)} of {len(table)} metrics moved beyond their tolerance: {names}")
 
 
 def read_reference(path: Path) -> tuple[Run, dict[str, dict[str, float]]]:

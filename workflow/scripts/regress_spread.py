@@ -58,12 +58,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cores", default="all")
     arguments = parser.parse_args()
-    base, rounding, seeds = (
-        [made(name, variant, arguments.cores) for name, variant in variants.items()]
-        for variants in ({"": ({}, {})}, ROUNDING, SEEDS)
-    )
+    base = made("", ({}, {}), arguments.cores)
+    rounding = [made(name, variant, arguments.cores) for name, variant in ROUNDING.items()]
+    seeds = [made(name, variant, arguments.cores) for name, variant in SEEDS.items()]
     reference = read_json(REFERENCE) if REFERENCE.exists() else {"history": []}
-    write_json(REFERENCE, reference | {"spread": spread(base[0], rounding, seeds)})
+    write_json(REFERENCE, reference | {"spread": spread(base, rounding, seeds)})
 
 
 def made(name: str, variant: Variant, cores: str) -> Run:

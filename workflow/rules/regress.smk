@@ -37,7 +37,7 @@ rule regress:
     conda:
         "../envs/harness.yaml"
     params:
-        run=R,
+        run=lambda wildcards: R,
         reference=REFERENCE,
         code=CODE,
     message:
@@ -56,7 +56,7 @@ rule accept:
     conda:
         "../envs/harness.yaml"
     params:
-        run=R,
+        run=lambda wildcards: R,
         reference=REFERENCE,
         code=CODE,
     message:
@@ -112,7 +112,7 @@ rule put_side_by_side:
         "../envs/harness.yaml"
     params:
         runs=TWO,
-        out=BESIDE,
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
     message:
         "Putting {params.runs[0]} and {params.runs[1]} side by side"
     shell:

@@ -16,13 +16,6 @@ localrules:
     compare,
 
 
-def metrics_of_run(run):
-    if not run:
-        stop("compare needs two runs: --config first=RUN second=RUN, folders of results/")
-    found = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
-    return found or stop(f"results/{run}: no metrics/*/test.json; finish that run first")
-
-
 rule metrics:
     input:
         expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),

@@ -58,12 +58,12 @@ bench: .venv/installed
 # Editing a program re-runs nothing by itself: the subset is always made from nothing.
 regress: .venv/installed
 	rm -rf results/regress
-	$(RUN) snakemake regress --cores $(CORES) --quiet all $(REGRESS)
+	$(RUN) snakemake regress --cores $(CORES) $(REGRESS)
 
 regress-accept: .venv/installed
 	@test -n "$$REASON" || { echo "error: say why the numbers may change: make regress-accept REASON='...'" >&2; exit 1; }
 	rm -rf results/regress
-	$(RUN) snakemake accept --cores $(CORES) --quiet all $(REGRESS)
+	$(RUN) snakemake accept --cores $(CORES) $(REGRESS)
 
 regress-spread: .venv/installed
 	rm -rf results/regress results/regress-*

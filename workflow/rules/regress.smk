@@ -21,7 +21,7 @@ rule metrics:
         expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
 
 
-# Without an output: it is asked for its answer, every time.
+# Without an output: it is asked for its answer, every time, and gives it also where Snakemake is told to be quiet.
 rule regress:
     input:
         rules.metrics.input,
@@ -37,7 +37,7 @@ rule regress:
         "Holding {params.run} against {params.reference}"
     shell:
         "python -m evaluation.regress check --run {params.run} --reference {params.reference} --code {params.code}"
-        " > {log} 2>&1 && cat {log}"
+        " 2>&1 | tee {log}"
 
 
 # The reason is the environment's: it is a sentence, and on the command line Snakemake would read YAML into it.

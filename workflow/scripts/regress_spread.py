@@ -71,7 +71,7 @@ def made(name: str, variant: Variant, cores: str) -> Run:
     settings = {"run": "-".join(filter(None, ("regress", name)))} | overlay
     path = Path("results") / f"{settings['run']}.yaml"
     write_text(path, yaml.safe_dump(settings))
-    command = ["snakemake", "metrics", "--cores", cores, "--quiet", "all", "--configfile", str(CONFIG), str(path)]
+    command = ["snakemake", "metrics", "--cores", cores, "--configfile", str(CONFIG), str(path)]
     done = subprocess.run(command, env=os.environ | environment, check=False)
     if done.returncode:
         raise InputError(f"{' '.join(command)}: ended with status {done.returncode}")

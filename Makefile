@@ -7,7 +7,9 @@ CORES ?= all
 # Of the rehearsal: its jobs ask for 15 GB each, so that this much runs them one at a time.
 MEM_MB ?= 16000
 
-.PHONY: help demo demo-coco rehearsal test test-slow bench reference lint format lock clean
+REGRESS := --configfile workflow/config/regress.yaml
+
+.PHONY: help demo demo-coco rehearsal test test-slow bench regress regress-accept regress-spread reference lint format lock clean
 
 help:
 	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature"
@@ -15,6 +17,8 @@ help:
 	@echo "make rehearsal COCO=F  full architectures, random weights, four photos of F: proves loading, shapes, memory"
 	@echo "make test | test-slow  the tests | those that take minutes"
 	@echo "make bench             speed against the peers, equality checked (after make demo)"
+	@echo "make regress           a small fixed subset made anew and held against results/reference/miniature.json"
+	@echo "make regress-accept REASON=...  its numbers become the reference | regress-spread: measure the tolerances anew"
 	@echo "make lint | format     ruff, snakefmt, mypy, snakemake --lint, dry run | apply the formatters"
 
 .venv/installed: requirements.lock
@@ -52,6 +56,20 @@ bench: .venv/installed
 	$(RUN) snakemake results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/methods/attend_and_excite.json results/miniature/layouts/test.jsonl --cores $(CORES) --quiet all
 	$(RUN) python -m workflow.scripts.bench --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --excite results/miniature/methods/attend_and_excite.json --layouts results/miniature/layouts/test.jsonl
 
+# Editing a program re-runs nothing by itself: the subset is always made from nothing.
+regress: .venv/installed
+	rm -rf results/regress
+	$(RUN) snakemake regress --cores $(CORES) $(REGRESS)
+
+regress-accept: .venv/installed
+	@test -n "$$REASON" || { echo "error: say why the numbers may change: make regress-accept REASON='...'" >&2; exit 1; }
+	rm -rf results/regress
+	$(RUN) snakemake accept --cores $(CORES) $(REGRESS)
+
+regress-spread: .venv/installed
+	rm -rf results/regress results/regress-*
+	$(RUN) python -m workflow.scripts.regress_spread --cores $(CORES)
+
 # Times a fresh demo and keeps it as results/reference, which the README shows.
 reference: .venv/installed
 	rm -rf results/miniature
@@ -78,4 +96,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf results/miniature results/coco results/rehearsal
+	rm -rf results/miniature results/coco results/rehearsal results/regress*

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "pandas", "scipy", "torch")
+LIBRARIES = ("numpy", "pandas", "pycocotools", "scipy", "torch")
 
 
 def commit() -> str | None:

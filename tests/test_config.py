@@ -24,6 +24,7 @@ OVERLAYS = [
     "workflow/config/coco.yaml",
     "workflow/config/rehearsal.yaml",
     "workflow/config/paper.yaml",
+    "workflow/config/regress.yaml",
     "tests/config/small.yaml",
 ]
 

@@ -129,6 +129,30 @@ def test_crops_can_be_exported(finished) -> None:
     assert (results / "crops/hcma/test/0000.zip").stat().st_size > 1000
 
 
+def test_a_run_is_held_against_the_paper_another_run_and_a_reference(finished, monkeypatch) -> None:
+    run, results = finished
+    assert "This comparison is meaningless" in small("reproduce", run=run).stdout
+    beside = ROOT / f"results/compare/{run}-{run}.md"
+    done = snakemake("compare", "--config", f"first={run}", f"second={run}")
+    assert "nothing that either run states" in done.stdout
+    for suffix in (".md", ".csv", ".log"):
+        beside.with_suffix(suffix).unlink()
+    reference, recorded = results / "reference.json", [*overlay(run), f"reference=results/{run}/reference.json"]
+    monkeypatch.setenv("REASON", "a test: nothing else")
+    assert snakemake("accept", *recorded).returncode == 0
+    content = json.loads(reference.read_text())
+    assert content["history"][0]["reason"] == "a test: nothing else"
+    limits = {row: dict.fromkeys(metrics, 1e-9) for row, metrics in content["metrics"].items()}
+    reference.write_text(json.dumps(content | {"spread": {"tolerance": limits}}))
+    done = snakemake("regress", *recorded)
+    assert (done.returncode, "metrics moved.\nNo input changed." in done.stdout) == (0, True)
+    content["metrics"]["hcma"]["image_clip"]["value"] += 1e-3
+    reference.write_text(json.dumps(content | {"spread": {"tolerance": limits}}))
+    done = snakemake("regress", *recorded)
+    assert done.returncode == 1
+    assert "metrics moved beyond their tolerance: hcma image_clip\n" in done.stdout + done.stderr
+
+
 def test_a_damaged_shard_stops_its_row_with_one_line_and_loses_nothing(finished) -> None:
     run, results = finished
     shard, features = results / "samples/hcma/test/0000.zip", results / "features/hcma/test/0000.npz"

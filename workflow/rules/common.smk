@@ -222,3 +222,10 @@ def reference_set(split):
 
 def feature_shards(method, split):
     return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=sampled_shards(split))
+
+
+def metrics_of_run(run):
+    if not run:
+        stop("compare needs two runs: --config first=RUN second=RUN, folders of results/")
+    found = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
+    return found or stop(f"results/{run}: no metrics/*/test.json; finish that run first")

@@ -55,7 +55,7 @@ rule tabulate:
         " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
 
 
-rule compare:
+rule compare_rows:
     input:
         metrics=expand(
             f"{R}/metrics/{{method}}/test.json",
@@ -74,7 +74,7 @@ rule compare:
         ),
         markdown=f"{R}/tables/significance.md",
     log:
-        f"{R}/logs/compare.log",
+        f"{R}/logs/compare_rows.log",
     conda:
         "../envs/harness.yaml"
     resources:

@@ -1,0 +1,158 @@
+"""Hold a run against recorded metrics, with tolerances that were measured: what moved, how far, and what was changed.
+
+    python -m evaluation.regress check --run results/regress --code hcma evaluation --reference reference/miniature.json
+    python -m evaluation.regress accept ... --reason "tau is 0.5 now"
+
+`check` prints every metric that moved and every input that differs, and exits with 1 when a metric moved beyond its
+tolerance or is missing. `accept` records the run instead, with the reason. Equal code, weights, configuration and seed give
+equal numbers up to rounding, which threads, batches and processors do differently. The tolerances are what that was
+measured to do, with a margin (RULE; workflow.scripts.regress_spread). How far a move is in standard errors of the metric
+is printed and decides nothing.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from evaluation.files import InputError, read_json, write_json
+from evaluation.program import run
+from evaluation.runs import Metric, Run, changes, read_run
+
+# The largest of four moves by rounding is on average 1.5 of its standard deviations, if it is normal: this is more than seven.
+FACTOR = 5
+# All other metrics count: boxes that succeed, neighbours that are near. They move in steps.
+SMOOTH = ("_fid", "_fid_legacy", "_kid", "_cmmd", "_clip")
+# What the tests allow between the evaluation and its oracles: below that even a distance of 0 may move.
+ORACLE = 1e-6
+RULE = (
+    f"{FACTOR} times the largest move by rounding; at least {ORACLE} of the metric's largest value for distances and CLIP "
+    "scores, and 1/n_images, a single image that counts or does not, for all metrics that count"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["check", "accept"])
+    parser.add_argument("--run", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--reference", type=Path, required=True, help="JSON of recorded metrics")
+    parser.add_argument("--code", type=Path, nargs="+", required=True, help="folders whose Python files made the run")
+    parser.add_argument("--reason", default="", help="of accepting")
+    arguments = parser.parse_args()
+    found = read_run(arguments.run, arguments.code)
+    if arguments.command == "accept":
+        accept(found, arguments.reference, arguments.reason)
+        return
+    reference, tolerance = read_reference(arguments.reference)
+    table = moves(found, reference, tolerance)
+    print(report(table, changes(reference, found)))
+    far = table[table["in_tolerances"] > 1]
+    if len(far):
+        names = ", ".join(far["method"] + " " + far["metric"])
+        raise InputError(f"{len(far)} of {len(table)} metrics moved beyond their tolerance: {names}")
+
+
+def read_reference(path: Path) -> tuple[Run, dict[str, dict[str, float]]]:
+    """The run that was recorded, and how far each metric of each row may move; raises InputError where neither is."""
+    content = read_json(path)
+    try:
+        return Run(str(path), content["metrics"], content["inputs"]), content["spread"]["tolerance"]
+    except KeyError as key:
+        raise InputError(f"{path}: no {key}; record it with make regress-accept and make regress-spread") from None
+
+
+def accept(found: Run, path: Path, reason: str) -> None:
+    """Record the run; raises InputError without a reason. What was measured of the spread stays."""
+    if not reason.strip():
+        raise InputError("accepting needs a reason, which is kept with the reference: REASON='...'")
+    known = read_json(path) if path.exists() else {"history": []}
+    commits = {inputs["commit"] for inputs in found.inputs.values() if "commit" in inputs}
+    entry = {"reason": reason.strip(), "commit": ", ".join(sorted(commits))}
+    numbers = {
+        row: {name: {"value": metric["value"], "se": metric["se"]} for name, metric in metrics.items()}
+        for row, metrics in found.metrics.items()
+    }
+    history = [*known["history"], entry]
+    write_json(path, known | {"history": history, "metrics": numbers, "inputs": found.inputs})
+
+
+def moves(found: Run, reference: Run, tolerance: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """One line a recorded metric: its value there and now, the move, and that in standard errors and in tolerances.
+
+    Raises InputError for a row or metric that only one of them has, that is of another number of images, or whose
+    tolerance was never measured.
+    """
+    _expect_same(set(found.metrics), set(reference.metrics), "row", found, reference)
+    lines = []
+    for method, metrics in reference.metrics.items():
+        _expect_same(set(found.metrics[method]), set(metrics), f"metric of {method}", found, reference)
+        for name in ("n_images", "n_regions"):
+            now, then = (run.inputs[method][name] for run in (found, reference))
+            if now != then:
+                raise InputError(f"{method}: {name} is {now} in {found.name}, but {then} in {reference.name}")
+        for metric, before in metrics.items():
+            limit = tolerance.get(method, {}).get(metric)
+            if limit is None:
+                raise InputError(
+                    f"{method} {metric}: no measured tolerance in {reference.name}; run make regress-spread"
+                )
+            lines.append({"method": method, "metric": metric} | _move(found.metrics[method][metric], before, limit))
+    return pd.DataFrame(lines)
+
+
+def tolerances(base: Run, moved: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """row -> metric -> how far it may move; `moved` is the farthest that rounding was measured to move it. See RULE."""
+    largest: dict[str, float] = {}
+    for metrics in base.metrics.values():
+        for metric, found in metrics.items():
+            largest[metric] = max(largest.get(metric, 0.0), abs(found["value"]))
+    return {
+        row: {
+            metric: max(
+                FACTOR * far, ORACLE * largest[metric] if metric.endswith(SMOOTH) else 1 / base.inputs[row]["n_images"]
+            )
+            for metric, far in metrics.items()
+        }
+        for row, metrics in moved.items()
+    }
+
+
+def _expect_same(found: set[str], expected: set[str], kind: str, run: Run, reference: Run) -> None:
+    if missing := sorted(expected - found):
+        raise InputError(f"{run.name}: no {kind} {missing[0]}, which {reference.name} has")
+    if more := sorted(found - expected):
+        raise InputError(f"{reference.name}: no {kind} {more[0]}, which {run.name} has; if it is meant to, accept it")
+
+
+def _move(now: Metric, before: Metric, limit: float) -> dict[str, float | None]:
+    move = now["value"] - before["value"]
+    return {
+        "reference": before["value"],
+        "now": now["value"],
+        "move": move,
+        "in_se": move / before["se"] if before["se"] else None,
+        "tolerance": limit,
+        "in_tolerances": abs(move) / limit,
+    }
+
+
+def report(table: pd.DataFrame, changed: list[str]) -> str:
+    """What moved, farthest first, and which inputs changed."""
+    moved = table[table["move"] != 0].sort_values("in_tolerances", ascending=False, kind="stable")
+    lines = [f"{len(moved)} of {len(table)} metrics moved:" if len(moved) else f"None of {len(table)} metrics moved."]
+    if len(moved):
+        lines.append(f"{'row':18} {'metric':18} {'reference':>11} {'now':>11} {'SE':>9} {'tolerances':>11}")
+    for row in moved.to_dict("records"):
+        in_se = "-" if pd.isna(row["in_se"]) else f"{row['in_se']:+.3f}"
+        numbers = f"{row['reference']:11.5f} {row['now']:11.5f} {in_se:>9} {row['in_tolerances']:11.2f}"
+        lines.append(
+            f"{row['method']:18} {row['metric']:18} {numbers}{'  REGRESSION' if row['in_tolerances'] > 1 else ''}"
+        )
+    lines += (
+        ["Changed inputs, reference -> now:", *(f"  {line}" for line in changed)] if changed else ["No input changed."]
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

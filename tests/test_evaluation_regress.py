@@ -1,0 +1,268 @@
+"""Runs held against what is known: a recorded reference, another run, the published values."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation import program, regress, reproduce, side_by_side
+from evaluation.files import InputError, read_json, write_json
+from evaluation.images import write_images
+from evaluation.runs import changes, read_run
+from workflow.scripts import regress_spread
+
+ROWS = ("real", "sd14", "hcma")
+IDS = np.arange(40)
+CODE = Path(__file__)
+
+
+def write_run(folder: Path, shift: float = 0.0, tau: float = 0.7, torch: str = "2.14", ids=IDS) -> Path:
+    """A run of three rows, whose `hcma` has its scores shifted and was made with the given tau and torch."""
+    for number, method in enumerate(ROWS):
+        rng = np.random.default_rng(number)
+        clip = rng.normal(0.5, 0.1, len(ids)) + (shift if method == "hcma" else 0)
+        left_out = [float(np.delete(clip, i).mean()) for i in range(4)]
+        clips = {"value": float(clip.mean()), "se": 0.02, "left_out": left_out}
+        fid = {"value": 5.0 + number + 10 * shift * (method == "hcma"), "se": 0.5, "left_out": left_out}
+        spec = {"method": method} | ({"version": 1, "params": {"tau": tau}} if method == "hcma" else {})
+        content = {
+            "method": method,
+            "n_images": len(ids),
+            "n_regions": len(ids),
+            "metrics": {"image_fid": fid, "image_clip": clips, "region_clip": clips, "region_fid": None},
+            "distances": {"image": {"samples": len(ids), "precision": 0.5}, "region": None},
+            "protocol": {"clip": {"sha256": "c" * 64}},
+            "source": {"spec": spec, "versions": None if method == "real" else {"torch": torch}},
+            "versions": {"numpy": "2.4"},
+        }
+        write_json(folder / f"metrics/{method}/test.json", content)
+        write_images(folder / f"samples/{method}/test/0000.zip", [], {"device": "cpu x", "commit": "abc"})
+        table = pd.DataFrame({"object": np.repeat([-1, 0], len(ids)), "image_id": np.tile(ids, 2)})
+        scores = folder / f"scores/{method}/test.parquet"
+        scores.parent.mkdir(parents=True)
+        table.assign(clip=np.tile(clip, 2)).to_parquet(scores)
+    write_json(folder / "config/data.json", {"test": {"count": len(ids)}})
+    return folder
+
+
+@pytest.fixture
+def reference(tmp_path) -> Path:
+    """A reference whose tolerances are 0.01 for every metric."""
+    path, found = tmp_path / "reference/miniature.json", read_run(write_run(tmp_path / "recorded"), [CODE])
+    regress.accept(found, path, "the first")
+    limits = {row: dict.fromkeys(metrics, 0.01) for row, metrics in found.metrics.items()}
+    write_json(path, read_json(path) | {"spread": {"tolerance": limits}})
+    return path
+
+
+def check(run: Path, reference: Path, monkeypatch, capsys, code: Path = CODE) -> tuple[int, str, str]:
+    arguments = ["regress", "check", "--run", str(run), "--reference", str(reference), "--code", str(code)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    try:
+        program.run(regress.main)
+        status = 0
+    except SystemExit as end:
+        status = int(str(end.code))
+    return status, *capsys.readouterr()
+
+
+def test_an_equal_run_passes_and_nothing_moved(reference, tmp_path, monkeypatch, capsys) -> None:
+    status, printed, errors = check(write_run(tmp_path / "again"), reference, monkeypatch, capsys)
+    assert (status, errors) == (0, "")
+    assert printed == "None of 12 metrics moved.\nNo input changed.\n"
+
+
+def test_noise_within_the_tolerance_passes_and_is_shown(reference, tmp_path, monkeypatch, capsys) -> None:
+    status, printed, _ = check(write_run(tmp_path / "noisy", shift=5e-4), reference, monkeypatch, capsys)
+    assert status == 0
+    assert printed.startswith("3 of 12 metrics moved:")
+    (line,) = [line for line in printed.splitlines() if "image_fid" in line]
+    assert line.split() == ["hcma", "image_fid", "7.00000", "7.00500", "+0.010", "0.50"]
+
+
+def test_a_regression_exits_with_one_and_names_metrics_and_inputs(reference, tmp_path, monkeypatch, capsys) -> None:
+    run = write_run(tmp_path / "worse", shift=0.02, tau=0.3, torch="2.15")
+    status, printed, errors = check(run, reference, monkeypatch, capsys)
+    assert status == 1
+    names = "hcma image_fid, hcma image_clip, hcma region_clip"
+    assert errors == f"error: 3 of 12 metrics moved beyond their tolerance: {names}\n"
+    assert printed.count("REGRESSION") == 3
+    assert "  params.tau: 0.7 -> 0.3 (hcma)\n" in printed
+    assert "  versions.torch: 2.14 -> 2.15 (hcma, sd14)\n" in printed
+
+
+def test_changed_code_is_named(reference, tmp_path, monkeypatch, capsys) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "method.py").write_text("tau = 1\n")
+    run = write_run(tmp_path / "again")
+    regress.accept(read_run(run, [code]), reference, "with code")
+    assert "No input changed" in check(run, reference, monkeypatch, capsys, code)[1]
+    (code / "method.py").write_text("tau = 2\n")
+    status, printed, _ = check(run, reference, monkeypatch, capsys, code)
+    assert status == 0
+    assert printed.endswith(f"  code: {code}/method.py\n")
+
+
+def test_what_cannot_be_compared_is_an_error(reference, tmp_path) -> None:
+    recorded, limits = regress.read_reference(reference)
+    run = write_run(tmp_path / "fewer", ids=IDS[:30])
+    with pytest.raises(InputError, match=r"hcma: n_images is 30 in .*fewer, but 40 in .*json"):
+        regress.moves(read_run(run), recorded, limits)
+    found = read_run(write_run(tmp_path / "again"))
+    with pytest.raises(InputError, match=r"hcma image_clip: no measured tolerance in .*; run make regress-spread"):
+        regress.moves(found, recorded, limits | {"hcma": {"image_fid": 1.0}})
+    del found.metrics["hcma"]["image_clip"]
+    with pytest.raises(InputError, match="no metric of hcma image_clip, which"):
+        regress.moves(found, recorded, limits)
+    del found.metrics["sd14"]
+    with pytest.raises(InputError, match=r"no row sd14, which .*json has"):
+        regress.moves(found, recorded, limits)
+    recorded.metrics.pop("hcma")
+    with pytest.raises(InputError, match=r"no row hcma, which .*again has; if it is meant to, accept it"):
+        regress.moves(read_run(tmp_path / "again"), recorded, limits)
+    with pytest.raises(InputError, match=r"nowhere: no metrics/\*/test.json"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_accepting_keeps_the_reason_and_the_tolerances(reference, tmp_path) -> None:
+    before, run = read_json(reference), read_run(write_run(tmp_path / "worse", shift=0.02))
+    with pytest.raises(InputError, match="accepting needs a reason"):
+        regress.accept(run, reference, " ")
+    assert read_json(reference) == before
+    regress.accept(run, reference, "scores are shifted")
+    after = read_json(reference)
+    assert [entry["reason"] for entry in after["history"]] == ["the first", "scores are shifted"]
+    assert after["history"][1]["commit"] == "abc"
+    assert after["spread"] == before["spread"]
+    assert not regress.moves(run, *regress.read_reference(reference))["move"].any()
+    write_json(reference, {"history": []})
+    with pytest.raises(InputError, match=r"no 'metrics'; record it with make regress-accept and make regress-spread"):
+        regress.read_reference(reference)
+
+
+def test_tolerances_are_what_was_measured_with_a_floor(tmp_path) -> None:
+    run = read_run(write_run(tmp_path / "a"))
+    moved = {row: dict.fromkeys(metrics, 0.0) for row, metrics in run.metrics.items()}
+    moved["hcma"]["image_fid"], moved["hcma"]["image_precision"] = 0.01, 0.01
+    limits = regress.tolerances(run, moved)
+    assert limits["hcma"]["image_fid"] == pytest.approx(5 * 0.01)
+    assert limits["real"]["image_fid"] == pytest.approx(1e-6 * 7)
+    assert limits["hcma"]["image_precision"] == pytest.approx(5 * 0.01)
+    assert limits["sd14"]["image_precision"] == 1 / 40
+
+
+def test_the_spread_is_the_farthest_move_and_the_deviation_across_seeds(tmp_path) -> None:
+    base, near, far = (read_run(write_run(tmp_path / str(shift), shift=shift)) for shift in (0.0, 0.001, -0.002))
+    found = regress_spread.spread(base, [near, far], [near, far])
+    assert found["largest_move_by_rounding"]["hcma"]["image_fid"] == pytest.approx(0.02)
+    assert found["standard_deviation_across_seeds"]["hcma"]["image_fid"] == pytest.approx(
+        np.std([0, 0.01, -0.02], ddof=1)
+    )
+    assert found["tolerance"]["hcma"]["image_fid"] == pytest.approx(0.1)
+    assert found["largest_move_by_rounding"]["sd14"]["image_fid"] == 0
+
+
+def test_two_runs_of_the_same_images_are_paired(tmp_path) -> None:
+    first, second = read_run(write_run(tmp_path / "a")), read_run(write_run(tmp_path / "b", shift=0.01, tau=0.5))
+    table = side_by_side.side_by_side(first, second).set_index(["method", "metric"])
+    assert table["paired"].all()
+    clip = table.loc[("hcma", "image_clip")]
+    assert clip["difference"] == pytest.approx(0.01)
+    assert clip["se"] == pytest.approx(0, abs=1e-12)
+    assert clip["different"] == "yes"
+    assert table.loc[("sd14", "image_clip"), "different"] == "no"
+    assert table.loc[("hcma", "image_precision"), "different"] == "untested"
+    text = side_by_side.markdown(table.reset_index(), first, second)
+    assert "- params.tau: 0.7 -> 0.5 (hcma)" in text
+    assert changes(first, first) == []
+
+
+def test_two_runs_of_other_images_add_their_errors(tmp_path) -> None:
+    first, second = read_run(write_run(tmp_path / "a")), read_run(write_run(tmp_path / "b", shift=0.1, ids=IDS + 7))
+    table = side_by_side.side_by_side(first, second).set_index(["method", "metric"])
+    assert not table["paired"].any()
+    assert table.loc[("hcma", "image_fid"), "se"] == pytest.approx(0.5 * 2**0.5)
+    assert table.loc[("hcma", "image_fid"), "p"] == pytest.approx(0.1573, abs=1e-4)
+    assert "Not of the same images, so not paired: hcma, real, sd14." in side_by_side.markdown(
+        table.reset_index(), first, second
+    )
+
+
+def test_runs_without_a_common_row_are_refused(tmp_path) -> None:
+    first, second = read_run(write_run(tmp_path / "a")), read_run(write_run(tmp_path / "b"))
+    second.metrics.clear()
+    with pytest.raises(InputError, match=r"no row that both have measured"):
+        side_by_side.side_by_side(first, second)
+
+
+METRICS = ("image_fid", "image_clip", "region_fid", "region_clip")
+PUBLISHED = {"sd14": (12.0, 0.29, 14.0, 0.22), "gligen_sd": (12.0, 0.29, 17.0, 0.23), "hcma": (9.0, 0.32, 12.0, 0.24)}
+
+
+def published_run() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A table whose values are the published ones but for hcma's image_fid, and its paired differences from gligen_sd."""
+    lines = []
+    for method, values in PUBLISHED.items():
+        line = {"method": method, "n_images": 30000} | {
+            f"published_{m}": v for m, v in zip(METRICS, values, strict=True)
+        }
+        line |= dict(zip(METRICS, values, strict=True)) | {f"{metric}_se": 0.1 for metric in METRICS}
+        lines.append(line)
+    lines[2]["image_fid"] = 15.0
+    pairs = [
+        {
+            "metric": "image_fid",
+            "method": "hcma",
+            "against": "gligen_sd",
+            "difference": 3.0,
+            "se": 0.1,
+            "p_holm": 0.001,
+        },
+        {
+            "metric": "image_clip",
+            "method": "gligen_sd",
+            "against": "hcma",
+            "difference": -0.03,
+            "se": 0.001,
+            "p_holm": 0.01,
+        },
+        {
+            "metric": "region_clip",
+            "method": "hcma",
+            "against": "gligen_sd",
+            "difference": 0.01,
+            "se": 0.1,
+            "p_holm": 0.9,
+        },
+        {"metric": "ap", "method": "hcma", "against": "gligen_sd", "difference": 0.01, "se": 0.1, "p_holm": 0.9},
+    ]
+    return pd.DataFrame(lines), pd.DataFrame(pairs)
+
+
+def test_what_reproduces_of_the_published_values_is_told() -> None:
+    table, significance = published_run()
+    found = reproduce.reproduce([table, table], significance, meaningful=True)
+    values = found[found["minus"] == ""].set_index(["method", "metric"])
+    assert len(values) == 12
+    assert values.loc[("hcma", "image_fid"), ["verdict", "in_se"]].tolist() == ["differs", pytest.approx(60)]
+    assert (values.drop(("hcma", "image_fid"))["verdict"] == "agrees").all()
+    deltas = found[found["minus"] == "gligen_sd"].set_index("metric")
+    assert deltas["verdict"].to_dict() == {
+        "image_fid": "opposite sign, size differs",
+        "image_clip": "same sign, size agrees",
+        "region_clip": "sign cannot be told, size agrees",
+    }
+    assert deltas.loc["image_clip", "ours"] == pytest.approx(0.03)
+    assert "meaningless" not in reproduce.markdown(found, [table], "")
+
+
+def test_under_a_caveat_nothing_reproduces() -> None:
+    table, significance = published_run()
+    found = reproduce.reproduce([table], significance, meaningful=False)
+    assert set(found["verdict"]) == {"meaningless"}
+    text = reproduce.markdown(found, [table], "A drawn world.")
+    assert "**This comparison is meaningless and says nothing about the paper.** A drawn world." in text
+    assert "agrees |" not in text

@@ -1,0 +1,126 @@
+# Held against what is known: recorded metrics, the published values, another run.
+REFERENCE = config.get("reference", f"results/reference/{config['run']}.json")
+TWO = [config.get(name) for name in ("first", "second")]
+# Whose hashes are recorded: all that makes layouts, images and metrics.
+CODE = ["hcma", "baselines", "evaluation", "workflow/scripts/miniature"]
+BESIDE = f"results/compare/{TWO[0]}-{TWO[1]}"
+
+
+localrules:
+    metrics,
+    regress,
+    accept,
+    tabulate_reproduction,
+    reproduce,
+    put_side_by_side,
+    compare,
+
+
+rule metrics:
+    input:
+        expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
+
+
+# Without an output: it is asked for its answer, every time, and gives it also where Snakemake is told to be quiet.
+rule regress:
+    input:
+        rules.metrics.input,
+    log:
+        f"{R}/logs/regress.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        run=lambda wildcards: R,
+        reference=REFERENCE,
+        code=CODE,
+    message:
+        "Holding {params.run} against {params.reference}"
+    shell:
+        "python -m evaluation.regress check --run {params.run} --reference {params.reference} --code {params.code}"
+        " 2>&1 | tee {log}"
+
+
+# The reason is the environment's: it is a sentence, and on the command line Snakemake would read YAML into it.
+rule accept:
+    input:
+        rules.metrics.input,
+    log:
+        f"{R}/logs/accept.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        run=lambda wildcards: R,
+        reference=REFERENCE,
+        code=CODE,
+    message:
+        "Recording {params.run} as {params.reference}"
+    shell:
+        "python -m evaluation.regress accept --run {params.run} --reference {params.reference} --code {params.code}"
+        ' --reason "${{REASON:-}}" > {log} 2>&1'
+
+
+rule tabulate_reproduction:
+    input:
+        tables=expand(f"{R}/tables/table{{table}}.csv", table=[1, 2]),
+        significance=f"{R}/tables/significance.csv",
+    output:
+        csv=f"{R}/tables/reproduction.csv",
+        markdown=f"{R}/tables/reproduction.md",
+    log:
+        f"{R}/logs/tabulate/reproduction.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        caveat=config.get("caveat", ""),
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "Comparing with the published values"
+    shell:
+        "python -m evaluation.reproduce --tables {input.tables} --significance {input.significance}"
+        " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
+
+
+rule reproduce:
+    input:
+        rules.tabulate_reproduction.output.markdown,
+    log:
+        f"{R}/logs/reproduce.log",
+    conda:
+        "../envs/harness.yaml"
+    message:
+        "What of the published values reproduces"
+    shell:
+        "cat {input} 2> {log}"
+
+
+rule put_side_by_side:
+    input:
+        lambda wildcards: [path for run in TWO for path in metrics_of_run(run)],
+    output:
+        csv=f"{BESIDE}.csv",
+        markdown=f"{BESIDE}.md",
+    log:
+        f"{BESIDE}.log",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        runs=TWO,
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "Putting {params.runs[0]} and {params.runs[1]} side by side"
+    shell:
+        "python -m evaluation.side_by_side --first results/{params.runs[0]} --second results/{params.runs[1]}"
+        " --out {params.out} > {log} 2>&1"
+
+
+rule compare:
+    input:
+        rules.put_side_by_side.output.markdown,
+    log:
+        "results/compare/compare.log",
+    conda:
+        "../envs/harness.yaml"
+    message:
+        "Two runs side by side"
+    shell:
+        "cat {input} 2> {log}"

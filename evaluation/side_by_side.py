@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.compare import FLIPS, VERDICTS, Row, difference, holm, read_row, verdict
+from evaluation.compare import FLIPS, Row, difference, holm, read_row, stated, verdict
 from evaluation.files import InputError, replacing, write_text
 from evaluation.program import run
 from evaluation.runs import Metric, Run, changes, read_run
@@ -87,7 +87,7 @@ def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
             number(line["difference"], line["se"], "+"),
             "-" if math.isnan(line["p_holm"]) else f"{line['p_holm']:.4f}",
         ]
-        parts.append(f"| {line['method']} | {line['metric']} | {' | '.join(cells)} | {VERDICTS[line['different']]} |")
+        parts.append(f"| {line['method']} | {line['metric']} | {' | '.join(cells)} | {stated(line['different'])} |")
     alone = {run.name: sorted(set(run.metrics) - set(table["method"])) for run in (first, second)}
     notes = [f"Only in {name}: {', '.join(rows)}." for name, rows in alone.items() if rows]
     if unlike := sorted(set(table.loc[~table["paired"], "method"])):

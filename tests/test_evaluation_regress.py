@@ -35,7 +35,7 @@ def write_run(folder: Path, shift: float = 0.0, tau: float = 0.7, torch: str = "
             "distances": {"image": {"samples": len(ids), "precision": 0.5}, "region": None},
             "protocol": {"clip": {"sha256": "c" * 64}},
             "source": {"spec": spec, "versions": None if method == "real" else {"torch": torch}},
-            "versions": {"numpy": "2.4"},
+            "made": {"versions": {"numpy": "2.4"}},
         }
         write_json(folder / f"metrics/{method}/test.json", content)
         write_images(folder / f"samples/{method}/test/0000.zip", [], {"device": "cpu x", "commit": "abc"})

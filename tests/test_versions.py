@@ -52,5 +52,5 @@ def test_every_rule_has_an_environment_a_log_and_a_message() -> None:
             for key in ("conda:", "log:", "message:"):
                 assert key in rule, f"{path.name}, {name}: no {key}"
             assert "retries:" not in rule, f"{path.name}, {name}: retries belong in a profile"
-            assert "run:" not in rule
+            assert "\n    run:" not in rule
             assert "directory(" not in rule

@@ -72,9 +72,10 @@ def _run(args: argparse.Namespace) -> None:
     if len(shards) != len(args.images):
         raise InputError(f"--images: {len(args.images)} zips for {len(shards)} layouts files")
     with quick_imports():
+        from hcma.sampling.device import take_device
         from hcma.sampling.diffusion import Sampling, load_diffusion
 
-        sd = load_diffusion(args.model, Sampling(), args.device)
+        sd = load_diffusion(args.model, Sampling(), take_device(args.device))
     latents = _latents(sd, shards, args.images)
     layouts = [layout for shard in shards for layout in shard]
     write_cache(latents, layouts, sd, args.label_template, args.out)

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="zip of {id}.png and meta.json to write")
     parser.add_argument("--work", type=Path, required=True, help="folder for finished batches of an unfinished shard")
     parser.add_argument("--batch-size", type=_positive, default=8, help="images at a time: speed and memory only")
-    parser.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda (the first GPU no other job holds) or cuda:N")
     return parser
 
 
@@ -87,13 +87,14 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         "work": {str(layout.id): work[str(layout.id)] for layout in layouts},
     }
     for leftover in args.out.parent.glob(f"{glob.escape(args.out.name)}.*.tmp"):
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
     partial.assemble(args.out, [layout.id for layout in layouts], meta)
     partial.remove()
 
 
 def load_method(spec: Spec, device: str) -> Method:
     """Import a method's module, check its parameters, then verify and load what it runs on."""
+    from hcma.sampling.device import take_device
     from hcma.sampling.diffusion import Sampling, load_diffusion
     from hcma.sampling.weights import file_sha256, folder_sha256
 
@@ -106,7 +107,7 @@ def load_method(spec: Spec, device: str) -> Method:
         weights["alignment"] = file_sha256(spec.alignment)
         _expect(spec, spec.alignment, weights["alignment"], spec.alignment_sha256)
     quiet_loading()
-    sd = load_diffusion(spec.model, sampling, _device(device))
+    sd = load_diffusion(spec.model, sampling, take_device(device))
     if spec.alignment is not None:
         from hcma.alignment import load_alignment
 
@@ -171,15 +172,6 @@ def generate(method: Method, batch: Sequence[Layout]) -> "torch.Tensor":
         found = f"{pixels.dtype} {tuple(pixels.shape)}"
         raise TypeError(f"{method.module.__name__}.generate gave {found} for {len(batch)} layouts of {sd.size} px")
     return pixels
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: cannot be used here ({str(error).splitlines()[0]})") from None
 
 
 def quiet_loading() -> None:

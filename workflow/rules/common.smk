@@ -148,5 +148,14 @@ def measured(wildcards, input):
     return f"--alignment {input.alignment} --eta {input.eta} --multiple {multiple}"
 
 
+def needs(rule):
+    # What a job of this rule asks a cluster for; both grow when a profile tries it again.
+    own = config["resources"] | config["resources"].get("rules", {}).get(rule, {})
+    return {
+        "mem_mb": lambda wildcards, attempt: own["mem_mb"] * attempt,
+        "runtime": lambda wildcards, attempt: own["runtime"] * attempt,
+    }
+
+
 def feature_shards(method, split):
     return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=sampled_shards(split))

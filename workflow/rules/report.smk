@@ -67,8 +67,7 @@ rule compare:
     conda:
         "../envs/harness.yaml"
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("compare"),
     params:
         rows=" ".join(
             f"--row {R}/metrics/{row}/test.json {R}/scores/{row}/test.parquet"

@@ -44,18 +44,20 @@ rule sample:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
+        **needs("sample"),
         gpu=config["resources"]["gpu"],
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        # After a kill for want of memory: half the batch. It changes no image, and so is no parameter.
+        batch_size=lambda wildcards, attempt: max(
+            1, config["resources"]["batch_size"] >> (attempt - 1)
+        ),
     params:
         work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
-        batch=config["resources"]["batch_size"],
         device=config["resources"]["device"],
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
-        " --batch-size {params.batch} --device {params.device} --out {output} > {log} 2>&1"
+        " --batch-size {resources.batch_size} --device {params.device} --out {output} > {log} 2>&1"
 
 
 # Held-out candidates decide eta, which HCMA's test rows wait for: no other row goes before them.

@@ -168,7 +168,7 @@ class Cluster:
         gpus = ""
         for number, node in enumerate(self.nodes):
             address = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={17810 + number}"
-            text += f"NodeName={node} {address} CPUs=2 RealMemory=8000 Gres=gpu:1 State=UNKNOWN\n"
+            text += f"NodeName={node} {address} CPUs=2 RealMemory=32000 Gres=gpu:1 State=UNKNOWN\n"
             # SLURM counts device files: a second /dev/null does for a GPU.
             gpu = BASE / f"spool/gpu-{node}"
             os.mknod(gpu, stat.S_IFCHR | 0o600, os.makedev(1, 3))
@@ -205,7 +205,8 @@ class Cluster:
 def jobs() -> list[dict[str, str]]:
     """Every job that the controller knows, finished ones too: its fields as scontrol names them, in order of their ids."""
     lines = ask("scontrol", "-o", "show", "jobs").splitlines()
-    found = [dict(re.findall(r"(\S+?)=(.*?)(?= \S+?=|$)", line)) for line in lines if line.startswith("JobId=")]
+    fields = [re.findall(r"(\S+?)=(.*?)(?= \S+?=|$)", line) for line in lines if line.startswith("JobId=")]
+    found = [{name: value.strip() for name, value in job} for job in fields]
     return sorted(found, key=lambda job: int(job["JobId"]))
 
 

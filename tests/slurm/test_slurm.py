@@ -138,7 +138,7 @@ def test_the_whole_dag_gives_the_tables_of_a_local_run(finished, local) -> None:
 def test_jobs_say_method_and_shard_and_ask_for_what_their_rule_needs(finished) -> None:
     by_comment = {job["Comment"]: job for job in jobs() if job.get("Comment", "").startswith("rule_")}
     sample = by_comment["rule_sample_wildcards_hcma_test_0001"]
-    assert sample["TresPerJob"].strip() == "gres:gpu:1"
+    assert sample["TresPerJob"] == "gres:gpu:1"
     assert (sample["MinMemoryNode"], sample["TimeLimit"], sample["Requeue"]) == ("2000M", "00:10:00", "0")
     measure = by_comment["rule_measure_wildcards_hcma_test"]
     assert "TresPerJob" not in measure

@@ -47,9 +47,7 @@ rule sample:
         **needs("sample"),
         gpu=config["resources"]["gpu"],
         # After a kill for want of memory: half the batch. It changes no image, and so is no parameter.
-        batch_size=lambda wildcards, attempt: max(
-            1, config["resources"]["batch_size"] >> (attempt - 1)
-        ),
+        batch_size=batch_size,
     params:
         work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
         device=config["resources"]["device"],

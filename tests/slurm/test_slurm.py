@@ -1,6 +1,8 @@
 """The DAG on a real SLURM: the tables of a local run, whatever happens to its jobs. `make test-slurm`; needs root."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,10 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import pytest
 
+from hcma.sampling.images import read_meta
 from tests.dag import ROOT, alone, command, environment
+from tests.scale import PAPER
 from tests.slurm.cluster import Cluster, ask, jobs, why_not
 
 CONFIG = ["--configfile", "tests/config/small.yaml", "tests/slurm/config.yaml"]
@@ -65,7 +70,10 @@ class Run:
     @contextmanager
     def slow(self, *arguments: str, configs: Sequence[str] = (), **env: object) -> Iterator[subprocess.Popen]:
         """Snakemake, on its way to make a shard of the slow row and what follows from it, at work at its second batch."""
-        (self.results / "samples/slow/test/0000.zip").unlink(missing_ok=True)
+        for path in ("tables", "metrics/slow", "scores/slow"):
+            shutil.rmtree(self.results / path, ignore_errors=True)
+        for path in ("features/slow/test/0000.npz", "samples/slow/test/0000.zip"):
+            (self.results / path).unlink(missing_ok=True)
         self.trace.unlink(missing_ok=True)
         log = (self.folder / "snakemake.log").open("w")
         process = subprocess.Popen(
@@ -78,6 +86,7 @@ class Run:
         )
         try:
             wait(lambda: process.poll() is not None or len(self.sampled()) > 4, "the second batch")
+            assert process.poll() is None, (self.folder / "snakemake.log").read_text()[-3000:]
             yield process
         finally:
             if process.poll() is None:
@@ -144,6 +153,20 @@ def test_jobs_say_method_and_shard_and_ask_for_what_their_rule_needs(finished) -
     assert "TresPerJob" not in measure
     assert not [comment for comment in by_comment if "tabulate" in comment or "write_section" in comment]
     assert (finished.results / "logs/sample/hcma-test-0001.log").exists()
+
+
+def test_a_job_starts_in_less_than_a_fiftieth_of_what_a_shard_takes(finished) -> None:
+    """Of the paper's quickest row on an H100. The models here are small: loading the real ones comes on top."""
+    cells = json.loads((ROOT / "results/reference/h100/device.json").read_text())["cells"]
+    rates = [cell["images_per_second"] for cell in cells if cell.get("row") and cell.get("precision") == "float32"]
+    starts = []
+    for job in jobs():
+        if match := re.fullmatch(r"rule_sample_wildcards_(\w+)_test_(\d+)", job.get("Comment", "")):
+            hours, minutes, seconds = map(int, job["RunTime"].split(":"))
+            sampled = read_meta(finished.results / f"samples/{match[1]}/test/{match[2]}.zip")["seconds"]
+            starts.append(3600 * hours + 60 * minutes + seconds - sampled)
+    print(f"seconds of a job beside its sampling: {sorted(round(start) for start in starts)}")
+    assert median(starts) < PAPER["data"]["shard_size"] / max(rates) / 50
 
 
 def test_a_cancelled_shard_goes_on_from_its_last_batch(finished, local) -> None:

@@ -9,13 +9,14 @@ MEM_MB ?= 16000
 
 REGRESS := --configfile workflow/config/regress.yaml
 
-.PHONY: help demo demo-coco rehearsal test test-slow bench regress regress-accept regress-spread reference lint format lock clean
+.PHONY: help demo demo-coco rehearsal test test-slow test-slurm bench regress regress-accept regress-spread reference lint format lock clean
 
 help:
 	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature"
 	@echo "make demo-coco COCO=F  the same DAG on a folder in COCO 2014's layout (scores mean nothing there)"
 	@echo "make rehearsal COCO=F  full architectures, random weights, four photos of F: proves loading, shapes, memory"
 	@echo "make test | test-slow  the tests | those that take minutes"
+	@echo "make test-slurm        the DAG on a SLURM of this machine's own: needs root, installs Debian's packages"
 	@echo "make bench             speed against the peers, equality checked (after make demo)"
 	@echo "make regress           a small fixed subset made anew and held against results/reference/miniature.json"
 	@echo "make regress-accept REASON=...  its numbers become the reference | regress-spread: measure the tolerances anew"
@@ -51,6 +52,11 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slow
+
+# For CI, one run of the DAG: make test-slurm TESTS="-k whole_dag"
+test-slurm: .venv/installed
+	$(RUN) python -m tests.slurm.cluster install
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slurm -rs $(TESTS)
 
 bench: .venv/installed
 	$(RUN) snakemake results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/methods/attend_and_excite.json results/miniature/layouts/test.jsonl --cores $(CORES) --quiet all

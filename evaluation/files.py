@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,12 @@ class InputError(ValueError):
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, renamed to `path` if the block ends well and removed if not."""
+    """A path beside `path` to write to, renamed to `path` if the block ends well and removed if not.
+
+    It is this call's alone: two nodes of a cluster may write the same file, under the same process id.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         yield beside
         os.replace(beside, path)

@@ -27,7 +27,6 @@ LISTED = ("redone_in_float32", "black_images")
 
 # Heavy imports stand inside the functions: `--help` and a misspelt key should answer at once.
 if TYPE_CHECKING:
-    import torch
 
     from hcma.sampling.diffusion import Diffusion
     from hcma.sampling.partial import PartialShard
@@ -58,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=_batch_size, default=8, help="images at a time, or `auto`")
     parser.add_argument("--compile", action="store_true", help="torch.compile of the U-Net")
     parser.add_argument("--channels-last", action="store_true", help="memory layout of the convolutions")
-    parser.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda (the first GPU no other job holds) or cuda:N")
     return parser
 
 
@@ -107,13 +106,14 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     for name in LISTED:
         meta[name] = [layout.id for layout in layouts if work[str(layout.id)].get(name)]
     for leftover in args.out.parent.glob(f"{glob.escape(args.out.name)}.*.tmp"):
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
     partial.assemble(args.out, [layout.id for layout in layouts], meta)
     partial.remove()
 
 
 def load_method(spec: Spec, device: str) -> Method:
     """Import a method's module, check its parameters, then verify and load what it runs on."""
+    from hcma.sampling.device import take_device
     from hcma.sampling.diffusion import Sampling, load_diffusion
     from hcma.sampling.weights import file_sha256, folder_sha256
 
@@ -129,7 +129,7 @@ def load_method(spec: Spec, device: str) -> Method:
         weights["text"] = folder_sha256(spec.text)
         _expect(spec, f"{spec.text}/SHA256SUMS", weights["text"], spec.text_sha256)
     quiet_loading()
-    sd = load_diffusion(spec.model, sampling, _device(device))
+    sd = load_diffusion(spec.model, sampling, take_device(device))
     if spec.text is not None:
         from hcma.sampling.text import load_text_features
 
@@ -203,15 +203,6 @@ def _halved(batch: Sequence[Layout]) -> int:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return size // 2
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: cannot be used here ({str(error).splitlines()[0]})") from None
 
 
 def quiet_loading() -> None:

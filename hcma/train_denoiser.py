@@ -79,7 +79,7 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
         Split(read_cache(args.train), _layouts(args.train_layouts)),
         Split(read_cache(args.heldout), _layouts(args.heldout_layouts)),
     )
-    sd = load_diffusion(args.model, Sampling(), args.device)
+    sd = load_diffusion(args.model, Sampling(), take_device(args.device))
     sd.alignment = load_alignment(args.alignment).to(sd.device)
     return DenoiserTrainer(sd, params, settings, splits, args.work, folder_sha256(args.model))
 

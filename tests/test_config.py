@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hcma.sampling.layout import Layout, Object
 from hcma.sampling.spec import from_keys
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.scripts import check_methods
-from workflow.scripts.check_config import faults
+from workflow.scripts.check_config import SCHEMA, faults
 
 ROOT = Path(__file__).parents[1]
 FILE = Path("workflow/config/miniature.yaml")
@@ -95,6 +96,10 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
             "'full_val' needs data.val.count of at least data.test.count, 256; found 0",
         ),
         ({"seeds": [1, 2]}, "seeds: begins with 1, expected sampling.seed, 0: the tables' rows are of it"),
+        (
+            {"resources": {"rules": {"smaple": {"runtime": 1}}}},
+            "resources.rules: 'smaple' is not one of 'cache_latents'",
+        ),
         ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
         ({"alignment": {"text": {"model": "clip"}}}, "alignment.text.model: 'clip' is not one of backbone, gligen"),
         ({"alignment": {"text": {"feature": "last"}}}, "'last' is not one of 'pooled', 'projected'"),
@@ -109,6 +114,12 @@ def test_a_fault_is_one_line_naming_key_and_file(change, line, monkeypatch) -> N
     assert fault.startswith(f"{FILE}: ")
     assert line in fault
     assert "\n" not in fault
+
+
+def test_rules_that_ask_by_the_configuration_are_those_it_may_name() -> None:
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    resources = yaml.safe_load(SCHEMA.read_text())["properties"]["resources"]["properties"]
+    assert sorted(re.findall(r'\*\*needs\("(\w+)"\)', rules)) == resources["rules"]["propertyNames"]["enum"]
 
 
 def test_the_alignment_needs_a_model_that_is_there(monkeypatch) -> None:

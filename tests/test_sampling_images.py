@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from hcma.sampling import InputError
+from hcma.sampling.atomic import replacing
 from hcma.sampling.images import ShardError, member_ids, png_name, read_images, read_meta, write_images
 from hcma.sampling.partial import open_partial
 from hcma.sampling.work import Work
@@ -127,4 +129,33 @@ def test_a_damaged_batch_is_sampled_again(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     (partial.folder / "000000000099.zip.123.tmp").write_bytes(b"cut")
     assert open_partial(tmp_path, {}).finished == set(IDS[1:])
-    assert [path.name for path in partial.folder.iterdir()] == ["000000000007.zip"]
+    assert {path.name for path in partial.folder.iterdir()} == {"000000000007.zip", "owner"}
+
+
+def test_of_two_writers_the_later_goes_on_and_the_earlier_ends(tmp_path):
+    first = open_partial(tmp_path / "work", {})
+    first.add(IDS[:1], PIXELS[:1], 1.0, forwards(1))
+    second = open_partial(tmp_path / "work", {})
+    assert second.finished == set(IDS[:1])
+    for lost in (
+        lambda: first.add(IDS[1:], PIXELS[1:], 1.0, forwards(2)),
+        lambda: first.assemble(tmp_path / "0000.zip", IDS[:1], {}),
+    ):
+        with pytest.raises(InputError, match="another job has taken over this shard; this one ends"):
+            lost()
+    first.remove()
+    second.add(IDS[1:], PIXELS[1:], 1.0, forwards(2))
+    second.assemble(tmp_path / "0000.zip", IDS, {})
+    second.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["0000.zip"]
+    with pytest.raises(InputError, match="another job"):
+        first.add(IDS[1:], PIXELS[1:], 1.0, forwards(2))
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with replacing(tmp_path / "file") as one, replacing(tmp_path / "file") as two:
+        assert one != two
+        one.write_text("one")
+        two.write_text("two")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "one"

@@ -35,7 +35,8 @@ def test_all_files_agree_with_the_lock() -> None:
     assert stated.items() <= lock().items()
     assert environment == pins(project["dependencies"])
     assert harness.items() <= environment.items()
-    assert set(environment) - set(harness) == {"snakemake"}
+    started = "snakemake-executor-plugin-cluster-generic", "snakemake-executor-plugin-slurm"
+    assert set(environment) - set(harness) == {"snakemake", *started}
 
 
 def test_what_runs_here_is_what_the_lock_says() -> None:

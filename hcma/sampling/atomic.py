@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a path beside `path` to write to, and rename it to `path` if the block ends well, else remove it.
 
+    The path beside is this call's alone: two nodes of a cluster may write the same file, under the same process id.
     An OSError without a file name, such as a full disk, is raised again with `path` as its file name.
     """
     path = Path(path)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside

@@ -1,19 +1,27 @@
-"""Finished batches of an unfinished shard: what a killed job leaves for its next run."""
+"""Finished batches of an unfinished shard: what a killed job leaves for its next run.
+
+A cluster that has lost sight of a node starts its job again elsewhere, while the first may still run there. Whoever opens
+the folder last owns it; the other ends at its next batch.
+"""
 
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hcma.sampling import InputError
+from hcma.sampling.atomic import replacing
 from hcma.sampling.images import ShardError, member_ids, read_members, read_meta, write_images, write_members
 from hcma.sampling.work import Work
 
 KEY = re.compile("[0-9a-f]{64}")
 FORMAT = 2  # of a batch's record; batches of another format are made anew
+OWNER = "owner"
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class PartialShard:
 
     folder: Path
     batches: dict[Path, list[int]]
+    token: str  # in the file `owner` as long as no other job has opened the folder
 
     @property
     def finished(self) -> set[int]:
@@ -29,7 +38,8 @@ class PartialShard:
         return {id for ids in self.batches.values() for id in ids}
 
     def add(self, ids: Sequence[int], pixels: Any, seconds: float, work: Work) -> None:
-        """Keep one finished batch, named by its first layout."""
+        """Keep one finished batch, named by its first layout; raises InputError if another job owns the folder."""
+        self._check_owner()
         path = self.folder / f"{ids[0]:012d}.zip"
         counts = {str(id): dict(work.images[row]) for row, id in enumerate(ids)}
         write_images(path, ids, pixels, {"seconds": seconds, "work": counts})
@@ -43,6 +53,7 @@ class PartialShard:
 
     def assemble(self, path: str | Path, ids: Sequence[int], meta: dict[str, Any]) -> None:
         """Write the whole shard in the order of `ids`; its images do not depend on interruptions."""
+        self._check_owner()
         where = {id: batch for batch, members in self.batches.items() for id in members}
         loaded: dict[int, bytes] = {}
 
@@ -55,24 +66,40 @@ class PartialShard:
         write_members(path, ((id, png(id)) for id in ids), meta)
 
     def remove(self) -> None:
-        """Drop the batches, and the work folder if nothing else is in it."""
+        """Drop the batches, and the work folder if nothing else is in it; nothing if another job owns the folder."""
+        if not self._owned():
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent.is_dir() and not any(self.folder.parent.iterdir()):
             self.folder.parent.rmdir()
 
+    def _owned(self) -> bool:
+        owner = self.folder / OWNER
+        return owner.exists() and owner.read_text() == self.token
+
+    def _check_owner(self) -> None:
+        if not self._owned():
+            raise InputError(f"{self.folder}: another job has taken over this shard; this one ends")
+
 
 def open_partial(work: str | Path, identity: dict[str, Any]) -> PartialShard:
-    """The finished batches in `work` of what `identity` (JSON) describes; batches of anything else are removed."""
+    """The finished batches in `work` of what `identity` (JSON) describes; batches of anything else are removed.
+
+    The folder is the caller's from now on, whoever had it before.
+    """
     key = hashlib.sha256(json.dumps(identity | {"format": FORMAT}, sort_keys=True).encode()).hexdigest()
     folder = Path(work) / key
     folder.mkdir(parents=True, exist_ok=True)
     for other in Path(work).iterdir():
         if other != folder and other.is_dir() and KEY.fullmatch(other.name):
-            shutil.rmtree(other)
+            shutil.rmtree(other, ignore_errors=True)  # its job may still run; that ends at its next batch
+    token = secrets.token_hex(8)
+    with replacing(folder / OWNER) as beside:
+        beside.write_text(token)
     for leftover in folder.glob("*.tmp"):
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
     batches = {path: _intact_ids(path) for path in sorted(folder.glob("*.zip"))}
-    return PartialShard(folder, {path: ids for path, ids in batches.items() if ids})
+    return PartialShard(folder, {path: ids for path, ids in batches.items() if ids}, token)
 
 
 def _intact_ids(path: Path) -> list[int]:

@@ -220,6 +220,21 @@ def reference_set(split):
     return config["evaluation"]["reference"] if split == "test" else "same_ids"
 
 
+def needs(rule):
+    # What a job of this rule asks a cluster for; both grow when a profile tries it again.
+    own = config["resources"] | config["resources"].get("rules", {}).get(rule, {})
+    return {
+        "mem_mb": lambda wildcards, attempt: own["mem_mb"] * attempt,
+        "runtime": lambda wildcards, attempt: own["runtime"] * attempt,
+    }
+
+
+def batch_size(wildcards, attempt):
+    # A number is halved when a job is tried again; a word leaves it to the sampler.
+    size = config["resources"]["batch_size"]
+    return max(1, size >> (attempt - 1)) if isinstance(size, int) else size
+
+
 def feature_shards(method, split):
     return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=sampled_shards(split))
 

@@ -3,6 +3,7 @@
 
 localrules:
     write_section,
+    check_methods,
     slice_layouts,
 
 

@@ -44,9 +44,8 @@ rule train_denoiser:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
+        **needs("train_denoiser"),
         gpu=config["resources"]["gpu"],
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         work=f"{R}/work/noise",

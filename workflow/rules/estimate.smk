@@ -34,9 +34,8 @@ rule pilot:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
+        **needs("pilot"),
         gpu=config["resources"]["gpu"],
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
     params:
         device=config["resources"]["device"],
     message:

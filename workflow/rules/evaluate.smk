@@ -70,8 +70,7 @@ rule extract_features:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("extract_features"),
     params:
         protocol=lambda wildcards: protocol(),
     message:
@@ -96,8 +95,7 @@ rule summarize_reference:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("summarize_reference"),
     message:
         "Summing up the real images of {wildcards.split}"
     shell:
@@ -124,8 +122,7 @@ rule measure:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("measure"),
     params:
         reference_set=lambda wildcards: reference_set(wildcards.split),
     message:

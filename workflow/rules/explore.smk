@@ -20,8 +20,7 @@ rule cut_strips:
     conda:
         "../envs/harness.yaml"
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("cut_strips"),
     params:
         samples=lambda wildcards: f"{R}/samples",
         methods=ORDERED,

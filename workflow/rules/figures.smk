@@ -48,8 +48,7 @@ rule measure_by_size:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("measure_by_size"),
     params:
         reference_set=reference_set("test"),
     message:

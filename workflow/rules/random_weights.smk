@@ -19,8 +19,7 @@ rule write_random_weights:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("write_random_weights"),
     params:
         row=lambda wildcards: RANDOM[wildcards.name],
         out=lambda wildcards: f"{R}/weights/{wildcards.name}",
@@ -47,8 +46,7 @@ rule count_parameters:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("count_parameters"),
     params:
         architecture=lambda wildcards: ARCHITECTURES[wildcards.name]["kind"],
         model=lambda wildcards: config["models"][wildcards.name],

@@ -78,8 +78,7 @@ rule compare_rows:
     conda:
         "../envs/harness.yaml"
     resources:
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        **needs("compare_rows"),
     params:
         rows=" ".join(
             f"--row {R}/metrics/{row}/test.json {R}/scores/{row}/test.parquet"

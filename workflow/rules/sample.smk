@@ -33,6 +33,14 @@ rule write_method:
         " --model {params.model:q} {params.measured} --out {output} > {log} 2>&1"
 
 
+# Speed alone, so no parameter: those make a row anew when they change.
+SPEED = " ".join(
+    f"--{name.replace('_', '-')}"
+    for name in ("compile", "channels_last")
+    if config["resources"].get(name)
+)
+
+
 rule sample:
     input:
         spec=f"{R}/methods/{{method}}.json",
@@ -48,23 +56,20 @@ rule sample:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
+        **needs("sample"),
         gpu=config["resources"]["gpu"],
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
+        # After a kill for want of memory: half the batch. It changes no image, and so is no parameter.
+        batch_size=batch_size,
     params:
         work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
-        batch=config["resources"]["batch_size"],
-        speed=[
-            f"--{name.replace('_', '-')}"
-            for name in ("compile", "channels_last")
-            if config["resources"].get(name)
-        ],
         device=config["resources"]["device"],
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
-        " --batch-size {params.batch} {params.speed} --device {params.device} --out {output} > {log} 2>&1"
+        " --batch-size {resources.batch_size} "
+        + SPEED
+        + " --device {params.device} --out {output} > {log} 2>&1"
 
 
 # Held-out candidates decide eta, which HCMA's test rows wait for: no other row goes before them.

@@ -29,9 +29,8 @@ rule cache_latents:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
+        **needs("cache_latents"),
         gpu=config["resources"]["gpu"],
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         template=lambda wildcards: ALIGNMENT["model"].get("label_template", "{label}"),
@@ -62,9 +61,8 @@ rule train_alignment:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
+        **needs("train_alignment"),
         gpu=config["resources"]["gpu"],
-        mem_mb=config["resources"]["mem_mb"],
-        runtime=config["resources"]["runtime"],
     params:
         # The checkpoint lives outside the outputs, which Snakemake deletes when a job fails.
         work=f"{R}/work/alignment",

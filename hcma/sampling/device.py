@@ -1,0 +1,76 @@
+"""One job a GPU: `cuda` is the first GPU of this machine that no other job holds, `cuda:1` is that one, held or not.
+
+Snakemake counts GPUs but names none. A job holds its GPU by a lock that the system drops when the process ends, however
+it ends; while all are held, a job waits.
+"""
+
+import fcntl
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from hcma.sampling import InputError
+
+# Heavy imports stand inside the functions: a lock needs none.
+if TYPE_CHECKING:
+    import torch
+
+HELD: dict[Path, IO[str]] = {}  # open files, whose locks last as long as this process
+
+
+def take_device(name: str) -> "torch.device":
+    """The torch device that `name` (cpu, cuda, cuda:N) means here; raises InputError if it cannot be used."""
+    import torch
+
+    try:
+        if name == "cuda" and torch.cuda.is_available():
+            number = take_first(_gpus(), _locks())
+            torch.cuda.set_device(number)
+            name = f"cuda:{number}"
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: cannot be used here ({str(error).splitlines()[0]})") from None
+
+
+def _gpus() -> list[str]:
+    """Names of the visible GPUs that are the same in every process, whatever CUDA_VISIBLE_DEVICES says there."""
+    import torch
+
+    return [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+
+
+def _locks() -> Path:
+    """The folder of this machine's and this user's locks."""
+    return Path(tempfile.gettempdir()) / f"hcma-gpus-{os.getuid()}"
+
+
+def take_first(gpus: Sequence[str], folder: Path, wait: float = 1.0) -> int:
+    """Number of the first of `gpus` that no other process holds, from now on held by this one; waits while there is none."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    said = False
+    while True:
+        for number, gpu in enumerate(gpus):
+            if _held(folder / f"{re.sub('[^A-Za-z0-9-]', '-', gpu)}.lock"):
+                return number
+        if not said:
+            print(f"waiting: all GPUs are held by other jobs ({len(gpus)} visible, {folder})", file=sys.stderr)
+            said = True
+        time.sleep(wait)
+
+
+def _held(path: Path) -> bool:
+    if path in HELD:
+        return True
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    HELD[path] = file
+    return True

@@ -1,0 +1,117 @@
+"""The paper's DAG without its work: 12 methods, programs that only leave empty files where the real ones leave results.
+
+    python -m tests.scale --images 30000 --shard-size 2000
+
+prints one line of JSON: how long the DAG takes to build, how many jobs and files there are, what scheduling costs a job.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.dag import ROOT
+
+PAPER = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())
+METHODS = [name for name, stanza in PAPER["methods"].items() if PAPER["models"][stanza["base"]]]
+
+# Stands before every Python on PATH; the programs' own options say what they would write.
+STUB = """\
+#!/bin/bash
+module=$2
+while [ $# -gt 0 ]; do
+    case "$1" in --out) out=$2 ;; --scores | --curves) touch "$2" ;; esac
+    shift
+done
+case "$module" in
+    evaluation.coco) touch "$out"/{train,heldout,test}.jsonl "$out/report.json" ;;
+    evaluation.tables) touch "$out".{csv,md,tex} ;;
+    evaluation.compare | evaluation.distances | evaluation.adherence_table | evaluation.cost) touch "$out".{csv,md} ;;
+    workflow.scripts.fetch.model) touch "$out/SHA256SUMS" ;;
+    workflow.scripts.fetch.annotations) touch "$out"/annotations/{instances,captions}_{train,val}2014.json ;;
+    hcma.train) touch "$out" "${out%/*}/curves.png" ;;
+    *) touch "$out" ;;
+esac
+"""
+
+
+def lay_out(folder: Path, images: int, shard_size: int) -> None:
+    """A checkout in `folder` whose `python` is the stub, and an overlay for `images` a row and all methods in the tables."""
+    for name in ("Snakefile", "workflow", "profiles", "hcma", "baselines", "evaluation"):
+        (folder / name).symlink_to(ROOT / name)
+    overlay = {
+        "run": "scale",
+        "data": {"test": {"count": images}, "shard_size": shard_size},
+        "tables": {"table1": ["real", *METHODS]},
+    }
+    (folder / "scale.yaml").write_text(yaml.safe_dump(overlay))
+    (folder / "bin").mkdir()
+    (folder / "bin/python").write_text(STUB)
+    (folder / "bin/python").chmod(0o755)
+
+
+def snakemake(folder: Path, *arguments: str) -> tuple[str, float]:
+    """What a run of Snakemake prints, and its seconds."""
+    configs = ["--configfile", "workflow/config/paper.yaml", "scale.yaml"]
+    env = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments, *configs], cwd=folder, env=env, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return done.stdout + done.stderr, time.perf_counter() - began
+
+
+def jobs_by_rule(printed: str) -> dict[str, int]:
+    """The table of jobs that Snakemake prints."""
+    lines = printed.split("Job stats:")[1].split("\n\n")[0].splitlines()
+    words = [line.split() for line in lines]
+    return {line[0]: int(line[1]) for line in words if len(line) == 2 and line[1].isdigit()}
+
+
+def plan(folder: Path) -> dict[str, Any]:
+    """Of a dry run: jobs, wall seconds, processor seconds, and the peak of memory."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    printed, seconds = snakemake(folder, "-n", "--quiet", "rules", "--cores", "8")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    jobs = jobs_by_rule(printed)
+    return {
+        "jobs": jobs.pop("total"),
+        "sample_jobs": jobs["sample"],
+        "dag_seconds": round(seconds, 1),
+        "dag_cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "dag_peak_mb": after.ru_maxrss // 1024,
+    }
+
+
+def perform(folder: Path, jobs: int) -> dict[str, Any]:
+    """Of a run to the end: seconds a job, and the files that are there afterwards."""
+    _, seconds = snakemake(folder, "--cores", "8", "--quiet", "all")
+    count = {name: sum(path.is_file() for path in (folder / name).rglob("*")) for name in (".snakemake", "results")}
+    return {"seconds_a_job": round(seconds / jobs, 3), "files": count}
+
+
+def main() -> None:
+    """The command line above."""
+    parser = argparse.ArgumentParser(prog="tests.scale", description=__doc__)
+    parser.add_argument("--images", type=int, default=30000, help="test images a method")
+    parser.add_argument("--shard-size", type=int, default=PAPER["data"]["shard_size"])
+    parser.add_argument("--dry", action="store_true", help="build the DAG and leave it at that")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        lay_out(Path(name), args.images, args.shard_size)
+        found = {"methods": len(METHODS), "images": args.images, "shard_size": args.shard_size} | plan(Path(name))
+        print(json.dumps(found | ({} if args.dry else perform(Path(name), found["jobs"]))))
+
+
+if __name__ == "__main__":
+    main()

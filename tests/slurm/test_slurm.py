@@ -1,0 +1,243 @@
+"""The DAG on a real SLURM: the tables of a local run, whatever happens to its jobs. `make test-slurm`; needs root."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from hcma.sampling.images import read_meta
+from tests.dag import ROOT, alone, command, environment
+from tests.scale import PAPER
+from tests.slurm.cluster import Cluster, ask, jobs, why_not
+
+CONFIG = ["--configfile", "tests/config/small.yaml", "tests/slurm/config.yaml"]
+TABLES = ("table1", "table2", "distances", "adherence", "significance")
+# The profile's own polling suits jobs of hours.
+SLURM = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
+SLURM += ["--seconds-between-status-checks", "1", "--latency-wait", "10"]
+GENERIC = ["--profile", "profiles/cluster-generic", "--seconds-between-status-checks", "1", "--latency-wait", "10"]
+IMAGES = 16  # a shard
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    if reason := why_not():
+        pytest.skip(reason)
+    cluster = Cluster()
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[dict[str, bytes]]:
+    """The tables of the same configuration without a cluster."""
+    run = f"test-slurm-local-{os.getpid()}"
+    with alone():
+        done = subprocess.run(
+            command(*CONFIG, "--config", f"run={run}"), cwd=ROOT, env=environment(), capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    yield tables(ROOT / "results" / run)
+    shutil.rmtree(ROOT / "results" / run)
+
+
+class Run:
+    """One run of the DAG on the cluster; `slow` makes one of its shards anew while something happens to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name, self.folder = f"test-slurm-{os.getpid()}", folder
+        self.results = ROOT / "results" / self.name
+        self.trace = folder / "trace"
+        self.env = environment() | {"SLOW_TRACE": str(self.trace)}
+
+    def command(self, *arguments: str, configs: Sequence[str] = ()) -> list[str]:
+        named = [*CONFIG, *configs, "--config", f"run={self.name}"]
+        return [sys.executable, "-m", "snakemake", *arguments, *named]
+
+    @contextmanager
+    def slow(self, *arguments: str, configs: Sequence[str] = (), **env: object) -> Iterator[subprocess.Popen]:
+        """Snakemake, on its way to make a shard of the slow row and what follows from it, at work at its second batch."""
+        for path in ("tables", "metrics/slow", "scores/slow"):
+            shutil.rmtree(self.results / path, ignore_errors=True)
+        for path in ("features/slow/test/0000.npz", "samples/slow/test/0000.zip"):
+            (self.results / path).unlink(missing_ok=True)
+        self.trace.unlink(missing_ok=True)
+        log = (self.folder / "snakemake.log").open("w")
+        process = subprocess.Popen(
+            self.command(*arguments, configs=configs),
+            cwd=ROOT,
+            env=self.env | {name: str(value) for name, value in env.items()},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            wait(lambda: process.poll() is not None or len(self.sampled()) > 4, "the second batch")
+            assert process.poll() is None, (self.folder / "snakemake.log").read_text()[-3000:]
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def end(self, process: subprocess.Popen) -> None:
+        """Wait until Snakemake has ended well."""
+        wait(lambda: process.poll() is not None, "the end of Snakemake", 600)
+        assert process.returncode == 0, (self.folder / "snakemake.log").read_text()[-3000:]
+
+    def sampled(self) -> list[tuple[int, int, int, int]]:
+        """(process, job, batch size, layout) of every image that was begun, in order."""
+        if not self.trace.exists():
+            return []
+        return [tuple(map(int, line.split())) for line in self.trace.read_text().splitlines()]  # type: ignore[misc]
+
+
+def tables(results: Path) -> dict[str, bytes]:
+    return {name: (results / f"tables/{name}.csv").read_bytes() for name in TABLES}
+
+
+def wait(happened: Callable[[], object], what: str, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.2)
+
+
+def slow_jobs(after: int) -> list[dict[str, str]]:
+    return [job for job in jobs() if int(job["JobId"]) > after and "sample_wildcards_slow" in job["Comment"]]
+
+
+def last_job() -> int:
+    return max(int(job["JobId"]) for job in jobs())
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, tmp_path_factory) -> Iterator[Run]:
+    run = Run(tmp_path_factory.mktemp("slurm"))
+    with alone():
+        done = subprocess.run(
+            run.command(*SLURM, "--set-resources", "sample:gpu=1"),
+            cwd=ROOT,
+            env=run.env,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    yield run
+    shutil.rmtree(run.results)
+
+
+def test_the_whole_dag_gives_the_tables_of_a_local_run(finished, local) -> None:
+    assert tables(finished.results) == local
+
+
+def test_jobs_say_method_and_shard_and_ask_for_what_their_rule_needs(finished) -> None:
+    by_comment = {job["Comment"]: job for job in jobs() if job.get("Comment", "").startswith("rule_")}
+    sample = by_comment["rule_sample_wildcards_hcma_test_0001"]
+    assert sample["TresPerJob"] == "gres:gpu:1"
+    assert (sample["MinMemoryNode"], sample["TimeLimit"], sample["Requeue"]) == ("2000M", "00:10:00", "0")
+    measure = by_comment["rule_measure_wildcards_hcma_test"]
+    assert "TresPerJob" not in measure
+    assert not [comment for comment in by_comment if "tabulate" in comment or "write_section" in comment]
+    assert (finished.results / "logs/sample/hcma-test-0001.log").exists()
+
+
+def test_a_job_starts_in_less_than_a_fiftieth_of_what_a_shard_takes(finished) -> None:
+    """Of the paper's quickest row on an H100. The models here are small: loading the real ones comes on top."""
+    cells = json.loads((ROOT / "results/reference/h100/device.json").read_text())["cells"]
+    rates = [cell["images_per_second"] for cell in cells if cell.get("row") and cell.get("precision") == "float32"]
+    starts = []
+    for job in jobs():
+        if match := re.fullmatch(r"rule_sample_wildcards_(\w+)_test_(\d+)", job.get("Comment", "")):
+            hours, minutes, seconds = map(int, job["RunTime"].split(":"))
+            sampled = read_meta(finished.results / f"samples/{match[1]}/test/{match[2]}.zip")["seconds"]
+            starts.append(3600 * hours + 60 * minutes + seconds - sampled)
+    print(f"seconds of a job beside its sampling: {sorted(round(start) for start in starts)}")
+    assert median(starts) < PAPER["data"]["shard_size"] / max(rates) / 50
+
+
+def test_a_cancelled_shard_goes_on_from_its_last_batch(finished, local) -> None:
+    before = last_job()
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=3) as process:
+        (running,) = slow_jobs(before)
+        ask("scancel", running["JobId"])
+        finished.end(process)
+    assert [job["JobState"] for job in slow_jobs(before)] == ["CANCELLED", "COMPLETED"]
+    assert IMAGES < len(finished.sampled()) <= IMAGES + 4
+    assert tables(finished.results) == local
+
+
+def test_a_job_over_its_time_limit_gets_more_time_and_goes_on(finished, local) -> None:
+    before = last_job()
+    short = finished.folder / "short.yaml"
+    short.write_text("resources: {rules: {sample: {runtime: 1}}}")
+    with alone(), finished.slow(*SLURM, configs=[str(short)], SLOW_SECONDS=35) as process:
+        finished.end(process)
+    found = slow_jobs(before)
+    assert [job["JobState"] for job in found] == ["TIMEOUT", "COMPLETED"]
+    assert [job["TimeLimit"] for job in found] == ["00:01:00", "00:02:00"]
+    assert tables(finished.results) == local
+
+
+def test_a_job_out_of_memory_gets_more_and_half_the_batch(finished, local) -> None:
+    before = last_job()
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=5, SLOW_MB=500) as process:
+        finished.end(process)
+    found = slow_jobs(before)
+    assert [job["JobState"] for job in found][-1] == "COMPLETED"
+    assert [job["MinMemoryNode"] for job in found][:2] == ["2000M", "4000M"]
+    sizes = {job: size for _, job, size, _ in finished.sampled()}
+    assert list(sizes.values())[:2] == [4, 2]
+    assert tables(finished.results) == local
+
+
+def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local, cluster) -> None:
+    before = last_job()
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=6) as process:
+        (running,) = slow_jobs(before)
+        node, orphan = running["NodeList"], finished.sampled()[0][0]
+        cluster.lose_node(node)
+        try:
+            finished.end(process)
+        finally:
+            cluster.start_node(node)
+    found = slow_jobs(before)
+    assert [job["JobState"] for job in found] == ["NODE_FAIL", "COMPLETED"]
+    assert {pid for pid, *_ in finished.sampled()} > {orphan}
+    wait(lambda: not running_program(orphan), "the orphan's end", 60)
+    assert tables(finished.results) == local
+
+
+def running_program(pid: int) -> bool:
+    try:
+        return b"hcma.sample" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("profile", [SLURM, GENERIC], ids=["slurm", "cluster-generic"])
+def test_after_snakemake_was_killed_a_second_start_ends_with_the_same_tables(finished, local, profile) -> None:
+    before = last_job()
+    with alone():
+        with finished.slow(*profile, SLOW_SECONDS=6) as process:
+            os.killpg(process.pid, signal.SIGKILL)
+        again = subprocess.run(finished.command(*profile), cwd=ROOT, env=finished.env, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr[-3000:]
+    states = [job["JobState"] for job in jobs() if int(job["JobId"]) > before and "slow" in job["Comment"]]
+    assert states[-1] == "COMPLETED"
+    if profile is GENERIC:  # which finds its job again
+        assert len(finished.sampled()) == IMAGES
+    assert tables(finished.results) == local

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.feature_files import FeatureShards, read_array
+from evaluation.feature_files import FeatureShards, first_difference, read_array
 from evaluation.files import InputError, replacing
 from evaluation.frechet import Moments, frechet_distance, frechet_of_few
 from evaluation.jackknife import Statistic, groups, kept
@@ -148,7 +148,8 @@ class Reference:
     def check(self, shards: FeatureShards) -> None:
         """Raises InputError unless the shards hold the same images and regions, seen by the same networks."""
         if shards.about != self.about:
-            raise InputError(f"{shards.paths[0]}: made by {shards.about}, the reference by {self.about}")
+            gap = first_difference(shards.about, self.about)
+            raise InputError(f"{shards.paths[0]}: other networks than {self.path}: {gap}; make both alike")
         for name, array in identity(shards).items():
             if not np.array_equal(array, self._array(name)):
                 raise InputError(f"{shards.paths[0]}: {name} differ from those of {self.path}: not the same layouts")

@@ -61,7 +61,9 @@ def test_intervals_of_a_frechet_distance_cover_the_truth() -> None:
 def test_intervals_of_a_kernel_distance_cover_the_truth() -> None:
     many = np.random.default_rng(99).standard_normal((3, 400_000, WIDTH))
     cube = lambda a, b: ((a * b).sum(1) / WIDTH + 1) ** 3  # noqa: E731
-    truth = (cube(many[0] + SHIFT, many[1] + SHIFT) + cube(many[0], many[1]) - 2 * cube(many[0] + SHIFT, many[1])).mean()
+    truth = (
+        cube(many[0] + SHIFT, many[1] + SHIFT) + cube(many[0], many[1]) - 2 * cube(many[0] + SHIFT, many[1])
+    ).mean()
     found = share(lambda rng: covered(truth, unbiased_kernel(normal(rng) + SHIFT, normal(rng))))
     print(f"coverage, KID: {found:.3f}")
     assert 0.92 <= found <= 0.98
@@ -109,7 +111,9 @@ def test_alike_rows_differ_in_clip_score_one_time_in_twenty() -> None:
         scores, images = regions(rng)
         gap = rng.standard_normal(IMAGES)[images] + 0.5 * rng.standard_normal(len(images))
         a, b = (
-            row(name, "region_clip", jackknife(leave_out_mean(values, NUMBERS[images]), NUMBERS[images]), values, images)
+            row(
+                name, "region_clip", jackknife(leave_out_mean(values, NUMBERS[images]), NUMBERS[images]), values, images
+            )
             for name, values in (("a", scores + gap), ("b", scores))
         )
         return difference("region_clip", a, b)["p"] < LEVEL_OF_TEST

@@ -25,7 +25,7 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPImageProcessor, CLIPTokenizer
 
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.files import sha256
@@ -38,6 +38,7 @@ from evaluation.sizes import BATCH
 from evaluation.statistics import Summary, leave_out_distance
 from tests.test_evaluation_frechet import moments, samples
 from tests.test_evaluation_kernel import sets
+from workflow.scripts.bench_evaluation import as_transformers
 from workflow.scripts.random_weights.architecture import CLASSES
 from workflow.scripts.random_weights.values import random_value
 from workflow.scripts.random_weights.vocabulary import write_tokenizer
@@ -207,52 +208,6 @@ def golden() -> np.ndarray:
     image[60:, 45:] = (20, 60, 240)
     image[30:60, :, 1] = np.linspace(0, 255, 90)
     return image
-
-
-def as_transformers(state: dict[str, torch.Tensor], config: dict) -> CLIPModel:
-    """The same weights in transformers' CLIP."""
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    widths = lambda part, heads: {  # noqa: E731
-        "hidden_size": part["width"],
-        "intermediate_size": 4 * part["width"],
-        "num_hidden_layers": part["layers"],
-        "num_attention_heads": heads,
-        "hidden_act": "quick_gelu",
-    }
-    model = CLIPModel(
-        CLIPConfig(
-            text_config=widths(text, text["heads"]) | {"vocab_size": text["vocab_size"]},
-            vision_config=widths(vision, vision["width"] // 64)
-            | {"image_size": vision["image_size"], "patch_size": vision["patch_size"]},
-            projection_dim=config["embed_dim"],
-        )
-    )
-    renamed = {
-        "logit_scale": state["logit_scale"],
-        "visual_projection.weight": state["visual.proj"].T,
-        "text_projection.weight": state["text_projection"].T,
-        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
-        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
-        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
-        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
-        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
-    }
-    norms = {"vision_model.pre_layrnorm": "visual.ln_pre", "vision_model.post_layernorm": "visual.ln_post"}
-    layers = {"text_model.final_layer_norm": "ln_final"} | norms
-    for tower, stem, part in (("vision_model", "visual.transformer", vision), ("text_model", "transformer", text)):
-        for i in range(part["layers"]):
-            theirs, ours = f"{tower}.encoder.layers.{i}", f"{stem}.resblocks.{i}"
-            names = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
-            names |= {"self_attn.out_proj": "attn.out_proj"}
-            layers |= {f"{theirs}.{a}": f"{ours}.{b}" for a, b in names.items()}
-            for kind in ("weight", "bias"):
-                thirds = state[f"{ours}.attn.in_proj_{kind}"].chunk(3)
-                renamed |= {
-                    f"{theirs}.self_attn.{q}_proj.{kind}": value for q, value in zip("qkv", thirds, strict=True)
-                }
-    renamed |= {f"{a}.{kind}": state[f"{b}.{kind}"] for a, b in layers.items() for kind in ("weight", "bias")}
-    model.load_state_dict(renamed)
-    return model.eval()
 
 
 @pytest.mark.parametrize("name", ["small-quickgelu", pytest.param("ViT-B-32-quickgelu", marks=pytest.mark.slow)])

@@ -4,9 +4,9 @@
         --excite methods/attend_and_excite.json --layouts test.jsonl
 
 prints, and writes as JSON with --out: images per second of GLIGEN and of Attend-and-Excite against diffusers' pipelines
-(which guide one layout at a time), HCMA's time over GLIGEN's, the Frechet step at 2048 dimensions against scipy's sqrtm, and the
-features of a table against clean-fid's and transformers' loops (bench_evaluation.py). Refinements carry the last digit of a float32
-to the third, so that Attend-and-Excite's latents are compared in float64 as well.
+(which guide one layout at a time), HCMA's time over GLIGEN's, the Frechet step at 2048 dimensions against scipy's sqrtm, and
+the features of a table against clean-fid's and transformers' loops (bench_evaluation.py). Refinements carry the last digit of
+a float32 to the third, so that Attend-and-Excite's latents are compared in float64 as well.
 """
 
 import argparse

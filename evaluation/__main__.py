@@ -3,7 +3,8 @@
     python -m evaluation --layouts layouts.jsonl --images mine.zip --real photos/ --extractors extractors.json --out scored
 
 --images and --real are folders or zips of {id:012d}.png, one for every layout's id; --real may be a folder of photos that
-were cropped to the canvas, as `samples/real` of a run holds them. --extractors is the configuration's `extractors` section
+were cropped to the canvas, as `samples/real` of a run holds them. All three take several, as the shards of a run, in the
+same order. --extractors is the configuration's `extractors` section
 as JSON or YAML. Writes metrics.json, scores.parquet (a row an image and a box), and features of both sides, and prints the
 metrics.
 """
@@ -32,9 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True, help="folder or zip of images")
-    parser.add_argument("--real", type=Path, required=True, help="folder or zip of the real images of the same layouts")
+    parser.add_argument("--layouts", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--images", type=Path, nargs="+", required=True, help="folder or zip of images, one a layouts file"
+    )
+    parser.add_argument(
+        "--real", type=Path, nargs="+", required=True, help="the real images of the same layouts, likewise"
+    )
     parser.add_argument("--extractors", type=Path, required=True)
     add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder")
@@ -46,33 +51,61 @@ def main() -> None:
 
 def score(arguments: argparse.Namespace) -> dict[str, Any]:
     """Extract, sum up and measure; returns what metrics.json holds. Raises InputError before any network is loaded."""
-    layouts, protocol = read_layouts(arguments.layouts), chosen(arguments)
-    ids = [row["id"] for row in layouts]
-    if not ids:
-        raise InputError(f"{arguments.layouts}: no layouts")
-    for path in (arguments.images, arguments.real):
-        check_images(path, ids)
-    stanzas = _stanzas(arguments.extractors)
-    with quick_imports():
-        networks, detector = load_networks(stanzas)
-    table = regions(layouts, _side(arguments.real, ids), protocol.min_side, protocol.max_per_image)
-    table = table[table["kept"].astype(bool)].reset_index(drop=True)
-    shards = {}
-    for name, path in (("images", arguments.images), ("real", arguments.real)):
-        out = arguments.out / "features" / f"{name}.npz"
-        write_features(path, layouts, table, (networks, detector, protocol), out)
-        shards[name] = FeatureShards([out])
-    write_reference(shards["real"], arguments.out / "features" / "reference.npz")
-    reference = Reference(arguments.out / "features" / "reference.npz")
-    found, scores = measure(shards["images"], reference, layouts)
+    shards = [read_layouts(path) for path in arguments.layouts]
+    layouts = [row for rows in shards for row in rows]
+    _check(arguments, shards)
+    features = _extract(arguments, shards)
+    write_reference(FeatureShards(features["real"]), arguments.out / "features" / "reference.npz")
+    reference, images = Reference(arguments.out / "features" / "reference.npz"), FeatureShards(features["images"])
+    found, scores = measure(images, reference, layouts)
     with replacing(arguments.out / "scores.parquet") as beside:
         scores.to_parquet(beside, index=False)
-    found |= {
-        "protocol": shards["images"].about | {"groups": GROUPS, "reference": "same_ids"},
-        "reference": reference.content,
-    }
+    protocol = images.about | {"groups": GROUPS, "reference": "same_ids"}
+    found |= {"protocol": protocol, "reference": reference.content}
     write_json(arguments.out / "metrics.json", found)
     return found
+
+
+def _check(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> None:
+    """Raises InputError unless every file of layouts has its images, and no layout comes twice."""
+    seen: set[int] = set()
+    for path, rows in zip(arguments.layouts, shards, strict=True):
+        if not rows:
+            raise InputError(f"{path}: no layouts")
+        for number in _ids(rows):
+            if number in seen:
+                raise InputError(f"{path}: layout {number} comes twice")
+            seen.add(number)
+    for option, paths in (("--images", arguments.images), ("--real", arguments.real)):
+        if len(paths) != len(shards):
+            raise InputError(f"{option}: {len(paths)} given for {len(shards)} files of layouts")
+        for path, rows in zip(paths, shards, strict=True):
+            check_images(path, _ids(rows))
+
+
+def _extract(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> dict[str, list[Path]]:
+    """The files of features of both sides, written one after the other."""
+    stanzas, side, protocol = (
+        _stanzas(arguments.extractors),
+        _side(arguments.real[0], _ids(shards[0])),
+        chosen(arguments),
+    )
+    with quick_imports():
+        networks, detector = load_networks(stanzas)
+    features: dict[str, list[Path]] = {"images": [], "real": []}
+    for number, rows in enumerate(shards):
+        table = regions(rows, side, protocol.min_side, protocol.max_per_image)
+        table = table[table["kept"].astype(bool)].reset_index(drop=True)
+        for name, found in features.items():
+            out = arguments.out / "features" / name / f"{number:04d}.npz"
+            seen_by = (networks, detector, protocol)
+            write_features(getattr(arguments, name)[number], rows, table, seen_by, out)
+            found.append(out)
+    return features
+
+
+def _ids(rows: list[dict[str, Any]]) -> list[int]:
+    return [row["id"] for row in rows]
 
 
 def _stanzas(path: Path) -> dict[str, Any]:

@@ -115,14 +115,22 @@ def difference(metric: str, row: Row, other: Row) -> dict[str, float]:
             raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
     a, b = row.metrics[metric], other.metrics[metric]
     gap = a["value"] - b["value"]
-    se = standard_error(np.subtract(a["left_out"], b["left_out"]))
+    bends_a, bends_b = (one.get("bends", []) for one in (a, b))
+    if len(bends_a) != len(bends_b):
+        raise InputError(
+            f"{row.method} and {other.method}: {metric} by different versions of the evaluation, measure again"
+        )
+    left_out = np.subtract(a["left_out"], b["left_out"])
+    se = standard_error(left_out, np.subtract(bends_a, bends_b))
     level = metric.removesuffix("_clip")
     if level in LEVELS:
         p = flip_test(row.cosines[level] - other.cosines[level], row.image_ids[level])
     elif not se:
         p = 1.0 if gap == 0 else float("nan")
     else:
-        p = float(2 * stats.t.sf(abs(gap) / se, len(a["left_out"]) - 1))
+        # Satterthwaite's: what the bends take from a variance leaves its own uncertainty behind.
+        freedom = (len(left_out) - 1) * (se / standard_error(left_out)) ** 4
+        p = float(2 * stats.t.sf(abs(gap) / se, freedom))
     return {"difference": gap, "se": se, "p": p}
 
 

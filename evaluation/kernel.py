@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.jackknife import Statistic, kept
+from evaluation.jackknife import Groups, Statistic, kept
 
 BLOCK = 2048
 MOST = 20_000
@@ -35,7 +35,7 @@ def leave_out_kid(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, grou
         raise ValueError(f"KID needs two samples of each set, found {len(a_ND)} and {len(b_MD)}")
     sums = _PairSums(_cubic, a_ND, b_MD, groups_N, groups_M)
 
-    def without(group: int | None) -> float:
+    def without(group: Groups) -> float:
         (n, aa, own_a), (m, bb, own_b), ab = sums.without(group)
         return float((aa - own_a) / (n * (n - 1)) + (bb - own_b) / (m * (m - 1)) - 2 * ab / (n * m))
 
@@ -49,7 +49,7 @@ def leave_out_cmmd(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, gro
     """
     sums = _PairSums(_gaussian, a_ND, b_MD, groups_N, groups_M)
 
-    def without(group: int | None) -> float:
+    def without(group: Groups) -> float:
         (n, aa, _), (m, bb, _), ab = sums.without(group)
         return float(1000 * (aa / n**2 + bb / m**2 - 2 * ab / (n * m)))
 
@@ -79,7 +79,7 @@ class _PairSums:
         self.ab = _summed(kernel, a, b, in_a, in_b)
         self.own_a, self.own_b = (_own(kernel, rows) @ members for rows, members in ((a, in_a), (b, in_b)))
 
-    def without(self, group: int | None) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
+    def without(self, group: Groups) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
         """(rows, sum over pairs, sum over a row's pairs with itself) of either set, and the sum over pairs across."""
         keep = kept(np.arange(len(self.own_a)), group)
         inside = np.ix_(keep, keep)

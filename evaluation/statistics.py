@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.feature_files import FeatureShards, read_array
+from evaluation.feature_files import FeatureShards, first_difference, read_array
 from evaluation.files import InputError, replacing
 from evaluation.frechet import Moments, frechet_distance, frechet_of_few
-from evaluation.jackknife import Statistic, groups, kept
+from evaluation.jackknife import Groups, Statistic, groups, kept
 from evaluation.kernel import thinned
 from evaluation.program import run
 
@@ -89,7 +89,7 @@ def leave_out_distance(a: Summary, b: Summary) -> Statistic:
     whole_a, whole_b = a.whole(), b.whole()
     few = len(whole_a.mean_D)
 
-    def distance(group: int | None) -> float:
+    def distance(group: Groups) -> float:
         kept_a, kept_b = _without(whole_a, a, group), _without(whole_b, b, group)
         if min(kept_a.n, kept_b.n) <= few:
             return frechet_of_few(a.sample_SD[kept(a.groups_S, group)], b.sample_SD[kept(b.groups_S, group)])
@@ -98,8 +98,10 @@ def leave_out_distance(a: Summary, b: Summary) -> Statistic:
     return distance
 
 
-def _without(whole: Moments, summary: Summary, group: int | None) -> Moments:
-    return whole - summary.moments[group] if group in summary.moments else whole
+def _without(whole: Moments, summary: Summary, group: Groups) -> Moments:
+    for number in () if group is None else np.atleast_1d(group).tolist():
+        whole = whole - summary.moments[number] if number in summary.moments else whole
+    return whole
 
 
 def identity(shards: FeatureShards) -> dict[str, np.ndarray]:
@@ -153,7 +155,8 @@ class Reference:
         Of the reference set `full_val` the shards' images are a part.
         """
         if shards.about != self.about:
-            raise InputError(f"{shards.paths[0]}: made by {shards.about}, the reference by {self.about}")
+            gap = first_difference(shards.about, self.about)
+            raise InputError(f"{shards.paths[0]}: other networks than {self.path}: {gap}; make both alike")
         if reference_set == "full_val":
             if missing := sorted(set(shards.read("image_ids").tolist()) - set(self._array("image_ids").tolist())):
                 raise InputError(f"{shards.paths[0]}: image {missing[0]} is none of those of {self.path}")

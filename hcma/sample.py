@@ -27,7 +27,6 @@ LISTED = ("redone_in_float32", "black_images")
 
 # Heavy imports stand inside the functions: `--help` and a misspelt key should answer at once.
 if TYPE_CHECKING:
-
     from hcma.sampling.diffusion import Diffusion
     from hcma.sampling.partial import PartialShard
 

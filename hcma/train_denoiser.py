@@ -64,6 +64,7 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
     from hcma.cache import read_cache
     from hcma.denoiser import DenoiserTrainer, Denoising, Split
     from hcma.method import Params
+    from hcma.sampling.device import take_device
     from hcma.sampling.diffusion import Sampling, load_diffusion
     from hcma.sampling.weights import folder_sha256
     from hcma.trainer import Training

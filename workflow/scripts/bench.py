@@ -4,11 +4,14 @@
         --excite methods/attend_and_excite.json --layouts test.jsonl
 
 prints, and writes as JSON with --out: images per second of GLIGEN and of Attend-and-Excite against diffusers' pipelines
-(which guide one layout at a time), HCMA's time over GLIGEN's, and the Frechet step at 2048 dimensions against scipy's sqrtm.
+(which guide one layout at a time), HCMA's time over GLIGEN's, the Frechet step at 2048 dimensions against scipy's sqrtm, and
+the features of a table against clean-fid's and transformers' loops (bench_evaluation.py). Refinements carry the last digit of
+a float32 to the third, so that Attend-and-Excite's latents are compared in float64 as well.
 """
 
 import argparse
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,20 +19,26 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_stable_diffusion_attend_and_excite import (
+    GaussianSmoothing,
+)
 from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.frechet import frechet_distance
 from hcma.sample import Method, load_method
+from hcma.sampling import excitation
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
 from hcma.sampling.excitation import Excitation, excite, pad_positions
 from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
 from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.spec import Spec, read_spec
 from hcma.sampling.tokens import named_objects
+from workflow.scripts import bench_evaluation
 
 BATCH = 32
 PEER_IMAGES = 6
@@ -48,11 +57,15 @@ def main() -> None:
     excite_spec = read_spec(arguments.excite)
     exciter, peer = load_method(excite_spec, "cpu"), load_method(excite_spec, "cpu").sd
     excite_rows = against_attend_and_excite(exciter, peer, layouts)
+    excite_exact = in_float64(load_method(excite_spec, "cpu"), load_method(excite_spec, "cpu").sd, layouts)
     rows = {
         "gligen_over_diffusers": against_diffusers(load_method(read_spec(arguments.gligen), "cpu"), layouts),
         "hcma_over_gligen": overhead(read_spec(arguments.gligen), read_spec(arguments.hcma), layouts),
         "excite_over_diffusers": excite_rows | {"extra_megabytes": excitement_megabytes(exciter, layouts)},
+        "excite_over_diffusers_in_float64": excite_exact,
         "frechet_over_sqrtm": frechet(),
+        "features_over_libraries": bench_evaluation.compare(),
+        "load_average": os.getloadavg()[0],
         "threads": torch.get_num_threads(),
     }
     print(json.dumps(rows, indent=2))
@@ -106,7 +119,7 @@ def against_attend_and_excite(
     so `peer` is another copy."""
     sd = method.sd
     layouts, positions = exciting(sd, layouts)
-    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
+    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW).to(sd.unet.dtype)
     pipeline = _peer("StableDiffusionAttendAndExcitePipeline", peer)
 
     def theirs() -> torch.Tensor:
@@ -117,6 +130,17 @@ def against_attend_and_excite(
     rows = _compared(lambda: _our_excited(method, layouts, positions), theirs)
     names = ("guidance_forwards", "guidance_backwards", "refinements")
     return rows | {name: sd.work[name] / len(layouts) for name in names}
+
+
+def in_float64(method: Method, peer: Diffusion, layouts: Sequence[Layout]) -> dict[str, float]:
+    """The largest difference of one image's latents where nothing is rounded, the peer's kernel, which is float32, included."""
+    for sd in (method.sd, peer):
+        for part in (sd.unet, sd.vae, sd.text_encoder):
+            part.double()
+    kernel = GaussianSmoothing(channels=1).weight[0, 0].double()
+    with patch.object(excitation, "smoothing_kernel", lambda *_: kernel):
+        rows = against_attend_and_excite(method, peer, exciting(method.sd, layouts)[0][:1])
+    return {name: rows[name] for name in ("largest_difference_of_latents", "refinements")}
 
 
 def exciting(sd: Diffusion, layouts: Sequence[Layout]) -> tuple[list[Layout], list[list[int]]]:
@@ -130,7 +154,7 @@ def _our_excited(
 ) -> torch.Tensor:
     sd = method.sd
     padded = pad_positions(positions).to(sd.device)
-    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
+    noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW).to(sd.unet.dtype)
     text, _ = encode_text(sd, [layout.caption for layout in layouts])
     guide = excite(sd, text, padded, weakest_token(padded), method.params) if guided else identity
     return denoise(sd, noise, text, guide=guide)

@@ -1,0 +1,241 @@
+"""What the features of a table cost against the libraries they come from: one process each, the same images and weights.
+
+    python -m workflow.scripts.bench_evaluation --side ours --folder work --out ours.npz
+
+is one of the two processes that `compare` starts (part of `make bench`). A table of two rows and `real`, at both levels:
+
+    ours    evaluation.features on the three folders, which cuts the crops itself
+    theirs  clean-fid's feature loop on image and crop folders, found and real for each row, as its compute_fid has it; then
+            transformers' CLIP over all folders and their texts, batch by batch, as torchmetrics' CLIPScore has it
+
+Inception V3 and CLIP ViT-B/32 at full size, random weights. Both are timed from loaded networks to features on disk.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from evaluation.regions import crop, regions
+from evaluation.sizes import BATCH
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import CLIPModel
+
+IMAGES, REGIONS, SIDE = 8, 3, 512
+ROWS = ("real", "one", "two")
+LABELS = ("dog", "red kite", "traffic light")
+CLIP = "ViT-B-32-quickgelu"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", choices=["ours", "theirs"], required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arrays, spent = {"ours": ours, "theirs": theirs}[arguments.side](arguments.folder)
+    np.savez(arguments.out, **arrays)
+    # Kilobytes, on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(spent | {"peak_megabytes": peak}))
+
+
+def compare() -> dict[str, float]:
+    """Seconds and peak memory of both, their ratios, and the largest differences between the two sides' numbers."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_world(folder)
+        spent = {side: _run(side, folder) for side in ("theirs", "ours")}
+        found, expected = (dict(np.load(folder / f"{side}.npz")) for side in ("ours", "theirs"))
+    rows = {f"{side}_{name}": value for side, values in spent.items() for name, value in values.items()}
+    for name in ("seconds", "cpu_seconds", "peak_megabytes"):
+        rows[f"{name}_ratio"] = spent["theirs"][name] / spent["ours"][name]
+    for kind in ("frechet", "clip"):
+        gaps = [np.abs(found[key] - expected[key]).max() for key in expected if key.endswith(kind)]
+        rows[f"largest_difference_of_{kind}"] = float(max(gaps))
+    spread = [expected[key].std(0).mean() for key in expected if key.endswith("frechet")]
+    return rows | {"spread_of_frechet": float(np.mean(spread))}
+
+
+def _run(side: str, folder: Path) -> dict[str, float]:
+    words = ["--side", side, "--folder", str(folder), "--out", str(folder / f"{side}.npz")]
+    command = [sys.executable, "-W", "ignore", "-m", "workflow.scripts.bench_evaluation", *words]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+
+
+def write_world(folder: Path) -> None:
+    """Weights, and of each row its images and, for the libraries, its crops."""
+    from workflow.scripts.random_weights.__main__ import write_folder
+
+    for name in ("inception", "clip"):
+        write_folder(name, 0, folder / name)
+    table = regions(layouts(), SIDE, 1)
+    for seed, row in enumerate(ROWS):
+        (folder / row).mkdir()
+        (folder / f"{row}-crops").mkdir()
+        rng = np.random.default_rng(seed)
+        for number in range(IMAGES):
+            coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8))
+            picture = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            picture.save(folder / row / f"{number:012d}.png")
+            for region in table[table["id"] == number].itertuples():
+                path = folder / f"{row}-crops" / f"{number:012d}-{region.object:02d}.png"
+                Image.fromarray(crop(np.asarray(picture), region)).save(path)
+
+
+def layouts() -> list[dict[str, Any]]:
+    """Captions of a dozen words and boxes of some 200 pixels, the same for all rows."""
+    rng = np.random.default_rng(99)
+    rows = []
+    for number in range(IMAGES):
+        corners = rng.uniform(0, 0.5, (REGIONS, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(0.3, 0.5, (REGIONS, 2))], axis=1).round(6).tolist()
+        things = [{"phrase": label, "box": box} for label, box in zip(LABELS, boxes, strict=True)]
+        caption = f"a dog looks at a red kite above the traffic light of street {number}"
+        rows.append({"id": number, "image_id": number, "caption": caption, "objects": things})
+    return rows
+
+
+def _timed(started: tuple[float, float]) -> dict[str, float]:
+    return {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
+
+
+def ours(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Features and CLIP cosines of every row and level, by the evaluation."""
+    from evaluation.feature_files import FeatureShards
+    from evaluation.features import LABEL, load_networks, write_features
+    from evaluation.metrics import cosine
+
+    stanzas = {
+        "frechet": {"kind": "inception_clean", "name": "i", "path": str(folder / "inception" / "inception.pth")},
+        "clip": {"kind": "open_clip", "name": "c", "model": CLIP, "path": str(_clip_weights(folder))},
+    }
+    networks, _ = load_networks(stanzas)
+    rows, table = layouts(), regions(layouts(), SIDE, 1)
+    started = time.perf_counter(), time.process_time()
+    for row in ROWS:
+        write_features(folder / row, rows, table, (networks, None, LABEL), folder / f"{row}.npz")
+    spent, arrays = _timed(started), {}
+    for row in ROWS:
+        shards = FeatureShards([folder / f"{row}.npz"])
+        for level in ("image", "region"):
+            arrays[f"{row}_{level}_frechet"] = shards.read(f"{level}_frechet")
+            arrays[f"{row}_{level}_clip"] = cosine(shards.read(f"{level}_clip"), shards.read(f"{level}_text"))
+    return arrays, spent
+
+
+def theirs(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The same by clean-fid and transformers."""
+    import open_clip
+    import torch
+    from cleanfid.fid import get_folder_features
+    from safetensors.torch import load_file
+    from transformers import CLIPImageProcessor, CLIPTokenizer
+
+    from evaluation.inception import load_inception
+    from workflow.scripts.random_weights.vocabulary import write_tokenizer
+
+    network = load_inception(folder / "inception" / "inception.pth")
+    state = {name: value.float() for name, value in load_file(_clip_weights(folder)).items()}
+    clip = as_transformers(state, open_clip.get_model_config(CLIP))
+    del state
+    write_tokenizer(folder / "tokenizer", {"tokenizer_class": "CLIPTokenizer"})
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    prepare = CLIPImageProcessor(size={"height": 224, "width": 224}, do_center_crop=False)
+    options = {"num_workers": 0, "batch_size": BATCH, "device": torch.device("cpu"), "verbose": False}
+    table = regions(layouts(), SIDE, 1)
+    texts = {"image": [row["caption"] for row in layouts()], "region": table["phrase"].tolist()}
+    levels = {"image": "", "region": "-crops"}
+    arrays: dict[str, np.ndarray] = {}
+    started = time.perf_counter(), time.process_time()
+    for level, suffix in levels.items():
+        for row in ROWS[1:]:
+            for name in (row, "real"):
+                arrays[f"{name}_{level}_frechet"] = get_folder_features(
+                    f"{folder / name}{suffix}", lambda x: network((x - 128) / 128)[0].flatten(1), **options
+                )
+        for row in ROWS:
+            scores = _clip_scores(Path(f"{folder / row}{suffix}"), texts[level], (clip, tokenizer, prepare))
+            arrays[f"{row}_{level}_clip"] = np.concatenate(list(scores))
+    return arrays, _timed(started)
+
+
+def _clip_scores(folder: Path, texts: Sequence[str], parts: tuple[Any, Any, Any]) -> Iterator[np.ndarray]:
+    """Cosines of the folder's images with their texts, a batch at a time."""
+    import torch
+
+    clip, tokenizer, prepare = parts
+    paths = sorted(folder.iterdir())
+    for start in range(0, len(paths), BATCH):
+        images = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
+        words = tokenizer(list(texts[start : start + BATCH]), padding=True, return_tensors="pt")
+        with torch.no_grad():
+            seen = clip(**words, **prepare(images, return_tensors="pt"))
+        yield torch.cosine_similarity(seen.image_embeds, seen.text_embeds).numpy()
+
+
+def _clip_weights(folder: Path) -> Path:
+    return folder / "clip" / "open_clip_model.safetensors"
+
+
+def as_transformers(state: "dict[str, torch.Tensor]", config: dict[str, Any]) -> "CLIPModel":
+    """open_clip's weights in transformers' CLIP; `config` is open_clip's."""
+    from transformers import CLIPConfig, CLIPModel
+
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    widths = lambda part, heads: {  # noqa: E731
+        "hidden_size": part["width"],
+        "intermediate_size": 4 * part["width"],
+        "num_hidden_layers": part["layers"],
+        "num_attention_heads": heads,
+        "hidden_act": "quick_gelu",
+    }
+    model = CLIPModel(
+        CLIPConfig(
+            text_config=widths(text, text["heads"]) | {"vocab_size": text["vocab_size"]},
+            vision_config=widths(vision, vision["width"] // 64)
+            | {"image_size": vision["image_size"], "patch_size": vision["patch_size"]},
+            projection_dim=config["embed_dim"],
+        )
+    )
+    renamed = {
+        "logit_scale": state["logit_scale"],
+        "visual_projection.weight": state["visual.proj"].T,
+        "text_projection.weight": state["text_projection"].T,
+        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
+        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
+        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
+        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
+        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
+    }
+    norms = {"vision_model.pre_layrnorm": "visual.ln_pre", "vision_model.post_layernorm": "visual.ln_post"}
+    layers = {"text_model.final_layer_norm": "ln_final"} | norms
+    for tower, stem, part in (("vision_model", "visual.transformer", vision), ("text_model", "transformer", text)):
+        for i in range(part["layers"]):
+            theirs, ours = f"{tower}.encoder.layers.{i}", f"{stem}.resblocks.{i}"
+            names = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+            names |= {"self_attn.out_proj": "attn.out_proj"}
+            layers |= {f"{theirs}.{a}": f"{ours}.{b}" for a, b in names.items()}
+            for kind in ("weight", "bias"):
+                thirds = state[f"{ours}.attn.in_proj_{kind}"].chunk(3)
+                renamed |= {
+                    f"{theirs}.self_attn.{q}_proj.{kind}": value for q, value in zip("qkv", thirds, strict=True)
+                }
+    renamed |= {f"{a}.{kind}": state[f"{b}.{kind}"] for a, b in layers.items() for kind in ("weight", "bias")}
+    model.load_state_dict(renamed)
+    return model.eval()
+
+
+if __name__ == "__main__":
+    main()

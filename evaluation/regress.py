@@ -48,8 +48,8 @@ def main() -> None:
     print(report(table, changes(reference, found)))
     far = table[table["in_tolerances"] > 1]
     if len(far):
-        names = ", ".join(far["method"] + " " + far["metric"])
-        raise InputError(f"{len(far)} of {len(table)} metrics moved beyond their tolerance: {names}")
+        rows = ", ".join(far["method"].unique())
+        raise InputError(f"{len(far)} of {len(table)} metrics moved beyond their tolerance, in these rows: {rows}")
 
 
 def read_reference(path: Path) -> tuple[Run, dict[str, dict[str, float]]]:

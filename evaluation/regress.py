@@ -132,7 +132,8 @@ def _move(now: Metric, before: Metric, limit: float) -> dict[str, float | None]:
         "move": move,
         "in_se": move / before["se"] if before["se"] else None,
         "tolerance": limit,
-        "in_tolerances": abs(move) / limit,
+        # One image of 48 is 1/48, whichever way the difference of two shares is rounded.
+        "in_tolerances": round(abs(move) / limit, 6),
     }
 
 

@@ -93,6 +93,16 @@ def test_a_regression_exits_with_one_and_names_metrics_and_inputs(reference, tmp
     assert "  versions.torch: 2.14 -> 2.15 (hcma, sd14)\n" in printed
 
 
+def test_a_single_image_that_counts_or_does_not_is_no_regression(tmp_path) -> None:
+    run = read_run(write_run(tmp_path / "a"))
+    limits = regress.tolerances(run, {row: dict.fromkeys(metrics, 0.0) for row, metrics in run.metrics.items()})
+    moved = read_run(tmp_path / "a")
+    moved.metrics["sd14"]["image_precision"]["value"] = 21 / 40
+    table = regress.moves(moved, run, limits)
+    assert table["move"].astype(bool).sum() == 1
+    assert table["in_tolerances"].max() == 1
+
+
 def test_changed_code_is_named(reference, tmp_path, monkeypatch, capsys) -> None:
     code = tmp_path / "code"
     code.mkdir()

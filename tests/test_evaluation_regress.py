@@ -86,11 +86,21 @@ def test_a_regression_exits_with_one_and_names_metrics_and_inputs(reference, tmp
     run = write_run(tmp_path / "worse", shift=0.02, tau=0.3, torch="2.15")
     status, printed, errors = check(run, reference, monkeypatch, capsys)
     assert status == 1
-    names = "hcma image_fid, hcma image_clip, hcma region_clip"
-    assert errors == f"error: 3 of 12 metrics moved beyond their tolerance: {names}\n"
-    assert printed.count("REGRESSION") == 3
+    assert errors == "error: 3 of 12 metrics moved beyond their tolerance, in these rows: hcma\n"
+    named = [line.split()[:2] for line in printed.splitlines() if line.endswith("REGRESSION")]
+    assert sorted(named) == [["hcma", metric] for metric in ("image_clip", "image_fid", "region_clip")]
     assert "  params.tau: 0.7 -> 0.3 (hcma)\n" in printed
     assert "  versions.torch: 2.14 -> 2.15 (hcma, sd14)\n" in printed
+
+
+def test_a_single_image_that_counts_or_does_not_is_no_regression(tmp_path) -> None:
+    run = read_run(write_run(tmp_path / "a"))
+    limits = regress.tolerances(run, {row: dict.fromkeys(metrics, 0.0) for row, metrics in run.metrics.items()})
+    moved = read_run(tmp_path / "a")
+    moved.metrics["sd14"]["image_precision"]["value"] = 21 / 40
+    table = regress.moves(moved, run, limits)
+    assert table["move"].astype(bool).sum() == 1
+    assert table["in_tolerances"].max() == 1
 
 
 def test_changed_code_is_named(reference, tmp_path, monkeypatch, capsys) -> None:

@@ -150,7 +150,7 @@ def test_a_run_is_held_against_the_paper_another_run_and_a_reference(finished, m
     reference.write_text(json.dumps(content | {"spread": {"tolerance": limits}}))
     done = snakemake("regress", *recorded)
     assert done.returncode == 1
-    assert "metrics moved beyond their tolerance: hcma image_clip\n" in done.stdout + done.stderr
+    assert "metrics moved beyond their tolerance, in these rows: hcma\n" in done.stdout + done.stderr
 
 
 def test_a_damaged_shard_stops_its_row_with_one_line_and_loses_nothing(finished) -> None:

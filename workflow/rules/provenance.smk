@@ -28,7 +28,7 @@ rule record_provenance:
     conda:
         "../envs/harness.yaml"
     params:
-        run=R,
+        run=lambda wildcards: R,
         methods=ORDERED,
         shards=len(shards("test")),
         products=[*TABLES, "figures/panel.png"],

@@ -54,8 +54,8 @@ rule estimate:
     conda:
         "../envs/harness.yaml"
     params:
-        samples=f"{R}/samples",
-        out=f"{R}/estimate",
+        samples=lambda wildcards: f"{R}/samples",
+        out=lambda wildcards: f"{R}/estimate",
     message:
         "Estimating the cost of {R}"
     shell:

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arrays, spent = {"ours": ours, "theirs": theirs}[arguments.side](arguments.folder)
-    np.savez(arguments.out, **arrays)
+    np.savez(arguments.out, allow_pickle=False, **arrays)
     # Kilobytes, on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(spent | {"peak_megabytes": peak}))

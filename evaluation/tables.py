@@ -187,6 +187,7 @@ def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
     return [
         f"{spec['method']}: {spec['base']}, {_listed(spec['sampling'])}"
         + (f"; {_listed(spec['params'])}" if spec["params"] else "")
+        + (f"; targets by the text encoder of {spec['text']} ({spec['text_feature']})" if spec.get("text") else "")
         + (f"; otherwise {spec['source']}" if spec.get("source") else "")
         + "."
         for spec in specs

@@ -34,17 +34,38 @@ class Batch:
 
 def draw(data: Cache, rows: torch.Tensor, generator: torch.Generator, any_caption: bool) -> Batch:
     """Noised latents and targets of `rows`; noise, t and captions come from `generator` on the CPU."""
+    return draw_noise(data, rows, generator, any_caption).batch(data)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What chance decides of a batch: a timestep, a noise and a caption for each of its images `rows_B`; all on the CPU."""
+
+    rows_B: torch.Tensor
+    t_B: torch.Tensor
+    noise_BCHW: torch.Tensor
+    which_B: torch.Tensor
+
+    def batch(self, data: Cache) -> Batch:
+        return batch_of(data, self.rows_B, noised(data, self.rows_B, self.t_B, self.noise_BCHW), self.t_B, self.which_B)
+
+    def split(self, size: int) -> Iterator[Drawn]:
+        tensors = (self.rows_B, self.t_B, self.noise_BCHW, self.which_B)
+        return (Drawn(*parts) for parts in zip(*(x.split(size) for x in tensors), strict=True))
+
+
+def draw_noise(data: Cache, rows: torch.Tensor, generator: torch.Generator, any_caption: bool) -> Drawn:
+    """Timesteps, noise and captions of `rows`, from `generator` alone."""
     t_B = torch.randint(len(data.alphas_cumprod_T), (len(rows),), generator=generator)
-    latents = noised(data, rows, t_B, generator)
+    noise = torch.randn(len(rows), *data.latents_NCHW.shape[1:], generator=generator)
     which = (torch.rand(len(rows), generator=generator) * data.counts_N[rows]).long() * any_caption
-    return batch_of(data, rows, latents, t_B, which)
+    return Drawn(rows, t_B, noise, which)
 
 
-def noised(data: Cache, rows: torch.Tensor, t_B: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def noised(data: Cache, rows: torch.Tensor, t_B: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:
     """q_sample: sqrt(a_t) x + sqrt(1 - a_t) noise."""
-    clean = data.latents_NCHW[rows].float()
     kept = data.alphas_cumprod_T[t_B][:, None, None, None]
-    return kept.sqrt() * clean + (1 - kept).sqrt() * torch.randn(clean.shape, generator=generator)
+    return kept.sqrt() * data.latents_NCHW[rows].float() + (1 - kept).sqrt() * noise_BCHW
 
 
 def batch_of(
@@ -57,6 +78,13 @@ def batch_of(
     features = data.texts_LD[labels.clamp(min=0)] if len(data.texts_LD) else data.captions_NKD[rows, :1]
     caption = data.captions_NKD[rows, which_B]
     return Batch(latents_BCHW, t_B, caption, data.boxes_NM4[rows, :used], features, (labels >= 0).float())
+
+
+def rows_of(data: Cache, batch: int, seed: int, step: int) -> torch.Tensor:
+    """The images of a step: every epoch a new order, of which what does not fill a batch is left out."""
+    epoch, number = divmod(step, len(data.latents_NCHW) // batch)
+    order = torch.randperm(len(data.latents_NCHW), generator=seeded(seed, 0, epoch))
+    return order[number * batch : (number + 1) * batch]
 
 
 def caption_mean(data: Cache) -> torch.Tensor:

@@ -36,9 +36,9 @@ class Cache:
     """Tensors of one split; rows are images, in file order.
 
     latents_NCHW     scaled posterior means, float16
-    captions_NKD     pooled text features of up to five captions, and counts_N how many there are
+    captions_NKD     text features of up to five captions, and counts_N how many there are
     boxes_NM4, labels_NM   boxes in the unit square, and rows of texts_LD (-1: no box)
-    texts_LD, names  pooled features of the labels, and the labels
+    texts_LD, names  text features of the labels, and the labels
     alphas_cumprod_T the noise schedule
     """
 
@@ -61,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--images", type=Path, nargs="+", required=True, help="zips of photos, one for each layouts file"
     )
     parser.add_argument("--label-template", default="{label}")
+    parser.add_argument(
+        "--text", type=Path, help="folder of another text encoder for the features; default: the model's"
+    )
+    parser.add_argument("--text-feature", choices=("pooled", "projected"), default="pooled", help="of --text")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -75,6 +79,10 @@ def _run(args: argparse.Namespace) -> None:
         from hcma.sampling.diffusion import Sampling, load_diffusion
 
         sd = load_diffusion(args.model, Sampling(), args.device)
+        if args.text:
+            from hcma.sampling.text import load_text_features
+
+            sd.target_encoder = load_text_features(args.text, args.text_feature, sd.device)
     latents = _latents(sd, shards, args.images)
     layouts = [layout for shard in shards for layout in shard]
     write_cache(latents, layouts, sd, args.label_template, args.out)
@@ -124,12 +132,12 @@ def write_cache(
     from hcma.sampling.diffusion import make_scheduler
     from hcma.sampling.grounding import SLOTS, largest
 
-    said = [list(layout.captions or (layout.caption,))[:CAPTIONS] for layout in layouts]
+    said = [captions_of(layout) for layout in layouts]
     names = sorted({thing.phrase for layout in layouts for thing in layout.objects})
     features = _text_features(sd, sorted({text for texts in said for text in texts}))
     boxes = torch.zeros(len(layouts), SLOTS, 4)
     labels = torch.full((len(layouts), SLOTS), -1, dtype=torch.int32)
-    captions = torch.zeros(len(layouts), CAPTIONS, sd.text_encoder.config.hidden_size)
+    captions = torch.zeros(len(layouts), CAPTIONS, len(features[said[0][0]]))
     for row, (layout, texts) in enumerate(zip(layouts, said, strict=True)):
         captions[row, : len(texts)] = torch.stack([features[text] for text in texts])
         for slot, thing in enumerate(largest(layout.objects)):
@@ -148,12 +156,17 @@ def write_cache(
         save_file({name: value.contiguous() for name, value in tensors.items()}, beside, {"names": json.dumps(names)})
 
 
+def captions_of(layout: Layout) -> list[str]:
+    """The captions of an image that training may draw, in the cache's order."""
+    return list(layout.captions or (layout.caption,))[:CAPTIONS]
+
+
 def _text_features(sd: "Diffusion", texts: Sequence[str]) -> "dict[str, torch.Tensor]":
-    """Pooled features by text, float32 on the CPU."""
-    from hcma.sampling.diffusion import encode_text
+    """Features of targets by text, float32 on the CPU."""
+    from hcma.sampling.diffusion import encode_targets
 
     rows = [
-        row for start in range(0, len(texts), BATCH) for row in encode_text(sd, texts[start : start + BATCH])[1].cpu()
+        row for start in range(0, len(texts), BATCH) for row in encode_targets(sd, texts[start : start + BATCH]).cpu()
     ]
     return dict(zip(texts, rows, strict=True))
 

@@ -57,7 +57,7 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
     import torch
 
     from hcma.batches import draw, seeded
-    from hcma.method import SCHEDULES, Targets, align_step
+    from hcma.method import Targets, align_step, schedule_at
 
     if len(data.latents_NCHW) < count:
         raise InputError(
@@ -66,8 +66,7 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
     batch = draw(data, torch.arange(count), seeded(0, 3), any_caption=False)
     targets = Targets(batch.caption_BD, batch.boxes_BM4, batch.labels_BMD, batch.mask_BM)
     step = align_step(module, batch.latents_BCHW, batch.t_B, targets, replace(params, eta=1.0))
-    times = len(data.alphas_cumprod_T)
-    factors = [SCHEDULES[params.schedule](float(data.alphas_cumprod_T[t]), t / times) for t in batch.t_B.tolist()]
+    factors = [schedule_at(params, data.alphas_cumprod_T, t) for t in batch.t_B]
     ratios = step.flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)
     median = float(ratios.median())
     if not median > 0:

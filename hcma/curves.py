@@ -10,6 +10,9 @@ from hcma.sampling.atomic import replacing
 matplotlib.use("agg")
 from matplotlib import pyplot
 
+COSINES = ("train_global", "heldout_global", "train_local", "heldout_local", "baseline_global", "baseline_local")
+NOISE = ("train_noise", "heldout_noise", "baseline_noise")
+
 
 def write_curves(curve: list[dict[str, float]], path: Path) -> None:
     """Write the curve as CSV and, beside it, as PNG."""
@@ -19,14 +22,20 @@ def write_curves(curve: list[dict[str, float]], path: Path) -> None:
         beside.write_text("\n".join(lines) + os.linesep, encoding="utf-8")
     figure, (losses, retrieval) = pyplot.subplots(1, 2, figsize=(10, 3.6))
     steps = [row["step"] for row in curve]
-    for name in ("train_global", "heldout_global", "train_local", "heldout_local", "baseline_global", "baseline_local"):
+    for name in (name for name in COSINES + NOISE if name in names):
         losses.plot(steps, [row[name] for row in curve], "--" if "baseline" in name else "-", label=name)
     for name in (name for name in names if name.startswith(("recall_", "label_accuracy_"))):
         retrieval.plot(steps, [row[name] for row in curve], label=name)
-    losses.set(xlabel="step", ylabel="1 - cos", title="losses (6) and (7)")
+    shown = {"losses (6) and (7)": COSINES[0] in names, "noise loss": NOISE[0] in names}
+    losses.set(
+        xlabel="step",
+        ylabel="1 - cos" if shown["losses (6) and (7)"] else "squared error",
+        title=", ".join(title for title, there in shown.items() if there),
+    )
     retrieval.set(xlabel="step", title="held out: caption recall@1, label accuracy at t")
     for axis in (losses, retrieval):
-        axis.legend(fontsize=6)
+        if axis.lines:
+            axis.legend(fontsize=6)
     figure.tight_layout()
     with replacing(path.with_suffix(".png")) as beside:
         figure.savefig(beside, format="png", dpi=120)

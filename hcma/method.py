@@ -5,14 +5,23 @@ Update (8) of the paper, then GLIGEN's denoising. The gradient passes through th
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from hcma.alignment import Alignment
 from hcma.sampling import InputError
-from hcma.sampling.diffusion import Diffusion, Guide, decode, duplicate_calls, encode_text, identity, make_scheduler
-from hcma.sampling.grounding import denoise_grounded, grounding_tokens
+from hcma.sampling.diffusion import (
+    Diffusion,
+    Guide,
+    decode,
+    duplicate_calls,
+    encode_targets,
+    encode_text,
+    identity,
+    make_scheduler,
+)
+from hcma.sampling.grounding import SLOTS, denoise_grounded, grounding_tokens, largest
 from hcma.sampling.layout import Layout
 from hcma.sampling.spec import expect, is_number
 
@@ -76,8 +85,10 @@ class Targets:
 
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
     """uint8 pixels [B, 3, H, W]; without alignments (eta 0, or both weights 0) exactly GLIGEN's."""
-    text_BTD, pooled_BD = encode_text(sd, [layout.caption for layout in layouts])
-    guide = make_guide(sd, layouts, pooled_BD, params) if params.aligns else identity
+    captions = [layout.caption for layout in layouts]
+    text_BTD, pooled_BD = encode_text(sd, captions)
+    caption_BD = pooled_BD if sd.target_encoder is None else sd.target_encoder(captions)
+    guide = make_guide(sd, layouts, caption_BD, params) if params.aligns else identity
     return decode(sd, denoise_grounded(sd, layouts, noise_BCHW, text_BTD, params.tau, guide))
 
 
@@ -86,6 +97,11 @@ def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tenso
     module = sd.alignment
     if not isinstance(module, Alignment):
         raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
+    if caption_BD.shape[1] != module.config.text_width:
+        wide = f"{module.config.text_width}, but its text encoder's are {caption_BD.shape[1]} wide"
+        raise InputError(
+            f"the alignment module was trained on targets of width {wide}: set `text` in the method's spec"
+        )
     scheduler, targets = make_scheduler(sd), make_targets(sd, layouts, caption_BD, module)
     duplicates = duplicate_calls(scheduler)
 
@@ -93,10 +109,10 @@ def make_guide(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tenso
         step = max(0, i - len(duplicates))
         if i in duplicates or not aligns_at(step, sd.sampling.steps, params):
             return latents_BCHW
-        factor = SCHEDULES[params.schedule](
-            float(scheduler.alphas_cumprod[int(t)]), int(t) / len(scheduler.alphas_cumprod)
+        t_B = t.expand(len(latents_BCHW))
+        shift = align_step(module, latents_BCHW, t_B, targets, params) * schedule_at(
+            params, scheduler.alphas_cumprod, t
         )
-        shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factor
         ratios = (_norm(shift) / _norm(latents_BCHW)).flatten().tolist()
         for row, ratio in enumerate(ratios):
             sd.work.add("alignments", [row])
@@ -113,41 +129,58 @@ def aligns_at(step: int, steps: int, params: Params) -> bool:
 
 
 def make_targets(sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, module: Alignment) -> Targets:
-    """Targets by the backbone's own text encoder; the boxes are those GLIGEN is given, in its order."""
+    """Targets by the target encoder; the boxes are those GLIGEN is given, in its order, and so are the labels' features
+    where the target encoder is the backbone's own."""
     template = module.config.label_template
     tokens = grounding_tokens(sd, layouts)
     boxes, masks, labels = (tokens[key][len(layouts) :] for key in ("boxes", "masks", "positive_embeddings"))
-    if template != "{label}":
-        labels = _templated(sd, layouts, template)
+    if template != "{label}" or sd.target_encoder is not None:
+        labels = _label_features(sd, layouts, template)
     # Slots that no layout of the batch uses change nothing and cost time.
     used = max(1, int(masks.sum(1).max()))
     return Targets(caption_BD, boxes[:, :used], labels[:, :used], masks[:, :used])
 
 
-def _templated(sd: Diffusion, layouts: Sequence[Layout], template: str) -> torch.Tensor:
-    """Label features under a template: the same slots, other texts."""
-    renamed = [
-        replace(row, objects=tuple(replace(t, phrase=template.format(label=t.phrase)) for t in row.objects))
-        for row in layouts
-    ]
-    return grounding_tokens(sd, renamed)["positive_embeddings"][len(layouts) :]
+def _label_features(sd: Diffusion, layouts: Sequence[Layout], template: str) -> torch.Tensor:
+    """labels_BMD of GLIGEN's 30 slots, each phrase under the template."""
+    said = [[template.format(label=thing.phrase) for thing in largest(layout.objects)] for layout in layouts]
+    texts = sorted({text for row in said for text in row})
+    features_LD = encode_targets(sd, texts or [""])
+    labels_BMD = features_LD.new_zeros(len(layouts), SLOTS, features_LD.shape[1])
+    for row, slots in enumerate(said):
+        for slot, text in enumerate(slots):
+            labels_BMD[row, slot] = features_LD[texts.index(text)]
+    return labels_BMD
+
+
+def schedule_at(params: Params, alphas_cumprod_T: torch.Tensor, t: torch.Tensor | int) -> float:
+    """eta_t over eta at a timestep."""
+    return SCHEDULES[params.schedule](float(alphas_cumprod_T[int(t)]), int(t) / len(alphas_cumprod_T))
 
 
 def align_step(
-    module: Alignment, latents_BCHW: torch.Tensor, t_B: torch.Tensor, targets: Targets, params: Params
+    module: Alignment,
+    latents_BCHW: torch.Tensor,
+    t_B: torch.Tensor,
+    targets: Targets,
+    params: Params,
+    second_order: bool = False,
 ) -> torch.Tensor:
-    """eta * gradient of lambda_global * (6) + lambda_local * (7), per sample: no sample feels its batch."""
+    """eta * gradient of lambda_global * (6) + lambda_local * (7), per sample: no sample feels its batch.
+
+    With `second_order` the step itself has a gradient, to the module's parameters.
+    """
     with torch.enable_grad():
         latents = latents_BCHW.detach().requires_grad_()
         omega_global_B, omega_local_B = module.losses(
             latents, t_B, targets.caption_BD, targets.boxes_BM4, targets.labels_BMD, targets.mask_BM
         )
         total = (params.lambda_global * omega_global_B + params.lambda_local * omega_local_B).sum()
-        (gradient,) = torch.autograd.grad(total, latents)
-    if params.mode == "raw":
-        return params.eta * gradient
-    return params.eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)
+        (gradient,) = torch.autograd.grad(total, latents, create_graph=second_order)
+        if params.mode == "raw":
+            return params.eta * gradient
+        return params.eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)
 
 
 def _norm(x_BCHW: torch.Tensor) -> torch.Tensor:
-    return x_BCHW.detach().flatten(1).norm(dim=1)[:, None, None, None]
+    return x_BCHW.flatten(1).norm(dim=1)[:, None, None, None]

@@ -105,8 +105,15 @@ def load_method(spec: Spec, device: str) -> Method:
     if spec.alignment is not None:
         weights["alignment"] = file_sha256(spec.alignment)
         _expect(spec, spec.alignment, weights["alignment"], spec.alignment_sha256)
+    if spec.text is not None:
+        weights["text"] = folder_sha256(spec.text)
+        _expect(spec, f"{spec.text}/SHA256SUMS", weights["text"], spec.text_sha256)
     quiet_loading()
     sd = load_diffusion(spec.model, sampling, _device(device))
+    if spec.text is not None:
+        from hcma.sampling.text import load_text_features
+
+        sd.target_encoder = load_text_features(spec.text, spec.text_feature, sd.device)
     if spec.alignment is not None:
         from hcma.alignment import load_alignment
 

@@ -3,7 +3,7 @@
 import torch
 
 from hcma.alignment import Alignment
-from hcma.batches import Batch, batch_of, caption_mean, label_mean, noised, seeded
+from hcma.batches import Batch, Drawn, caption_mean, label_mean, seeded
 from hcma.cache import Cache
 
 TIMES = (100, 300, 500, 700, 900)
@@ -21,17 +21,17 @@ def validate(module: Alignment, data: Cache, seed: int) -> dict[str, float]:
     module.eval()
     rows: dict[str, list[float]] = {}
     for t in TIMES:
-        for name, value in _at(module, _batch(data, t, seed), data, t).items():
+        for name, value in _at(module, heldout_at(data, t, seed).batch(data), data, t).items():
             rows.setdefault(name, []).append(value)
     means = {name: sum(values) / len(values) for name, values in rows.items()}
     return means | _baselines(module, data)
 
 
-def _batch(data: Cache, t: int, seed: int) -> Batch:
-    numbers = torch.arange(min(ROWS, len(data.latents_NCHW)))
-    t_B = torch.full((len(numbers),), t)
-    latents = noised(data, numbers, t_B, seeded(seed, 2, t))
-    return batch_of(data, numbers, latents, t_B, torch.zeros_like(numbers))
+def heldout_at(data: Cache, t: int, seed: int, rows: int = ROWS) -> Drawn:
+    """The first images of a split in noise at t: the same noise every time, their first captions."""
+    numbers = torch.arange(min(rows, len(data.latents_NCHW)))
+    noise = torch.randn(len(numbers), *data.latents_NCHW.shape[1:], generator=seeded(seed, 2, t))
+    return Drawn(numbers, torch.full((len(numbers),), t), noise, torch.zeros_like(numbers))
 
 
 def _at(module: Alignment, batch: Batch, data: Cache, t: int) -> dict[str, float]:

@@ -79,6 +79,11 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
             "architectures.sd14.kind: 'sdxl' is not one of 'stable-diffusion'",
         ),
         ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
+        ({"alignment": {"text": {"model": "clip"}}}, "alignment.text.model: 'clip' is not one of backbone, gligen"),
+        ({"alignment": {"text": {"feature": "last"}}}, "'last' is not one of 'pooled', 'projected'"),
+        ({"alignment": {"train": {"train_denoiser": "unet"}}}, "train_denoiser: 'unet' needs objective: align+noise"),
+        ({"alignment": {"train": {"second_order": True}}}, "second_order: True needs objective: align+noise"),
+        ({"alignment": {"train": {"objective": "align+noise"}}}, "objective: the noise loss would train nothing"),
     ],
 )
 def test_a_fault_is_one_line_naming_key_and_file(change, line, monkeypatch) -> None:
@@ -94,6 +99,17 @@ def test_the_alignment_needs_a_model_that_is_there(monkeypatch) -> None:
     found = faults(merged(CONFIG, {"models": {"gligen": None}}), [FILE])
     assert len(found) == 3
     assert all("has no model folder: it is null under models" in fault for fault in found)
+
+
+def test_the_readings_of_algorithm_1_have_no_fault(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for readings in (
+        {"train_denoiser": "fuser"},
+        {"train_denoiser": "unet", "second_order": True},
+        {"second_order": True},
+    ):
+        change = {"alignment": {"train": {"objective": "align+noise"} | readings, "text": {"model": "sd14"}}}
+        assert faults(merged(CONFIG, change), [FILE]) == []
 
 
 def test_the_file_named_is_the_one_that_holds_the_key(tmp_path) -> None:

@@ -124,6 +124,37 @@ def test_a_misspelt_key_is_one_line_before_any_job() -> None:
     assert "Traceback" not in failed.stderr
 
 
+def test_the_readings_of_algorithm_1_are_part_of_the_graph(tmp_path) -> None:
+    run = f"test-literal-{os.getpid()}"
+    (tmp_path / "text.yaml").write_text("alignment: {text: {model: sd14}}")
+    done = snakemake("-n", "-p", *overlay(run, "tests/config/literal.yaml", str(tmp_path / "text.yaml")))
+    assert done.returncode == 0
+    assert "Training the denoiser on the noise loss" in done.stdout
+    assert f"--alignment results/{run}/train/noise/alignment.safetensors" in done.stdout
+    hcma, gligen = (
+        next(line for line in done.stdout.splitlines() if f"--method {name} " in line) for name in ("hcma", "gligen_sd")
+    )
+    assert f"--model results/{run}/train/noise/model" in hcma
+    assert "--text weights/miniature/sd14 --text-feature pooled --trained fuser alignment" in hcma
+    assert "--model weights/miniature/gligen --out" in " ".join(gligen.split())
+    assert "Training the denoiser" not in small("-n", run=run).stdout
+
+
+@pytest.mark.slow
+def test_algorithm_1_to_the_letter_ends_in_a_table_that_says_so() -> None:
+    run = f"test-literal-{os.getpid()}"
+    results = ROOT / "results" / run
+    try:
+        assert snakemake(*overlay(run, "tests/config/literal.yaml")).returncode == 0
+        spec = json.loads((results / "methods/hcma.json").read_text())
+        assert spec["model"] == f"results/{run}/train/noise/model"
+        assert (
+            "hcma: gligen (fuser and alignment trained on the noise loss)" in (results / "tables/table1.md").read_text()
+        )
+    finally:
+        shutil.rmtree(results, ignore_errors=True)
+
+
 @pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is installed here")
 def test_use_conda_without_conda_says_what_to_do() -> None:
     failed = small("-n", "--use-conda")
@@ -156,7 +187,7 @@ def test_killed_twice_it_ends_with_the_tables_of_an_uninterrupted_run(finished) 
     run = f"test-killed-{os.getpid()}"
     killed = ROOT / "results" / run
     try:
-        for mark in ("work/alignment/alignment.pt", "work/samples"):
+        for mark in ("work/alignment/checkpoint.pt", "work/samples"):
             with alone():
                 process = subprocess.Popen(command(*overlay(run)), cwd=ROOT, env=environment(), start_new_session=True)
                 deadline = time.monotonic() + 600

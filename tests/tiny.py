@@ -22,7 +22,7 @@ def write_tiny(folder: Path, gated: bool = False, seed: int = 0) -> Path:
     """
     tokenizer = _write_tokenizer(folder / "tokenizer")
     torch.manual_seed(seed)
-    CLIPTextModel(_text_config(tokenizer)).save_pretrained(folder / "text_encoder")
+    CLIPTextModel(text_config(tokenizer)).save_pretrained(folder / "text_encoder")
     _vae().save_pretrained(folder / "vae")
     plain, grounded = _unet("default"), _unet("gated")
     grounded.load_state_dict(plain.state_dict(), strict=False)
@@ -115,7 +115,7 @@ def _write_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,

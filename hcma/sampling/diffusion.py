@@ -14,7 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout
-from hcma.sampling.text import TextEncoder, Tokenizer, load_text_encoder, read_tokens
+from hcma.sampling.text import TextEncoder, TextFeatures, Tokenizer, load_text_encoder, read_tokens, tokenize
 from hcma.sampling.weights import load_frozen, read_config, verify_folder
 from hcma.sampling.work import Work
 
@@ -64,7 +64,10 @@ class Sampling:
 
 @dataclass
 class Diffusion:
-    """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them."""
+    """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them.
+
+    `target_encoder` encodes what `alignment` is compared with; None: the text encoder itself, its pooled states.
+    """
 
     tokenizer: Tokenizer
     text_encoder: TextEncoder
@@ -73,6 +76,7 @@ class Diffusion:
     scheduler_config: dict[str, Any]
     sampling: Sampling
     alignment: torch.nn.Module | None = None
+    target_encoder: TextFeatures | None = None
     work: Work = field(default_factory=Work)
 
     @property
@@ -151,8 +155,12 @@ def encode_text(sd: Diffusion, texts: Sequence[str]) -> tuple[torch.Tensor, torc
     Texts are padded and truncated to the text encoder's length, and no attention mask is used, as Stable Diffusion does;
     the pooled state of a phrase is GLIGEN's phrase feature.
     """
-    options = {"padding": "max_length", "max_length": sd.prompt_limit, "truncation": True, "return_tensors": "pt"}
-    return read_tokens(sd.text_encoder, sd.tokenizer(list(texts), **options).input_ids.to(sd.device))
+    return read_tokens(sd.text_encoder, tokenize(sd.tokenizer, texts, sd.prompt_limit).to(sd.device))
+
+
+def encode_targets(sd: Diffusion, texts: Sequence[str]) -> torch.Tensor:
+    """features_BD of captions or labels as an alignment module's targets."""
+    return encode_text(sd, texts)[1] if sd.target_encoder is None else sd.target_encoder(texts)
 
 
 def count_truncated(sd: Diffusion, texts: Sequence[str]) -> int:

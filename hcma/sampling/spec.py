@@ -16,8 +16,9 @@ class SpecError(InputError):
 
 @dataclass(frozen=True)
 class Spec:
-    """`module` holds Params and generate; `model` is the model folder; hashes are of the files it was written for;
-    `source` says, for the tables, where the module's defaults are from."""
+    """`module` holds Params and generate; `model` is the model folder; hashes are of the files it was written for; `text` is
+    the folder of the encoder of the alignment's targets, None: the model's own, pooled; `source` says, for the tables, where
+    the module's defaults are from."""
 
     method: str
     module: str
@@ -28,6 +29,9 @@ class Spec:
     params: dict[str, Any] = field(default_factory=dict)
     alignment: str | None = None
     alignment_sha256: str | None = None
+    text: str | None = None
+    text_sha256: str | None = None
+    text_feature: str = "pooled"
     version: int = 1
     source: str = ""
 

@@ -1,16 +1,60 @@
 """The text encoders a model folder may hold: CLIP, or the BERT-like encoder of the 2022 latent diffusion model."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
-from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
+from transformers import BertTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from hcma.sampling.weights import load_frozen
+from hcma.sampling.weights import WeightsError, load_frozen, read_config, verify_folder
 
 TextEncoder: TypeAlias = CLIPTextModel | LDMBertModel
 Tokenizer: TypeAlias = CLIPTokenizer | BertTokenizer
+FEATURES = ("pooled", "projected")
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Texts to one feature each: a projecting encoder's text_embeds, any other's pooled states."""
+
+    tokenizer: Tokenizer
+    encoder: TextEncoder | CLIPTextModelWithProjection
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """features_BD on the encoder's device."""
+        tokens_BT = tokenize(self.tokenizer, texts, self.encoder.config.max_position_embeddings).to(self.encoder.device)
+        if isinstance(self.encoder, CLIPTextModelWithProjection):
+            return self.encoder(tokens_BT).text_embeds
+        return read_tokens(self.encoder, tokens_BT)[1]
+
+
+def load_text_features(folder: str | Path, feature: str, device: str | torch.device = "cpu") -> TextFeatures:
+    """The encoder in `text_encoder/` (or `bert/`) of a folder, checked against its SHA256SUMS; `feature` is one of FEATURES.
+
+    Raises WeightsError, also for `projected` where the encoder has no projection, as Stable Diffusion's has none.
+    """
+    verify_folder(folder)
+    if not _projects(Path(folder)):
+        if feature == "projected":
+            raise WeightsError(
+                f"{folder}: feature `projected` needs a CLIPTextModelWithProjection in text_encoder/, which is not there;"
+                " take another encoder, or `pooled`"
+            )
+        tokenizer, encoder = load_text_encoder(folder)
+        return TextFeatures(tokenizer, encoder.to(device))
+    whole = load_frozen(CLIPTextModelWithProjection, folder, "text_encoder").to(device)
+    clip = CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer", local_files_only=True)
+    return TextFeatures(clip, whole if feature == "projected" else whole.text_model)
+
+
+def _projects(folder: Path) -> bool:
+    if (folder / "bert").is_dir():
+        return False
+    return "CLIPTextModelWithProjection" in read_config(folder, "text_encoder/config.json").get("architectures", ())
 
 
 def load_text_encoder(folder: str | Path) -> tuple[Tokenizer, TextEncoder]:
@@ -21,6 +65,12 @@ def load_text_encoder(folder: str | Path) -> tuple[Tokenizer, TextEncoder]:
         return BertTokenizer.from_pretrained(tokenizer, local_files_only=True), bert
     clip = load_frozen(CLIPTextModel, folder, "text_encoder")
     return CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True), clip
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> torch.Tensor:
+    """tokens_BT, padded and truncated to `limit`, start and end included."""
+    options = {"padding": "max_length", "max_length": limit, "truncation": True, "return_tensors": "pt"}
+    return tokenizer(list(texts), **options).input_ids
 
 
 def read_tokens(encoder: TextEncoder, tokens_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from hcma.sampling import InputError
+from hcma.sampling.atomic import replacing
 
 SUMS = "SHA256SUMS"
 
@@ -69,6 +71,26 @@ def _read_sums(path: Path) -> dict[str, str]:
     if not sums:
         raise WeightsError(f"{path}: lists no file")
     return sums
+
+
+def write_model(base: str | Path, unet: Any, out: str | Path) -> None:
+    """Write a model folder with the files of `base`, but another U-Net; its SHA256SUMS last: it is whole or unusable.
+
+    Raises WeightsError where `out` is a model folder already.
+    """
+    base, out = Path(base), Path(out)
+    if (out / SUMS).exists():
+        raise WeightsError(f"{out / SUMS}: is there already; remove the folder to write another model there")
+    sums = {name: digest for name, digest in _read_sums(_sums_file(base)).items() if not name.startswith("unet/")}
+    for name in sums:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(base / name, out / name)
+    # Where the U-Net was loaded from says nothing about it, and would make its hash depend on the place.
+    unet.register_to_config(_name_or_path="")
+    unet.save_pretrained(out / "unet")
+    sums |= {path.relative_to(out).as_posix(): file_sha256(path) for path in sorted((out / "unet").iterdir())}
+    with replacing(out / SUMS) as beside:
+        beside.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())), encoding="utf-8")
 
 
 def read_config(folder: str | Path, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@ import fcntl
 import json
 import math
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -69,6 +70,13 @@ ROOT = f"{R}/coco" if DRAWN else config["data"]["root"]
 PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014"}
 METHODS = config["methods"]
 ALIGNMENT = config["alignment"]
+# Whose features the alignment module is trained on and pulls to: the backbone's own, or another encoder's.
+TEXT = {"model": "backbone", "feature": "pooled"} | ALIGNMENT.get("text", {})
+TEXT_FOLDER = config["models"][ALIGNMENT["base"] if TEXT["model"] == "backbone" else TEXT["model"]]
+OWN_TEXT = TEXT == {"model": "backbone", "feature": "pooled"}
+# With the noise loss, the aligned rows run on a denoiser (and a module) that is trained further: denoiser.smk.
+NOISE = ALIGNMENT["train"].get("objective") == "align+noise"
+TRAINED = f"{R}/train/noise" if NOISE else f"{R}/train"
 # Candidates for eta: the aligned method with a multiple of the calibrated step, sampled on held-out layouts only.
 CANDIDATES = {
     f"{ALIGNMENT['method']}_eta_{number}": multiple
@@ -121,8 +129,25 @@ def as_json(content):
     return json.dumps(content, sort_keys=True)
 
 
-def model(method):
+def base(method):
     return config["models"][stanza(method)["base"]]
+
+
+def noise_trains():
+    train = ALIGNMENT["train"]
+    parts = {
+        train.get("train_denoiser", "none"): True,
+        "alignment": train.get("second_order", False),
+    }
+    return [part for part, trained in parts.items() if trained and part != "none"]
+
+
+def retrained(method):
+    return NOISE and method in ALIGNED and stanza(method)["base"] == ALIGNMENT["base"]
+
+
+def model(method):
+    return f"{TRAINED}/model" if retrained(method) else base(method)
 
 
 def weights_of(extractor):
@@ -138,14 +163,20 @@ def eta_of(method):
 
 
 def alignment_of(method):
-    return f"{R}/train/alignment.safetensors" if method in ALIGNED else []
+    return f"{TRAINED}/alignment.safetensors" if method in ALIGNED else []
+
+
+def text_of(method):
+    return [] if OWN_TEXT or method not in ALIGNED else f"{TEXT_FOLDER}/SHA256SUMS"
 
 
 def measured(wildcards, input):
     if wildcards.method not in ALIGNED:
         return ""
     multiple = CANDIDATES.get(wildcards.method, 1.0)
-    return f"--alignment {input.alignment} --eta {input.eta} --multiple {multiple}"
+    text = "" if OWN_TEXT else f"--text {shlex.quote(TEXT_FOLDER)} --text-feature {TEXT['feature']}"
+    trained = f"--trained {' '.join(noise_trains())}" if retrained(wildcards.method) else ""
+    return f"--alignment {input.alignment} --eta {input.eta} --multiple {multiple} {text} {trained}".rstrip()
 
 
 def feature_shards(method, split):

@@ -30,10 +30,20 @@ rule draw_coco:
         " --val {params.draw[val]} --seed {params.draw[seed]} > {log} 2>&1"
 
 
+# What only the noise loss asks for, denoiser.smk: the training before it does not depend on that.
+ALIGN = dict(ALIGNMENT["train"])
+ALIGN.pop("objective", None)
+OF_NOISE = {key: ALIGN.pop(key) for key in ("train_denoiser", "second_order") if key in ALIGN}
+OF_NOISE |= ALIGN.pop("denoiser", {})
 SECTIONS = {
     "data": config["data"],
     "extractors": config["extractors"],
-    "alignment": {"model": ALIGNMENT["model"], "train": ALIGNMENT["train"]},
+    "alignment": {"model": ALIGNMENT["model"], "train": ALIGN},
+    "denoiser": {
+        "train": ALIGN,
+        "denoiser": OF_NOISE,
+        "params": stanza(ALIGNMENT["method"]).get("params", {}),
+    },
 } | {
     f"method-{name}": {"stanza": stanza(name), "sampling": config["sampling"]}
     for name in [*METHODS, *CANDIDATES]

@@ -9,7 +9,11 @@ rule write_method:
     input:
         stanza=f"{R}/config/method-{{method}}.json",
         checked=ancient(f"{R}/config/methods-checked.json"),
-        weights=ancient(lambda wildcards: f"{model(wildcards.method)}/SHA256SUMS"),
+        weights=ancient(lambda wildcards: f"{base(wildcards.method)}/SHA256SUMS"),
+        text=ancient(lambda wildcards: text_of(wildcards.method)),
+        retrained=lambda wildcards: (
+            f"{model(wildcards.method)}/SHA256SUMS" if retrained(wildcards.method) else []
+        ),
         alignment=lambda wildcards: alignment_of(wildcards.method),
         eta=lambda wildcards: eta_of(wildcards.method),
     output:

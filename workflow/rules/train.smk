@@ -17,6 +17,7 @@ rule cache_latents:
             shard=shards(wildcards.split),
         ),
         weights=ancient(f"{config['models'][ALIGNMENT['base']]}/SHA256SUMS"),
+        text=[] if OWN_TEXT else ancient(f"{TEXT_FOLDER}/SHA256SUMS"),
     output:
         f"{R}/train/latents-{{split}}.safetensors",
     log:
@@ -34,12 +35,13 @@ rule cache_latents:
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         template=lambda wildcards: ALIGNMENT["model"].get("label_template", "{label}"),
+        text=[] if OWN_TEXT else ["--text", TEXT_FOLDER, "--text-feature", TEXT["feature"]],
         device=config["resources"]["device"],
     message:
         "Encoding photos and texts of {wildcards.split}"
     shell:
         "python -m hcma.cache --model {params.model:q} --layouts {input.layouts} --images {input.images}"
-        " --label-template {params.template:q} --device {params.device} --out {output} > {log} 2>&1"
+        " --label-template {params.template:q} {params.text:q} --device {params.device} --out {output} > {log} 2>&1"
 
 
 rule train_alignment:
@@ -76,7 +78,7 @@ rule train_alignment:
 
 rule calibrate_eta:
     input:
-        alignment=f"{R}/train/alignment.safetensors",
+        alignment=f"{TRAINED}/alignment.safetensors",
         latents=f"{R}/train/latents-heldout.safetensors",
         stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
     output:

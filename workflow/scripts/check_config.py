@@ -72,11 +72,30 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[tuple[Keys, str]]:
             found.append((("alignment", key), f"{alignment[key]!r} has no model folder: it is null under models"))
     if not found and not methods[alignment["method"]].get("aligned"):
         found.append((("alignment", "method"), f"{alignment['method']!r} is not a method with `aligned: true`"))
+    found += _reading_faults(alignment, {name for name in models if name not in absent})
     heldout = config["data"]["heldout"]["count"]
     for key in ("count", "images"):
         if (asked := alignment["calibrate"].get(key, 0)) > heldout:
             found.append((("alignment", "calibrate", key), f"{asked}, but data.heldout.count is {heldout}"))
     return found + _data_faults(config["data"]) + _fetch_faults(config)
+
+
+def _reading_faults(alignment: dict[str, Any], there: set[str]) -> list[tuple[Keys, str]]:
+    """The text encoder must be there, and the noise loss must have something to train."""
+    found: list[tuple[Keys, str]] = []
+    text, train = alignment.get("text", {}).get("model", "backbone"), alignment["train"]
+    if text not in there | {"backbone"}:
+        known = ", ".join(["backbone", *sorted(there)])
+        found.append((("alignment", "text", "model"), f"{text!r} is not one of {known}"))
+    noise = train.get("objective", "align") == "align+noise"
+    trained, second_order = train.get("train_denoiser", "none") != "none", train.get("second_order", False)
+    for key, is_set in (("train_denoiser", trained), ("second_order", second_order)):
+        if is_set and not noise:
+            found.append((("alignment", "train", key), f"{train[key]!r} needs objective: align+noise"))
+    if noise and not (trained or second_order):
+        text = "the noise loss would train nothing: set train_denoiser to fuser or unet, or second_order to true"
+        found.append((("alignment", "train", "objective"), text))
+    return found
 
 
 def _published(table: str) -> set[str]:

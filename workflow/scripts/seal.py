@@ -28,8 +28,8 @@ def seal(folder: Path) -> None:
     """Write SHA256SUMS of all files but hidden ones; raises InputError for a folder that is sealed or holds no model."""
     if (folder / SUMS).exists():
         raise InputError(f"{folder / SUMS}: is there already; remove it to seal the folder anew")
-    if not (folder / "unet/config.json").is_file():
-        raise InputError(f"{folder}: not a pipeline folder: it has no unet/config.json")
+    if not any((folder / part / "config.json").is_file() for part in ("unet", "text_encoder")):
+        raise InputError(f"{folder}: not a pipeline folder: it has no unet/config.json and no text_encoder/config.json")
     write_sums(folder, digests(folder))
 
 

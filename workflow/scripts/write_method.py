@@ -26,6 +26,11 @@ def main() -> None:
     parser.add_argument("--alignment", help="weights of the alignment module")
     parser.add_argument("--eta", type=Path, help="JSON with the key `eta`")
     parser.add_argument("--multiple", type=float, default=1.0, help="of that eta")
+    parser.add_argument("--text", help="folder of the encoder of the alignment's targets, if not the model's own")
+    parser.add_argument("--text-feature", default="pooled", help="pooled or projected")
+    parser.add_argument(
+        "--trained", nargs="+", help="what the noise loss trained on the stanza's base: named in the tables"
+    )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     try:
@@ -41,16 +46,20 @@ def make_spec(arguments: argparse.Namespace, content: dict[str, Any]) -> Spec:
     stanza, params = content["stanza"], dict(content["stanza"].get("params", {}))
     if arguments.eta:
         params["eta"] = json.loads(arguments.eta.read_text())["eta"] * arguments.multiple
+    trained = f" ({' and '.join(arguments.trained)} trained on the noise loss)" if arguments.trained else ""
     return Spec(
         method=arguments.method,
         module=stanza["module"],
-        base=stanza["base"],
+        base=stanza["base"] + trained,
         model=arguments.model,
         weights_sha256=folder_sha256(arguments.model),
         sampling=content["sampling"] | stanza.get("sampling", {}),
         params=params,
         alignment=arguments.alignment,
         alignment_sha256=file_sha256(arguments.alignment) if arguments.alignment else None,
+        text=arguments.text,
+        text_sha256=folder_sha256(arguments.text) if arguments.text else None,
+        text_feature=arguments.text_feature,
         version=stanza["version"],
         source=stanza.get("source", ""),
     )

@@ -1,0 +1,182 @@
+"""The paper's Algorithm 1 to the letter: the noise loss behind update (8), which trains the denoiser.
+
+||eps - eps_theta(Z_t^(a), t, f^T(c), B)||^2, where Z_t^(a) is update (8) of the noised latent, and eps is still the noise of
+Z_t, though Z_t^(a) has left the forward process.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hcma.alignment import Alignment
+from hcma.batches import Drawn, draw_noise, rows_of, seeded
+from hcma.cache import Cache, captions_of
+from hcma.loop import Loop, identity_of
+from hcma.method import Params, Targets, align_step, schedule_at
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Diffusion, encode_text
+from hcma.sampling.grounding import fusers_enabled, grounding_tokens, require_gated
+from hcma.sampling.layout import Layout
+from hcma.trainer import Training, cached, check_data, make_optimizer
+from hcma.validate import TIMES, heldout_at, validate
+
+TRAINED = ("none", "fuser", "unet")
+GLIGENS_OWN = ("fuser", "position_net")  # the layers that GLIGEN added to Stable Diffusion, and trains
+ROWS = 64
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Settings of the noise loss.
+
+    train_denoiser  what it trains of the U-Net: GLIGEN's own layers (fuser), all of it (unet), or nothing (none)
+    second_order    let it reach the alignment module through Z_t^(a), which then trains on, on (6) and (7) too
+    steps, batch    optimiser steps, and images a step; micro_batch at a time, for memory only
+    lr              of the U-Net's parameters: GLIGEN's; the module keeps alignment.train.lr
+    relative_step   share of a latent's norm that the eta of training is calibrated to, by hcma.calibrate
+    """
+
+    train_denoiser: str
+    second_order: bool = False
+    steps: int = 3840
+    batch: int = 1024
+    micro_batch: int = 8
+    lr: float = 5e-5
+    relative_step: float = 0.01
+    validate_every: int = 64
+
+    def __post_init__(self) -> None:
+        if self.train_denoiser not in TRAINED:
+            raise InputError(f"train_denoiser: {self.train_denoiser!r} is not one of {', '.join(TRAINED)}")
+        if self.train_denoiser == "none" and not self.second_order:
+            raise InputError("train_denoiser: with `none`, and without second_order, the noise loss trains nothing")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The cached images of a split and their layouts, in the same order."""
+
+    cache: Cache
+    layouts: Sequence[Layout]
+
+    def __post_init__(self) -> None:
+        counts = [len(captions_of(layout)) for layout in self.layouts]
+        if counts != self.cache.counts_N.tolist():
+            raise InputError(
+                f"the {len(self.layouts)} layouts are not those of the {len(self.cache.counts_N)} cached images"
+            )
+
+
+class DenoiserTrainer(Loop):
+    """The training of a U-Net, and with second_order of the alignment module; `sd` holds both, and is changed."""
+
+    def __init__(
+        self,
+        sd: Diffusion,
+        params: Params,
+        settings: tuple[Training, Denoising],
+        splits: tuple[Split, Split],
+        work: Path,
+        base_sha256: str,
+    ) -> None:
+        self.sd, self.params, (self.aligning, self.settings), (self.data, self.heldout) = sd, params, settings, splits
+        check_data(self.settings.batch, "alignment.train.denoiser.batch", self.data.cache, self.heldout.cache)
+        require_gated(sd.unet)
+        assert isinstance(sd.alignment, Alignment)
+        self.module = sd.alignment.requires_grad_(self.settings.second_order)
+        described = [asdict(self.aligning), asdict(self.settings), asdict(params), base_sha256]
+        identity = identity_of(described, [*cached(self.data.cache), *self.module.state_dict().values()])
+        rates = {"lr": self.settings.lr}
+        groups = [rates | {"params": choose(sd.unet, self.settings.train_denoiser)}]
+        groups.append({"params": list(self.module.parameters()) if self.settings.second_order else []})
+        optimizer = make_optimizer(self.aligning, [group for group in groups if group["params"]])
+        weights = torch.nn.ModuleDict({"unet": sd.unet, "alignment": self.module})
+        super().__init__(weights, optimizer, sd.device, work, identity)
+        curve = self.progress.curve
+        self.baseline = curve[0]["baseline_noise"] if curve else self._heldout_noise()
+
+    def train(self) -> None:
+        """Train to the end; `sd` then holds the weights of the lowest held-out loss."""
+        self.run(self.settings.steps, self.settings.validate_every, "denoiser")
+        self.weights.requires_grad_(False)
+
+    def _step(self, step: int) -> dict[str, float]:
+        self.optimizer.zero_grad(set_to_none=True)
+        seed, data = self.aligning.seed, self.data.cache
+        rows = rows_of(data, self.settings.batch, seed, step)
+        drawn = draw_noise(data, rows, seeded(seed, 4, step), self.aligning.caption == "random")
+        sums: dict[str, float] = {}
+        for part in drawn.split(self.settings.micro_batch):
+            losses = self._losses(self.data, part)
+            total = self._total(losses).sum() / len(rows)
+            if not torch.isfinite(total):
+                raise InputError(f"the noise loss is not finite at step {step}; lower alignment.train.denoiser.lr")
+            total.backward()
+            for name, loss_B in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(loss_B.detach().sum())
+        self.optimizer.step()
+        return {f"train_{name}": value / len(rows) for name, value in sums.items()}
+
+    def _total(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        weights = {"global": self.aligning.lambda_global, "local": self.aligning.lambda_local}
+        return torch.stack([weights.get(name, 1.0) * loss_B for name, loss_B in losses.items()]).sum(0)
+
+    def _losses(self, split: Split, drawn: Drawn) -> dict[str, torch.Tensor]:
+        """The noise loss, one value a sample, and with second_order (6) and (7)."""
+        latents, t_B, *targets = drawn.batch(split.cache).on(self.device)
+        second_order, losses = self.settings.second_order, {}
+        with twice_differentiable() if second_order else nullcontext():
+            shift = align_step(self.module, latents, t_B, Targets(*targets), self.params, second_order)
+            if second_order:
+                losses["global"], losses["local"] = self.module.losses(latents, t_B, *targets)
+        factors = [schedule_at(self.params, split.cache.alphas_cumprod_T, t) for t in drawn.t_B]
+        aligned = latents - shift * torch.tensor(factors, device=self.device)[:, None, None, None]
+        return {"noise": self._noise_loss(split, drawn, aligned)} | losses
+
+    def _noise_loss(self, split: Split, drawn: Drawn, aligned_BCHW: torch.Tensor) -> torch.Tensor:
+        chosen = zip(drawn.rows_B.tolist(), drawn.which_B.tolist(), strict=True)
+        layouts = [replace(split.layouts[row], caption=captions_of(split.layouts[row])[k]) for row, k in chosen]
+        text_BTD, _ = encode_text(self.sd, [layout.caption for layout in layouts])
+        # The doubled batch of guidance: its second half sees the boxes.
+        gligen = {name: value[len(layouts) :] for name, value in grounding_tokens(self.sd, layouts).items()}
+        with fusers_enabled(self.sd.unet):
+            found = self.sd.unet(
+                aligned_BCHW, drawn.t_B.to(self.device), text_BTD, cross_attention_kwargs={"gligen": gligen}
+            ).sample
+        return (found - drawn.noise_BCHW.to(self.device)).square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def _heldout_noise(self) -> float:
+        """Mean noise loss of the first held-out images over TIMES, always with the same noise."""
+        drawn = [heldout_at(self.heldout.cache, t, self.aligning.seed, ROWS) for t in TIMES]
+        parts = [part for one in drawn for part in one.split(self.settings.micro_batch)]
+        return float(torch.cat([self._losses(self.heldout, part)["noise"] for part in parts]).mean())
+
+    def _validate(self) -> dict[str, float]:
+        row = {"heldout_noise": self._heldout_noise(), "baseline_noise": self.baseline}
+        if not self.settings.second_order:
+            return row | {"heldout_loss": row["heldout_noise"]}
+        row |= validate(self.module, self.heldout.cache, self.aligning.seed)
+        lambdas = self.aligning.lambda_global, self.aligning.lambda_local
+        aligned = lambdas[0] * row["heldout_global"] + lambdas[1] * row["heldout_local"]
+        return row | {"heldout_loss": row["heldout_noise"] + aligned}
+
+
+def choose(unet: UNet2DConditionModel, trained: str) -> list[torch.nn.Parameter]:
+    """Let the parameters that `trained`, one of TRAINED, names have gradients, and no other; returns them."""
+    for name, parameter in unet.named_parameters():
+        ours = any(part in name.split(".") for part in GLIGENS_OWN)
+        parameter.requires_grad_(trained == "unet" or (trained == "fuser" and ours))
+    return [parameter for parameter in unet.parameters() if parameter.requires_grad]
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Attention in plain products: the fused kernels have no second derivative."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield

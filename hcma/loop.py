@@ -1,0 +1,103 @@
+"""The loop every training of this package runs in: seeded steps, held-out checks, the best weights, a checkpoint."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from hcma.sampling.atomic import replacing
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds beside weights and optimiser."""
+
+    step: int = 0
+    best: float = math.inf
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+class Loop:
+    """A module, its optimiser, and the checkpoint from which a killed training goes on as if nothing had happened.
+
+    A training gives `_step` and `_validate`; both must follow from the step's number and the weights alone. Parameters that
+    need no gradient are neither saved nor kept.
+    """
+
+    def __init__(
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, work: Path, identity: str
+    ) -> None:
+        self.weights, self.optimizer, self.device = module, optimizer, device
+        self.identity, self.checkpoint = identity, work / "checkpoint.pt"
+        self.frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+        self.progress = Progress()
+        self.best: dict[str, torch.Tensor] = {}
+        self._resume()
+
+    def run(self, total: int, every: int, name: str) -> None:
+        """Step to `total`, checking every so many steps; the module ends with the weights of the lowest held-out loss."""
+        recent: list[dict[str, float]] = []
+        first = self.progress.step
+        for step in tqdm(range(first, total), initial=first, total=total, desc=name, mininterval=2):
+            recent.append(self._step(step))
+            if (step + 1) % every and step + 1 < total:
+                continue
+            means = {key: sum(row[key] for row in recent) / len(recent) for key in recent[0]}
+            recent.clear()
+            self._keep({"step": step + 1.0} | means | self._validate())
+        self._load(self.best)
+
+    def _step(self, step: int) -> dict[str, float]:
+        """One optimiser step; returns the means of its losses."""
+        raise NotImplementedError
+
+    def _validate(self) -> dict[str, float]:
+        """The held-out row; `heldout_loss` is what the best weights have lowest."""
+        raise NotImplementedError
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        return {name: value for name, value in self.weights.state_dict().items() if name not in self.frozen}
+
+    def _load(self, state: dict[str, torch.Tensor]) -> None:
+        self.weights.load_state_dict(state, strict=not self.frozen)
+
+    def _keep(self, row: dict[str, float]) -> None:
+        """Record a validation, keep the best weights, write the checkpoint."""
+        self.progress.step = int(row["step"])
+        self.progress.curve.append(row)
+        if row["heldout_loss"] < self.progress.best:
+            self.progress.best = row["heldout_loss"]
+            self.best = {name: value.detach().clone() for name, value in self._state().items()}
+        saved = {
+            "identity": self.identity,
+            "module": self._state(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "progress": asdict(self.progress),
+        }
+        with replacing(self.checkpoint) as beside:
+            torch.save(saved, beside)
+
+    def _resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        saved = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        if saved["identity"] != self.identity:
+            return  # of another configuration or other data: this run starts afresh
+        self._load(saved["module"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.best, self.progress = saved["best"], Progress(**saved["progress"])
+
+
+def identity_of(described: Any, tensors: Iterable[torch.Tensor]) -> str:
+    """What a checkpoint must agree on before it is gone on with: a hash of JSON values and of tensors."""
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for tensor in tensors:
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""Train the denoiser on the noise loss of Algorithm 1, behind update (8) by a trained alignment module.
+
+    python -m hcma.train_denoiser --model weights/miniature/gligen --alignment train/alignment.safetensors \
+        --eta train/noise/eta.json --config config/denoiser.json --train train/latents-train.safetensors \
+        --heldout train/latents-heldout.safetensors --train-layouts layouts/train/*.jsonl \
+        --heldout-layouts layouts/heldout/*.jsonl --work work/noise --out train/noise
+
+Writes OUT/model, a model folder with its SHA256SUMS, OUT/alignment.safetensors, the module to sample with it, and
+OUT/curves.csv. A killed run goes on from the work folder and ends with the same bytes as an uninterrupted one.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hcma.program import quick_imports, status
+from hcma.sampling.layout import Layout, read_layouts
+from hcma.sampling.spec import from_keys
+
+if TYPE_CHECKING:
+    from hcma.denoiser import DenoiserTrainer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; bad input is one line on stderr and status 1."""
+    parser = argparse.ArgumentParser(prog="hcma.train_denoiser", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", type=Path, required=True, help="diffusers folder with a gated U-Net")
+    parser.add_argument("--alignment", type=Path, required=True)
+    parser.add_argument("--eta", type=Path, required=True, help="JSON with the key `eta`")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="JSON with the sections `train`, `denoiser`, `params`"
+    )
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--heldout", type=Path, required=True)
+    parser.add_argument("--train-layouts", type=Path, nargs="+", required=True, help="those that --train was made from")
+    parser.add_argument("--heldout-layouts", type=Path, nargs="+", required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of an unfinished run")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is trained")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args(argv)
+    return status(lambda: _run(args), str(args.out))
+
+
+def _run(args: argparse.Namespace) -> None:
+    with quick_imports():
+        from hcma.alignment import save_alignment
+        from hcma.sampling.weights import write_model
+
+    run = _trainer(args)
+    run.train()
+    from hcma.curves import write_curves
+
+    write_curves(run.progress.curve, args.out / "curves.csv")
+    save_alignment(run.module, args.out / "alignment.safetensors")
+    write_model(args.model, run.sd.unet, args.out / "model")
+    run.checkpoint.unlink(missing_ok=True)
+
+
+def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
+    from hcma.alignment import load_alignment
+    from hcma.cache import read_cache
+    from hcma.denoiser import DenoiserTrainer, Denoising, Split
+    from hcma.method import Params
+    from hcma.sampling.diffusion import Sampling, load_diffusion
+    from hcma.sampling.weights import folder_sha256
+    from hcma.trainer import Training
+
+    sections = json.loads(args.config.read_text(encoding="utf-8"))
+    settings = (
+        from_keys(Training, sections["train"], "alignment.train"),
+        from_keys(Denoising, sections["denoiser"], "alignment.train.denoiser"),
+    )
+    eta = json.loads(args.eta.read_text(encoding="utf-8"))["eta"]
+    params = from_keys(Params, sections["params"] | {"eta": eta}, "the aligned method's params")
+    splits = (
+        Split(read_cache(args.train), _layouts(args.train_layouts)),
+        Split(read_cache(args.heldout), _layouts(args.heldout_layouts)),
+    )
+    sd = load_diffusion(args.model, Sampling(), args.device)
+    sd.alignment = load_alignment(args.alignment).to(sd.device)
+    return DenoiserTrainer(sd, params, settings, splits, args.work, folder_sha256(args.model))
+
+
+def _layouts(paths: Sequence[Path]) -> list[Layout]:
+    return [layout for path in paths for layout in read_layouts(path)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""The noise loss behind update (8): what it trains, that it falls, resumes bit for bit, and reaches the module when asked."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from hcma import denoiser, train_denoiser
+from hcma.alignment import Alignment, AlignmentConfig, save_alignment
+from hcma.cache import read_cache, write_cache
+from hcma.denoiser import DenoiserTrainer, Denoising, Split
+from hcma.method import Params, Targets, align_step
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Sampling, load_diffusion
+from hcma.sampling.layout import Layout, Object, write_layouts
+from hcma.sampling.weights import folder_sha256, read_config, verify_folder, write_model
+from hcma.trainer import Training
+from tests.tiny import WIDTH, write_tiny
+
+TRAIN = {"epochs": 1, "batch": 4, "micro_batch": 4, "lr": 1e-3}
+SETTINGS = {"steps": 9, "batch": 4, "micro_batch": 3, "validate_every": 2, "lr": 1e-3}
+ETA = 2.0
+
+
+def layouts(count: int) -> list[Layout]:
+    boxes = [(0.1, 0.1, 0.6, 0.9), (0.3, 0.0, 1.0, 0.5)]
+    return [Layout(i, i, "a cat", (Object("cat", boxes[i % 2]),), ("a cat", "cat")[: 1 + i % 2]) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("gligen") / "model", gated=True)
+
+
+@pytest.fixture(scope="module")
+def caches(base, tmp_path_factory) -> dict[str, Path]:
+    sd = load_diffusion(base, Sampling())
+    folder = tmp_path_factory.mktemp("caches")
+    for name, count, seed in (("train", 8, 1), ("heldout", 4, 2)):
+        latents = torch.randn(count, 4, 8, 8, generator=torch.Generator().manual_seed(seed)).half()
+        write_cache(latents, layouts(count), sd, "{label}", folder / f"{name}.safetensors")
+        write_layouts(folder / f"{name}.jsonl", layouts(count))
+    return {name: folder / name for name in ("train", "heldout")}
+
+
+def module() -> Alignment:
+    torch.manual_seed(5)
+    return Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).eval()
+
+
+def trainer(base: Path, caches: dict[str, Path], work: Path, **changes) -> DenoiserTrainer:
+    sd = load_diffusion(base, Sampling())
+    sd.alignment = module().requires_grad_(False)
+    splits = tuple(
+        Split(read_cache(path.with_suffix(".safetensors")), layouts(count))
+        for path, count in ((caches["train"], 8), (caches["heldout"], 4))
+    )
+    settings = (Training(**TRAIN), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))
+    return DenoiserTrainer(sd, Params(eta=ETA), settings, splits, work, folder_sha256(base))
+
+
+def state(run: DenoiserTrainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in run.weights.state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+@pytest.mark.parametrize("trained", ["fuser", "unet"])
+def test_the_noise_loss_falls_and_trains_what_it_should(base, caches, tmp_path, trained) -> None:
+    run = trainer(base, caches, tmp_path, train_denoiser=trained, steps=40, validate_every=40)
+    before = state(run)
+    run.train()
+    last = run.progress.curve[-1]
+    assert last["heldout_noise"] < 0.95 * last["baseline_noise"]
+    found = changed(before, run.weights.state_dict())
+    ours = {name for name in found if "fuser" in name or "position_net" in name}
+    assert ours
+    assert (found == ours) == (trained == "fuser")
+    assert not any(name.startswith("alignment.") for name in found)
+
+
+@pytest.mark.parametrize(("dies_at", "second_order"), [(1, False), (5, False), (5, True)])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    base, caches, tmp_path, monkeypatch, dies_at, second_order
+) -> None:
+    whole = trainer(base, caches, tmp_path / "whole", second_order=second_order)
+    whole.train()
+    step = DenoiserTrainer._step
+
+    def dying(self, number):
+        if number == dies_at:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    monkeypatch.setattr(DenoiserTrainer, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(base, caches, tmp_path / "killed", second_order=second_order).train()
+    monkeypatch.setattr(DenoiserTrainer, "_step", step)
+    resumed = trainer(base, caches, tmp_path / "killed", second_order=second_order)
+    assert resumed.progress.step == dies_at // 2 * 2
+    resumed.train()
+    assert not changed(state(whole), state(resumed))
+    assert resumed.progress == whole.progress
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(base, caches, tmp_path) -> None:
+    trainer(base, caches, tmp_path).train()
+    assert trainer(base, caches, tmp_path).progress.step == 9
+    assert trainer(base, caches, tmp_path, lr=1e-4).progress.step == 0
+
+
+def test_micro_batches_change_nothing_but_rounding(base, caches, tmp_path) -> None:
+    once, parts = (trainer(base, caches, tmp_path / str(size), micro_batch=size) for size in (4, 1))
+    assert once._step(0)["train_noise"] == pytest.approx(parts._step(0)["train_noise"], rel=1e-5)
+
+
+def noise_gradient(run: DenoiserTrainer) -> torch.Tensor:
+    """The module's gradient by the noise loss alone; zeros where there is none."""
+    drawn = denoiser.draw_noise(run.data.cache, torch.arange(4), torch.Generator().manual_seed(0), any_caption=False)
+    run._losses(run.data, drawn)["noise"].sum().backward()
+    found = [p.grad if p.grad is not None else torch.zeros_like(p) for p in run.module.parameters()]
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+def test_only_second_order_lets_the_noise_loss_reach_the_module(base, caches, tmp_path) -> None:
+    assert not noise_gradient(trainer(base, caches, tmp_path)).any()
+    assert noise_gradient(trainer(base, caches, tmp_path, second_order=True)).norm() > 0
+    run = trainer(base, caches, tmp_path, second_order=True, train_denoiser="none", steps=2)
+    before = state(run)
+    run.train()
+    found = changed(before, run.weights.state_dict())
+    assert found and all(name.startswith("alignment.") for name in found)
+
+
+@pytest.mark.parametrize("mode", ["raw", "grad_norm"])
+def test_the_second_order_gradient_is_that_of_the_step(mode) -> None:
+    aligning = module().double()
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).double()
+
+    boxes = torch.tensor([[[0.1, 0.2, 0.7, 0.8]]]).double()
+    targets = Targets(normal(1, WIDTH), boxes, normal(1, 1, WIDTH), torch.ones(1, 1).double())
+    latents, t, direction = normal(1, 4, 8, 8), torch.tensor([500]), normal(1, 4, 8, 8)
+    weight = aligning.embed[0].weight
+
+    def pull() -> torch.Tensor:
+        with denoiser.twice_differentiable():
+            step = align_step(aligning, latents, t, targets, Params(eta=ETA, mode=mode), second_order=True)
+        return (step * direction).sum()
+
+    (gradient,) = torch.autograd.grad(pull(), weight)
+    along = normal(*weight.shape)
+    with torch.no_grad():
+        weight += 1e-6 * along
+        above = float(pull().detach())
+        weight -= 2e-6 * along
+        below = float(pull().detach())
+    assert float((gradient * along).sum()) == pytest.approx((above - below) / 2e-6, rel=1e-5)
+    assert not align_step(aligning, latents, t, targets, Params(eta=ETA, mode=mode)).requires_grad
+
+
+def test_the_model_is_written_sealed_and_differs_in_its_u_net_alone(base, caches, tmp_path) -> None:
+    run = trainer(base, caches, tmp_path / "work", steps=2)
+    run.train()
+    write_model(base, run.sd.unet, tmp_path / "model")
+    assert verify_folder(tmp_path / "model") != verify_folder(base)
+    again = load_diffusion(tmp_path / "model", Sampling())
+    assert not changed(run.sd.unet.state_dict(), again.unet.state_dict())
+    assert (tmp_path / "model/vae/config.json").read_bytes() == (base / "vae/config.json").read_bytes()
+    assert read_config(tmp_path / "model", "unet/config.json")["_name_or_path"] == ""
+    with pytest.raises(InputError, match="is there already"):
+        write_model(base, run.sd.unet, tmp_path / "model")
+
+
+@pytest.fixture
+def arguments(base, caches, tmp_path) -> dict[str, str]:
+    save_alignment(module(), tmp_path / "alignment.safetensors")
+    (tmp_path / "eta.json").write_text(json.dumps({"eta": ETA}))
+    denoising = asdict(Denoising("fuser", **SETTINGS))
+    (tmp_path / "config.json").write_text(json.dumps({"train": TRAIN, "denoiser": denoising, "params": {"tau": 0.7}}))
+    named = {
+        "alignment": "alignment.safetensors",
+        "eta": "eta.json",
+        "config": "config.json",
+        "work": "work",
+        "out": "out",
+    }
+    paths = {f"--{name}": str(tmp_path / file) for name, file in named.items()} | {"--model": str(base)}
+    for name, path in caches.items():
+        paths |= {f"--{name}": f"{path}.safetensors", f"--{name}-layouts": f"{path}.jsonl"}
+    return paths
+
+
+def program(arguments: dict[str, str]) -> int:
+    return train_denoiser.main([text for pair in arguments.items() for text in pair])
+
+
+def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None:
+    assert program(arguments) == 0
+    verify_folder(tmp_path / "out/model")
+    assert (tmp_path / "out/alignment.safetensors").read_bytes() == (tmp_path / "alignment.safetensors").read_bytes()
+    rows = (tmp_path / "out/curves.csv").read_text().splitlines()
+    assert rows[0] == "step,train_noise,heldout_noise,baseline_noise,heldout_loss"
+    assert len(rows) == 6
+    assert (tmp_path / "out/curves.png").stat().st_size > 1000
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_layouts_of_other_images_are_one_line(arguments, caches, capsys) -> None:
+    assert program(arguments | {"--train-layouts": f"{caches['heldout']}.jsonl"}) == 1
+    error = capsys.readouterr().err
+    assert "error: the 4 layouts are not those of the 8 cached images" in error
+    assert error.count("\n") == 1
+
+
+def test_a_noise_loss_that_trains_nothing_and_a_plain_u_net_are_refused(caches, tmp_path) -> None:
+    with pytest.raises(InputError, match="trains nothing"):
+        Denoising("none")
+    plain = write_tiny(tmp_path / "plain")
+    with pytest.raises(InputError, match='attention_type "gated"'):
+        trainer(plain, caches, tmp_path)
+    with pytest.raises(InputError, match=r"alignment\.train\.denoiser\.batch: 99"):
+        trainer(plain, caches, tmp_path, batch=99)

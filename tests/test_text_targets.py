@@ -1,0 +1,142 @@
+"""Targets of the alignment by another text encoder, or by CLIP's projection: cached, specified by hash, sampled with."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from hcma import cache, sample
+from hcma.alignment import Alignment, AlignmentConfig, save_alignment
+from hcma.cache import read_cache
+from hcma.method import Params, generate, make_targets
+from hcma.sampling import InputError
+from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
+from hcma.sampling.images import read_meta, write_images
+from hcma.sampling.layout import Layout, Object, write_layouts
+from hcma.sampling.text import load_text_features
+from hcma.sampling.weights import file_sha256, folder_sha256
+from tests.tiny import WIDTH, text_config, write_sums, write_tiny
+from workflow.scripts import seal
+
+PROJECTED = 12
+LAYOUTS = [
+    Layout(1, 1, "a cat", (Object("cat", (0.1, 0.2, 0.6, 0.9)), Object("mat", (0.0, 0.5, 1.0, 1.0)))),
+    Layout(2, 2, "nothing", ()),
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("base"), gated=True)
+
+
+@pytest.fixture(scope="module")
+def tower(base, tmp_path_factory) -> Path:
+    """A text tower with a projection, as `CLIPTextModelWithProjection.save_pretrained` leaves it, sealed as a user seals it."""
+    folder = tmp_path_factory.mktemp("tower")
+    shutil.copytree(base / "tokenizer", folder / "tokenizer")
+    config = text_config(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
+    config.projection_dim = PROJECTED
+    torch.manual_seed(11)
+    CLIPTextModelWithProjection(config).save_pretrained(folder / "text_encoder")
+    seal.seal(folder)
+    return folder
+
+
+def test_features_are_those_of_transformers(tower) -> None:
+    pooled, projected = (load_text_features(tower, feature) for feature in ("pooled", "projected"))
+    whole = CLIPTextModelWithProjection.from_pretrained(tower / "text_encoder").eval()
+    tokens = pooled.tokenizer(["a cat"], padding="max_length", max_length=32, return_tensors="pt").input_ids
+    assert torch.allclose(projected(["a cat"]), whole(tokens).text_embeds, atol=1e-5)
+    assert torch.allclose(projected(["a cat"]), whole.text_projection(pooled(["a cat"])), atol=1e-5)
+    assert projected(["a cat", "a mat " * 40]).shape == (2, PROJECTED)
+
+
+def test_pooled_features_of_the_backbone_are_its_own(base) -> None:
+    sd = load_diffusion(base, Sampling())
+    assert torch.equal(load_text_features(base, "pooled")(["a cat"]), encode_text(sd, ["a cat"])[1])
+
+
+def test_an_encoder_without_projection_is_one_line(base) -> None:
+    with pytest.raises(InputError, match="feature `projected` needs a CLIPTextModelWithProjection") as error:
+        load_text_features(base, "projected")
+    assert "\n" not in str(error.value)
+
+
+def test_the_cache_holds_the_other_encoders_features(base, tower, tmp_path) -> None:
+    write_layouts(tmp_path / "layouts.jsonl", LAYOUTS)
+    write_images(tmp_path / "photos.zip", [1, 2], torch.zeros(2, 3, 64, 64, dtype=torch.uint8), {})
+    inputs = [
+        "--model",
+        str(base),
+        "--layouts",
+        str(tmp_path / "layouts.jsonl"),
+        "--images",
+        str(tmp_path / "photos.zip"),
+    ]
+    text = ["--text", str(tower), "--text-feature", "projected"]
+    assert cache.main([*inputs, *text, "--out", str(tmp_path / "latents")]) == 0
+    data, encode = read_cache(tmp_path / "latents"), load_text_features(tower, "projected")
+    assert data.captions_NKD.shape == (2, 5, PROJECTED)
+    assert torch.allclose(data.captions_NKD[0, 0], encode(["a cat"])[0], atol=1e-5)
+    assert data.names == ("cat", "mat")
+    assert torch.allclose(data.texts_LD, encode(["cat", "mat"]), atol=1e-5)
+
+
+def aligned(base: Path, width: int):
+    sd = load_diffusion(base, Sampling(steps=2))
+    torch.manual_seed(5)
+    config = AlignmentConfig(4, 8, width, patch=2, width=16, blocks=1, heads=2, label_template="a {label}")
+    sd.alignment = Alignment(config).eval().requires_grad_(False)
+    return sd
+
+
+def test_targets_are_the_other_encoders_and_change_the_image(base, tower) -> None:
+    sd = aligned(base, WIDTH)
+    noise, params = initial_noise(LAYOUTS, 0, sd.latent_shape_CHW), Params(eta=0.1, mode="grad_norm")
+    own = generate(sd, LAYOUTS, noise, params)
+    sd.target_encoder = load_text_features(tower, "pooled")
+    assert not torch.equal(generate(sd, LAYOUTS, noise, params), own)
+    targets = make_targets(sd, LAYOUTS, sd.target_encoder(["a cat", "nothing"]), sd.alignment)
+    assert torch.allclose(targets.labels_BMD[0], sd.target_encoder(["a cat", "a mat"]), atol=1e-5)
+    assert not targets.labels_BMD[1].any()
+
+
+def test_targets_of_another_width_are_one_line(base, tower) -> None:
+    sd = aligned(base, PROJECTED)
+    noise, params = initial_noise(LAYOUTS, 0, sd.latent_shape_CHW), Params(eta=0.1)
+    with pytest.raises(InputError, match=f"targets of width {PROJECTED}, but its text encoder's are {WIDTH} wide"):
+        generate(sd, LAYOUTS, noise, params)
+    sd.target_encoder = load_text_features(tower, "projected")
+    assert generate(sd, LAYOUTS, noise, params).shape == (2, 3, 64, 64)
+
+
+def test_the_spec_names_the_encoder_by_hash(base, tower, tmp_path, capsys) -> None:
+    save_alignment(aligned(base, PROJECTED).alignment, tmp_path / "alignment.safetensors")
+    other = shutil.copytree(tower, tmp_path / "tower")
+    spec = {
+        "method": "hcma",
+        "module": "hcma.method",
+        "model": str(base),
+        "params": {"eta": 0.1, "mode": "grad_norm"},
+        "sampling": {"steps": 2},
+        "alignment": str(tmp_path / "alignment.safetensors"),
+        "alignment_sha256": file_sha256(tmp_path / "alignment.safetensors"),
+        "text": str(other),
+        "text_sha256": folder_sha256(other),
+        "text_feature": "projected",
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    write_layouts(tmp_path / "layouts.jsonl", [replace(LAYOUTS[0], id=7)])
+    flags = {"--spec": "spec.json", "--layouts": "layouts.jsonl", "--work": "work", "--out": "images.zip"}
+    arguments = [text for flag, name in flags.items() for text in (flag, str(tmp_path / name))]
+    assert sample.main(arguments) == 0
+    assert read_meta(tmp_path / "images.zip")["weights_sha256"]["text"] == folder_sha256(tower)
+    (other / "tokenizer/more.json").write_text("{}")
+    write_sums(other)
+    assert sample.main(arguments) == 1
+    assert f"error: {other}/SHA256SUMS: sha256 is" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+# Algorithm 1 to the letter, where `alignment.train.objective` is align+noise: the noise loss behind update (8).
+
+
+localrules:
+    calibrate_training_eta,
+
+
+use rule calibrate_eta as calibrate_training_eta with:
+    input:
+        alignment=f"{R}/train/alignment.safetensors",
+        latents=f"{R}/train/latents-heldout.safetensors",
+        stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
+    output:
+        f"{R}/train/noise/training-eta.json",
+    log:
+        f"{R}/logs/calibrate_training_eta.log",
+    params:
+        calibrate=ALIGNMENT["calibrate"] | {"relative_step": OF_NOISE.get("relative_step", 0.01)},
+    message:
+        "Calibrating the eta of training"
+
+
+rule train_denoiser:
+    input:
+        weights=ancient(f"{config['models'][ALIGNMENT['base']]}/SHA256SUMS"),
+        alignment=f"{R}/train/alignment.safetensors",
+        eta=f"{R}/train/noise/training-eta.json",
+        config=f"{R}/config/denoiser.json",
+        train=f"{R}/train/latents-train.safetensors",
+        heldout=f"{R}/train/latents-heldout.safetensors",
+        train_layouts=expand(f"{R}/layouts/train/{{shard}}.jsonl", shard=shards("train")),
+        heldout_layouts=expand(f"{R}/layouts/heldout/{{shard}}.jsonl", shard=shards("heldout")),
+    output:
+        f"{R}/train/noise/model/SHA256SUMS",
+        f"{R}/train/noise/alignment.safetensors",
+        f"{R}/train/noise/curves.csv",
+        f"{R}/train/noise/curves.png",
+    log:
+        f"{R}/logs/train_denoiser.log",
+    benchmark:
+        f"{R}/benchmarks/train_denoiser.jsonl"
+    priority: 10
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        gpu=config["resources"]["gpu"],
+        mem_mb=config["resources"]["mem_mb"],
+        runtime=config["resources"]["runtime"],
+    params:
+        model=config["models"][ALIGNMENT["base"]],
+        work=f"{R}/work/noise",
+        out=f"{R}/train/noise",
+        device=config["resources"]["device"],
+    message:
+        "Training the denoiser on the noise loss"
+    shell:
+        "python -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
+        " --config {input.config} --train {input.train} --heldout {input.heldout}"
+        " --train-layouts {input.train_layouts} --heldout-layouts {input.heldout_layouts}"
+        " --work {params.work} --device {params.device} --out {params.out} > {log} 2>&1"

@@ -32,5 +32,5 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     hashed = hashlib.sha256()
     for name in sorted(tensors):
         hashed.update(name.encode())
-        hashed.update(tensors[name].contiguous().numpy())
+        hashed.update(tensors[name].contiguous().numpy().data)
     return hashed.hexdigest()

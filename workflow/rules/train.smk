@@ -6,19 +6,6 @@ localrules:
     choose_eta,
 
 
-ENCODED_TOGETHER = config["resources"].get("encode_shards", 20)
-
-
-def encoded_shards(wildcards):
-    first = int(wildcards.part) * ENCODED_TOGETHER
-    return shards(wildcards.split)[first : first + ENCODED_TOGETHER]
-
-
-def latents(split):
-    parts = range(0, len(shards(split)), ENCODED_TOGETHER)
-    return [f"{R}/train/latents/{split}/{number:04d}.safetensors" for number in range(len(parts))]
-
-
 rule cache_latents:
     input:
         layouts=lambda wildcards: expand(

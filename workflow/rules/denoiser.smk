@@ -48,10 +48,10 @@ rule train_denoiser:
         mem_mb=config["resources"]["mem_mb"],
         runtime=config["resources"]["runtime"],
     params:
-        model=config["models"][ALIGNMENT["base"]],
+        model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         work=f"{R}/work/noise",
         launcher=LAUNCHER,
-        out=f"{R}/train/noise",
+        out=lambda wildcards: f"{R}/train/noise",
         device=config["resources"]["device"],
     message:
         "Training the denoiser on the noise loss"

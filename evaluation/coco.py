@@ -7,13 +7,11 @@ writes train.jsonl, heldout.jsonl, test.jsonl and report.json, which counts ever
 """
 
 import argparse
-import contextlib
-import io
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pycocotools.coco import COCO
 
 from evaluation.files import InputError, hash_order, read_json, sha256, write_json
 from evaluation.layouts import write_layouts
@@ -23,6 +21,8 @@ from evaluation.report import Report
 from evaluation.spans import Words, find_spans, read_words
 
 KEYS = {"images": ("id", "width", "height"), "annotations": ("id", "image_id"), "categories": ("id", "name")}
+# All that is kept of an annotation file: nine tenths of it are outlines, whose numbers would take gigabytes.
+READ = {*KEYS, *(key for keys in KEYS.values() for key in keys), "bbox", "category_id", "iscrowd", "caption"}
 
 
 def main() -> None:
@@ -84,27 +84,36 @@ def _take(ids: list[int], count: int, key: str) -> list[int]:
     return ids[:count]
 
 
+@dataclass(frozen=True)
+class Annotations:
+    """An annotation file: images by id, records `of` an image by ascending id, and categories."""
+
+    images: dict[int, dict[str, Any]]
+    of: dict[int, list[dict[str, Any]]]
+    categories: list[dict[str, Any]]
+
+
 class Split:
-    """One split's annotations, indexed by pycocotools."""
+    """One split's annotations, by image."""
 
     def __init__(self, root: Path, name: str, data: dict[str, Any], words: Words) -> None:
         self.name, self.data, self.words, self.report = name, data, words, Report()
         self.rules = data["boxes"]
         self.instances = _load(root / "annotations" / f"instances_{name}.json", self.report)
         self.captions = _load(root / "annotations" / f"captions_{name}.json", self.report)
-        self.names = {row["id"]: row["name"] for row in self.instances.dataset["categories"]}
+        self.names = {row["id"]: row["name"] for row in self.instances.categories}
         if unknown := sorted(set(self.names.values()) - set(words)):
             raise InputError(f"{data['words']}: no words for category {unknown[0]!r} of instances_{name}.json")
-        with_caption = {row["image_id"] for row in self.captions.dataset["annotations"]}
-        for image_id in sorted(with_caption - set(self.instances.imgs)):
+        with_caption = set(self.captions.of)
+        for image_id in sorted(with_caption - set(self.instances.images)):
             self.report.drop("caption of an image that is not listed", image_id)
-        for image_id in sorted(set(self.instances.imgs) - with_caption):
+        for image_id in sorted(set(self.instances.images) - with_caption):
             self.report.drop("image without a caption", image_id)
-        self.image_ids = sorted(set(self.instances.imgs) & with_caption)
+        self.image_ids = sorted(set(self.instances.images) & with_caption)
 
     def layout(self, image_id: int, report: Report, every_caption: bool) -> dict[str, Any]:
         """The layout of one image: one of its captions, and the boxes that the rules keep."""
-        said = sorted(self.captions.imgToAnns[image_id], key=lambda row: row["id"])
+        said = self.captions.of[image_id]
         chosen = self._caption(said)
         caption = chosen["caption"].strip()
         spans = find_spans(caption, self.words)
@@ -129,9 +138,9 @@ class Split:
 
     def _boxes(self, image_id: int, report: Report) -> list[tuple[int, str, tuple[float, float, float, float]]]:
         """(annotation id, category, box) of an image, largest first."""
-        image = self.instances.imgs[image_id]
+        image = self.instances.images[image_id]
         frame, kept = Frame(image["width"], image["height"], self.data["resize"]), []
-        for row in self.instances.imgToAnns[image_id]:
+        for row in self.instances.of.get(image_id, []):
             report.boxes += 1
             box = frame.box(row["bbox"])
             reason = self._refuse(row, box)
@@ -158,9 +167,9 @@ def _area(box: tuple[float, float, float, float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _load(path: Path, report: Report) -> COCO:
-    """A checked annotation file as a pycocotools index; duplicate annotation ids keep their first record."""
-    content = read_json(path)
+def _load(path: Path, report: Report) -> Annotations:
+    """A checked annotation file; duplicate annotation ids keep their first record."""
+    content = read_json(path, lambda row: {key: value for key, value in row.items() if key in READ})
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: expected COCO's object with `images` and `annotations`, found {type(content).__name__}"
@@ -173,16 +182,13 @@ def _load(path: Path, report: Report) -> COCO:
     for row in content["annotations"]:
         if first[row["id"]] is not row:
             report.drop(f"duplicate annotation id in {path.name}", row["id"])
-    known = {row["id"] for row in content["images"]}
-    kept = sorted(first.values(), key=lambda row: row["id"])
-    for row in kept:
-        if row["image_id"] not in known:
+    images, of = {row["id"]: row for row in content["images"]}, defaultdict(list)
+    for _, row in sorted(first.items()):
+        if row["image_id"] in images:
+            of[row["image_id"]].append(row)
+        else:
             report.drop(f"annotation of an unlisted image in {path.name}", row["id"])
-    index = COCO()
-    index.dataset = content | {"annotations": [row for row in kept if row["image_id"] in known]}
-    with contextlib.redirect_stdout(io.StringIO()):
-        index.createIndex()
-    return index
+    return Annotations(images, dict(of), content.get("categories", []))
 
 
 def _check(path: Path, part: str, rows: Any, keys: tuple[str, ...]) -> None:

@@ -1,22 +1,23 @@
 """Layouts as evaluation reads them: JSON lines to plain records, checked for the fields it uses."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from evaluation.files import InputError, write_text
 
 
-def read_layouts(path: Path) -> list[dict[str, Any]]:
-    """Rows of a layouts file in file order; raises InputError naming file and line."""
+def read_layouts(path: Path, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+    """Rows start to stop of a layouts file in file order, the others unread; raises InputError naming file and line."""
     rows = []
     try:
-        # Not splitlines, which would also cut a caption at the Unicode separators that it may hold.
-        with path.open(encoding="utf-8") as file:
-            lines = file.readlines()
+        # A file's own lines, not splitlines', which would also cut a caption at the Unicode separators that it may hold.
+        with open(path, encoding="utf-8") as file:
+            lines = list(islice(file, start, stop))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, start + 1):
         try:
             row = json.loads(line)
             rows.append(row | {"objects": [dict(thing, box=_box(thing["box"])) for thing in row["objects"]]})

@@ -31,11 +31,7 @@ class Report:
     def summary(self, rows: list[dict[str, Any]], words: Words) -> dict[str, Any]:
         """Counts of images and boxes, the share of boxes that captions name, and the drops."""
         objects = [thing for row in rows for thing in row["objects"]]
-        plain = sum(
-            thing["phrase"] in find_spans(row["caption"], words, synonyms=False)
-            for row in rows
-            for thing in row["objects"]
-        )
+        plain = sum(_named_without_synonyms(row, words) for row in rows)
         named = sum(thing["span"] is not None for thing in objects)
         return {
             "images": len(rows),
@@ -48,3 +44,8 @@ class Report:
             "images_with_no_named_box": sum(all(t["span"] is None for t in row["objects"]) for row in rows),
             "dropped": self.as_dict(),
         }
+
+
+def _named_without_synonyms(row: dict[str, Any], words: Words) -> int:
+    spans = find_spans(row["caption"], words, synonyms=False)
+    return sum(thing["phrase"] in spans for thing in row["objects"])

@@ -18,11 +18,11 @@ def main() -> None:
     parser.add_argument("--shard-size", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    rows = read_layouts(arguments.layouts)
     start = arguments.shard * arguments.shard_size
-    if not rows[start:]:
-        raise InputError(f"{arguments.layouts}: {len(rows)} layouts, so there is no shard {arguments.shard}")
-    write_layouts(arguments.out, rows[start : start + arguments.shard_size])
+    rows = read_layouts(arguments.layouts, start, start + arguments.shard_size)
+    if not rows:
+        raise InputError(f"{arguments.layouts}: {start} layouts or fewer, so there is no shard {arguments.shard}")
+    write_layouts(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -131,8 +131,11 @@ class Alignment(nn.Module):
         labels_BMD: torch.Tensor,
         mask_BM: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(6) and (7), one value a sample: 1 - cos to the caption, and its mean over the true boxes (0 without any)."""
-        global_BD, local_BMD = self(latents_BCHW, t_B, boxes_BM4)
+        """(6) and (7), one value a sample: 1 - cos to the caption, and its mean over the true boxes (0 without any).
+
+        They are computed in the targets' precision, also where autocast lowers that of the module.
+        """
+        global_BD, local_BMD = (found.type_as(caption_BD) for found in self(latents_BCHW, t_B, boxes_BM4))
         if self.config.center:
             caption_BD, labels_BMD = caption_BD - self.caption_mean_D, labels_BMD - self.label_mean_D
         omega_global_B = 1 - nn.functional.cosine_similarity(global_BD, caption_BD, dim=-1)

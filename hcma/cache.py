@@ -1,7 +1,9 @@
 """Encode what the alignment module trains on, once: latents of photos, text features of captions and labels.
 
-    python -m hcma.cache --model weights/miniature/gligen --layouts layouts/train/*.jsonl \
-        --images samples/real/train/*.zip --out train/latents-train.safetensors
+    python -m hcma.cache --model weights/miniature/gligen --layouts layouts/train/0000.jsonl layouts/train/0001.jsonl \
+        --images samples/real/train/0000.zip samples/real/train/0001.zip --out train/latents/train/0000.safetensors
+
+A split may lie in several such files; `read_cache` takes them together, each checked against its own SHA-256.
 """
 
 import argparse
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from hcma.sampling.diffusion import Diffusion
+    from hcma.shards import Sharded
 
 CAPTIONS = 5
 BATCH = 32
@@ -35,14 +38,16 @@ PIXELS = 2**20  # of the photos encoded at a time: the encoder's activations tak
 class Cache:
     """Tensors of one split; rows are images, in file order.
 
-    latents_NCHW     scaled posterior means, float16
+    ids_N            of their layouts
+    latents_NCHW     scaled posterior means, float16, left in their files until they are asked for
     captions_NKD     text features of up to five captions, and counts_N how many there are
     boxes_NM4, labels_NM   boxes in the unit square, and rows of texts_LD (-1: no box)
     texts_LD, names  text features of the labels, and the labels
     alphas_cumprod_T the noise schedule
     """
 
-    latents_NCHW: "torch.Tensor"
+    ids_N: "torch.Tensor"
+    latents_NCHW: "Sharded"
     captions_NKD: "torch.Tensor"
     counts_N: "torch.Tensor"
     boxes_NM4: "torch.Tensor"
@@ -132,6 +137,7 @@ def write_cache(
 
     from hcma.sampling.diffusion import make_scheduler
     from hcma.sampling.grounding import SLOTS, largest
+    from hcma.shards import digest
 
     said = [captions_of(layout) for layout in layouts]
     names = sorted({thing.phrase for layout in layouts for thing in layout.objects})
@@ -145,6 +151,7 @@ def write_cache(
             boxes[row, slot], labels[row, slot] = torch.tensor(thing.box), names.index(thing.phrase)
     label_features = _text_features(sd, [template.format(label=name) for name in names])
     tensors = {
+        "ids_N": torch.tensor([layout.id for layout in layouts]),
         "latents_NCHW": latents_NCHW,
         "captions_NKD": captions,
         "counts_N": torch.tensor([len(texts) for texts in said], dtype=torch.int32),
@@ -153,8 +160,9 @@ def write_cache(
         "texts_LD": torch.stack(list(label_features.values())) if names else captions[0, :0],
         "alphas_cumprod_T": make_scheduler(sd).alphas_cumprod.float(),
     }
+    described = {"names": json.dumps(names), "sha256": digest(tensors)}
     with replacing(out) as beside:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, beside, {"names": json.dumps(names)})
+        save_file({name: value.contiguous() for name, value in tensors.items()}, beside, described)
 
 
 def captions_of(layout: Layout) -> list[str]:
@@ -172,16 +180,67 @@ def _text_features(sd: "Diffusion", texts: Sequence[str]) -> "dict[str, torch.Te
     return dict(zip(texts, rows, strict=True))
 
 
-def read_cache(path: Path) -> Cache:
-    """Read a cache; raises InputError naming a file that is not one."""
+def read_cache(paths: Sequence[Path]) -> Cache:
+    """The images of some cache files, one file after the other; raises InputError naming one that is not whole or another's."""
+    import torch
+
+    from hcma.shards import Sharded
+
+    files = {path: _read(path) for path in paths}
+    parts = [tensors for tensors, _ in files.values()]
+    for path, (tensors, _) in files.items():
+        if not _same_model(tensors, parts[0]):
+            raise InputError(f"{path}: encoded by another model than {paths[0]}; delete it and run again")
+    ids_N = torch.cat([tensors["ids_N"] for tensors in parts])
+    if len(ids_N.unique()) < len(ids_N):
+        raise InputError(f"{paths[0]} and the files given with it: an image occurs twice; each must be given once")
+    names = tuple(sorted({name for _, own in files.values() for name in own}))
+    texts = {name: row for tensors, own in files.values() for name, row in zip(own, tensors["texts_LD"], strict=True)}
+    return Cache(
+        ids_N=ids_N,
+        latents_NCHW=Sharded([tensors["latents_NCHW"] for tensors in parts]),
+        captions_NKD=torch.cat([tensors["captions_NKD"] for tensors in parts]),
+        counts_N=torch.cat([tensors["counts_N"] for tensors in parts]),
+        boxes_NM4=torch.cat([tensors["boxes_NM4"] for tensors in parts]),
+        labels_NM=torch.cat([_renumbered(tensors["labels_NM"], own, names) for tensors, own in files.values()]),
+        texts_LD=torch.stack([texts[name] for name in names]) if names else parts[0]["texts_LD"],
+        alphas_cumprod_T=parts[0]["alphas_cumprod_T"],
+        names=names,
+    )
+
+
+def _same_model(one: "dict[str, torch.Tensor]", other: "dict[str, torch.Tensor]") -> bool:
+    """Do two files agree in the noise schedule and in the sizes of latents and text features?"""
+    sized = ("latents_NCHW", "captions_NKD")
+    schedules = one["alphas_cumprod_T"], other["alphas_cumprod_T"]
+    return schedules[0].equal(schedules[1]) and all(one[name].shape[1:] == other[name].shape[1:] for name in sized)
+
+
+def _renumbered(labels_NM: "torch.Tensor", own: Sequence[str], names: Sequence[str]) -> "torch.Tensor":
+    """Rows of `own` names as rows of all `names`; -1 stays."""
+    import torch
+
+    return torch.tensor([*(names.index(name) for name in own), -1], dtype=torch.int32)[labels_NM.long()]
+
+
+def _read(path: Path) -> "tuple[dict[str, torch.Tensor], list[str]]":
+    """The tensors of one cache file, mapped, and its labels' names."""
     from safetensors import SafetensorError, safe_open
+
+    from hcma.shards import digest
 
     try:
         with safe_open(path, "pt") as file:
             tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return Cache(**tensors, names=tuple(json.loads(file.metadata()["names"])))
+            described = file.metadata()
+            names, stated = json.loads(described["names"]), described["sha256"]
     except (SafetensorError, KeyError, TypeError, FileNotFoundError) as error:
-        raise InputError(f"{path}: not a cache of latents ({error}); delete it and run again") from None
+        raise InputError(f"{path}: not a whole cache of latents ({error}); delete it and run again") from None
+    if (found := digest(tensors)) != stated:
+        raise InputError(
+            f"{path}: SHA-256 {found[:12]}... of its tensors, expected {stated[:12]}...; delete it and run again"
+        )
+    return tensors, names
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Turn a relative step into eta: the eta at which update (8) moves held-out latents by that share of their norm.
 
-    python -m hcma.calibrate --alignment train/alignment.safetensors --latents train/latents-heldout.safetensors \
+    python -m hcma.calibrate --alignment train/alignment.safetensors --latents train/latents/heldout/*.safetensors \
         --stanza config/method-hcma.json --relative-step 0.01 --count 64 --out train/eta.json
 
 The paper does not publish eta. The median relative step is taken over noised held-out latents with t uniform.
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; bad input is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="hcma.calibrate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--alignment", type=Path, required=True)
-    parser.add_argument("--latents", type=Path, required=True, help="cache of held-out images")
+    parser.add_argument("--latents", type=Path, nargs="+", required=True, help="cache files of held-out images")
     parser.add_argument(
         "--stanza", type=Path, required=True, help="JSON with the method's stanza, its params without eta"
     )

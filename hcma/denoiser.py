@@ -4,6 +4,7 @@
 Z_t, though Z_t^(a) has left the forward process.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ from hcma.batches import Drawn, draw_noise, rows_of, seeded
 from hcma.cache import Cache, captions_of
 from hcma.loop import Loop, identity_of
 from hcma.method import Params, Targets, align_step, schedule_at
+from hcma.processes import Processes
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, encode_text
 from hcma.sampling.grounding import fusers_enabled, grounding_tokens, require_gated
@@ -65,8 +67,7 @@ class Split:
     layouts: Sequence[Layout]
 
     def __post_init__(self) -> None:
-        counts = [len(captions_of(layout)) for layout in self.layouts]
-        if counts != self.cache.counts_N.tolist():
+        if [layout.id for layout in self.layouts] != self.cache.ids_N.tolist():
             raise InputError(
                 f"the {len(self.layouts)} layouts are not those of the {len(self.cache.counts_N)} cached images"
             )
@@ -96,7 +97,7 @@ class DenoiserTrainer(Loop):
         groups.append({"params": list(self.module.parameters()) if self.settings.second_order else []})
         optimizer = make_optimizer(self.aligning, [group for group in groups if group["params"]])
         weights = torch.nn.ModuleDict({"unet": sd.unet, "alignment": self.module})
-        super().__init__(weights, optimizer, sd.device, work, identity)
+        super().__init__(weights, optimizer, Processes(sd.device), work, identity)
         curve = self.progress.curve
         self.baseline = curve[0]["baseline_noise"] if curve else self._heldout_noise()
 
@@ -111,16 +112,16 @@ class DenoiserTrainer(Loop):
         rows = rows_of(data, self.settings.batch, seed, step)
         drawn = draw_noise(data, rows, seeded(seed, 4, step), self.aligning.caption == "random")
         sums: dict[str, float] = {}
-        for part in drawn.split(self.settings.micro_batch):
+        for part in self.processes.share(drawn.split(self.settings.micro_batch)):
             losses = self._losses(self.data, part)
-            total = self._total(losses).sum() / len(rows)
-            if not torch.isfinite(total):
-                raise InputError(f"the noise loss is not finite at step {step}; lower alignment.train.denoiser.lr")
-            total.backward()
+            (self._total(losses).sum() / len(rows)).backward()
             for name, loss_B in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(loss_B.detach().sum())
+        means = self._summed(sums, len(rows))
+        if not all(map(math.isfinite, means.values())):
+            raise InputError(f"the noise loss is not finite at step {step}; lower alignment.train.denoiser.lr")
         self.optimizer.step()
-        return {f"train_{name}": value / len(rows) for name, value in sums.items()}
+        return means
 
     def _total(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         weights = {"global": self.aligning.lambda_global, "local": self.aligning.lambda_local}

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +13,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from hcma.processes import Processes
+from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
+
+TIMED = 3  # steps after the first, by which the duration is told
 
 
 @dataclass
@@ -27,25 +33,34 @@ class Loop:
     """A module, its optimiser, and the checkpoint from which a killed training goes on as if nothing had happened.
 
     A training gives `_step` and `_validate`; both must follow from the step's number and the weights alone. Parameters that
-    need no gradient are neither saved nor kept.
+    need no gradient are neither saved nor kept. Of several processes all do the same but for their shares of a batch, and
+    only the main one writes.
     """
 
     def __init__(
-        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, work: Path, identity: str
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, processes: Processes, work: Path, identity: str
     ) -> None:
-        self.weights, self.optimizer, self.device = module, optimizer, device
+        self.weights, self.optimizer, self.processes, self.device = module, optimizer, processes, processes.device
         self.identity, self.checkpoint = identity, work / "checkpoint.pt"
         self.frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
         self.progress = Progress()
         self.best: dict[str, torch.Tensor] = {}
         self._resume()
+        if not processes.agree((identity, self.progress.step)):
+            raise InputError(
+                f"{work}: the processes find different checkpoints or data there; all must see the same folder"
+            )
 
     def run(self, total: int, every: int, name: str) -> None:
         """Step to `total`, checking every so many steps; the module ends with the weights of the lowest held-out loss."""
         recent: list[dict[str, float]] = []
-        first = self.progress.step
-        for step in tqdm(range(first, total), initial=first, total=total, desc=name, mininterval=2):
+        first, times, silent = self.progress.step, [], not self.processes.main
+        for step in tqdm(range(first, total), initial=first, total=total, desc=name, mininterval=2, disable=silent):
             recent.append(self._step(step))
+            times.append(time.monotonic())
+            if len(times) == TIMED + 1 and not silent:
+                minutes = (times[-1] - times[0]) / TIMED * (total - step - 1) / 60
+                tqdm.write(f"{name}: {total - step - 1} steps to go, about {minutes:.1f} minutes", file=sys.stderr)
             if (step + 1) % every and step + 1 < total:
                 continue
             means = {key: sum(row[key] for row in recent) / len(recent) for key in recent[0]}
@@ -61,6 +76,12 @@ class Loop:
         """The held-out row; `heldout_loss` is what the best weights have lowest."""
         raise NotImplementedError
 
+    def _summed(self, sums: dict[str, float], images: int) -> dict[str, float]:
+        """Sum gradients and losses over the processes; returns the losses' means over the batch's images."""
+        self.processes.add_gradients(value for group in self.optimizer.param_groups for value in group["params"])
+        totals = self.processes.add_up(list(sums.values()))
+        return {f"train_{name}": total / images for name, total in zip(sums, totals, strict=True)}
+
     def _state(self) -> dict[str, torch.Tensor]:
         return {name: value for name, value in self.weights.state_dict().items() if name not in self.frozen}
 
@@ -74,6 +95,8 @@ class Loop:
         if row["heldout_loss"] < self.progress.best:
             self.progress.best = row["heldout_loss"]
             self.best = {name: value.detach().clone() for name, value in self._state().items()}
+        if not self.processes.main:
+            return
         saved = {
             "identity": self.identity,
             "module": self._state(),

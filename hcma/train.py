@@ -1,10 +1,11 @@
 """Train the alignment module on cached latents, the diffusion model untouched: losses (6) and (7), Adam.
 
-    python -m hcma.train --train train/latents-train.safetensors --heldout train/latents-heldout.safetensors \
+    python -m hcma.train --train train/latents/train/*.safetensors --heldout train/latents/heldout/*.safetensors \
         --config alignment.json --work work/train --out train/alignment.safetensors --curves train/curves.csv
 
 The checkpoint with the lowest held-out loss is written. A killed run goes on from the work folder and ends with the same
-bytes as an uninterrupted one, on one device and thread count.
+bytes as an uninterrupted one, on one device, thread count and number of processes. Several GPUs share every batch's parts of
+`micro_batch` images when `accelerate launch --num_processes 4 -m hcma.train ...` starts the program, one process a GPU.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from hcma.sampling.spec import from_keys
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; bad input is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="hcma.train", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--heldout", type=Path, required=True)
+    parser.add_argument("--train", type=Path, nargs="+", required=True, help="cache files of the training images")
+    parser.add_argument("--heldout", type=Path, nargs="+", required=True)
     parser.add_argument("--config", type=Path, required=True, help="JSON with the sections `model` and `train`")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of an unfinished run")
     parser.add_argument("--out", type=Path, required=True)
@@ -42,6 +43,9 @@ def _run(args: argparse.Namespace) -> None:
 
     run = Trainer(sections["model"], settings, read_cache(args.train), read_cache(args.heldout), args.work, args.device)
     module = run.train()
+    run.processes.end()
+    if not run.processes.main:
+        return
     from hcma.curves import write_curves
 
     write_curves(run.progress.curve, args.curves)

@@ -1,8 +1,8 @@
 """Train the denoiser on the noise loss of Algorithm 1, behind update (8) by a trained alignment module.
 
     python -m hcma.train_denoiser --model weights/miniature/gligen --alignment train/alignment.safetensors \
-        --eta train/noise/eta.json --config config/denoiser.json --train train/latents-train.safetensors \
-        --heldout train/latents-heldout.safetensors --train-layouts layouts/train/*.jsonl \
+        --eta train/noise/eta.json --config config/denoiser.json --train train/latents/train/*.safetensors \
+        --heldout train/latents/heldout/*.safetensors --train-layouts layouts/train/*.jsonl \
         --heldout-layouts layouts/heldout/*.jsonl --work work/noise --out train/noise
 
 Writes OUT/model, a model folder with its SHA256SUMS, OUT/alignment.safetensors, the module to sample with it, and
@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--config", type=Path, required=True, help="JSON with the sections `train`, `denoiser`, `params`"
     )
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--heldout", type=Path, required=True)
+    parser.add_argument("--train", type=Path, nargs="+", required=True, help="cache files of the training images")
+    parser.add_argument("--heldout", type=Path, nargs="+", required=True)
     parser.add_argument("--train-layouts", type=Path, nargs="+", required=True, help="those that --train was made from")
     parser.add_argument("--heldout-layouts", type=Path, nargs="+", required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of an unfinished run")
@@ -51,6 +51,9 @@ def _run(args: argparse.Namespace) -> None:
 
     run = _trainer(args)
     run.train()
+    run.processes.end()
+    if not run.processes.main:
+        return
     from hcma.curves import write_curves
 
     write_curves(run.progress.curve, args.out / "curves.csv")
@@ -64,7 +67,7 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
     from hcma.cache import read_cache
     from hcma.denoiser import DenoiserTrainer, Denoising, Split
     from hcma.method import Params
-    from hcma.sampling.device import take_device
+    from hcma.processes import Processes
     from hcma.sampling.diffusion import Sampling, load_diffusion
     from hcma.sampling.weights import folder_sha256
     from hcma.trainer import Training
@@ -80,7 +83,7 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
         Split(read_cache(args.train), _layouts(args.train_layouts)),
         Split(read_cache(args.heldout), _layouts(args.heldout_layouts)),
     )
-    sd = load_diffusion(args.model, Sampling(), take_device(args.device))
+    sd = load_diffusion(args.model, Sampling(), Processes(args.device).device)
     sd.alignment = load_alignment(args.alignment).to(sd.device)
     return DenoiserTrainer(sd, params, settings, splits, args.work, folder_sha256(args.model))
 

@@ -1,5 +1,6 @@
 """The training of the alignment module on losses (6) and (7): its settings and its steps."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import torch
 
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.batches import caption_mean, draw, label_mean, rows_of, seeded
+from hcma.batches import caption_mean, draw_noise, label_mean, rows_of, seeded
 from hcma.cache import Cache
 from hcma.loop import Loop, identity_of
+from hcma.processes import Processes
 from hcma.sampling import InputError
 from hcma.sampling.spec import from_keys
 from hcma.validate import validate
@@ -21,6 +23,7 @@ class Training:
     """Settings of the training; defaults are the paper's, or the recommended reading where it is silent.
 
     batch       images an optimiser step; micro_batch at a time, for memory only
+    precision   of the module's products in training, float32 or bfloat16; weights, losses and validation stay float32
     optimizer   adam (weight decay as L2, the paper's word) or adamw
     caption     random: one of an image's captions each time; first: always the first
     timesteps   uniform over the schedule's
@@ -30,6 +33,7 @@ class Training:
     epochs: int = 60
     batch: int = 1024
     micro_batch: int = 1024
+    precision: str = "float32"
     lr: float = 1e-3
     weight_decay: float = 5e-4
     optimizer: str = "adam"
@@ -41,7 +45,12 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        choices = {"optimizer": ("adam", "adamw"), "caption": ("random", "first"), "timesteps": ("uniform",)}
+        choices = {
+            "precision": ("float32", "bfloat16"),
+            "optimizer": ("adam", "adamw"),
+            "caption": ("random", "first"),
+            "timesteps": ("uniform",),
+        }
         for key, known in choices.items():
             if getattr(self, key) not in known:
                 raise InputError(f"alignment.train.{key}: {getattr(self, key)!r} is not one of {', '.join(known)}")
@@ -64,13 +73,14 @@ class Trainer(Loop):
             "text_width": train.captions_NKD.shape[2],
         }
         config = from_keys(AlignmentConfig, model | sizes, "alignment.model")
+        processes = Processes(device)
         torch.manual_seed(settings.seed)
-        self.module: Alignment = Alignment(config).to(device)
+        self.module: Alignment = Alignment(config).to(processes.device)
         self.module.caption_mean_D.copy_(caption_mean(train))
         self.module.label_mean_D.copy_(label_mean(train))
         identity = identity_of([asdict(config), asdict(settings)], cached(train))
         optimizer = make_optimizer(settings, self.module.parameters())
-        super().__init__(self.module, optimizer, torch.device(device), work, identity)
+        super().__init__(self.module, optimizer, processes, work, identity)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,18 +95,21 @@ class Trainer(Loop):
         """One optimiser step on the batch that (seed, step) decides."""
         self.module.train()
         self.optimizer.zero_grad(set_to_none=True)
-        sums, settings = [0.0, 0.0], self.settings
+        sums, settings = {"global": 0.0, "local": 0.0}, self.settings
         rows, generator = rows_of(self.data, settings.batch, settings.seed, step), seeded(settings.seed, 1, step)
-        batch = draw(self.data, rows, generator, settings.caption == "random")
-        for part in batch.split(settings.micro_batch):
-            omega_global_B, omega_local_B = self.module.losses(*part.on(self.device))
+        drawn = draw_noise(self.data, rows, generator, settings.caption == "random")
+        for part in self.processes.share(drawn.split(settings.micro_batch)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                omega_global_B, omega_local_B = self.module.losses(*part.batch(self.data).on(self.device))
             total = (settings.lambda_global * omega_global_B + settings.lambda_local * omega_local_B).sum() / len(rows)
-            if not torch.isfinite(total):
-                raise InputError(f"the training loss is not finite at step {step}; lower alignment.train.lr")
             total.backward()
-            sums = [sums[0] + float(omega_global_B.detach().sum()), sums[1] + float(omega_local_B.detach().sum())]
+            sums["global"] += float(omega_global_B.detach().sum())
+            sums["local"] += float(omega_local_B.detach().sum())
+        means = self._summed(sums, len(rows))
+        if not all(map(math.isfinite, means.values())):
+            raise InputError(f"the training loss is not finite at step {step}; lower alignment.train.lr")
         self.optimizer.step()
-        return {"train_global": sums[0] / len(rows), "train_local": sums[1] / len(rows)}
+        return means
 
     def _validate(self) -> dict[str, float]:
         row, settings = validate(self.module, self.heldout, self.settings.seed), self.settings
@@ -121,4 +134,4 @@ def make_optimizer(settings: Training, parameters: Iterable[Any]) -> torch.optim
 
 def cached(data: Cache) -> tuple[torch.Tensor, ...]:
     """What tells a cache from another."""
-    return data.latents_NCHW, data.captions_NKD, data.boxes_NM4
+    return *data.latents_NCHW.parts, data.captions_NKD, data.boxes_NM4

@@ -54,7 +54,7 @@ def trainer(base: Path, caches: dict[str, Path], work: Path, **changes) -> Denoi
     sd = load_diffusion(base, Sampling())
     sd.alignment = module().requires_grad_(False)
     splits = tuple(
-        Split(read_cache(path.with_suffix(".safetensors")), layouts(count))
+        Split(read_cache([path.with_suffix(".safetensors")]), layouts(count))
         for path, count in ((caches["train"], 8), (caches["heldout"], 4))
     )
     settings = (Training(**TRAIN), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))

@@ -81,7 +81,7 @@ def test_the_cache_holds_the_other_encoders_features(base, tower, tmp_path) -> N
     ]
     text = ["--text", str(tower), "--text-feature", "projected"]
     assert cache.main([*inputs, *text, "--out", str(tmp_path / "latents")]) == 0
-    data, encode = read_cache(tmp_path / "latents"), load_text_features(tower, "projected")
+    data, encode = read_cache([tmp_path / "latents"]), load_text_features(tower, "projected")
     assert data.captions_NKD.shape == (2, 5, PROJECTED)
     assert torch.allclose(data.captions_NKD[0, 0], encode(["a cat"])[0], atol=1e-5)
     assert data.names == ("cat", "mat")

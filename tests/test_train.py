@@ -17,6 +17,7 @@ from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
 from hcma.sampling.images import write_images
 from hcma.sampling.layout import Layout, Object, write_layouts
+from hcma.shards import Sharded
 from hcma.validate import validate
 from tests.tiny import write_tiny
 
@@ -40,7 +41,7 @@ def cache(count: int, seed: int) -> Cache:
     captions = texts[labels[:, 0]][:, None].repeat(1, 5, 1)
     counts = torch.full((count,), 5, dtype=torch.int32)
     acp = torch.linspace(0.999, 0.01, 1000)
-    return Cache(latents.half(), captions, counts, boxes, slots, texts, acp, KINDS)
+    return Cache(torch.arange(count), Sharded([latents.half()]), captions, counts, boxes, slots, texts, acp, KINDS)
 
 
 def trainer(work: Path, **changes) -> training.Trainer:
@@ -112,7 +113,7 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path) -> None:
 
 def test_a_loss_that_is_not_finite_is_named(tmp_path) -> None:
     run = trainer(tmp_path)
-    run.data.latents_NCHW.fill_(float("nan"))
+    run.data.latents_NCHW.parts[0].fill_(float("nan"))
     with pytest.raises(InputError, match="not finite at step 0"):
         run.train()
 
@@ -137,7 +138,7 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     layouts = [Layout(i, i, "a cat", (Object("cat", (0.1, 0.1, 0.9, 0.9)),), ("a cat", "cat")) for i in range(8)]
     layouts.append(Layout(9, 9, "a", ()))
     write_cache(torch.randn(9, 4, 8, 8).half(), layouts, sd, "{label}", tmp_path / "latents.safetensors")
-    data = read_cache(tmp_path / "latents.safetensors")
+    data = read_cache([tmp_path / "latents.safetensors"])
     assert data.names == ("cat",)
     assert data.counts_N.tolist() == [2] * 8 + [1]
     assert torch.allclose(data.captions_NKD[0, 1], encode_text(sd, ["cat"])[1][0], atol=1e-5)
@@ -150,6 +151,67 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     assert {"step", "train_global", "heldout_local", "baseline_local", "recall_500", "gradient_global"} <= set(header)
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> list[Path]:
+    """A split of six images in two cache files, with labels that only one of them has, and the same in one file."""
+    folder = tmp_path_factory.mktemp("cached")
+    sd = load_diffusion(write_tiny(folder / "model"), Sampling())
+    box, latents = (0.1, 0.1, 0.9, 0.9), torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(0)).half()
+    kinds = ("mat", "cat", "a", "cat", "z", "mat")
+    layouts = [Layout(10 + i, i, f"a {kind}", (Object(kind, box),)[: i != 2]) for i, kind in enumerate(kinds)]
+    for name, rows in {"0": slice(0, 4), "1": slice(4, 6), "whole": slice(0, 6)}.items():
+        write_cache(latents[rows], layouts[rows], sd, "{label}", folder / name)
+    return [folder / name for name in ("0", "1", "whole")]
+
+
+def test_a_split_in_two_files_is_the_split_in_one(files) -> None:
+    apart, whole = read_cache(files[:2]), read_cache(files[2:])
+    assert apart.names == whole.names == ("cat", "mat", "z")
+    assert apart.ids_N.tolist() == [10, 11, 12, 13, 14, 15]
+    rows = torch.tensor([5, 0, 3, 4, 0])
+    assert torch.equal(apart.latents_NCHW[rows], whole.latents_NCHW.parts[0][rows])
+    assert torch.equal(apart.labels_NM, whole.labels_NM)
+    for name in ("captions_NKD", "texts_LD"):  # of other batches of the encoder
+        assert torch.allclose(getattr(apart, name), getattr(whole, name), atol=1e-5)
+
+
+def test_a_cache_file_that_is_not_what_was_written_is_named(files, tmp_path) -> None:
+    content = files[0].read_bytes()
+    changed = bytearray(content)
+    changed[-1] ^= 1
+    for name, held in {"cut": content[:-10], "changed": bytes(changed), "page": b"<html>not found</html>"}.items():
+        (tmp_path / name).write_bytes(held)
+    for name, said in {
+        "cut": "not a whole cache",
+        "changed": "SHA-256",
+        "page": "not a whole cache",
+        "gone": "not",
+    }.items():
+        with pytest.raises(InputError, match=f"{name}: .*{said}.*; delete it and run again"):
+            read_cache([files[1], tmp_path / name])
+
+
+def test_cache_files_that_do_not_belong_together_are_refused(files, tmp_path) -> None:
+    with pytest.raises(InputError, match="an image occurs twice"):
+        read_cache([files[0], files[2]])
+    sd = load_diffusion(write_tiny(tmp_path / "model"), Sampling())
+    write_cache(torch.zeros(1, 4, 4, 4).half(), [Layout(1, 1, "a cat")], sd, "{label}", tmp_path / "small")
+    with pytest.raises(InputError, match="small: encoded by another model"):
+        read_cache([files[0], tmp_path / "small"])
+
+
+def test_training_in_bfloat16_keeps_weights_and_losses_in_float32(tmp_path) -> None:
+    full, half = trainer(tmp_path / "a", epochs=20), trainer(tmp_path / "b", epochs=20, precision="bfloat16")
+    assert all(value.dtype == torch.float32 for value in weights(half.train()))
+    full.train()
+    ends = [run.progress.curve[-1] for run in (full, half)]
+    assert ends[0]["train_global"] != ends[1]["train_global"]
+    # The learnt share of the losses agrees; single steps of a hundredth of it are bfloat16's.
+    assert ends[1]["heldout_loss"] == pytest.approx(ends[0]["heldout_loss"], abs=0.05)
+    with pytest.raises(InputError, match=r"alignment\.train\.precision: 'half' is not one of float32, bfloat16"):
+        trainer(tmp_path, precision="half")
 
 
 def test_large_photos_are_encoded_few_at_a_time(tmp_path, monkeypatch) -> None:
@@ -165,7 +227,7 @@ def test_large_photos_are_encoded_few_at_a_time(tmp_path, monkeypatch) -> None:
     for pixels in (2**20, 2 * 64**2):
         monkeypatch.setattr(caching, "PIXELS", pixels)
         assert caching.main(["--model", str(model), *inputs, "--out", str(tmp_path / "latents")]) == 0
-        found.append(read_cache(tmp_path / "latents").latents_NCHW)
+        found.append(read_cache([tmp_path / "latents"]).latents_NCHW.parts[0])
     assert seen == [5, 2, 2, 1]
     assert found[0].shape == (5, 4, 8, 8)
     assert (found[0].float() - found[1].float()).abs().max() < 1e-3

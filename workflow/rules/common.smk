@@ -138,6 +138,20 @@ def sampled_shards(split):
     return shards(split)
 
 
+# Shards of layouts that one job encodes into one file.
+ENCODED_TOGETHER = config["resources"].get("encode_shards", 20)
+
+
+def encoded_shards(wildcards):
+    first = int(wildcards.part) * ENCODED_TOGETHER
+    return shards(wildcards.split)[first : first + ENCODED_TOGETHER]
+
+
+def latents(split):
+    parts = range(0, len(shards(split)), ENCODED_TOGETHER)
+    return [f"{R}/train/latents/{split}/{number:04d}.safetensors" for number in range(len(parts))]
+
+
 def stanza(method):
     if method in REPEATS:
         row, seed = REPEATS[method]

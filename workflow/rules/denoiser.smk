@@ -8,7 +8,7 @@ localrules:
 use rule calibrate_eta as calibrate_training_eta with:
     input:
         alignment=f"{R}/train/alignment.safetensors",
-        latents=f"{R}/train/latents-heldout.safetensors",
+        latents=latents("heldout"),
         stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
     output:
         f"{R}/train/noise/training-eta.json",
@@ -26,8 +26,8 @@ rule train_denoiser:
         alignment=f"{R}/train/alignment.safetensors",
         eta=f"{R}/train/noise/training-eta.json",
         config=f"{R}/config/denoiser.json",
-        train=f"{R}/train/latents-train.safetensors",
-        heldout=f"{R}/train/latents-heldout.safetensors",
+        train=latents("train"),
+        heldout=latents("heldout"),
         train_layouts=expand(f"{R}/layouts/train/{{shard}}.jsonl", shard=shards("train")),
         heldout_layouts=expand(f"{R}/layouts/heldout/{{shard}}.jsonl", shard=shards("heldout")),
     output:
@@ -45,16 +45,17 @@ rule train_denoiser:
     threads: config["resources"]["threads"]
     resources:
         **needs("train_denoiser"),
-        gpu=config["resources"]["gpu"],
+        gpu=TRAINING_GPUS,
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         work=f"{R}/work/noise",
+        launcher=LAUNCHER,
         out=lambda wildcards: f"{R}/train/noise",
         device=config["resources"]["device"],
     message:
         "Training the denoiser on the noise loss"
     shell:
-        "python -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
+        "{params.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
         " --config {input.config} --train {input.train} --heldout {input.heldout}"
         " --train-layouts {input.train_layouts} --heldout-layouts {input.heldout_layouts}"
         " --work {params.work} --device {params.device} --out {params.out} > {log} 2>&1"

@@ -10,20 +10,22 @@ rule cache_latents:
     input:
         layouts=lambda wildcards: expand(
             f"{R}/layouts/{wildcards.split}/{{shard}}.jsonl",
-            shard=shards(wildcards.split),
+            shard=encoded_shards(wildcards),
         ),
         images=lambda wildcards: expand(
             f"{R}/samples/real/{wildcards.split}/{{shard}}.zip",
-            shard=shards(wildcards.split),
+            shard=encoded_shards(wildcards),
         ),
         weights=ancient(f"{config['models'][ALIGNMENT['base']]}/SHA256SUMS"),
         text=[] if OWN_TEXT else ancient(f"{TEXT_FOLDER}/SHA256SUMS"),
     output:
-        f"{R}/train/latents-{{split}}.safetensors",
+        f"{R}/train/latents/{{split}}/{{part}}.safetensors",
     log:
-        f"{R}/logs/cache_latents/{{split}}.log",
+        f"{R}/logs/cache_latents/{{split}}-{{part}}.log",
     benchmark:
-        f"{R}/benchmarks/cache_latents/{{split}}.jsonl"
+        f"{R}/benchmarks/cache_latents/{{split}}-{{part}}.jsonl"
+    wildcard_constraints:
+        part="[0-9]{4}",
     priority: 10
     conda:
         "../envs/harness.yaml"
@@ -37,16 +39,27 @@ rule cache_latents:
         text=[] if OWN_TEXT else ["--text", TEXT_FOLDER, "--text-feature", TEXT["feature"]],
         device=config["resources"]["device"],
     message:
-        "Encoding photos and texts of {wildcards.split}"
+        "Encoding photos and texts of {wildcards.split}, file {wildcards.part}"
     shell:
         "python -m hcma.cache --model {params.model:q} --layouts {input.layouts} --images {input.images}"
         " --label-template {params.template:q} {params.text:q} --device {params.device} --out {output} > {log} 2>&1"
 
 
+TRAINING_GPUS = config["resources"].get("train_gpu", config["resources"]["gpu"])
+# What starts the processes of a training, one a GPU. Weights, losses and precision are the program's own affair.
+LAUNCHER = "python"
+if TRAINING_GPUS > 1:
+    LAUNCHER = (
+        f"accelerate launch --multi_gpu --num_processes {TRAINING_GPUS} --num_machines 1 --mixed_precision no"
+        " --dynamo_backend no"
+    )
+LAUNCHER = config["resources"].get("train_launcher", LAUNCHER)
+
+
 rule train_alignment:
     input:
-        train=f"{R}/train/latents-train.safetensors",
-        heldout=f"{R}/train/latents-heldout.safetensors",
+        train=latents("train"),
+        heldout=latents("heldout"),
         config=f"{R}/config/alignment.json",
     output:
         weights=f"{R}/train/alignment.safetensors",
@@ -62,22 +75,23 @@ rule train_alignment:
     threads: config["resources"]["threads"]
     resources:
         **needs("train_alignment"),
-        gpu=config["resources"]["gpu"],
+        gpu=TRAINING_GPUS,
     params:
         # The checkpoint lives outside the outputs, which Snakemake deletes when a job fails.
         work=f"{R}/work/alignment",
+        launcher=LAUNCHER,
         device=config["resources"]["device"],
     message:
         "Training the alignment module"
     shell:
-        "python -m hcma.train --train {input.train} --heldout {input.heldout} --config {input.config}"
+        "{params.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {input.config}"
         " --work {params.work} --device {params.device} --out {output.weights} --curves {output.curves} > {log} 2>&1"
 
 
 rule calibrate_eta:
     input:
         alignment=f"{TRAINED}/alignment.safetensors",
-        latents=f"{R}/train/latents-heldout.safetensors",
+        latents=latents("heldout"),
         stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
     output:
         f"{R}/train/eta.json",

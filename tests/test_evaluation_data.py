@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from evaluation import coco
-from evaluation.coco import prepare, split_ids
+from evaluation.coco import Split, prepare, split_ids
 from evaluation.files import InputError
 from evaluation.layouts import read_layouts
 from evaluation.photos import Frame, Photos, canvas
@@ -50,6 +51,25 @@ def edited(drawn: Path, tmp_path: Path, name: str, change) -> Path:
             content = change(content) or content
         (tmp_path / "annotations" / path.name).write_text(json.dumps(content))
     return tmp_path
+
+
+def test_it_reads_what_pycocotools_reads(drawn) -> None:
+    ours = Split(drawn, "val2014", DATA, read_words(WORDS))
+    for kind, found in (("instances", ours.instances), ("captions", ours.captions)):
+        theirs = COCO(drawn / f"annotations/{kind}_val2014.json")
+        assert set(found.images) == set(theirs.imgs)
+        for image_id, image in theirs.imgs.items():
+            kept = found.images[image_id]
+            assert kept == {key: image[key] for key in kept} and {"id", "width", "height"} <= set(kept)
+            records = theirs.loadAnns(sorted(theirs.getAnnIds(image_id)))
+            for record, ours_of_it in zip(records, found.of.get(image_id, []), strict=True):
+                assert ours_of_it == {key: record[key] for key in ours_of_it}
+    assert {row["id"]: row["name"] for row in theirs_categories(drawn)} == ours.names
+
+
+def theirs_categories(root: Path) -> list[dict]:
+    instances = COCO(root / "annotations/instances_val2014.json")
+    return instances.loadCats(instances.getCatIds())
 
 
 def test_the_same_input_gives_the_same_bytes(drawn, tmp_path) -> None:

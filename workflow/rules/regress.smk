@@ -1,5 +1,5 @@
 # Held against what is known: recorded metrics, the published values, another run.
-REFERENCE = config.get("reference", f"results/reference/{config['run']}.json")
+RECORDED = config.get("reference", f"results/reference/{config['run']}.json")
 TWO = [config.get(name) for name in ("first", "second")]
 # Whose hashes are recorded: all that makes layouts, images and metrics.
 CODE = ["hcma", "baselines", "evaluation", "workflow/scripts/miniature"]
@@ -31,7 +31,7 @@ rule regress:
         "../envs/harness.yaml"
     params:
         run=lambda wildcards: R,
-        reference=REFERENCE,
+        reference=RECORDED,
         code=CODE,
     message:
         "Holding {params.run} against {params.reference}"
@@ -50,7 +50,7 @@ rule accept:
         "../envs/harness.yaml"
     params:
         run=lambda wildcards: R,
-        reference=REFERENCE,
+        reference=RECORDED,
         code=CODE,
     message:
         "Recording {params.run} as {params.reference}"

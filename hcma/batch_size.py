@@ -3,15 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from hcma.loading import Method
 from hcma.sampling.diffusion import initial_noise
 from hcma.sampling.layout import Layout
-
-if TYPE_CHECKING:
-    from hcma.sample import Method
 
 SHARE = 0.8  # of the free memory; the rest is for fragments and for what other programs take meanwhile
 LIMIT = 64  # beyond it a GPU gains little, and a killed job loses more
@@ -30,7 +28,7 @@ class Choice:
     probe: dict[str, Any] | None = None
 
 
-def choose_batch_size(method: "Method", layouts: Sequence[Layout]) -> Choice:
+def choose_batch_size(method: Method, layouts: Sequence[Layout]) -> Choice:
     """The largest power of two that stays within SHARE of the free memory, up to LIMIT; ELSEWHERE where that is not known.
 
     Layouts with most boxes are tried, since some methods work on each box.
@@ -75,7 +73,7 @@ def taken(device: torch.device, work: Callable[[], None]) -> int | None:
     return torch.cuda.max_memory_reserved(device) - before
 
 
-def first_pass(method: "Method", batch: Sequence[Layout]) -> None:
+def first_pass(method: Method, batch: Sequence[Layout]) -> None:
     """Sample up to the end of the first whole pass of the U-Net, guidance before it included: no later one takes more."""
 
     def stop(*_: Any) -> None:

@@ -3,22 +3,20 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 
+from hcma.loading import Method
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, NonFiniteLatents, count_truncated, initial_noise, set_precision
 from hcma.sampling.layout import Layout
 from hcma.sampling.work import Work
 
-if TYPE_CHECKING:
-    from hcma.sample import Method
-
-REDONE, BLACK = "redone_in_float32", "black_images"
+# What befell single images: their ids stand in meta.json.
+LISTED = REDONE, BLACK = "redone_in_float32", "black_images"
 
 
-def generate(method: "Method", batch: Sequence[Layout]) -> torch.Tensor:
+def generate(method: Method, batch: Sequence[Layout]) -> torch.Tensor:
     """uint8 pixels [B, 3, H, W] of a batch; `method.sd.work` is this batch's. Raises NonFiniteLatents."""
     sd = method.sd
     sd.work = Work()
@@ -32,7 +30,7 @@ def generate(method: "Method", batch: Sequence[Layout]) -> torch.Tensor:
     return pixels
 
 
-def generate_whole(method: "Method", batch: Sequence[Layout]) -> tuple[torch.Tensor, Work]:
+def generate_whole(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tensor, Work]:
     """uint8 pixels [B, 3, H, W] of a batch, and its work.
 
     Under half precision, images whose latents are not finite or that are black are made again in float32 and counted as
@@ -51,7 +49,7 @@ def generate_whole(method: "Method", batch: Sequence[Layout]) -> tuple[torch.Ten
     return pixels, work
 
 
-def _attempt(method: "Method", batch: Sequence[Layout]) -> tuple[torch.Tensor | None, list[int]]:
+def _attempt(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tensor | None, list[int]]:
     """The batch's pixels and the rows that are black; or no pixels and the rows that are not finite."""
     try:
         pixels = generate(method, batch)
@@ -65,7 +63,7 @@ def _black(pixels_B3HW: torch.Tensor) -> list[int]:
 
 
 def _mended(
-    method: "Method", batch: Sequence[Layout], pixels: torch.Tensor | None, bad: Sequence[int]
+    method: Method, batch: Sequence[Layout], pixels: torch.Tensor | None, bad: Sequence[int]
 ) -> tuple[torch.Tensor, Work]:
     """The batch with its bad rows from float32. Without pixels the good rows are made again too, alone."""
     good, work = [row for row in range(len(batch)) if row not in bad], Work()

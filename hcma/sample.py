@@ -6,39 +6,25 @@ when all images are done, and then the work folder goes.
 
 import argparse
 import glob
-import importlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hcma.program import quick_imports, status
 from hcma.sampling import InputError
 from hcma.sampling.layout import Layout, as_row, read_layouts
-from hcma.sampling.spec import Spec, SpecError, as_json, from_keys, read_spec
+from hcma.sampling.spec import Spec, as_json, read_spec
 
 AUTO = "auto"
-# What befell single images: their ids stand in meta.json.
-LISTED = ("redone_in_float32", "black_images")
 
 # Heavy imports stand inside the functions: `--help` and a misspelt key should answer at once.
 if TYPE_CHECKING:
-    from hcma.sampling.diffusion import Diffusion
+    from hcma.loading import Method
     from hcma.sampling.partial import PartialShard
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method ready to run: its module, its Params, the model it runs on, and the hashes of the weights in it."""
-
-    module: Any
-    params: Any
-    sd: "Diffusion"
-    weights: dict[str, str | None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +58,8 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
     with quick_imports():
         from hcma.batch_size import Choice, choose_batch_size
+        from hcma.generate import LISTED
+        from hcma.loading import load_method
         from hcma.sampling.diffusion import speed_up
         from hcma.sampling.partial import open_partial
         from hcma.sampling.provenance import commit, device_name, system, versions
@@ -110,57 +98,7 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     partial.remove()
 
 
-def load_method(spec: Spec, device: str) -> Method:
-    """Import a method's module, check its parameters, then verify and load what it runs on."""
-    from hcma.sampling.device import take_device
-    from hcma.sampling.diffusion import Sampling, load_diffusion
-    from hcma.sampling.weights import file_sha256, folder_sha256
-
-    module = _import(spec)
-    params = from_keys(module.Params, spec.params, f"method {spec.method}, params")
-    sampling = from_keys(Sampling, spec.sampling, f"method {spec.method}, sampling")
-    weights: dict[str, str | None] = {"model": folder_sha256(spec.model), "alignment": None}
-    _expect(spec, f"{spec.model}/SHA256SUMS", weights["model"], spec.weights_sha256)
-    if spec.alignment is not None:
-        weights["alignment"] = file_sha256(spec.alignment)
-        _expect(spec, spec.alignment, weights["alignment"], spec.alignment_sha256)
-    if spec.text is not None:
-        weights["text"] = folder_sha256(spec.text)
-        _expect(spec, f"{spec.text}/SHA256SUMS", weights["text"], spec.text_sha256)
-    quiet_loading()
-    sd = load_diffusion(spec.model, sampling, take_device(device))
-    if spec.text is not None:
-        from hcma.sampling.text import load_text_features
-
-        sd.target_encoder = load_text_features(spec.text, spec.text_feature, sd.device)
-    if spec.alignment is not None:
-        from hcma.alignment import load_alignment
-
-        sd.alignment = load_alignment(spec.alignment).to(sd.device)
-    return Method(module, params, sd, weights)
-
-
-def _expect(spec: Spec, path: str, found: str | None, expected: str | None) -> None:
-    from hcma.sampling.weights import WeightsError
-
-    if expected not in (None, found):
-        raise WeightsError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
-
-
-def _import(spec: Spec) -> Any:
-    try:
-        module = importlib.import_module(spec.module)
-    except ModuleNotFoundError as error:
-        if not f"{spec.module}.".startswith(f"{error.name}."):
-            raise
-        raise SpecError(f"method {spec.method}: no module {spec.module!r}") from None
-    for name in ("Params", "generate"):
-        if not hasattr(module, name):
-            raise SpecError(f"method {spec.method}: module {spec.module!r} has no {name}")
-    return module
-
-
-def sample_rest(method: Method, layouts: Sequence[Layout], partial: "PartialShard", batch_size: int) -> list[int]:
+def sample_rest(method: "Method", layouts: Sequence[Layout], partial: "PartialShard", batch_size: int) -> list[int]:
     """Sample the layouts that `partial` does not hold yet, in order; a batch is kept in it while the next one is made.
 
     Where memory runs out the batch is halved for the rest; the sizes that were too large are returned.
@@ -202,15 +140,6 @@ def _halved(batch: Sequence[Layout]) -> int:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return size // 2
-
-
-def quiet_loading() -> None:
-    """Leave stderr to this program's own progress bar."""
-    import diffusers
-    import transformers
-
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from baselines import attend_and_excite, gligen, multidiffusion
 from hcma import batch_size
 from hcma.batch_size import ELSEWHERE, LIMIT, choose_batch_size, first_pass, largest
-from hcma.sample import Method
+from hcma.loading import Method
 from hcma.sampling.diffusion import Sampling, load_diffusion
 from hcma.sampling.layout import Layout, Object
 from tests.tiny import write_tiny

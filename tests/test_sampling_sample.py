@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import subprocess
@@ -129,13 +130,13 @@ def test_an_interrupted_shard_goes_on_to_the_same_bytes(run, tmp_path, monkeypat
     whole = at(tmp_path / "whole", run.spec)
     assert whole.sample() == 0
     with monkeypatch.context() as patch:
-        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 20, KeyboardInterrupt())
+        fail_at(patch, importlib.import_module("baselines.gligen"), 20, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             run.sample()
     assert not run.out.exists()
     assert "000000000030.zip" in run.left()
     with monkeypatch.context() as patch:
-        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 30, AssertionError("sampled twice"))
+        fail_at(patch, importlib.import_module("baselines.gligen"), 30, AssertionError("sampled twice"))
         assert run.sample() == 0
     assert image_bytes(run.out) == image_bytes(whole.out)
     assert run.left() == {"0000.zip"}
@@ -160,7 +161,7 @@ def test_a_killed_process_loses_at_most_its_batch(run, tmp_path):
 @pytest.mark.parametrize("change", ["params", "layouts"])
 def test_batches_of_another_spec_or_layout_are_not_reused(run, tmp_path, monkeypatch, change):
     with monkeypatch.context() as patch:
-        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 40, KeyboardInterrupt())
+        fail_at(patch, importlib.import_module("baselines.gligen"), 40, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             run.sample()
     fresh = at(tmp_path / "fresh", run.spec)
@@ -177,7 +178,7 @@ def test_a_full_disk_keeps_what_is_finished(run, monkeypatch, capsys):
     import resource
 
     with monkeypatch.context() as patch:
-        fail_at(patch, sample.importlib.import_module("baselines.gligen"), 40, KeyboardInterrupt())
+        fail_at(patch, importlib.import_module("baselines.gligen"), 40, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             run.sample()
     largest = max(path.stat().st_size for path in run.folder.rglob("*.zip"))
@@ -191,7 +192,7 @@ def test_a_full_disk_keeps_what_is_finished(run, monkeypatch, capsys):
     assert not run.out.exists() and not list(run.folder.rglob("*.tmp"))
     with monkeypatch.context() as patch:
         for id in (30, 20, 40):
-            fail_at(patch, sample.importlib.import_module("baselines.gligen"), id, AssertionError("sampled twice"))
+            fail_at(patch, importlib.import_module("baselines.gligen"), id, AssertionError("sampled twice"))
         assert run.sample() == 0
 
 
@@ -268,7 +269,7 @@ def test_black_images_in_float32_are_counted(run, monkeypatch):
 def test_out_of_memory_halves_the_batch_for_the_rest(run, tmp_path, monkeypatch, capsys):
     whole = at(tmp_path / "whole", run.spec, batch_size=2)
     assert whole.sample() == 0
-    module = sample.importlib.import_module("baselines.gligen")
+    module = importlib.import_module("baselines.gligen")
     generate, tried = module.generate, []
 
     def small(sd, layouts, noise_BCHW, params):
@@ -288,7 +289,7 @@ def test_out_of_memory_halves_the_batch_for_the_rest(run, tmp_path, monkeypatch,
 
 
 def test_out_of_memory_with_one_image_is_one_line(run, monkeypatch, capsys):
-    fail_at(monkeypatch, sample.importlib.import_module("baselines.gligen"), 20, torch.OutOfMemoryError("CUDA"))
+    fail_at(monkeypatch, importlib.import_module("baselines.gligen"), 20, torch.OutOfMemoryError("CUDA"))
     assert run.sample() == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: layout 20: out of memory with a single image")
     assert {"000000000030.zip"} <= run.left()
@@ -296,7 +297,7 @@ def test_out_of_memory_with_one_image_is_one_line(run, monkeypatch, capsys):
 
 def test_images_are_written_while_the_next_batch_is_made(run, monkeypatch):
     events, add = [], PartialShard.add
-    module = sample.importlib.import_module("baselines.gligen")
+    module = importlib.import_module("baselines.gligen")
     generate = module.generate
     busy, free = threading.Event(), threading.Event()
 

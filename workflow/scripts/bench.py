@@ -30,7 +30,7 @@ from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.frechet import frechet_distance
-from hcma.sample import Method, load_method
+from hcma.loading import Method, load_method
 from hcma.sampling import excitation
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
 from hcma.sampling.excitation import Excitation, excite, pad_positions

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.generate import generate
-from hcma.sample import Method, quiet_loading
+from hcma.loading import Method, quiet_loading
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision

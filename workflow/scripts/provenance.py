@@ -75,7 +75,8 @@ class Record:
         """A metrics file: the images, layouts and networks it was measured with."""
         name = f"metrics/{method}/test.json"
         metrics = read_json(self.folder / name)
-        networks = [network["sha256"] for network in metrics["protocol"].values() if isinstance(network, dict)]
+        stated = (value for value in metrics["protocol"].values() if isinstance(value, dict))
+        networks = [network["sha256"] for network in stated if "sha256" in network]
         used = [f"run:{zip}" for zip in zips] + [self._file("config/extractors.json"), *map(self._weights, networks)]
         stated = metrics.get("made", {})
         about = {"protocol": metrics["protocol"], "reference": metrics["reference"], "versions": stated.get("versions")}

@@ -117,11 +117,11 @@ def wait(happened: Callable[[], object], what: str, seconds: float = 240) -> Non
 
 
 def slow_jobs(after: int) -> list[dict[str, str]]:
-    return [job for job in jobs() if int(job["JobId"]) > after and "sample_wildcards_slow" in job["Comment"]]
+    return [job for job in jobs() if int(job["JobId"]) > after and "sample_wildcards_slow" in job.get("Comment", "")]
 
 
 def last_job() -> int:
-    return max(int(job["JobId"]) for job in jobs())
+    return max((int(job["JobId"]) for job in jobs()), default=0)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_a_job_out_of_memory_gets_more_and_half_the_batch(finished, local) -> No
 
 def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local, cluster) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=6) as process:
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=20) as process:
         (running,) = slow_jobs(before)
         node, orphan = running["NodeList"], finished.sampled()[0][0]
         cluster.lose_node(node)
@@ -216,7 +216,8 @@ def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local
             cluster.start_node(node)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found] == ["NODE_FAIL", "COMPLETED"]
-    assert {pid for pid, *_ in finished.sampled()} > {orphan}
+    begun = [pid for pid, *_ in finished.sampled()]
+    assert begun.count(orphan) < IMAGES
     wait(lambda: not running_program(orphan), "the orphan's end", 60)
     assert tables(finished.results) == local
 
@@ -236,7 +237,7 @@ def test_after_snakemake_was_killed_a_second_start_ends_with_the_same_tables(fin
             os.killpg(process.pid, signal.SIGKILL)
         again = subprocess.run(finished.command(*profile), cwd=ROOT, env=finished.env, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr[-3000:]
-    states = [job["JobState"] for job in jobs() if int(job["JobId"]) > before and "slow" in job["Comment"]]
+    states = [job["JobState"] for job in jobs() if int(job["JobId"]) > before and "slow" in job.get("Comment", "")]
     assert states[-1] == "COMPLETED"
     if profile is GENERIC:  # which finds its job again
         assert len(finished.sampled()) == IMAGES

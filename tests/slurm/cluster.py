@@ -140,7 +140,7 @@ class Cluster:
     def start_node(self, node: str) -> None:
         """Start a node's daemon and wait until it is idle."""
         _spawn(f"slurmd-{node}", "slurmd", "-D", "-c", "-N", node)
-        _wait(lambda: ask("sinfo", "-h", "-n", node, "-o", "%t").strip() == "idle", f"node {node} to be idle")
+        _wait(lambda: ask("sinfo", "-h", "-n", node, "-o", "%t").strip() == "idle", f"node {node} to be idle", 180)
 
     def lose_node(self, node: str) -> None:
         """End what SLURM runs on a node as a power cut of its network would: the jobs' own processes live on."""

@@ -1,6 +1,6 @@
 """Stable Diffusion that lets a test catch it at work: it waits, takes memory, and writes down what it samples.
 
-The environment says how much, so that the images and the configuration stay the same: SLOW_SECONDS a batch, SLOW_MB an
+The environment says how much, so that the images and the configuration stay the same: SLOW_SECONDS and SLOW_MB an
 image, SLOW_TRACE the file for a line "process id, job id, batch size, layout id" of every image, before it is sampled.
 """
 
@@ -24,5 +24,5 @@ def generate(sd, layouts, noise_BCHW, params):  # type: ignore[no-untyped-def]
                 file.write(f"{os.getpid()} {os.environ.get('SLURM_JOB_ID', 0)} {len(layouts)} {layout.id}\n")
     taken = bytearray(len(layouts) * int(os.environ.get("SLOW_MB", 0)) * 2**20)
     taken[::4096] = b"x" * len(taken[::4096])  # a page that is never touched is never taken
-    time.sleep(float(os.environ.get("SLOW_SECONDS", 0)))
+    time.sleep(len(layouts) * float(os.environ.get("SLOW_SECONDS", 0)))
     return stable_diffusion.generate(sd, layouts, noise_BCHW, stable_diffusion.Params())

@@ -70,7 +70,7 @@ class Run:
     @contextmanager
     def slow(self, *arguments: str, configs: Sequence[str] = (), **env: object) -> Iterator[subprocess.Popen]:
         """Snakemake, on its way to make a shard of the slow row and what follows from it, at work at its second batch."""
-        for path in ("tables", "metrics/slow", "scores/slow"):
+        for path in ("tables", "metrics/slow", "scores/slow", "work/samples"):
             shutil.rmtree(self.results / path, ignore_errors=True)
         for path in ("features/slow/test/0000.npz", "samples/slow/test/0000.zip"):
             (self.results / path).unlink(missing_ok=True)
@@ -117,11 +117,11 @@ def wait(happened: Callable[[], object], what: str, seconds: float = 240) -> Non
 
 
 def slow_jobs(after: int) -> list[dict[str, str]]:
-    return [job for job in jobs() if int(job["JobId"]) > after and "sample_wildcards_slow" in job["Comment"]]
+    return [job for job in jobs() if int(job["JobId"]) > after and "sample_wildcards_slow" in job.get("Comment", "")]
 
 
 def last_job() -> int:
-    return max(int(job["JobId"]) for job in jobs())
+    return max((int(job["JobId"]) for job in jobs()), default=0)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_job_starts_in_less_than_a_fiftieth_of_what_a_shard_takes(finished) ->
 
 def test_a_cancelled_shard_goes_on_from_its_last_batch(finished, local) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=3) as process:
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=1) as process:
         (running,) = slow_jobs(before)
         ask("scancel", running["JobId"])
         finished.end(process)
@@ -184,17 +184,18 @@ def test_a_job_over_its_time_limit_gets_more_time_and_goes_on(finished, local) -
     before = last_job()
     short = finished.folder / "short.yaml"
     short.write_text("resources: {rules: {sample: {runtime: 1}}}")
-    with alone(), finished.slow(*SLURM, configs=[str(short)], SLOW_SECONDS=35) as process:
+    with alone(), finished.slow(*SLURM, configs=[str(short)], SLOW_SECONDS=5) as process:
         finished.end(process)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found] == ["TIMEOUT", "COMPLETED"]
     assert [job["TimeLimit"] for job in found] == ["00:01:00", "00:02:00"]
+    assert len(finished.sampled()) <= IMAGES + 4
     assert tables(finished.results) == local
 
 
 def test_a_job_out_of_memory_gets_more_and_half_the_batch(finished, local) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=5, SLOW_MB=500) as process:
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=1, SLOW_MB=500) as process:
         finished.end(process)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found][-1] == "COMPLETED"
@@ -206,7 +207,7 @@ def test_a_job_out_of_memory_gets_more_and_half_the_batch(finished, local) -> No
 
 def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local, cluster) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=6) as process:
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=5) as process:
         (running,) = slow_jobs(before)
         node, orphan = running["NodeList"], finished.sampled()[0][0]
         cluster.lose_node(node)
@@ -216,7 +217,8 @@ def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local
             cluster.start_node(node)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found] == ["NODE_FAIL", "COMPLETED"]
-    assert {pid for pid, *_ in finished.sampled()} > {orphan}
+    begun = [pid for pid, *_ in finished.sampled()]
+    assert begun.count(orphan) < IMAGES
     wait(lambda: not running_program(orphan), "the orphan's end", 60)
     assert tables(finished.results) == local
 
@@ -232,11 +234,11 @@ def running_program(pid: int) -> bool:
 def test_after_snakemake_was_killed_a_second_start_ends_with_the_same_tables(finished, local, profile) -> None:
     before = last_job()
     with alone():
-        with finished.slow(*profile, SLOW_SECONDS=6) as process:
+        with finished.slow(*profile, SLOW_SECONDS=1.5) as process:
             os.killpg(process.pid, signal.SIGKILL)
         again = subprocess.run(finished.command(*profile), cwd=ROOT, env=finished.env, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr[-3000:]
-    states = [job["JobState"] for job in jobs() if int(job["JobId"]) > before and "slow" in job["Comment"]]
+    states = [job["JobState"] for job in jobs() if int(job["JobId"]) > before and "slow" in job.get("Comment", "")]
     assert states[-1] == "COMPLETED"
     if profile is GENERIC:  # which finds its job again
         assert len(finished.sampled()) == IMAGES

@@ -5,7 +5,6 @@ scale. Weights are checked against a SHA-256 from the config, or from SHA256SUMS
 """
 
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,9 +14,11 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from open_clip.factory import load_state_dict
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
+from torch.func import functional_call
 
 from evaluation.files import InputError, sha256
 from evaluation.sizes import BATCH
@@ -138,9 +139,24 @@ def _open_clip(stanza: dict[str, Any], digest: str) -> Extractor:
         return model.encode_image(pixels * 2 - 1 if plain else (pixels - mean) / std, normalize=True)
 
     def texts(strings: Sequence[str]) -> np.ndarray:
-        return _batched(lambda some: model.encode_text(tokenizer(some), normalize=True), strings)
+        return _batched(lambda some: encode_texts(model, tokenizer(some)), strings)
 
     return Extractor(stanza["name"], f"bicubic {size}", digest, lambda images: _batched(work, images), texts)
+
+
+def encode_texts(model: nn.Module, tokens_BT: torch.Tensor) -> torch.Tensor:
+    """What `model.encode_text` makes of the tokens, [B, D] of unit length, from the positions up to the longest text's end.
+
+    A causal tower that reads a text at its end, the largest token, never sees the padding behind it.
+    """
+    if getattr(model, "text_pool_type", None) != "argmax" or model.attn_mask is None:
+        return model.encode_text(tokens_BT, normalize=True)
+    longest = int(tokens_BT.argmax(1).max()) + 1
+    shorter = {
+        "positional_embedding": model.positional_embedding[:longest],
+        "attn_mask": model.attn_mask[:longest, :longest],
+    }
+    return functional_call(model, shorter, kwargs={"text": tokens_BT[:, :longest]})[1]
 
 
 def _load_clip(stanza: dict[str, Any]) -> tuple[Any, Callable[[Sequence[str]], torch.Tensor]]:
@@ -159,10 +175,10 @@ def _load_clip(stanza: dict[str, Any]) -> tuple[Any, Callable[[Sequence[str]], t
         return model, clip_tokenizer(Path(name))
     if not name.endswith("quickgelu"):
         raise InputError(f"extractors.{stanza['name']}: OpenAI's weights need a -quickgelu model, found {name!r}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*QuickGELU.*")
-        model = open_clip.create_model(name, pretrained=stanza["path"])
-    return model, open_clip.get_tokenizer(name)
+    model = open_clip.create_model(name)
+    # In place of open_clip's loading, which holds a model's weights twice.
+    model.load_state_dict(load_state_dict(stanza["path"]), assign=True)
+    return model.float(), open_clip.get_tokenizer(name)
 
 
 def _inception(stanza: dict[str, Any], digest: str) -> Extractor:

@@ -114,8 +114,9 @@ def _timed(started: tuple[float, float]) -> dict[str, float]:
 def ours(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Features and CLIP cosines of every row and level, by the evaluation."""
     from evaluation.feature_files import FeatureShards
-    from evaluation.features import LABEL, load_networks, write_features
+    from evaluation.features import load_networks, write_features
     from evaluation.metrics import cosine
+    from evaluation.protocol import Protocol
 
     stanzas = {
         "frechet": {"kind": "inception_clean", "name": "i", "path": str(folder / "inception" / "inception.pth")},
@@ -125,7 +126,7 @@ def ours(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     rows, table = layouts(), regions(layouts(), SIDE, 1)
     started = time.perf_counter(), time.process_time()
     for row in ROWS:
-        write_features(folder / row, rows, table, (networks, None, LABEL), folder / f"{row}.npz")
+        write_features(folder / row, rows, table, (networks, None, Protocol()), folder / f"{row}.npz")
     spent, arrays = _timed(started), {}
     for row in ROWS:
         shards = FeatureShards([folder / f"{row}.npz"])
@@ -141,7 +142,7 @@ def theirs(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     import torch
     from cleanfid.fid import get_folder_features
     from safetensors.torch import load_file
-    from transformers import CLIPImageProcessor, CLIPTokenizer
+    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
     from evaluation.inception import load_inception
     from workflow.scripts.random_weights.vocabulary import write_tokenizer
@@ -152,7 +153,8 @@ def theirs(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     del state
     write_tokenizer(folder / "tokenizer", {"tokenizer_class": "CLIPTokenizer"})
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    prepare = CLIPImageProcessor(size={"height": 224, "width": 224}, do_center_crop=False)
+    # PIL's bicubic, as OpenAI's and open_clip's preprocessing has it; torchvision's differs by 0.03 in places.
+    prepare = CLIPImageProcessorPil(size={"height": 224, "width": 224}, do_center_crop=False)
     options = {"num_workers": 0, "batch_size": BATCH, "device": torch.device("cpu"), "verbose": False}
     table = regions(layouts(), SIDE, 1)
     texts = {"image": [row["caption"] for row in layouts()], "region": table["phrase"].tolist()}

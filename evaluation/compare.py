@@ -138,8 +138,7 @@ def verdict(p_holm: float) -> str:
 def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = None) -> dict[str, float]:
     """The row's value minus the other's, its standard error and its p-value before any correction.
 
-    swapped: of a distance, what each jackknife group adds to the difference; the test is about their sum, which falls short
-    of the difference by the third order that a swap of one group cannot see. Raises InputError unless both rows were measured
+    swapped: of a distance, what each jackknife group adds to the difference. Raises InputError unless both rows were measured
     on the same images.
     """
     for level in LEVELS:
@@ -152,7 +151,8 @@ def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = 
     if level in LEVELS:
         p = flip_test(row.cosines[level] - other.cosines[level], row.image_ids[level])
     elif swapped:
-        p = flip_test(np.array(swapped), np.arange(len(swapped)))
+        # Where nothing differs, no swap is less extreme; what rounding left in the groups must not say otherwise.
+        p = flip_test(np.array(swapped), np.arange(len(swapped))) if gap else 1.0
     elif not se:
         p = 1.0 if gap == 0 else float("nan")
     else:

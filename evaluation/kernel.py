@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.jackknife import Statistic, kept
+from evaluation.jackknife import GROUPS, Statistic, kept
 
 BLOCK = 2048
 MOST = 20_000
@@ -18,6 +18,8 @@ NEIGHBOURS = 5
 
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# From which jackknife groups of two rows are swapped, bool [G], to the difference of their distances.
+Swapped = Callable[[np.ndarray], float]
 
 
 def kid(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
@@ -56,8 +58,8 @@ def leave_out_cmmd(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, gro
     return without
 
 
-def swapped_kid(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Statistic:
-    """A function from a group number to KID(a, real) - KID(b, real) with that group's rows swapped (None: as they are).
+def swapped_kid(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Swapped:
+    """A function from which groups are swapped, bool [G], to KID(a, real) - KID(b, real) with their rows swapped.
 
     Row by row a and b are of the same images; raises ValueError for fewer than two rows.
     """
@@ -66,20 +68,20 @@ def swapped_kid(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_
         raise ValueError(f"KID needs two samples of each set, found {n} and {m}")
     sums = _SwapSums(_cubic, a_ND, b_ND, real_MD, groups_N)
 
-    def swapped(group: int | None) -> float:
-        pairs, own, real = sums.swapped(group)
+    def swapped(swap_G: np.ndarray) -> float:
+        pairs, own, real = sums.swapped(swap_G)
         return float((pairs - own) / (n * (n - 1)) - 2 * real / (n * m))
 
     return swapped
 
 
-def swapped_cmmd(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Statistic:
+def swapped_cmmd(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Swapped:
     """`swapped_kid` of CMMD."""
     n, m = len(a_ND), len(real_MD)
     sums = _SwapSums(_gaussian, a_ND, b_ND, real_MD, groups_N)
 
-    def swapped(group: int | None) -> float:
-        pairs, _, real = sums.swapped(group)
+    def swapped(swap_G: np.ndarray) -> float:
+        pairs, _, real = sums.swapped(swap_G)
         return float(1000 * (pairs / n**2 - 2 * real / (n * m)))
 
     return swapped
@@ -125,20 +127,17 @@ class _SwapSums:
         self, kernel: Kernel, a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray
     ) -> None:
         a, b, real = (np.asarray(rows, np.float64) for rows in (a_ND, b_ND, real_MD))
-        members, everyone = np.eye(int(groups_N.max()) + 1)[groups_N], np.ones((len(real), 1))
+        members, everyone = np.eye(GROUPS)[groups_N], np.ones((len(real), 1))
         aa, ab, bb = (_summed(kernel, *rows, members, members) for rows in ((a, a), (a, b), (b, b)))
         self.pairs = np.block([[aa, ab], [ab.T, bb]])
         self.own = np.concatenate([_own(kernel, rows) @ members for rows in (a, b)])
         self.real = np.concatenate([_summed(kernel, rows, real, members, everyone)[:, 0] for rows in (a, b)])
 
-    def swapped(self, group: int | None) -> tuple[float, float, float]:
-        """Of a less of b, the group swapped: sums over pairs, over a row's pairs with itself, over pairs with `real`."""
-        count = len(self.own) // 2
-        in_a = np.repeat([True, False], count)
-        if group is not None:
-            in_a[[group, group + count]] = False, True
+    def swapped(self, swap_G: np.ndarray) -> tuple[float, float, float]:
+        """Of a less of b, groups swapped: sums over pairs, over a row's pairs with itself, over pairs with `real`."""
         (pairs_a, own_a, real_a), (pairs_b, own_b, real_b) = (
-            (self.pairs[np.ix_(rows, rows)].sum(), self.own[rows].sum(), self.real[rows].sum()) for rows in (in_a, ~in_a)
+            (self.pairs[np.ix_(rows, rows)].sum(), self.own[rows].sum(), self.real[rows].sum())
+            for rows in (np.concatenate([~swap_G, swap_G]), np.concatenate([swap_G, ~swap_G]))
         )
         return pairs_a - pairs_b, own_a - own_b, real_a - real_b
 

@@ -95,8 +95,8 @@ def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
         notes.append(f"Not of the same images, so not paired: {', '.join(unlike)}.")
     notes.append(
         f"Second minus first, ± one standard error; paired by image: {FLIPS:,} random sign flips for CLIP scores, "
-        "delete-a-group jackknife and Student's t for all others, for distances on the side of caution (no groups of images are "
-        "swapped across runs); Holm's correction over the rows, metric by metric."
+        "delete-a-group jackknife and Student's t for all others, which errs on the side of caution with distances (images are "
+        "not swapped across runs); Holm's correction over the rows, metric by metric."
     )
     differing = changes(first, second) or ["nothing that either run states"]
     body = "\n".join(f"- {line}" for line in notes)

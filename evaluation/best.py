@@ -71,8 +71,9 @@ def markdown(table: pd.DataFrame) -> str:
         names = f"{line['table']} | {line['metric']} | {line['method']} | {line['against']}"
         lines.append(f"| {names} | {numbers} | {stated(line['different'])} |")
     note = (
-        "Best minus runner-up, paired by image; Holm's correction over all pairs of a table's rows, metric by metric. In the "
-        "tables the best value is bold where it can be told from the runner-up's."
+        "Best minus runner-up, paired by image: random sign flips of the images' differences for CLIP scores, random swaps of "
+        "groups of images between the two rows for distances; Holm's correction over all pairs of a table's rows, metric by "
+        "metric. In the tables the best value is bold where it can be told from the runner-up's."
     )
     return "**Best rows**\n\n" + "\n".join(lines) + f"\n\n- {note}\n"
 

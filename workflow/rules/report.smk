@@ -59,7 +59,7 @@ rule compare_rows:
     input:
         metrics=expand(f"{R}/metrics/{{method}}/test.json", method=RIVALS),
         scores=expand(f"{R}/scores/{{method}}/test.parquet", method=RIVALS),
-        swaps=SWAPS,
+        swaps=swaps(),
     output:
         csv=report(
             f"{R}/tables/significance.csv",

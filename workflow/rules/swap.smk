@@ -1,21 +1,4 @@
 # What groups of images add to the difference of two rows' distances: measured once a pair, for every table that compares rows.
-RIVALS = [row for row in ROWS if row != "real"]
-# significance.csv is every row against these.
-AGAINST = [row for row in (ALIGNMENT["method"], ALIGNMENT["reference"]) if row in ROWS]
-
-
-def partners(method):
-    # Later rows that some table compares it with: those that share a table with it, and all where one is compared with.
-    tables = [set(rows) for rows in config["tables"].values()]
-    later = RIVALS[RIVALS.index(method) + 1 :]
-    return [
-        row
-        for row in later
-        if {method, row} & set(AGAINST) or any({method, row} <= rows for rows in tables)
-    ]
-
-
-SWAPS = [f"{R}/swaps/{row}.json" for row in RIVALS if partners(row)]
 
 
 rule swap_images:

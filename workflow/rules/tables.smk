@@ -10,7 +10,7 @@ rule compare_best:
     input:
         metrics=expand(f"{R}/metrics/{{method}}/test.json", method=RIVALS),
         scores=expand(f"{R}/scores/{{method}}/test.parquet", method=RIVALS),
-        swaps=SWAPS,
+        swaps=swaps(),
     output:
         csv=report(
             f"{R}/tables/best.csv",

@@ -150,14 +150,21 @@ def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = 
     level = metric.removesuffix("_clip")
     if level in LEVELS:
         p = flip_test(row.cosines[level] - other.cosines[level], row.image_ids[level])
-    elif swapped:
-        # Where nothing differs, no swap is less extreme; what rounding left in the groups must not say otherwise.
-        p = flip_test(np.array(swapped), np.arange(len(swapped))) if gap else 1.0
+    elif swapped is not None:
+        p = swap_test(gap, swapped)
     elif not se:
         p = 1.0 if gap == 0 else float("nan")
     else:
         p = float(2 * stats.t.sf(abs(gap) / se, len(a["left_out"]) - 1))
     return {"difference": gap, "se": se, "p": p}
+
+
+def swap_test(gap: float, parts: Sequence[float]) -> float:
+    """Two-sided p-value of a difference from what each group adds to it, by `flip_test`; nan of no groups."""
+    if not parts:
+        return float("nan")
+    # Where nothing differs, no swap is less extreme; what rounding left in the groups must not say otherwise.
+    return flip_test(np.array(parts), np.arange(len(parts))) if gap else 1.0
 
 
 def flip_test(differences_N: np.ndarray, image_ids_N: np.ndarray, seed: int = 0) -> float:

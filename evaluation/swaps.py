@@ -29,6 +29,8 @@ from evaluation.program import run
 from evaluation.statistics import DISTANCES, LEVELS, REFERENCE_SETS, Reference, Summary, identity, summarize
 
 Rows = dict[str, FeatureShards]
+# Groups with images: with fewer, no difference could be significant, 1 in 2^(groups - 1) signs being as extreme as it.
+FEWEST = 6
 
 
 def main() -> None:
@@ -46,7 +48,7 @@ def main() -> None:
 
 
 def against_others(rows: Rows, reference: Reference) -> dict[str, dict[str, list[float]]]:
-    """Other row -> metric -> what each group adds to the first row's distance less the other's; with one group, nothing.
+    """Other row -> metric -> what each group adds to the first row's distance less the other's; nothing of fewer than FEWEST.
 
     Raises InputError where two rows are of other images.
     """
@@ -60,7 +62,7 @@ def against_others(rows: Rows, reference: Reference) -> dict[str, dict[str, list
             a, real = summarize(shards, name, level), reference.summary(name, level)
             for other, theirs in others if min(a.n, real.n) >= 2 else []:
                 for metric, swapped in differences(name, a, summarize(theirs, name, level), real):
-                    found[other][f"{level}_{metric}"] = contributions(swapped) if len(a.moments) > 1 else []
+                    found[other][f"{level}_{metric}"] = contributions(swapped) if len(a.moments) >= FEWEST else []
     return found
 
 

@@ -140,7 +140,7 @@ def test_the_table_has_every_row_and_marks_what_cannot_be_told_apart() -> None:
 def test_what_could_not_be_tested_is_not_called_alike() -> None:
     few = {"value": 8.0, "left_out": []}
     rows = {name: row_of(name, np.zeros(8), fid=few | {"value": value}) for name, value in (("a", 8.0), ("b", 0.0))}
-    untested = {frozenset("ab"): {"image_fid": [], "region_fid": []}}
+    untested: Swaps = {frozenset("ab"): {"image_fid": [], "region_fid": []}}
     table = compare.compare(rows, ["b"], untested).set_index("metric")
     assert table.loc["image_fid", "different"] == "untested"
     assert table.loc["image_clip", "different"] == "no"

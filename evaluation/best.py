@@ -1,7 +1,8 @@
 """Which row of a table is best, and is it really? Per metric the best row, the runner-up, and their paired difference.
 
     python -m evaluation.best --table 1 sd14 gligen_sd hcma --table 2 gligen_sd hcma --out tables/best \
-        --row metrics/hcma/test.json scores/hcma/test.parquet --row metrics/sd14/test.json scores/sd14/test.parquet ...
+        --row metrics/hcma/test.json scores/hcma/test.parquet --row metrics/sd14/test.json scores/sd14/test.parquet ... \
+        --swaps swaps/hcma.json swaps/gligen_sd.json ...
 
 writes best.csv and best.md. Tests are those of evaluation.compare. Which two rows lead is seen from the data, so p-values
 are Holm's over all pairs of the table's rows: they hold whichever pair is looked at. `real` takes no part.
@@ -15,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.compare import COLUMNS, Row, compare, read_row, small, stated
+from evaluation.compare import COLUMNS, Row, Swaps, compare, read_row, read_swaps, small, stated
 from evaluation.files import InputError, replacing, write_text
 from evaluation.program import run
 from evaluation.tables import METRICS
@@ -24,6 +25,7 @@ from evaluation.tables import METRICS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", type=Path, nargs=2, action="append", required=True, help="metrics, scores")
+    parser.add_argument("--swaps", type=Path, nargs="*", default=[], help="what evaluation.swaps wrote of these rows")
     parser.add_argument("--table", nargs="+", action="append", required=True, help="number of a table, its rows")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
@@ -31,10 +33,11 @@ def main() -> None:
     for number, *names in arguments.table:
         if unknown := [name for name in names if name not in rows]:
             raise InputError(f"--table {number}: {unknown[0]} is not among the rows, {', '.join(rows)}")
+    swaps = read_swaps(arguments.swaps)
     lines = [
         line
         for number, *names in arguments.table
-        for line in leaders(int(number), {name: rows[name] for name in names})
+        for line in leaders(int(number), {name: rows[name] for name in names}, swaps)
     ]
     table = pd.DataFrame(lines, columns=["table", *COLUMNS])
     with replacing(arguments.out.with_suffix(".csv")) as beside:
@@ -42,12 +45,12 @@ def main() -> None:
     write_text(arguments.out.with_suffix(".md"), markdown(table))
 
 
-def leaders(number: int, rows: dict[str, Row]) -> Iterator[dict[str, Any]]:
+def leaders(number: int, rows: dict[str, Row], swaps: Swaps) -> Iterator[dict[str, Any]]:
     """A line for every metric that two rows have: the best row as `method`, the runner-up as `against`."""
     shown = {name: replace(row, metrics={m: row.metrics.get(m) for m in METRICS}) for name, row in rows.items()}
     pairs = {
         (line["metric"], line["method"], line["against"]): line
-        for line in compare(shown, list(shown)).to_dict("records")
+        for line in compare(shown, list(shown), swaps).to_dict("records")
     }
     for metric in METRICS:
         values = {name: found["value"] for name, row in shown.items() if (found := row.metrics[metric])}
@@ -68,8 +71,9 @@ def markdown(table: pd.DataFrame) -> str:
         names = f"{line['table']} | {line['metric']} | {line['method']} | {line['against']}"
         lines.append(f"| {names} | {numbers} | {stated(line['different'])} |")
     note = (
-        "Best minus runner-up, paired by image; Holm's correction over all pairs of a table's rows, metric by metric. In the "
-        "tables the best value is bold where it can be told from the runner-up's."
+        "Best minus runner-up, paired by image: random sign flips of the images' differences for CLIP scores, random swaps of "
+        "groups of images between the two rows for distances; Holm's correction over all pairs of a table's rows, metric by "
+        "metric. In the tables the best value is bold where it can be told from the runner-up's."
     )
     return "**Best rows**\n\n" + "\n".join(lines) + f"\n\n- {note}\n"
 

@@ -1,12 +1,16 @@
 """Are two rows different? Paired differences of every row against some of them, for every metric of the tables.
 
     python -m evaluation.compare --against hcma gligen_sd --out tables/significance \
-        --row metrics/hcma/test.json scores/hcma/test.parquet --row metrics/sd14/test.json scores/sd14/test.parquet ...
+        --row metrics/hcma/test.json scores/hcma/test.parquet --row metrics/sd14/test.json scores/sd14/test.parquet ... \
+        --swaps swaps/hcma.json swaps/gligen_sd.json ...
 
 writes significance.csv and significance.md. All rows are of the same layouts and start from the same noise, so they are
 compared image by image, on every metric that they have. CLIP scores: a permutation test that flips the sign of each
-image's difference, the regions of an image together. All others: the paired delete-a-group jackknife and Student's t.
-p-values are Holm's, over all pairs that are compared on the same metric.
+image's difference, the regions of an image together. Distances: a permutation test that swaps the images of each jackknife
+group between the rows, by what evaluation.swaps measured. All others: the paired delete-a-group jackknife and Student's t.
+Standard errors are the paired jackknife's, for distances a little too large where rows are alike: it counts the quadratic
+part of a variance twice, which is why no test of distances rests on it. p-values are Holm's, over all pairs that are
+compared on the same metric.
 """
 
 import argparse
@@ -22,11 +26,14 @@ from scipy import stats
 from evaluation.files import InputError, read_json, replacing, write_text
 from evaluation.jackknife import standard_error
 from evaluation.program import run
-from evaluation.statistics import LEVELS
+from evaluation.statistics import DISTANCE_METRICS, LEVELS
 
 LEVEL_OF_TEST = 0.05
 FLIPS = 10_000
 CHUNK = 500
+
+# Two rows -> distance -> what each jackknife group adds to their difference; which of the two is less, no test asks.
+Swaps = dict[frozenset[str], dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,14 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", type=Path, nargs=2, action="append", required=True, help="metrics, scores")
+    parser.add_argument("--swaps", type=Path, nargs="*", default=[], help="what evaluation.swaps wrote of these rows")
     parser.add_argument("--against", nargs="*", default=[], help="methods that the others are compared with")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     rows = {row.method: row for row in (read_row(*paths) for paths in arguments.row)}
     if unknown := [name for name in arguments.against if name not in rows]:
         raise InputError(f"--against {unknown[0]}: not among the rows, {', '.join(rows)}")
-    table = compare(rows, arguments.against)
+    table = compare(rows, arguments.against, read_swaps(arguments.swaps))
     with replacing(arguments.out.with_suffix(".csv")) as beside:
         table.to_csv(beside, index=False)
     write_text(arguments.out.with_suffix(".md"), markdown(table))
@@ -70,17 +78,30 @@ def read_row(metrics: Path, scores: Path) -> Row:
     )
 
 
+def read_swaps(paths: Sequence[Path]) -> Swaps:
+    """The pairs of rows of several files."""
+    contents = [read_json(path) for path in paths]
+    return {
+        frozenset((content["method"], other)): found
+        for content in contents
+        for other, found in content["against"].items()
+    }
+
+
 COLUMNS = ["metric", "method", "against", "difference", "se", "p", "p_holm", "different"]
 
 
-def compare(rows: dict[str, Row], against: Sequence[str]) -> pd.DataFrame:
-    """One line a metric, row and row it is compared with; a metric that one of them lacks has none."""
+def compare(rows: dict[str, Row], against: Sequence[str], swaps: Swaps) -> pd.DataFrame:
+    """One line a metric, row and row it is compared with; a metric that one of them lacks has none.
+
+    Raises InputError for a distance of two rows without swaps.
+    """
     lines: list[dict[str, Any]] = []
     for metric in dict.fromkeys(metric for row in rows.values() for metric in row.metrics):
         # A pair of two that are both compared with is one test, whichever way round it is printed.
         pairs = {frozenset((name, other)): (name, other) for other in against for name in rows if name != other}
         family = {
-            pair: difference(metric, rows[name], rows[other])
+            pair: difference(metric, rows[name], rows[other], _swapped(metric, pair, swaps))
             for pair, (name, other) in pairs.items()
             if rows[name].metrics.get(metric) and rows[other].metrics.get(metric)
         }
@@ -94,6 +115,15 @@ def compare(rows: dict[str, Row], against: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
+def _swapped(metric: str, pair: frozenset[str], swaps: Swaps) -> list[float] | None:
+    if metric not in DISTANCE_METRICS:
+        return None
+    try:
+        return swaps[pair][metric]
+    except KeyError:
+        raise InputError(f"{' and '.join(sorted(pair))}: no swaps of {metric}; measure them and give --swaps") from None
+
+
 def _line(metric: str, tested: tuple[str, str], printed: tuple[str, str], found: dict[str, float]) -> dict[str, Any]:
     sign = 1 if tested == printed else -1
     line = {"metric": metric, "method": printed[0], "against": printed[1]} | found
@@ -105,33 +135,36 @@ def verdict(p_holm: float) -> str:
     return "untested" if np.isnan(p_holm) else "yes" if p_holm < LEVEL_OF_TEST else "no"
 
 
-def difference(metric: str, row: Row, other: Row) -> dict[str, float]:
+def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = None) -> dict[str, float]:
     """The row's value minus the other's, its standard error and its p-value before any correction.
 
-    Raises InputError unless both were measured on the same images.
+    swapped: of a distance, what each jackknife group adds to the difference. Raises InputError unless both rows were measured
+    on the same images.
     """
     for level in LEVELS:
         if not np.array_equal(row.image_ids[level], other.image_ids[level]):
             raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
     a, b = row.metrics[metric], other.metrics[metric]
     gap = a["value"] - b["value"]
-    bends_a, bends_b = (one.get("bends", []) for one in (a, b))
-    if len(bends_a) != len(bends_b):
-        raise InputError(
-            f"{row.method} and {other.method}: {metric} by different versions of the evaluation, measure again"
-        )
-    left_out = np.subtract(a["left_out"], b["left_out"])
-    se = standard_error(left_out, np.subtract(bends_a, bends_b))
+    se = standard_error(np.subtract(a["left_out"], b["left_out"]))
     level = metric.removesuffix("_clip")
     if level in LEVELS:
         p = flip_test(row.cosines[level] - other.cosines[level], row.image_ids[level])
+    elif swapped is not None:
+        p = swap_test(gap, swapped)
     elif not se:
         p = 1.0 if gap == 0 else float("nan")
     else:
-        # Satterthwaite's: what the bends take from a variance leaves its own uncertainty behind.
-        freedom = (len(left_out) - 1) * (se / standard_error(left_out)) ** 4
-        p = float(2 * stats.t.sf(abs(gap) / se, freedom))
+        p = float(2 * stats.t.sf(abs(gap) / se, len(a["left_out"]) - 1))
     return {"difference": gap, "se": se, "p": p}
+
+
+def swap_test(gap: float, parts: Sequence[float]) -> float:
+    """Two-sided p-value of a difference from what each group adds to it, by `flip_test`; nan of no groups."""
+    if not parts:
+        return float("nan")
+    # Where nothing differs, no swap is less extreme; what rounding left in the groups must not say otherwise.
+    return flip_test(np.array(parts), np.arange(len(parts))) if gap else 1.0
 
 
 def flip_test(differences_N: np.ndarray, image_ids_N: np.ndarray, seed: int = 0) -> float:
@@ -172,8 +205,10 @@ def markdown(table: pd.DataFrame) -> str:
             parts.append(f"| {line['method']} | {line['metric']} | {numbers} | {stated(line['different'])} |")
         parts.append("")
     parts.append(
-        f"- Paired by image: {FLIPS:,} random sign flips of the images' differences for CLIP scores, delete-a-group jackknife "
-        f"and Student's t for all others; Holm's correction over all pairs, metric by metric; level {LEVEL_OF_TEST}.\n"
+        f"- Paired by image: {FLIPS:,} random sign flips of the images' differences for CLIP scores; as many random swaps of "
+        "groups of images between the two rows for distances; delete-a-group jackknife and Student's t for all others. ± one "
+        "standard error, by the paired jackknife. Holm's correction over all pairs, metric by metric; level "
+        f"{LEVEL_OF_TEST}.\n"
     )
     return "\n".join(parts)
 

@@ -44,19 +44,22 @@ class Moments:
         return self.mean_D, self.scatter_DD / (self.n - 1)
 
 
-def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
+def frechet_distance(
+    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray, factor_a: np.ndarray | None = None
+) -> float:
     """|mean_a - mean_b|^2 + tr(cov_a) + tr(cov_b) - 2 tr((cov_a cov_b)^(1/2)).
 
     With cov_a = F F^T the last trace is the sum of the roots of the eigenvalues of F^T cov_b F, a symmetric matrix.
+    factor_a: F, as `root` gives it, where many are compared with one.
     """
-    factor = _factor(cov_a)
+    factor = root(cov_a) if factor_a is None else factor_a
     values = linalg.eigvalsh(factor.T @ cov_b @ factor, driver="evd", check_finite=True)
-    root = np.sqrt(values.clip(min=0)).sum()
+    cross = np.sqrt(values.clip(min=0)).sum()
     gap = mean_a - mean_b
-    return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * root)
+    return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
 
-def _factor(cov_DD: np.ndarray) -> np.ndarray:
+def root(cov_DD: np.ndarray) -> np.ndarray:
     """F with F F^T = cov: Cholesky's, or the symmetric root where cov is singular."""
     try:
         return linalg.cholesky(cov_DD, lower=True)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 GROUPS = 20
-# Left out: a group, several, or None.
-Groups = int | tuple[int, ...] | None
-Statistic = Callable[[Groups], float]
+# From a group number to a value without that group, from None to the value of all.
+Statistic = Callable[[int | None], float]
 
 
 @dataclass(frozen=True)
@@ -33,28 +32,15 @@ def groups(image_ids: Iterable[int]) -> np.ndarray:
     )
 
 
-def standard_error(left_out: Sequence[float] | np.ndarray, bends: Sequence[float] | np.ndarray = ()) -> float:
-    """Of a statistic, from its values without each group; nan for fewer than two groups.
-
-    The jackknife counts the quadratic part of a variance more than twice (Efron and Stein 1981). `bends`, of which that
-    part can be told, take the surplus away.
-    """
+def standard_error(left_out: Sequence[float] | np.ndarray) -> float:
+    """Of a statistic, from its values without each group; nan for fewer than two groups."""
     count = len(left_out)
-    if count < 2:
-        return float("nan")
-    variance = (count - 1) * np.var(left_out)
-    if len(bends):
-        counted = 2 * (count - 2) / count * (count / (count - 1)) ** 4
-        centred = (1 - 2 / count) ** 2 + 2 * (count - 1) / count**2
-        quadratic = count * (count - 1) / (2 * centred) * np.mean(np.square(bends))
-        # At most all of it is quadratic.
-        variance = max(variance - (counted - 1) * quadratic, variance / counted)
-    return float(np.sqrt(variance))
+    return float(np.sqrt((count - 1) * np.var(left_out))) if count > 1 else float("nan")
 
 
-def kept(group_numbers: np.ndarray, group: Groups) -> np.ndarray:
-    """Which rows remain without a group, or several; None leaves none out."""
-    return np.isin(group_numbers, () if group is None else group, invert=True)
+def kept(group_numbers: np.ndarray, group: int | None) -> np.ndarray:
+    """Which rows remain without a group; None leaves none out."""
+    return np.ones(len(group_numbers), bool) if group is None else group_numbers != group
 
 
 def leave_out_mean(values_N: np.ndarray, groups_N: np.ndarray) -> Statistic:
@@ -75,26 +61,3 @@ def jackknife(statistic: Statistic, group_numbers: np.ndarray) -> Estimate:
     left_out = [statistic(number) for number in present]
     mean, se = float(np.mean(left_out)), standard_error(left_out)
     return Estimate(value, se, count * value - (count - 1) * mean, left_out)
-
-
-def bends(statistic: Statistic, sizes: dict[int, int], estimate: Estimate, reach: int = GROUPS) -> list[float]:
-    """Of pairs of groups: what leaving out both does to a statistic beyond what leaving out either does.
-
-    0 for a mean, whatever the groups' sizes; of a distance, the products of two groups' deviations that make up its
-    quadratic part. sizes: rows of each group of `estimate`; reach: each is paired with so many of the next, once with any.
-    Fewer than four groups have none.
-    """
-    numbers, total, value = list(sizes), sum(sizes.values()), estimate.value
-    if len(numbers) < 4:
-        return []
-    without = dict(zip(numbers, estimate.left_out, strict=True))
-    found = []
-    for far in range(1, min(reach, (len(numbers) - 1) // 2) + 1):
-        for i, j in zip(numbers, numbers[far:] + numbers[:far], strict=True):
-            m, n = sizes[i], sizes[j]
-            rest_i, rest_j = total - m, total - n
-            both = (rest_j - m) ** 2 * statistic((i, j))
-            curve = total**2 * value - rest_i**2 * without[i] - rest_j**2 * without[j] + both
-            straight = 2 * m * n * value + n * rest_i * (value - without[i]) + m * rest_j * (value - without[j])
-            found.append((curve - straight) / total**2)
-    return found

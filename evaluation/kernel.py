@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.jackknife import Groups, Statistic, kept
+from evaluation.jackknife import GROUPS, Statistic, kept
 
 BLOCK = 2048
 MOST = 20_000
@@ -18,6 +18,8 @@ NEIGHBOURS = 5
 
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# From which jackknife groups of two rows are swapped, bool [G], to the difference of their distances.
+Swapped = Callable[[np.ndarray], float]
 
 
 def kid(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
@@ -35,7 +37,7 @@ def leave_out_kid(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, grou
         raise ValueError(f"KID needs two samples of each set, found {len(a_ND)} and {len(b_MD)}")
     sums = _PairSums(_cubic, a_ND, b_MD, groups_N, groups_M)
 
-    def without(group: Groups) -> float:
+    def without(group: int | None) -> float:
         (n, aa, own_a), (m, bb, own_b), ab = sums.without(group)
         return float((aa - own_a) / (n * (n - 1)) + (bb - own_b) / (m * (m - 1)) - 2 * ab / (n * m))
 
@@ -49,11 +51,40 @@ def leave_out_cmmd(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, gro
     """
     sums = _PairSums(_gaussian, a_ND, b_MD, groups_N, groups_M)
 
-    def without(group: Groups) -> float:
+    def without(group: int | None) -> float:
         (n, aa, _), (m, bb, _), ab = sums.without(group)
         return float(1000 * (aa / n**2 + bb / m**2 - 2 * ab / (n * m)))
 
     return without
+
+
+def swapped_kid(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Swapped:
+    """A function from which groups are swapped, bool [G], to KID(a, real) - KID(b, real) with their rows swapped.
+
+    Row by row a and b are of the same images; raises ValueError for fewer than two rows.
+    """
+    n, m = len(a_ND), len(real_MD)
+    if min(n, m) < 2:
+        raise ValueError(f"KID needs two samples of each set, found {n} and {m}")
+    sums = _SwapSums(_cubic, a_ND, b_ND, real_MD, groups_N)
+
+    def swapped(swap_G: np.ndarray) -> float:
+        pairs, own, real = sums.swapped(swap_G)
+        return float((pairs - own) / (n * (n - 1)) - 2 * real / (n * m))
+
+    return swapped
+
+
+def swapped_cmmd(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Swapped:
+    """`swapped_kid` of CMMD."""
+    n, m = len(a_ND), len(real_MD)
+    sums = _SwapSums(_gaussian, a_ND, b_ND, real_MD, groups_N)
+
+    def swapped(swap_G: np.ndarray) -> float:
+        pairs, _, real = sums.swapped(swap_G)
+        return float(1000 * (pairs / n**2 - 2 * real / (n * m)))
+
+    return swapped
 
 
 def _cubic(a_ND: np.ndarray, b_MD: np.ndarray) -> np.ndarray:
@@ -79,7 +110,7 @@ class _PairSums:
         self.ab = _summed(kernel, a, b, in_a, in_b)
         self.own_a, self.own_b = (_own(kernel, rows) @ members for rows, members in ((a, in_a), (b, in_b)))
 
-    def without(self, group: Groups) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
+    def without(self, group: int | None) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
         """(rows, sum over pairs, sum over a row's pairs with itself) of either set, and the sum over pairs across."""
         keep = kept(np.arange(len(self.own_a)), group)
         inside = np.ix_(keep, keep)
@@ -87,6 +118,28 @@ class _PairSums:
         set_a = n, self.aa[inside].sum(), self.own_a[keep].sum()
         set_b = m, self.bb[inside].sum(), self.own_b[keep].sum()
         return set_a, set_b, self.ab[inside].sum()
+
+
+class _SwapSums:
+    """A kernel summed over the pairs of every two groups of two sets, once, so that swapping a group costs nothing."""
+
+    def __init__(
+        self, kernel: Kernel, a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray
+    ) -> None:
+        a, b, real = (np.asarray(rows, np.float64) for rows in (a_ND, b_ND, real_MD))
+        members, everyone = np.eye(GROUPS)[groups_N], np.ones((len(real), 1))
+        aa, ab, bb = (_summed(kernel, *rows, members, members) for rows in ((a, a), (a, b), (b, b)))
+        self.pairs = np.block([[aa, ab], [ab.T, bb]])
+        self.own = np.concatenate([_own(kernel, rows) @ members for rows in (a, b)])
+        self.real = np.concatenate([_summed(kernel, rows, real, members, everyone)[:, 0] for rows in (a, b)])
+
+    def swapped(self, swap_G: np.ndarray) -> tuple[float, float, float]:
+        """Of a less of b, groups swapped: sums over pairs, over a row's pairs with itself, over pairs with `real`."""
+        (pairs_a, own_a, real_a), (pairs_b, own_b, real_b) = (
+            (self.pairs[np.ix_(rows, rows)].sum(), self.own[rows].sum(), self.real[rows].sum())
+            for rows in (np.concatenate([~swap_G, swap_G]), np.concatenate([swap_G, ~swap_G]))
+        )
+        return pairs_a - pairs_b, own_a - own_b, real_a - real_b
 
 
 def _summed(kernel: Kernel, a_ND: np.ndarray, b_MD: np.ndarray, in_a_NG: np.ndarray, in_b_MG: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from evaluation.adherence import AVERAGE_PRECISION, leave_out_precisions, leave_
 from evaluation.feature_files import FeatureShards
 from evaluation.files import InputError, replacing, write_json
 from evaluation.frechet import floor
-from evaluation.jackknife import GROUPS, Statistic, bends, groups, jackknife, leave_out_mean
+from evaluation.jackknife import GROUPS, groups, jackknife, leave_out_mean
 from evaluation.kernel import NEIGHBOURS, leave_out_cmmd, leave_out_kid, neighbourhood
 from evaluation.layouts import read_layouts
 from evaluation.program import run
@@ -30,7 +30,6 @@ from evaluation.provenance import made
 from evaluation.statistics import DISTANCES, LEVELS, REFERENCE_SETS, Reference, Summary, leave_out_distance, summarize
 
 Metric = dict[str, Any] | None
-WIDE = 256  # features
 
 
 def main() -> None:
@@ -97,21 +96,12 @@ def _distances(name: str, a: Summary, b: Summary) -> dict[str, Metric]:
     numbers = np.zeros(1, int) if alone else np.array(list(a.moments))
     samples = a.sample_SD, b.sample_SD, a.groups_S, b.groups_S
     if name == "cmmd":
-        return {metric: jackknifed(leave_out_cmmd(*samples), a, numbers)}
-    estimate = jackknifed(leave_out_distance(a, b), a, numbers)
+        return {metric: asdict(jackknife(leave_out_cmmd(*samples), numbers))}
+    estimate = asdict(jackknife(leave_out_distance(a, b), numbers))
     estimate["floor"] = floor(b.whole().mean_and_covariance()[1], a.n, b.n)
     if name != "frechet":
         return {metric: estimate}
-    return {metric: estimate, "kid": jackknifed(leave_out_kid(*samples), a, numbers)}
-
-
-def jackknifed(statistic: Statistic, a: Summary, numbers: np.ndarray) -> dict[str, Any]:
-    """A distance over the given groups, with the bends by which `evaluation.compare` corrects the error of a difference."""
-    estimate = jackknife(statistic, numbers)
-    sizes = {number: part.n for number, part in a.moments.items()} if estimate.left_out else {}
-    # Each costs a distance again: all of them where that is cheap, as many as there are groups where it takes seconds.
-    reach = GROUPS if a.sample_SD.shape[1] <= WIDE else 1
-    return asdict(estimate) | {"bends": bends(statistic, sizes, estimate, reach)}
+    return {metric: estimate, "kid": asdict(jackknife(leave_out_kid(*samples), numbers))}
 
 
 def _neighbourhood(a_SD: np.ndarray, b_SD: np.ndarray) -> dict[str, float] | None:

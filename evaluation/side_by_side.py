@@ -3,8 +3,9 @@
     python -m evaluation.side_by_side --first results/a --second results/b --out results/compare/a-b
 
 writes a-b.csv and a-b.md. Differences are the second run's value minus the first's. A row that both measured on the same
-images is compared image by image, as evaluation.compare does; else the standard errors of both are added in squares and
-the p-value is a normal one. p-values are Holm's, over the rows, metric by metric.
+images is compared image by image, CLIP scores as evaluation.compare does, all others by the paired jackknife and Student's
+t, which errs on the side of caution with distances: images are swapped between rows of one run only. Else the standard
+errors of both are added in squares and the p-value is a normal one. p-values are Holm's, over the rows, metric by metric.
 """
 
 import argparse
@@ -94,7 +95,8 @@ def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
         notes.append(f"Not of the same images, so not paired: {', '.join(unlike)}.")
     notes.append(
         f"Second minus first, ± one standard error; paired by image: {FLIPS:,} random sign flips for CLIP scores, "
-        "delete-a-group jackknife for all others; Holm's correction over the rows, metric by metric."
+        "delete-a-group jackknife and Student's t for all others, which errs on the side of caution with distances (images are "
+        "not swapped across runs); Holm's correction over the rows, metric by metric."
     )
     differing = changes(first, second) or ["nothing that either run states"]
     body = "\n".join(f"- {line}" for line in notes)

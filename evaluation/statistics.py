@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.feature_files import FeatureShards, first_difference, read_array
 from evaluation.files import InputError, replacing
 from evaluation.frechet import Moments, frechet_distance, frechet_of_few
-from evaluation.jackknife import Groups, Statistic, groups, kept
+from evaluation.jackknife import Statistic, groups, kept
 from evaluation.kernel import thinned
 from evaluation.program import run
 
@@ -27,6 +27,8 @@ LEVELS = ("image", "region")
 REFERENCE_SETS = ("same_ids", "full_val")
 # Extractors of the configuration that a distance is measured by, and what the distance's metric is called.
 DISTANCES = {"frechet": "fid", "frechet_legacy": "fid_legacy", "cmmd": "cmmd"}
+# The metrics that are distances, level by level.
+DISTANCE_METRICS = [f"{level}_{metric}" for level in LEVELS for metric in (*DISTANCES.values(), "kid")]
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def leave_out_distance(a: Summary, b: Summary) -> Statistic:
     whole_a, whole_b = a.whole(), b.whole()
     few = len(whole_a.mean_D)
 
-    def distance(group: Groups) -> float:
+    def distance(group: int | None) -> float:
         kept_a, kept_b = _without(whole_a, a, group), _without(whole_b, b, group)
         if min(kept_a.n, kept_b.n) <= few:
             return frechet_of_few(a.sample_SD[kept(a.groups_S, group)], b.sample_SD[kept(b.groups_S, group)])
@@ -98,10 +100,8 @@ def leave_out_distance(a: Summary, b: Summary) -> Statistic:
     return distance
 
 
-def _without(whole: Moments, summary: Summary, group: Groups) -> Moments:
-    for number in () if group is None else np.atleast_1d(group).tolist():
-        whole = whole - summary.moments[number] if number in summary.moments else whole
-    return whole
+def _without(whole: Moments, summary: Summary, group: int | None) -> Moments:
+    return whole - summary.moments[group] if group in summary.moments else whole
 
 
 def identity(shards: FeatureShards) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import pytest
 from evaluation import best, compare, seeds
 from evaluation.files import InputError, write_json
 from evaluation.tables import METRICS, emboldened
-from tests.test_evaluation_compare import row_of
+from tests.test_evaluation_compare import row_of, swaps_of
 from tests.test_evaluation_metrics import row_of as measured
 
 RNG = np.random.default_rng(0)
@@ -26,8 +26,12 @@ def rivals() -> dict[str, compare.Row]:
     return {name: row_of(name, BASE + shifts[name], fid=fids[name]) for name in fids}
 
 
+ROWS = rivals()
+SWAPS = swaps_of(ROWS, spread=0.01)
+
+
 def test_the_best_stands_beside_its_runner_up() -> None:
-    table = pd.DataFrame(best.leaders(1, rivals())).set_index("metric")
+    table = pd.DataFrame(best.leaders(1, ROWS, SWAPS)).set_index("metric")
     assert table.index.tolist() == list(METRICS)
     assert set(table["method"]) == {"good"}
     assert set(table["against"]) == {"alike"}
@@ -38,21 +42,21 @@ def test_the_best_stands_beside_its_runner_up() -> None:
 
 def test_p_values_are_corrected_over_all_pairs_of_the_table() -> None:
     rows = rivals()
-    found = pd.DataFrame(best.leaders(1, rows)).set_index("metric").loc["image_clip"]
-    pairs = compare.compare(rows, list(rows)).query("metric == 'image_clip'")
+    found = pd.DataFrame(best.leaders(1, rows, SWAPS)).set_index("metric").loc["image_clip"]
+    pairs = compare.compare(rows, list(rows), SWAPS).query("metric == 'image_clip'")
     assert found["p_holm"] == pairs["p_holm"].min() == pytest.approx(3 * found["p"])
 
 
 def test_one_row_or_a_metric_that_one_row_has_names_no_best() -> None:
     rows = rivals()
-    assert list(best.leaders(1, {"good": rows["good"]})) == []
+    assert list(best.leaders(1, {"good": rows["good"]}, SWAPS)) == []
     for name in ("alike", "bad"):
         rows[name].metrics["region_fid"] = None
-    assert "region_fid" not in {line["metric"] for line in best.leaders(1, rows)}
+    assert "region_fid" not in {line["metric"] for line in best.leaders(1, rows, SWAPS)}
 
 
 def test_only_a_certain_best_is_bold() -> None:
-    lines = pd.DataFrame(best.leaders(1, rivals()))
+    lines = pd.DataFrame(best.leaders(1, ROWS, SWAPS))
     table, (note,) = emboldened(pd.DataFrame({"method": ["good", "alike", "bad"]}), lines, 1)
     assert table["image_clip_best"].tolist() == [True, False, False]
     assert not table["image_fid_best"].any()

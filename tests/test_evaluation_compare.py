@@ -1,15 +1,17 @@
 """Paired comparisons of rows: closed forms, the size of the tests, and what cannot be compared."""
 
 import sys
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from evaluation import compare, program
-from evaluation.compare import Row, difference, flip_test, holm
+from evaluation.compare import Row, Swaps, difference, flip_test, holm
 from evaluation.files import InputError, write_json
 from evaluation.jackknife import standard_error
+from evaluation.statistics import DISTANCE_METRICS
 
 ZERO = {"value": 0.0, "left_out": [0.0] * 4}
 
@@ -21,6 +23,20 @@ def row_of(method: str, image: np.ndarray, ids=None, fid=ZERO) -> Row:
         f"{level}_{kind}": value for level in ("image", "region") for kind, value in (("fid", fid), ("clip", clip))
     }
     return Row(method, metrics, {"image": image, "region": image}, {"image": ids, "region": ids})
+
+
+def swaps_of(rows: dict[str, Row], spread: float = 0.0) -> Swaps:
+    """Of every two rows: twenty groups that add the same to a distance's difference, but for a spread about it."""
+    parts = lambda gap: list(gap / 20 + spread * np.tile([1.0, -1.0], 10))  # noqa: E731
+    return {
+        frozenset(pair): {
+            metric: parts(a["value"] - b["value"])
+            for metric in DISTANCE_METRICS
+            if (a := one.get(metric)) and (b := other.get(metric))
+        }
+        for pair in combinations(rows, 2)
+        for one, other in [[rows[name].metrics for name in pair]]
+    }
 
 
 def test_holm_steps_down_and_keeps_the_order() -> None:
@@ -75,6 +91,19 @@ def test_pairing_sees_a_small_shift_under_a_large_spread() -> None:
     assert (same["difference"], same["p"]) == (0, 1)
 
 
+def test_a_distance_is_tested_by_swaps_and_never_without() -> None:
+    rows = {name: row_of(name, np.zeros(8), fid=ZERO | {"value": value}) for name, value in (("a", 8.0), ("b", 0.0))}
+    table = compare.compare(rows, ["b"], swaps_of(rows)).set_index("metric")
+    assert table.loc["image_fid", ["difference", "p"]].tolist() == [8, 1 / 10_001]
+    alike = {frozenset("ab"): {"image_fid": [1e-17] * 20, "region_fid": [1e-17] * 20}}
+    same = compare.compare(rows | {"b": row_of("b", np.zeros(8), fid=rows["a"].metrics["image_fid"])}, ["b"], alike)
+    assert (same["p"] == 1).all()
+    noisy = compare.compare(rows, ["b"], swaps_of(rows, spread=8.0)).set_index("metric")
+    assert noisy.loc["image_fid", "different"] == "no"
+    with pytest.raises(InputError, match="a and b: no swaps of image_fid; measure them and give --swaps"):
+        compare.compare(rows, ["b"], {})
+
+
 def test_rows_of_other_images_are_refused() -> None:
     a, b = row_of("a", np.zeros(4)), row_of("b", np.zeros(4), ids=np.array([0, 1, 2, 5]))
     with pytest.raises(InputError, match="a and b: images of other images"):
@@ -92,7 +121,7 @@ def test_the_table_has_every_row_and_marks_what_cannot_be_told_apart() -> None:
             row_of("worse", base - 1),
         )
     }
-    table = compare.compare(rows, ["ours"])
+    table = compare.compare(rows, ["ours"], swaps_of(rows))
     assert set(table["method"]) == {"alike", "worse"}
     clip = table[table["metric"] == "image_clip"].set_index("method")
     assert clip["different"].to_dict() == {"alike": "no", "worse": "yes"}
@@ -102,7 +131,7 @@ def test_the_table_has_every_row_and_marks_what_cannot_be_told_apart() -> None:
     assert "Row minus ours:" in text
     assert "| alike | image_clip |" in text
     assert text.count("not distinguishable") == (table["different"] == "no").sum()
-    both = compare.compare(rows, ["ours", "worse"]).set_index(["metric", "method", "against"])
+    both = compare.compare(rows, ["ours", "worse"], swaps_of(rows)).set_index(["metric", "method", "against"])
     there, back = (both.loc["image_clip"].loc[pair] for pair in (("worse", "ours"), ("ours", "worse")))
     assert there[["se", "p", "p_holm", "different"]].equals(back[["se", "p", "p_holm", "different"]])
     assert there["difference"] == -back["difference"]
@@ -111,7 +140,8 @@ def test_the_table_has_every_row_and_marks_what_cannot_be_told_apart() -> None:
 def test_what_could_not_be_tested_is_not_called_alike() -> None:
     few = {"value": 8.0, "left_out": []}
     rows = {name: row_of(name, np.zeros(8), fid=few | {"value": value}) for name, value in (("a", 8.0), ("b", 0.0))}
-    table = compare.compare(rows, ["b"]).set_index("metric")
+    untested: Swaps = {frozenset("ab"): {"image_fid": [], "region_fid": []}}
+    table = compare.compare(rows, ["b"], untested).set_index("metric")
     assert table.loc["image_fid", "different"] == "untested"
     assert table.loc["image_clip", "different"] == "no"
     assert "not tested" in compare.markdown(table.reset_index())
@@ -126,6 +156,9 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
         table = pd.DataFrame({"object": objects, "image_id": [*range(6), *range(6)], "clip": [1.0] * 12})
         table.to_parquet(tmp_path / f"{name}.parquet")
         arguments += ["--row", str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}.parquet")]
+    found = {"image_fid": [0.0] * 20, "region_fid": [0.0] * 20}
+    write_json(tmp_path / "swaps.json", {"method": "a", "against": {"b": found}})
+    arguments += ["--swaps", str(tmp_path / "swaps.json")]
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     compare.main()
     assert pd.read_csv(tmp_path / "significance.csv")["p_holm"].tolist() == [1] * 4
@@ -142,6 +175,7 @@ def test_every_metric_that_two_rows_share_is_compared() -> None:
     a, b = row_of("a", np.zeros(8)), row_of("b", np.zeros(8))
     for row, gap in ((a, 0.0), (b, 0.2)):
         row.metrics["ap50"] = {"value": 0.5 + gap, "left_out": [0.5 + gap, 0.51 + gap, 0.49 + gap, 0.5 + 1.05 * gap]}
-    table = compare.compare({"a": a, "b": b}, ["a"]).set_index("metric")
+    rows = {"a": a, "b": b}
+    table = compare.compare(rows, ["a"], swaps_of(rows)).set_index("metric")
     assert table.loc["ap50", "difference"] == pytest.approx(0.2)
     assert table.loc["ap50", "different"] == "yes"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evaluation import __main__ as alone
-from evaluation import compare, features, metrics, program, statistics, tables
+from evaluation import compare, features, metrics, program, statistics, swaps, tables
 from evaluation.files import read_json, write_json
 from evaluation.images import read_images, write_images
 from evaluation.layouts import read_layouts, write_layouts
@@ -58,11 +58,22 @@ def measure(folder: Path, method: str, shards: int = 2) -> None:
     )
 
 
+def swap(folder: Path, shards_of_other: tuple[int, ...] = (0, 1), reference_set: str = "same_ids") -> None:
+    others = [folder / f"other-{i}.npz" for i in shards_of_other]
+    start(
+        swaps.main,
+        row=["mine", folder / "mine-0.npz", folder / "mine-1.npz", "--row", "other", *others],
+        reference=folder / "reference.npz",
+        out=folder / "swaps.json",
+        **{"reference-set": reference_set},
+    )
+
+
 def compare_rows(folder: Path) -> None:
     rows = [
         word for name in ("mine", "other") for word in ("--row", folder / f"{name}.json", folder / f"{name}.parquet")
     ]
-    start(compare.main, against=["mine", *rows], out=folder / "significance")
+    start(compare.main, against=["mine", *rows], swaps=folder / "swaps.json", out=folder / "significance")
 
 
 def tabulate(folder: Path) -> None:
@@ -109,6 +120,7 @@ def good(tmp_path_factory, extractors) -> Path:  # noqa: F811
     summarize(folder)
     for method in METHODS:
         measure(folder, method)
+    swap(folder)
     compare_rows(folder)
     (folder / "cost.csv").write_text("method,images,boxes,boxes_without_token,images_without_token\n")
     return folder
@@ -200,6 +212,14 @@ def another_reference_in_a_table(folder: Path) -> None:
     tabulate(folder)
 
 
+def test_what_groups_add_to_a_kernel_distance_is_the_difference_of_two_metrics_files(good) -> None:
+    mine, other = (read_json(good / f"{name}.json")["metrics"] for name in ("mine", "other"))
+    found = read_json(good / "swaps.json")["against"]["other"]
+    assert set(found) == {f"{level}_{metric}" for level in ("image", "region") for metric in ("fid", "kid")}
+    for metric in ("image_kid", "region_kid"):
+        assert sum(found[metric]) == pytest.approx(mine[metric]["value"] - other[metric]["value"], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
@@ -213,6 +233,8 @@ def another_reference_in_a_table(folder: Path) -> None:
         (fewer_layouts_in_the_reference, r"mine-0\.npz: image_ids differ from those of .*reference\.npz"),
         (fewer_images_in_a_table, r"other: n_images is 8, but mine has 16"),
         (fewer_images_in_a_comparison, r"other and mine: images of other images"),
+        (lambda folder: swap(folder, (1, 0)), r"other-1\.npz: image_ids differ from those of .*reference\.npz"),
+        (lambda folder: swap(folder, (1, 0), "full_val"), r"mine and other: of other images, they cannot be paired"),
         (another_reference_in_a_table, r"other: reference is f00d, but mine has "),
         (lambda folder: score_alone(folder, (0, 1), (0,)), r"--images: 1 given for 2 files of layouts"),
         (lambda folder: score_alone(folder, (0, 0), (0, 0)), r"0\.jsonl: layout 1000 comes twice"),

@@ -1,7 +1,7 @@
 """What the standard errors and p-values promise, by simulation: worlds whose truth is known, drawn again and again."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from scipy import stats
 
 from evaluation.compare import LEVEL_OF_TEST, Row, difference
 from evaluation.jackknife import GROUPS, Estimate, Statistic, groups, jackknife, leave_out_mean
-from evaluation.kernel import leave_out_kid
-from evaluation.metrics import jackknifed
+from evaluation.kernel import leave_out_kid, swapped_kid
 from evaluation.statistics import Summary, leave_out_distance
+from evaluation.swaps import contributions, swapped_frechet
 
 pytestmark = pytest.mark.slow
 
@@ -37,19 +37,14 @@ def normal(rng: np.random.Generator, count: int = IMAGES, width: int = WIDTH) ->
     return rng.standard_normal((count, width))
 
 
-def frechet(found: np.ndarray, real: np.ndarray) -> tuple[Statistic, Summary]:
+def frechet(found: np.ndarray, real: np.ndarray) -> Statistic:
     numbers = groups(range(len(found)))
-    a, b = Summary.of(found, numbers), Summary.of(real, numbers)
-    return leave_out_distance(a, b), a
+    return leave_out_distance(Summary.of(found, numbers), Summary.of(real, numbers))
 
 
-def unbiased_kernel(found: np.ndarray, real: np.ndarray) -> tuple[Statistic, Summary]:
+def unbiased_kernel(found: np.ndarray, real: np.ndarray) -> Statistic:
     numbers = groups(range(len(found)))
-    return leave_out_kid(found, real, numbers, numbers), Summary.of(found, numbers)
-
-
-def estimated(measured: tuple[Statistic, Summary]) -> Estimate:
-    return jackknife(measured[0], np.array(list(measured[1].moments)))
+    return leave_out_kid(found, real, numbers, numbers)
 
 
 def regions(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -64,18 +59,22 @@ def mean_of(scores: np.ndarray, images: np.ndarray) -> Estimate:
 
 def test_intervals_of_a_frechet_distance_cover_the_truth() -> None:
     truth = WIDTH * (SHIFT**2 + (1.2 - 1) ** 2)
-    found = share(lambda rng: covered(truth, estimated(frechet(1.2 * normal(rng) + SHIFT, normal(rng)))))
+    found = share(lambda rng: covered(truth, jackknife(frechet(1.2 * normal(rng) + SHIFT, normal(rng)), NUMBERS)))
     print(f"coverage, Frechet distance: {found:.3f}")
     assert 0.92 <= found <= 0.98
 
 
-def test_intervals_of_a_kernel_distance_cover_the_truth() -> None:
+def kernel_distance(shift: float) -> float:
+    """KID of a standard normal and itself moved by a shift, from many independent pairs."""
     many = np.random.default_rng(99).standard_normal((3, 400_000, WIDTH))
     cube = lambda a, b: ((a * b).sum(1) / WIDTH + 1) ** 3  # noqa: E731
-    truth = (
-        cube(many[0] + SHIFT, many[1] + SHIFT) + cube(many[0], many[1]) - 2 * cube(many[0] + SHIFT, many[1])
-    ).mean()
-    found = share(lambda rng: covered(truth, estimated(unbiased_kernel(normal(rng) + SHIFT, normal(rng)))))
+    parts = cube(many[0] + shift, many[1] + shift) + cube(many[0], many[1]) - 2 * cube(many[0] + shift, many[1])
+    return float(parts.mean())
+
+
+def test_intervals_of_a_kernel_distance_cover_the_truth() -> None:
+    truth = kernel_distance(SHIFT)
+    found = share(lambda rng: covered(truth, jackknife(unbiased_kernel(normal(rng) + SHIFT, normal(rng)), NUMBERS)))
     print(f"coverage, KID: {found:.3f}")
     assert 0.92 <= found <= 0.98
 
@@ -90,22 +89,28 @@ def test_intervals_of_a_mean_over_regions_cover_the_truth() -> None:
     assert 0.92 <= found <= 0.98
 
 
-def row(method: str, metric: str, found: dict[str, Any], scores: np.ndarray, images: np.ndarray) -> Row:
-    metrics = {metric: found}
+def row(method: str, metric: str, estimate: Estimate, scores: np.ndarray, images: np.ndarray) -> Row:
+    metrics = {metric: asdict(estimate)}
     return Row(method, metrics, {"image": scores, "region": scores}, {"image": images, "region": images})
 
 
-def paired_distance_errs(
-    rng: np.random.Generator, measure: Callable[..., tuple[Statistic, Summary]], images: int, width: int, shift: float
-) -> bool:
-    """Two methods of one law, whose images have half of their variance in common."""
-    real, common = normal(rng, images, width), normal(rng, images, width)
-    rows = []
-    for name in "ab":
-        statistic, a = measure(np.sqrt(0.5) * (common + normal(rng, images, width)) + shift, real)
-        found = jackknifed(statistic, a, np.array(list(a.moments)))
-        rows.append(row(name, "image_fid", found, np.zeros(0), np.zeros(0)))
-    return difference("image_fid", *rows)["p"] < LEVEL_OF_TEST
+def pair(rng: np.random.Generator, images: int, width: int, shifts: Sequence[float]) -> list[np.ndarray]:
+    """Two methods whose images have half of their variance in common, moved by their shifts, and `real`."""
+    common, *own = (normal(rng, images, width) for _ in range(3))
+    moved = [np.sqrt(0.5) * (common + one) + shift for one, shift in zip(own, shifts, strict=True)]
+    return [*moved, normal(rng, images, width)]
+
+
+def paired(measure: Callable[..., Statistic], a: np.ndarray, b: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """What evaluation.compare finds of a distance."""
+    numbers = groups(range(len(a)))
+    summaries = [Summary.of(rows, numbers) for rows in (a, b, real)]
+    swapped = swapped_frechet(*summaries) if measure is frechet else swapped_kid(a, b, real, numbers)
+    none = np.zeros(0)
+    rows = (
+        row(name, "image_fid", jackknife(measure(of, real), numbers), none, none) for name, of in (("a", a), ("b", b))
+    )
+    return difference("image_fid", *rows, contributions(swapped))
 
 
 @pytest.mark.parametrize(
@@ -114,14 +119,36 @@ def paired_distance_errs(
         (frechet, IMAGES, WIDTH, SHIFT),
         (frechet, IMAGES, WIDTH, 0.0),
         (frechet, 60, 64, SHIFT),
+        (frechet, 60, 64, 0.0),
         (unbiased_kernel, 100, WIDTH, SHIFT),
+        (unbiased_kernel, 100, WIDTH, 0.0),
     ],
-    ids=["frechet", "frechet, as good as real", "frechet of few", "kid"],
 )
 def test_alike_rows_differ_in_distance_one_time_in_twenty(measure, images: int, width: int, shift: float) -> None:
-    found = share(lambda rng: paired_distance_errs(rng, measure, images, width, shift))
+    once = lambda rng: paired(measure, *pair(rng, images, width, (shift, shift)))["p"] < LEVEL_OF_TEST  # noqa: E731
+    found = share(once)
     print(f"false positives, {measure.__name__} of {images} x {width} at {shift}: {found:.3f}")
     assert abs(found - LEVEL_OF_TEST) <= MONTE_CARLO
+
+
+@pytest.mark.parametrize("shifts", [(0.4, SHIFT), (SHIFT, 0.0)], ids=["both far", "one as good as real"])
+@pytest.mark.parametrize(
+    ("measure", "images", "distance"),
+    [(frechet, IMAGES, lambda shift: WIDTH * shift**2), (unbiased_kernel, 100, kernel_distance)],
+    ids=["frechet", "kid"],
+)
+def test_intervals_of_a_difference_of_distances_cover_the_truth(
+    measure, images: int, distance: Callable[[float], float], shifts: tuple[float, float]
+) -> None:
+    truth = distance(shifts[0]) - distance(shifts[1])
+
+    def once(rng: np.random.Generator) -> bool:
+        found = paired(measure, *pair(rng, images, WIDTH, shifts))
+        return abs(found["difference"] - truth) <= stats.t.ppf(0.975, GROUPS - 1) * found["se"]
+
+    found = share(once)
+    print(f"coverage, difference of {measure.__name__} at {shifts}: {found:.3f}")
+    assert 0.92 <= found <= 0.98
 
 
 def test_alike_rows_differ_in_clip_score_one_time_in_twenty() -> None:

@@ -96,6 +96,9 @@ def runnable(rows):
 
 ORDERED = list(dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]])))
 ROWS = sorted(ORDERED)
+RIVALS = [row for row in ROWS if row != "real"]
+# significance.csv is every row against these.
+AGAINST = [row for row in (ALIGNMENT["method"], ALIGNMENT["reference"]) if row in ROWS]
 # The rows once more for every sampling seed after the first, which the tables are of: a row and its seed.
 REPEATS = {
     f"{row}_seed_{seed}": (row, seed)
@@ -258,3 +261,18 @@ def metrics_of_run(run):
         stop("compare needs two runs: --config first=RUN second=RUN, folders of results/")
     found = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
     return found or stop(f"results/{run}: no metrics/*/test.json; finish that run first")
+
+
+def partners(method):
+    # Later rows that some table compares it with: those that share a table with it, and all where one is compared with.
+    tables = [set(rows) for rows in config["tables"].values()]
+    later = RIVALS[RIVALS.index(method) + 1 :]
+    return [
+        row
+        for row in later
+        if {method, row} & set(AGAINST) or any({method, row} <= rows for rows in tables)
+    ]
+
+
+def swaps():
+    return [f"{R}/swaps/{row}.json" for row in RIVALS if partners(row)]

@@ -57,14 +57,9 @@ rule tabulate:
 
 rule compare_rows:
     input:
-        metrics=expand(
-            f"{R}/metrics/{{method}}/test.json",
-            method=[row for row in ROWS if row != "real"],
-        ),
-        scores=expand(
-            f"{R}/scores/{{method}}/test.parquet",
-            method=[row for row in ROWS if row != "real"],
-        ),
+        metrics=expand(f"{R}/metrics/{{method}}/test.json", method=RIVALS),
+        scores=expand(f"{R}/scores/{{method}}/test.parquet", method=RIVALS),
+        swaps=swaps(),
     output:
         csv=report(
             f"{R}/tables/significance.csv",
@@ -81,16 +76,15 @@ rule compare_rows:
         **needs("compare_rows"),
     params:
         rows=" ".join(
-            f"--row {R}/metrics/{row}/test.json {R}/scores/{row}/test.parquet"
-            for row in ROWS
-            if row != "real"
+            f"--row {R}/metrics/{row}/test.json {R}/scores/{row}/test.parquet" for row in RIVALS
         ),
-        against=[row for row in (ALIGNMENT["method"], ALIGNMENT["reference"]) if row in ROWS],
+        against=AGAINST,
         out=lambda wildcards, output: output.csv.removesuffix(".csv"),
     message:
         "Comparing the rows, image by image"
     shell:
-        "python -m evaluation.compare {params.rows} --against {params.against} --out {params.out} > {log} 2>&1"
+        "python -m evaluation.compare {params.rows} --against {params.against} --swaps {input.swaps}"
+        " --out {params.out} > {log} 2>&1"
 
 
 rule tabulate_distances:

@@ -6,13 +6,11 @@ localrules:
     tabulate_seeds,
 
 
-RIVALS = [row for row in ROWS if row != "real"]
-
-
 rule compare_best:
     input:
         metrics=expand(f"{R}/metrics/{{method}}/test.json", method=RIVALS),
         scores=expand(f"{R}/scores/{{method}}/test.parquet", method=RIVALS),
+        swaps=swaps(),
     output:
         csv=report(
             f"{R}/tables/best.csv",
@@ -47,7 +45,7 @@ rule compare_best:
     message:
         "Comparing the best rows"
     shell:
-        "python -m evaluation.best {params.rows} {params.tables} --out {params.out} > {log} 2>&1"
+        "python -m evaluation.best {params.rows} {params.tables} --swaps {input.swaps} --out {params.out} > {log} 2>&1"
 
 
 rule tabulate_seeds:

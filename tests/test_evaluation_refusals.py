@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evaluation import __main__ as alone
-from evaluation import compare, features, metrics, program, statistics, swaps, tables
+from evaluation import best, compare, features, metrics, program, statistics, swaps, tables
 from evaluation.files import read_json, write_json
 from evaluation.images import read_images, write_images
 from evaluation.layouts import read_layouts, write_layouts
@@ -38,6 +38,7 @@ def extract(folder: Path, method: str, shard: int) -> None:
         regions=folder / f"{shard}.parquet",
         extractors=folder / "extractors.json",
         out=folder / f"{method}-{shard}.npz",
+        **{"min-side": 6},
     )
 
 
@@ -69,11 +70,18 @@ def swap(folder: Path, shards_of_other: tuple[int, ...] = (0, 1), reference_set:
     )
 
 
-def compare_rows(folder: Path) -> None:
-    rows = [
+def rows(folder: Path) -> list:
+    return [
         word for name in ("mine", "other") for word in ("--row", folder / f"{name}.json", folder / f"{name}.parquet")
     ]
-    start(compare.main, against=["mine", *rows], swaps=folder / "swaps.json", out=folder / "significance")
+
+
+def compare_rows(folder: Path) -> None:
+    start(compare.main, against=["mine", *rows(folder)], swaps=folder / "swaps.json", out=folder / "significance")
+
+
+def find_best(folder: Path) -> None:
+    start(best.main, table=[1, "mine", "other", *rows(folder)], swaps=folder / "swaps.json", out=folder / "best")
 
 
 def tabulate(folder: Path) -> None:
@@ -85,6 +93,7 @@ def tabulate(folder: Path) -> None:
         published=ROOT / "workflow/config/published.csv",
         cost=folder / "cost.csv",
         significance=folder / "significance.csv",
+        best=folder / "best.csv",
         **{"mark-against": "mine"},
         data=folder / "data.json",
         out=folder / "table1",
@@ -108,10 +117,12 @@ def good(tmp_path_factory, extractors) -> Path:  # noqa: F811
     folder = tmp_path_factory.mktemp("good")
     write_json(folder / "extractors.json", extractors)
     boxes = {"min_area_frac": 0.01, "max": 30, "drop_crowd": True}
-    write_json(folder / "data.json", {"caption": "first", "resize": "center_crop", "size": 64, "boxes": boxes})
-    rows = layouts(16)
+    sample = {"count": 16, "seed": 1, "require_boxes": False}
+    data = {"caption": "first", "resize": "center_crop", "size": 64, "boxes": boxes, "test": sample}
+    write_json(folder / "data.json", data)
+    drawn = layouts(16)
     for shard in range(2):
-        part = rows[8 * shard : 8 * shard + 8]
+        part = drawn[8 * shard : 8 * shard + 8]
         write_layouts(folder / f"{shard}.jsonl", part)
         regions(part, 64, 6).to_parquet(folder / f"{shard}.parquet", index=False)
         for seed, method in enumerate(METHODS):
@@ -122,6 +133,7 @@ def good(tmp_path_factory, extractors) -> Path:  # noqa: F811
         measure(folder, method)
     swap(folder)
     compare_rows(folder)
+    find_best(folder)
     (folder / "cost.csv").write_text("method,images,boxes,boxes_without_token,images_without_token\n")
     return folder
 

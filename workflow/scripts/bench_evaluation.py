@@ -142,7 +142,7 @@ def theirs(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     import torch
     from cleanfid.fid import get_folder_features
     from safetensors.torch import load_file
-    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+    from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
     from evaluation.inception import load_inception
     from workflow.scripts.random_weights.vocabulary import write_tokenizer

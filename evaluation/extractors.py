@@ -15,6 +15,7 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.factory import load_state_dict
+from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -175,10 +176,30 @@ def _load_clip(stanza: dict[str, Any]) -> tuple[Any, Callable[[Sequence[str]], t
         return model, clip_tokenizer(Path(name))
     if not name.endswith("quickgelu"):
         raise InputError(f"extractors.{stanza['name']}: OpenAI's weights need a -quickgelu model, found {name!r}")
-    model = open_clip.create_model(name)
-    # In place of open_clip's loading, which holds a model's weights twice.
-    model.load_state_dict(load_state_dict(stanza["path"]), assign=True)
-    return model.float(), open_clip.get_tokenizer(name)
+    return _large_clip(name, Path(stanza["path"])), open_clip.get_tokenizer(name)
+
+
+class OneDnnLinear(nn.Linear):
+    """nn.Linear by oneDNN, float32 as before: as fast as MKL on Intel's processors, twice as fast on AMD's; no gradients."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = (part.to_mkldnn() for part in (x, self.weight, self.bias))
+        return torch.ops.aten.mkldnn_linear(*parts).to_dense()
+
+
+def _large_clip(name: str, weights: Path) -> nn.Module:
+    """open_clip's model of a name with the weights of a file, in float32.
+
+    open_clip's own loading holds a model two or three times; here its weights are the file's from the start.
+    """
+    with torch.device("meta"):
+        model = open_clip.CLIP(**open_clip.get_model_config(name))
+    model.load_state_dict(load_state_dict(weights), assign=True)
+    model.attn_mask = torch.full(model.attn_mask.shape, -torch.inf).triu(1)  # no file has it
+    if torch.backends.mkldnn.is_available():
+        for block in filter(lambda module: isinstance(module, ResidualAttentionBlock), model.modules()):
+            block.mlp.c_fc.__class__ = block.mlp.c_proj.__class__ = OneDnnLinear
+    return model.float()
 
 
 def _inception(stanza: dict[str, Any], digest: str) -> Extractor:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import CLIPModel
 
-IMAGES, REGIONS, SIDE = 8, 3, 512
+IMAGES, REGIONS, SIDE = 16, 2, 512
 ROWS = ("real", "one", "two")
-LABELS = ("dog", "red kite", "traffic light")
+LABELS = ("dog", "red kite")
 CLIP = "ViT-B-32-quickgelu"
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arrays, spent = {"ours": ours, "theirs": theirs}[arguments.side](arguments.folder)
-    np.savez(arguments.out, allow_pickle=False, **arrays)
+    np.savez(arguments.out, **arrays)
     # Kilobytes, on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(spent | {"peak_megabytes": peak}))
@@ -75,11 +75,16 @@ def _run(side: str, folder: Path) -> dict[str, float]:
 
 
 def write_world(folder: Path) -> None:
-    """Weights, and of each row its images and, for the libraries, its crops."""
+    """Weights, for the libraries also as transformers keeps them, and of each row its images and, for the libraries, its crops."""
+    import open_clip
+    from safetensors.torch import load_file
+
     from workflow.scripts.random_weights.__main__ import write_folder
 
     for name in ("inception", "clip"):
         write_folder(name, 0, folder / name)
+    state = {name: value.float() for name, value in load_file(_clip_weights(folder)).items()}
+    as_transformers(state, open_clip.get_model_config(CLIP)).save_pretrained(folder / "transformers")
     table = regions(layouts(), SIDE, 1)
     for seed, row in enumerate(ROWS):
         (folder / row).mkdir()
@@ -102,7 +107,7 @@ def layouts() -> list[dict[str, Any]]:
         corners = rng.uniform(0, 0.5, (REGIONS, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(0.3, 0.5, (REGIONS, 2))], axis=1).round(6).tolist()
         things = [{"phrase": label, "box": box} for label, box in zip(LABELS, boxes, strict=True)]
-        caption = f"a dog looks at a red kite above the traffic light of street {number}"
+        caption = f"a dog looks at a red kite above the wet roofs of street {number}"
         rows.append({"id": number, "image_id": number, "caption": caption, "objects": things})
     return rows
 
@@ -138,19 +143,15 @@ def ours(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
 
 def theirs(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """The same by clean-fid and transformers."""
-    import open_clip
     import torch
     from cleanfid.fid import get_folder_features
-    from safetensors.torch import load_file
-    from transformers import CLIPImageProcessorPil, CLIPTokenizer
+    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
     from evaluation.inception import load_inception
     from workflow.scripts.random_weights.vocabulary import write_tokenizer
 
     network = load_inception(folder / "inception" / "inception.pth")
-    state = {name: value.float() for name, value in load_file(_clip_weights(folder)).items()}
-    clip = as_transformers(state, open_clip.get_model_config(CLIP))
-    del state
+    clip = CLIPModel.from_pretrained(folder / "transformers").eval()
     write_tokenizer(folder / "tokenizer", {"tokenizer_class": "CLIPTokenizer"})
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     # PIL's bicubic, as OpenAI's and open_clip's preprocessing has it; torchvision's differs by 0.03 in places.

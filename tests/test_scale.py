@@ -1,4 +1,4 @@
-"""The paper's DAG at the paper's scale: quick to build, and few files on a filesystem that many share."""
+"""The paper's DAG at the paper's scale: few jobs, and few files on a filesystem that many share."""
 
 import pytest
 
@@ -11,12 +11,11 @@ def paper(tmp_path):
     return tmp_path
 
 
-def test_the_graph_of_twelve_methods_is_built_within_a_minute(paper) -> None:
+def test_twelve_methods_are_hundreds_of_jobs_not_thousands(paper) -> None:
     assert len(scale.METHODS) == 12
     found = scale.plan(paper)
     assert found["sample_jobs"] == 180
-    assert found["dag_cpu_seconds"] < 60
-    assert found["dag_peak_mb"] < 1000
+    assert found["jobs"] < 1000
 
 
 @pytest.mark.slow

@@ -45,7 +45,9 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
     one, two = (pd.read_csv(results / f"tables/table{i}.csv").set_index("method") for i in (1, 2))
     assert one.index.tolist() == ["real", "attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
     assert one.loc["real", ["image_fid", "region_fid"]].abs().max() < 1e-9
-    assert one.loc[["gligen_sd", "hcma"]].equals(two)
+    # Which row is best, and whether that is certain, depends on the table.
+    alike = [column for column in two if not column.endswith("_best")]
+    assert one.loc[["gligen_sd", "hcma"], alike].equals(two[alike])
     assert one["n_images"].eq(32).all()
     assert one[["image_fid", "image_clip", "region_fid", "region_clip", "image_fid_se"]].notna().all().all()
     assert "Guided by the words of the caption: Attend-and-Excite." in (results / "tables/table1.md").read_text()

@@ -75,7 +75,7 @@ def _run(side: str, folder: Path) -> dict[str, float]:
 
 
 def write_world(folder: Path) -> None:
-    """Weights, for the libraries also as transformers keeps them, and of each row its images and, for the libraries, its crops."""
+    """Weights, for the libraries also as transformers keeps them; of each row its images and, for the libraries, its crops."""
     import open_clip
     from safetensors.torch import load_file
 

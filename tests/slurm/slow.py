@@ -1,7 +1,7 @@
 """Stable Diffusion that lets a test catch it at work: it waits, takes memory, and writes down what it samples.
 
 The environment says how much, so that the images and the configuration stay the same: SLOW_SECONDS and SLOW_MB an
-image, SLOW_TRACE the file for a line "process id, job id, batch size, layout id" of every image, before it is sampled.
+image, SLOW_TRACE the file for a line "process id, layout id" of every image, before it is sampled.
 """
 
 import os
@@ -21,7 +21,7 @@ def generate(sd, layouts, noise_BCHW, params):  # type: ignore[no-untyped-def]
     if trace := os.environ.get("SLOW_TRACE"):
         with open(trace, "a") as file:
             for layout in layouts:
-                file.write(f"{os.getpid()} {os.environ.get('SLURM_JOB_ID', 0)} {len(layouts)} {layout.id}\n")
+                file.write(f"{os.getpid()} {layout.id}\n")
     taken = bytearray(len(layouts) * int(os.environ.get("SLOW_MB", 0)) * 2**20)
     taken[::4096] = b"x" * len(taken[::4096])  # a page that is never touched is never taken
     time.sleep(len(layouts) * float(os.environ.get("SLOW_SECONDS", 0)))

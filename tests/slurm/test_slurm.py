@@ -98,8 +98,8 @@ class Run:
         wait(lambda: process.poll() is not None, "the end of Snakemake", 600)
         assert process.returncode == 0, (self.folder / "snakemake.log").read_text()[-3000:]
 
-    def sampled(self) -> list[tuple[int, int, int, int]]:
-        """(process, job, batch size, layout) of every image that was begun, in order."""
+    def sampled(self) -> list[tuple[int, int]]:
+        """(process, layout) of every image that was begun, in order."""
         if not self.trace.exists():
             return []
         return [tuple(map(int, line.split())) for line in self.trace.read_text().splitlines()]  # type: ignore[misc]
@@ -117,7 +117,9 @@ def wait(happened: Callable[[], object], what: str, seconds: float = 240) -> Non
 
 
 def slow_jobs(after: int) -> list[dict[str, str]]:
-    return [job for job in jobs() if int(job["JobId"]) > after and "sample_wildcards_slow" in job.get("Comment", "")]
+    """Jobs of the slow row's shard that came after another: the one profile says so in the comment, the other in the name."""
+    asked = [job for job in jobs() if int(job["JobId"]) > after]
+    return [job for job in asked if "sample_wildcards_slow" in job.get("Comment", "") or job["JobName"] == "sample"]
 
 
 def last_job() -> int:
@@ -193,21 +195,19 @@ def test_a_job_over_its_time_limit_gets_more_time_and_goes_on(finished, local) -
     assert tables(finished.results) == local
 
 
-def test_a_job_out_of_memory_gets_more_and_half_the_batch(finished, local) -> None:
+def test_a_job_out_of_memory_gets_more(finished, local) -> None:
     before = last_job()
     with alone(), finished.slow(*SLURM, SLOW_SECONDS=1, SLOW_MB=500) as process:
         finished.end(process)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found][-1] == "COMPLETED"
     assert [job["MinMemoryNode"] for job in found][:2] == ["2000M", "4000M"]
-    sizes = {job: size for _, job, size, _ in finished.sampled()}
-    assert list(sizes.values())[:2] == [4, 2]
     assert tables(finished.results) == local
 
 
 def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local, cluster) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=5) as process:
+    with alone(), finished.slow(*SLURM, SLOW_SECONDS=10) as process:
         (running,) = slow_jobs(before)
         node, orphan = running["NodeList"], finished.sampled()[0][0]
         cluster.lose_node(node)
@@ -217,7 +217,7 @@ def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local
             cluster.start_node(node)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found] == ["NODE_FAIL", "COMPLETED"]
-    begun = [pid for pid, *_ in finished.sampled()]
+    begun = [pid for pid, _ in finished.sampled()]
     assert begun.count(orphan) < IMAGES
     wait(lambda: not running_program(orphan), "the orphan's end", 60)
     assert tables(finished.results) == local
@@ -238,8 +238,5 @@ def test_after_snakemake_was_killed_a_second_start_ends_with_the_same_tables(fin
             os.killpg(process.pid, signal.SIGKILL)
         again = subprocess.run(finished.command(*profile), cwd=ROOT, env=finished.env, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr[-3000:]
-    states = [job["JobState"] for job in jobs() if int(job["JobId"]) > before and "slow" in job.get("Comment", "")]
-    assert states[-1] == "COMPLETED"
-    if profile is GENERIC:  # which finds its job again
-        assert len(finished.sampled()) == IMAGES
+    assert slow_jobs(before)[-1]["JobState"] == "COMPLETED"
     assert tables(finished.results) == local

@@ -246,12 +246,6 @@ def needs(rule):
     }
 
 
-def batch_size(wildcards, attempt):
-    # A number is halved when a job is tried again; a word leaves it to the sampler.
-    size = config["resources"]["batch_size"]
-    return max(1, size >> (attempt - 1)) if isinstance(size, int) else size
-
-
 def feature_shards(method, split):
     return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=sampled_shards(split))
 

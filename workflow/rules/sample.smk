@@ -58,8 +58,8 @@ rule sample:
     resources:
         **needs("sample"),
         gpu=config["resources"]["gpu"],
-        # After a kill for want of memory: half the batch. It changes no image, and so is no parameter.
-        batch_size=batch_size,
+        # No parameter: to change it must not sample anew what is done.
+        batch_size=config["resources"]["batch_size"],
     params:
         work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
         device=config["resources"]["device"],

@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    arrays: dict[str, Any]
     arrays, spent = {"ours": ours, "theirs": theirs}[arguments.side](arguments.folder)
     np.savez(arguments.out, **arrays)
     # Kilobytes, on Linux.

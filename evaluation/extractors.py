@@ -176,6 +176,8 @@ def _load_clip(stanza: dict[str, Any]) -> tuple[Any, Callable[[Sequence[str]], t
         return model, clip_tokenizer(Path(name))
     if not name.endswith("quickgelu"):
         raise InputError(f"extractors.{stanza['name']}: OpenAI's weights need a -quickgelu model, found {name!r}")
+    if open_clip.get_model_config(name) is None:
+        raise InputError(f"extractors.{stanza['name']}: model {name!r} is not one of open_clip's")
     return _large_clip(name, Path(stanza["path"])), open_clip.get_tokenizer(name)
 
 

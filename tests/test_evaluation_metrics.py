@@ -293,12 +293,16 @@ def test_changed_weights_are_refused(tmp_path, extractors) -> None:
         load_extractor(extractors["frechet"] | {"path": str(tmp_path / "none")})
 
 
-def test_openai_weights_need_the_quickgelu_name(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [("ViT-B-32", "need a -quickgelu model, found 'ViT-B-32'"), ("ViT-B-quickgelu", "not one of open_clip's")],
+)
+def test_openai_weights_need_the_name_of_a_quickgelu_model(tmp_path, model, named) -> None:
     (tmp_path / "w.pt").write_bytes(b"w")
     sha = hashlib.sha256(b"w").hexdigest()
-    with pytest.raises(InputError, match="quickgelu"):
+    with pytest.raises(InputError, match=named):
         load_extractor(
-            {"kind": "open_clip", "name": "x", "model": "ViT-B-32", "path": str(tmp_path / "w.pt"), "sha256": sha}
+            {"kind": "open_clip", "name": "x", "model": model, "path": str(tmp_path / "w.pt"), "sha256": sha}
         )
 
 

@@ -211,6 +211,31 @@ def golden() -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["small-quickgelu", pytest.param("ViT-B-32-quickgelu", marks=pytest.mark.slow)])
+def test_clip_features_are_open_clips(tmp_path, name) -> None:
+    """Its own loading, preprocessing and padded texts, on images of two shapes and texts of four lengths."""
+    (tmp_path / "small-quickgelu.json").write_text(json.dumps(SMALL))
+    open_clip.add_model_config(tmp_path / "small-quickgelu.json")
+    weights = tmp_path / "clip.safetensors"
+    shapes = open_clip.create_model(name).state_dict()
+    # In halves, as OpenAI's are.
+    save_file({key: random_value(key, value, 5).half() for key, value in shapes.items()}, weights)
+    stanza = {"kind": "open_clip", "name": "c", "model": name, "path": str(weights), "sha256": sha256(weights)}
+    ours = load_extractor(stanza)
+    model, _, prepare = open_clip.create_model_and_transforms(name, str(weights), image_resize_mode="squash")
+    texts = [*CAPTIONS, "", "a kite " * 100]
+    images = [golden(), golden()[:70]]
+    with torch.no_grad():
+        pixels = torch.stack([prepare(Image.fromarray(image)) for image in images])
+        seen = model.eval().encode_image(pixels, normalize=True).numpy()
+        read = model.encode_text(open_clip.get_tokenizer(name)(texts), normalize=True).numpy()
+    assert ours.texts is not None
+    for few in (slice(0, 3), slice(0, 4)):  # padding left out, and none to leave out
+        np.testing.assert_allclose(ours.texts(texts[few]), read[few], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ours.features(images), seen, rtol=0, atol=1e-6)
+    assert np.abs(np.diff(read, axis=0)).max(1).min() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["small-quickgelu", pytest.param("ViT-B-32-quickgelu", marks=pytest.mark.slow)])
 def test_clip_scores_are_transformers(tmp_path, name) -> None:
     (tmp_path / "small-quickgelu.json").write_text(json.dumps(SMALL))
     open_clip.add_model_config(tmp_path / "small-quickgelu.json")

@@ -140,7 +140,8 @@ class Cluster:
     def start_node(self, node: str) -> None:
         """Start a node's daemon and wait until it is idle."""
         _spawn(f"slurmd-{node}", "slurmd", "-D", "-c", "-N", node)
-        _wait(lambda: ask("sinfo", "-h", "-n", node, "-o", "%t").strip() == "idle", f"node {node} to be idle", 180)
+        # Not sinfo, which may go on calling a node that came back "mix".
+        _wait(lambda: "State=IDLE " in ask("scontrol", "show", "node", node), f"node {node} to be idle")
 
     def lose_node(self, node: str) -> None:
         """End what SLURM runs on a node as a power cut of its network would: the jobs' own processes live on."""

@@ -44,9 +44,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    arrays: dict[str, Any]
     arrays, spent = {"ours": ours, "theirs": theirs}[arguments.side](arguments.folder)
-    np.savez(arguments.out, **arrays)
+    np.savez(arguments.out, allow_pickle=False, **arrays)
     # Kilobytes, on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(spent | {"peak_megabytes": peak}))

@@ -1,6 +1,7 @@
 """Who may import whom: the table that keeps methods, evaluation and workflow apart."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,16 @@ def test_imports_keep_to_their_layer(path: Path) -> None:
 def test_no_baseline_imports_another() -> None:
     for path in (ROOT / "baselines").glob("*.py"):
         assert not [name for name in imported(path) if name.startswith("baselines.")]
+
+
+def test_no_code_asks_at_which_scale_it_runs() -> None:
+    """A scale is a configuration: outside docstrings no string of the three packages names one."""
+    for package in ("hcma", "baselines", "evaluation"):
+        for path in (ROOT / package).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+            found = [
+                text for text in said if isinstance(text, str) and re.search(r"\b(miniature|rehearsal)\b|^paper$", text)
+            ]
+            assert not found, f"{path}: {found}"

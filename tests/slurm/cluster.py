@@ -64,6 +64,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=17803
 AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
 """
 DATABASE = """\
 AuthType=auth/none

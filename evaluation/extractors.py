@@ -145,7 +145,7 @@ def _open_clip(stanza: dict[str, Any], digest: str) -> Extractor:
     return Extractor(stanza["name"], f"bicubic {size}", digest, lambda images: _batched(work, images), texts)
 
 
-def encode_texts(model: nn.Module, tokens_BT: torch.Tensor) -> torch.Tensor:
+def encode_texts(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:
     """What `model.encode_text` makes of the tokens, [B, D] of unit length, from the positions up to the longest text's end.
 
     A causal tower that reads a text at its end, the largest token, never sees the padding behind it.

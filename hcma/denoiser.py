@@ -5,8 +5,8 @@ Z_t, though Z_t^(a) has left the forward process.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -103,7 +103,7 @@ class DenoiserTrainer(Loop):
 
     def train(self) -> None:
         """Train to the end; `sd` then holds the weights of the lowest held-out loss."""
-        self.run(self.settings.steps, self.settings.validate_every, "denoiser")
+        self.run(self.settings.steps, self.settings.validate_every, "denoiser", self._step, self._validate)
         self.weights.requires_grad_(False)
 
     def _step(self, step: int) -> dict[str, float]:
@@ -131,7 +131,8 @@ class DenoiserTrainer(Loop):
         """The noise loss, one value a sample, and with second_order (6) and (7)."""
         latents, t_B, *targets = drawn.batch(split.cache).on(self.device)
         second_order, losses = self.settings.second_order, {}
-        with twice_differentiable() if second_order else nullcontext():
+        # The fused attention kernels have no second derivative; plain products have.
+        with sdpa_kernel(SDPBackend.MATH) if second_order else nullcontext():
             shift = align_step(self.module, latents, t_B, Targets(*targets), self.params, second_order)
             if second_order:
                 losses["global"], losses["local"] = self.module.losses(latents, t_B, *targets)
@@ -175,10 +176,3 @@ def choose(unet: UNet2DConditionModel, trained: str) -> list[torch.nn.Parameter]
         ours = any(part in name.split(".") for part in GLIGENS_OWN)
         parameter.requires_grad_(trained == "unet" or (trained == "fuser" and ours))
     return [parameter for parameter in unet.parameters() if parameter.requires_grad]
-
-
-@contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Attention in plain products: the fused kernels have no second derivative."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from hcma.processes import Processes
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
 
+Step = Callable[[int], dict[str, float]]
+Validate = Callable[[], dict[str, float]]
 TIMED = 3  # steps after the first, by which the duration is told
 
 
@@ -32,9 +34,8 @@ class Progress:
 class Loop:
     """A module, its optimiser, and the checkpoint from which a killed training goes on as if nothing had happened.
 
-    A training gives `_step` and `_validate`; both must follow from the step's number and the weights alone. Parameters that
-    need no gradient are neither saved nor kept. Of several processes all do the same but for their shares of a batch, and
-    only the main one writes.
+    Parameters that need no gradient are neither saved nor kept. Of several processes all do the same but for their shares of a
+    batch, and only the main one writes.
     """
 
     def __init__(
@@ -51,12 +52,16 @@ class Loop:
                 f"{work}: the processes find different checkpoints or data there; all must see the same folder"
             )
 
-    def run(self, total: int, every: int, name: str) -> None:
-        """Step to `total`, checking every so many steps; the module ends with the weights of the lowest held-out loss."""
+    def run(self, total: int, every: int, name: str, step_on: Step, validate: Validate) -> None:
+        """Step to `total`, checking every so many steps; the module ends with the weights of the lowest held-out loss.
+
+        step_on: one optimiser step; returns the means of its losses. validate: the held-out row, whose `heldout_loss` is what
+        the best weights have lowest. Both must follow from the step's number and the weights alone.
+        """
         recent: list[dict[str, float]] = []
         first, times, silent = self.progress.step, [], not self.processes.main
         for step in tqdm(range(first, total), initial=first, total=total, desc=name, mininterval=2, disable=silent):
-            recent.append(self._step(step))
+            recent.append(step_on(step))
             times.append(time.monotonic())
             if len(times) == TIMED + 1 and not silent:
                 minutes = (times[-1] - times[0]) / TIMED * (total - step - 1) / 60
@@ -65,16 +70,8 @@ class Loop:
                 continue
             means = {key: sum(row[key] for row in recent) / len(recent) for key in recent[0]}
             recent.clear()
-            self._keep({"step": step + 1.0} | means | self._validate())
+            self._keep({"step": step + 1.0} | means | validate())
         self._load(self.best)
-
-    def _step(self, step: int) -> dict[str, float]:
-        """One optimiser step; returns the means of its losses."""
-        raise NotImplementedError
-
-    def _validate(self) -> dict[str, float]:
-        """The held-out row; `heldout_loss` is what the best weights have lowest."""
-        raise NotImplementedError
 
     def _summed(self, sums: dict[str, float], images: int) -> dict[str, float]:
         """Sum gradients and losses over the processes; returns the losses' means over the batch's images."""

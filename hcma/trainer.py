@@ -88,7 +88,13 @@ class Trainer(Loop):
 
     def train(self) -> Alignment:
         """Train to the end; returns the module of the lowest held-out loss."""
-        self.run(self.settings.epochs * self.steps_per_epoch, self.settings.validate_every, "alignment")
+        self.run(
+            self.settings.epochs * self.steps_per_epoch,
+            self.settings.validate_every,
+            "alignment",
+            self._step,
+            self._validate,
+        )
         return self.module.eval().requires_grad_(False)
 
     def _step(self, step: int) -> dict[str, float]:

@@ -44,7 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """One option a field of Protocol."""
     default = Protocol()
     parser.add_argument("--label-template", default=default.label_template, help="text a region is compared with")
-    parser.add_argument("--min-side", type=int, default=1, help="regions with a shorter side are not scored (pixels)")
+    parser.add_argument(
+        "--min-side", type=int, default=default.min_side, help="regions with a shorter side are not scored (pixels)"
+    )
     parser.add_argument("--max-per-image", type=int, help="regions of an image that are scored, largest first (all)")
     parser.add_argument("--region-resize", choices=RESIZES, default=default.resize, help="a region to a square")
     parser.add_argument("--region-pad", choices=PADS, default=default.pad, help="a region to a square beforehand")

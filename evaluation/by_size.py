@@ -59,7 +59,7 @@ def by_size(a: Summary, b: Summary, apart: bool = False) -> Iterator[dict[str, f
         runs = [range(start, start + size) for start in range(0, GROUPS - size + 1, size)]
         pairs = list(zip(runs[::2], runs[1::2], strict=False) if apart else zip(runs, runs, strict=True))
         parts = [(only(a, one), only(b, other)) for one, other in pairs[:RUNS]]
-        parts = [(one, other) for one, other in parts if _enough(one) and _enough(other)]
+        parts = [(one, other) for one, other in parts if min(one.n, other.n) >= 2]
         if parts:
             n_a, n_b = (float(np.mean([part[side].n for part in parts])) for side in (0, 1))
             distance = np.mean([leave_out_distance(*part)(None) for part in parts])
@@ -72,12 +72,6 @@ def only(summary: Summary, numbers: Sequence[int]) -> Summary:
     inside = np.isin(summary.groups_S, numbers)
     moments = {group: part for group, part in summary.moments.items() if group in numbers}
     return Summary(moments, summary.sample_SD[inside], summary.groups_S[inside])
-
-
-def _enough(part: Summary) -> bool:
-    """Where there are fewer rows than dimensions the distance is taken from the rows, so all of them must be kept."""
-    n = part.n
-    return n >= 2 and (len(part.sample_SD) == n or n > part.sample_SD.shape[1])
 
 
 if __name__ == "__main__":

@@ -52,6 +52,11 @@ class Summary:
     def n(self) -> int:
         return sum(part.n for part in self.moments.values())
 
+    @property
+    def complete(self) -> bool:
+        """Is every row in the sample?"""
+        return len(self.sample_SD) == self.n
+
     def whole(self) -> Moments:
         first, *rest = self.moments.values()
         return sum(rest, first)
@@ -86,10 +91,10 @@ def summarize(shards: FeatureShards, name: str, level: str) -> Summary:
 def leave_out_distance(a: Summary, b: Summary) -> Statistic:
     """A function from a group number to the Frechet distance of the two sets without that group (None: with all).
 
-    The exact route takes over where either set has no more rows than dimensions.
+    The exact route takes over where either set has no more rows than dimensions and both have all their rows.
     """
     whole_a, whole_b = a.whole(), b.whole()
-    few = len(whole_a.mean_D)
+    few = len(whole_a.mean_D) if a.complete and b.complete else 0
 
     def distance(group: int | None) -> float:
         kept_a, kept_b = _without(whole_a, a, group), _without(whole_b, b, group)

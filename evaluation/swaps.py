@@ -98,7 +98,7 @@ def swapped_frechet(a: Summary, b: Summary, real: Summary) -> Swapped:
     d is the Frechet distance, by the route that `leave_out_distance` takes. Row by row a and b are of the same images.
     """
     target = real.whole()
-    if min(a.n, target.n) <= len(target.mean_D):
+    if min(a.n, target.n) <= len(target.mean_D) and all(one.complete for one in (a, b, real)):
         return _swapped_few(a, b, real)
     mean, covariance = target.mean_and_covariance()
     factor = root(covariance)

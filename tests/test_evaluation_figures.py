@@ -14,6 +14,7 @@ from evaluation.files import InputError, write_json
 from evaluation.frechet import frechet_distance
 from evaluation.jackknife import groups
 from evaluation.statistics import Summary
+from tests.test_evaluation_frechet import thinned
 from tests.test_evaluation_metrics import ROOT, row_of
 
 PUBLISHED = ROOT / "workflow/config/published.csv"
@@ -70,10 +71,15 @@ def test_a_subset_is_the_rows_of_its_groups() -> None:
     assert part.whole().mean_D == pytest.approx(part.sample_SD.mean(0))
 
 
-def test_thinned_rows_fewer_than_dimensions_give_no_distance() -> None:
+def test_a_reference_that_kept_some_of_its_rows_stands_for_all_of_them() -> None:
+    few, real = summary(0, range(60), width=80), summary(1, range(800), width=80)
+    found, expected = (pd.DataFrame(by_size.by_size(few, of)) for of in (thinned(real), real))
+    assert len(expected) == len(by_size.SIZES)
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
+
+
+def test_nothing_gives_no_distance() -> None:
     few = summary(0, range(60), width=80)
-    thinned = Summary(few.moments, few.sample_SD[::2], few.groups_S[::2])
-    assert list(by_size.by_size(thinned, thinned)) == []
     assert list(by_size.by_size(Summary({}, np.zeros((0, 0)), np.zeros(0, int)), few)) == []
 
 

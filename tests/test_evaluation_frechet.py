@@ -69,6 +69,19 @@ def test_leaving_a_group_out_is_the_distance_of_the_rest(count: int) -> None:
     assert found == pytest.approx(textbook(x[kept].astype(float), y[kept].astype(float)), rel=1e-4)
 
 
+def thinned(whole: Summary) -> Summary:
+    """As `summarize` gives a set of more rows than it keeps: all moments, every other row."""
+    return Summary(whole.moments, whole.sample_SD[::2], whole.groups_S[::2])
+
+
+@pytest.mark.parametrize("count", [60, 82], ids=["fewer rows than dimensions", "fewer without a group"])
+def test_a_reference_that_kept_some_of_its_rows_stands_for_all_of_them(count: int) -> None:
+    a, real = (Summary.of(samples(n, 80, seed, 0.3 * seed), groups(range(n))) for seed, n in enumerate((count, 800), 1))
+    few, expected = leave_out_distance(a, thinned(real)), leave_out_distance(a, real)
+    for group in (None, *a.moments):
+        assert few(group) == pytest.approx(expected(group), rel=1e-6)
+
+
 def test_moments_of_parts_add_up() -> None:
     x = samples(100, 8, 1, 3.0)
     rest = Moments.of(x) - Moments.of(x[:30])

@@ -9,7 +9,7 @@ from evaluation.jackknife import GROUPS, groups
 from evaluation.kernel import Swapped, kid, leave_out_cmmd, swapped_cmmd, swapped_kid
 from evaluation.statistics import Summary
 from evaluation.swaps import contributions, design, swapped_frechet
-from tests.test_evaluation_frechet import moments, samples
+from tests.test_evaluation_frechet import moments, samples, thinned
 
 COUNT = 300
 NONE = np.zeros(GROUPS, bool)
@@ -46,6 +46,16 @@ def test_swapping_is_measuring_the_swapped_rows(count: int, swap: np.ndarray) ->
     a, b, real = three(count, 50, 0.2, 0.3)
     x, y = swapped_rows(a, b, swap)
     assert frechet(a, b, real)(swap) == pytest.approx(frechet_of_few(x, real) - frechet_of_few(y, real), rel=1e-6)
+
+
+@pytest.mark.parametrize("swap", [NONE, SOME, ~NONE], ids=["none", "some", "all"])
+def test_a_reference_that_kept_some_of_its_rows_stands_for_all_of_them(swap: np.ndarray) -> None:
+    a, b, real = (
+        Summary.of(samples(count, 80, seed, 0.3 * seed), groups(range(count)))
+        for seed, count in enumerate((60, 60, 800), 1)
+    )
+    found, expected = (swapped_frechet(a, b, of)(swap) for of in (thinned(real), real))
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("swap", [NONE, SOME, ~NONE], ids=["none", "some", "all"])

@@ -63,12 +63,16 @@ def main() -> None:
 
 
 def read_row(metrics: Path, scores: Path) -> Row:
-    """The parts of a row that comparisons need; raises InputError for a file that is no table of scores."""
+    """The parts of a row that comparisons need, in the order of the images' ids, in which metrics need not have left them.
+
+    Raises InputError for a file that is no table of scores.
+    """
     content = read_json(metrics)
     try:
-        table = pd.read_parquet(scores)[["object", "image_id", "clip"]].dropna()
+        table = pd.read_parquet(scores)[["image_id", "id", "object", "clip"]].dropna()
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{scores}: not a table of scores ({error}); delete it and run again") from None
+    table = table.sort_values(["image_id", "id", "object"])
     levels = {"image": table[table["object"] < 0], "region": table[table["object"] >= 0]}
     return Row(
         method=content["method"],

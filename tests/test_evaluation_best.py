@@ -70,7 +70,7 @@ def test_only_a_certain_best_is_bold() -> None:
 def test_the_program_names_a_row_that_is_missing(tmp_path, monkeypatch) -> None:
     content = row_of("a", np.zeros(6))
     write_json(tmp_path / "a.json", {"method": "a", "metrics": content.metrics})
-    pd.DataFrame({"object": [-1] * 6, "image_id": range(6), "clip": 1.0}).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame({"id": range(6), "object": -1, "image_id": range(6), "clip": 1.0}).to_parquet(tmp_path / "a.parquet")
     words = ["--row", str(tmp_path / "a.json"), str(tmp_path / "a.parquet"), "--table", "1", "a", "b"]
     monkeypatch.setattr(sys, "argv", ["best", *words, "--out", str(tmp_path / "best")])
     with pytest.raises(InputError, match="--table 1: b is not among the rows, a"):

@@ -153,7 +153,8 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
         content = row_of(name, np.zeros(6))
         write_json(tmp_path / f"{name}.json", {"method": name, "metrics": content.metrics})
         objects = [-1] * 6 + [0] * 6
-        table = pd.DataFrame({"object": objects, "image_id": [*range(6), *range(6)], "clip": [1.0] * 12})
+        ids = [*range(6), *range(6)]
+        table = pd.DataFrame({"id": ids, "object": objects, "image_id": ids, "clip": [1.0] * 12})
         table.to_parquet(tmp_path / f"{name}.parquet")
         arguments += ["--row", str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}.parquet")]
     found = {"image_fid": [0.0] * 20, "region_fid": [0.0] * 20}

@@ -40,6 +40,7 @@ def write_run(folder: Path, shift: float = 0.0, tau: float = 0.7, torch: str = "
         write_json(folder / f"metrics/{method}/test.json", content)
         write_images(folder / f"samples/{method}/test/0000.zip", [], {"device": "cpu x", "commit": "abc"})
         table = pd.DataFrame({"object": np.repeat([-1, 0], len(ids)), "image_id": np.tile(ids, 2)})
+        table["id"] = 10 * table["image_id"]
         scores = folder / f"scores/{method}/test.parquet"
         scores.parent.mkdir(parents=True)
         table.assign(clip=np.tile(clip, 2)).to_parquet(scores)
@@ -188,6 +189,19 @@ def test_two_runs_of_the_same_images_are_paired(tmp_path) -> None:
     text = side_by_side.markdown(table.reset_index(), first, second)
     assert "- params.tau: 0.7 -> 0.5 (hcma)" in text
     assert changes(first, first) == []
+
+
+def test_two_runs_are_paired_though_one_alone_has_a_detector(tmp_path) -> None:
+    """Scores with a detector's are merged, and so sorted by id; the others are in the layouts' order, which is a hash's."""
+    first, second = (
+        read_run(write_run(tmp_path / "a", ids=IDS[::-1])),
+        read_run(write_run(tmp_path / "b", ids=IDS[::-1])),
+    )
+    expected = side_by_side.side_by_side(first, second)
+    for path in tmp_path.glob("b/scores/*/test.parquet"):
+        pd.read_parquet(path).sort_values(["id", "object"]).to_parquet(path)
+    pd.testing.assert_frame_equal(side_by_side.side_by_side(first, second), expected)
+    assert expected["paired"].all()
 
 
 def test_two_runs_of_other_images_add_their_errors(tmp_path) -> None:

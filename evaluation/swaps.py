@@ -10,11 +10,13 @@ the rows are alike, random signs of the c_g are thus what swapping images at ran
 variance. evaluation.compare flips them.
 
 The c_g are those by which the sum is D(s), whatever the order, for the twenty rows s of a Hadamard matrix and their
-opposites (Plackett and Burman 1946). Its first row swaps nothing: the c_g add up to D.
+opposites (Plackett and Burman 1946). Its first row swaps nothing: the c_g of all twenty add up to D. A group without
+images has nothing to swap; what the design gives it is of third order and another group's, and it is left out: flipped as if
+it were its own, it would make p-values smaller than any swap of so few images can.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -62,15 +64,17 @@ def against_others(rows: Rows, reference: Reference) -> dict[str, dict[str, list
             a, real = summarize(shards, name, level), reference.summary(name, level)
             for other, theirs in others if min(a.n, real.n) >= 2 else []:
                 for metric, swapped in differences(name, a, summarize(theirs, name, level), real):
-                    found[other][f"{level}_{metric}"] = contributions(swapped) if len(a.moments) >= FEWEST else []
+                    found[other][f"{level}_{metric}"] = contributions(swapped, list(a.moments))
     return found
 
 
-def contributions(swapped: Swapped) -> list[float]:
-    """What each group adds to a difference: the swaps of the design, solved for the groups."""
+def contributions(swapped: Swapped, present: Sequence[int]) -> list[float]:
+    """What each of the groups that are present adds to a difference; nothing of fewer than FEWEST."""
+    if len(present) < FEWEST:
+        return []
     signs_SG = design()
     found_S = np.array([swapped(signs_G < 0) for signs_G in signs_SG])
-    return (signs_SG.T @ found_S / GROUPS).tolist()
+    return (signs_SG[:, present].T @ found_S / GROUPS).tolist()
 
 
 @cache

@@ -110,7 +110,7 @@ def paired(measure: Callable[..., Statistic], a: np.ndarray, b: np.ndarray, real
     rows = (
         row(name, "image_fid", jackknife(measure(of, real), numbers), none, none) for name, of in (("a", a), ("b", b))
     )
-    return difference("image_fid", *rows, contributions(swapped))
+    return difference("image_fid", *rows, contributions(swapped, np.unique(numbers).tolist()))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from evaluation.frechet import frechet_distance, frechet_of_few, root
 from evaluation.jackknife import GROUPS, groups
 from evaluation.kernel import Swapped, kid, leave_out_cmmd, swapped_cmmd, swapped_kid
 from evaluation.statistics import Summary
-from evaluation.swaps import contributions, design, swapped_frechet
+from evaluation.swaps import FEWEST, contributions, design, swapped_frechet
 from tests.test_evaluation_frechet import moments, samples, thinned
 
 COUNT = 300
+ALL = range(GROUPS)
 NONE = np.zeros(GROUPS, bool)
 SOME = np.arange(GROUPS) % 3 == 1
 
@@ -31,7 +32,7 @@ def swapped_rows(a: np.ndarray, b: np.ndarray, swap_G: np.ndarray) -> tuple[np.n
 
 
 def p_value(swapped: Swapped) -> float:
-    return flip_test(np.array(contributions(swapped)), np.arange(GROUPS))
+    return flip_test(np.array(contributions(swapped, ALL)), np.arange(GROUPS))
 
 
 def test_the_design_is_a_hadamard_matrix_that_begins_without_a_swap() -> None:
@@ -77,32 +78,48 @@ def test_too_few_rows_are_named() -> None:
 def test_to_a_quadratic_distance_a_group_adds_what_its_own_swap_takes_twice(measure) -> None:
     swapped = measure(*three(COUNT, 8, 0.5, 0.3), groups(range(COUNT)))
     alone = [(swapped(NONE) - swapped(np.arange(GROUPS) == group)) / 2 for group in range(GROUPS)]
-    assert contributions(swapped) == pytest.approx(alone, rel=1e-6)
+    assert contributions(swapped, ALL) == pytest.approx(alone, rel=1e-6)
     assert sum(alone) == pytest.approx(swapped(NONE), rel=1e-9)
 
 
 @pytest.mark.parametrize("count", [40, COUNT], ids=["fewer rows than dimensions", "more"])
 def test_contributions_to_a_frechet_distance_add_up_to_the_difference(count: int) -> None:
     swapped = frechet(*three(count, 50, 0.5, 0.3))
-    assert sum(contributions(swapped)) == pytest.approx(swapped(NONE), rel=1e-9)
+    assert sum(contributions(swapped, ALL)) == pytest.approx(swapped(NONE), rel=1e-9)
 
 
 def test_of_many_images_the_contributions_tell_what_any_swap_gives() -> None:
     swapped = frechet(*three(20_000, 8, 0.3, 0.31))
-    found = np.where(SOME, -1, 1) @ contributions(swapped)
+    found = np.where(SOME, -1, 1) @ contributions(swapped, ALL)
     assert found == pytest.approx(swapped(SOME), abs=1e-3 * abs(swapped(NONE)))
 
 
 def test_the_other_way_round_the_contributions_turn_their_signs() -> None:
     a, b, real = three(COUNT, 8, 0.1, 0.2)
-    assert contributions(frechet(a, b, real)) == pytest.approx([-part for part in contributions(frechet(b, a, real))])
+    assert contributions(frechet(a, b, real), ALL) == pytest.approx(
+        [-part for part in contributions(frechet(b, a, real), ALL)]
+    )
 
 
 def test_identical_rows_have_no_difference() -> None:
     a, _, real = three(COUNT, 8, 0.1, 0.2)
     for swapped in (frechet(a, a, real), swapped_kid(a, a, real, groups(range(COUNT)))):
         assert swapped(NONE) == 0
-        assert contributions(swapped) == pytest.approx([0] * GROUPS, abs=1e-12)
+        assert contributions(swapped, ALL) == pytest.approx([0] * GROUPS, abs=1e-12)
+
+
+def test_no_p_value_is_smaller_than_so_few_groups_can_give() -> None:
+    hashed = groups(range(200))
+    ids = [image for group in range(FEWEST) for image in np.flatnonzero(hashed == group)[:2]]
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        common, *own, real = rng.standard_normal((4, len(ids), 16))
+        rows = (common + own[0] + 1.0, common + own[1], real)
+        swapped = swapped_frechet(*(Summary.of(one, hashed[ids]) for one in rows))
+        parts = contributions(swapped, list(range(FEWEST)))
+        # Of 10,000 random flips: three standard errors.
+        assert flip_test(np.array(parts), np.arange(FEWEST)) > 2.0 ** (1 - FEWEST) - 0.0053
+    assert contributions(swapped, list(range(FEWEST - 1))) == []
 
 
 def test_a_real_difference_is_found() -> None:

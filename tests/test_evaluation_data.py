@@ -215,6 +215,23 @@ def test_spans_are_whole_words_longest_first() -> None:
     assert find_spans("dogma", words) == {}
 
 
+@pytest.mark.parametrize("caption", ["my BİKE", "my bıke", "my BIKE"])
+def test_a_word_is_found_in_whatever_letters_it_is_written(caption: str) -> None:
+    words = {"bicycle": {"forms": ["bicycle", "bike"], "synonyms": []}, "bus": {"forms": ["bus"], "synonyms": []}}
+    assert find_spans(caption, words) == find_spans(caption, words, synonyms=False) == {"bicycle": (3, 7)}
+    assert find_spans("a buſ", words) == {"bus": (2, 5)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[a]", "a: {forms: [], synonyms: [b]}", "a: {forms: b, synonyms: []}", "a: {forms: [''], synonyms: []}"],
+)
+def test_a_table_without_words_is_refused(tmp_path, text: str) -> None:
+    (tmp_path / "words.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"words\.yaml: expected `category: \{forms"):
+        read_words(tmp_path / "words.yaml")
+
+
 def test_words_of_every_miniature_category_are_there() -> None:
     assert set(read_words(WORDS)) == {"circle", "square", "triangle", "star", "ring"}
 

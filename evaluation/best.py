@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.compare import COLUMNS, Row, Swaps, compare, read_row, read_swaps, small, stated
+from evaluation.compare import COLUMNS, Row, Swaps, compare, numbers, read_row, read_swaps, stated
 from evaluation.files import InputError, replacing, write_text
 from evaluation.program import run
 from evaluation.tables import METRICS
@@ -67,9 +67,8 @@ def markdown(table: pd.DataFrame) -> str:
         "|---|---|---|---|---:|---:|---:|---|",
     ]
     for line in table.to_dict("records"):
-        numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {small(line['p'])} | {small(line['p_holm'])}"
         names = f"{line['table']} | {line['metric']} | {line['method']} | {line['against']}"
-        lines.append(f"| {names} | {numbers} | {stated(line['different'])} |")
+        lines.append(f"| {names} | {numbers(line)} | {stated(line['different'])} |")
     note = (
         "Best minus runner-up, paired by image: random sign flips of the images' differences for CLIP scores, random swaps of "
         "groups of images between the two rows for distances; Holm's correction over all pairs of a table's rows, metric by "

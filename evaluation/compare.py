@@ -205,8 +205,7 @@ def markdown(table: pd.DataFrame) -> str:
             "|---|---|---:|---:|---:|---|",
         ]
         for line in rows.to_dict("records"):
-            numbers = f"{line['difference']:+.4f} ± {line['se']:.4f} | {small(line['p'])} | {small(line['p_holm'])}"
-            parts.append(f"| {line['method']} | {line['metric']} | {numbers} | {stated(line['different'])} |")
+            parts.append(f"| {line['method']} | {line['metric']} | {numbers(line)} | {stated(line['different'])} |")
         parts.append("")
     parts.append(
         f"- Paired by image: {FLIPS:,} random sign flips of the images' differences for CLIP scores; as many random swaps of "
@@ -217,14 +216,20 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
+def numbers(line: dict[Any, Any]) -> str:
+    """Difference, p and corrected p of a line as three cells; no error where there is none."""
+    error = "" if np.isnan(line["se"]) else f" ± {line['se']:.4f}"
+    return f"{line['difference']:+.4f}{error} | {small(line['p'])} | {small(line['p_holm'])}"
+
+
 def stated(different: str) -> str:
     """A verdict in words: nothing where two rows differ."""
     return {"yes": "", "no": "not distinguishable", "untested": "not tested"}[different]
 
 
 def small(p: float) -> str:
-    """A p-value as the tables print it."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+    """A p-value as the tables print it; a dash for none."""
+    return "-" if np.isnan(p) else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.compare import FLIPS, Row, difference, holm, read_row, stated, verdict
+from evaluation.compare import FLIPS, Row, difference, holm, read_row, small, stated, verdict
 from evaluation.files import InputError, replacing, write_text
 from evaluation.program import run
 from evaluation.runs import Metric, Run, changes, read_run
@@ -86,7 +86,7 @@ def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
             number(line["first"], line["first_se"]),
             number(line["second"], line["second_se"]),
             number(line["difference"], line["se"], "+"),
-            "-" if math.isnan(line["p_holm"]) else f"{line['p_holm']:.4f}",
+            small(line["p_holm"]),
         ]
         parts.append(f"| {line['method']} | {line['metric']} | {' | '.join(cells)} | {stated(line['different'])} |")
     alone = {run.name: sorted(set(run.metrics) - set(table["method"])) for run in (first, second)}

@@ -65,6 +65,8 @@ def test_only_a_certain_best_is_bold() -> None:
     text = best.markdown(lines)
     assert "| 1 | image_fid | good | alike | -0.0010 ±" in text
     assert text.count("not distinguishable") == 2
+    untested = lines.assign(se=np.nan, p=np.nan, p_holm=np.nan, different="untested")
+    assert "| 1 | image_fid | good | alike | -0.0010 | - | - | not tested |" in best.markdown(untested)
 
 
 def test_the_program_names_a_row_that_is_missing(tmp_path, monkeypatch) -> None:

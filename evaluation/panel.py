@@ -18,8 +18,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.patches import Rectangle
 
-from evaluation.figures.drawing import labels, plain, save
-from evaluation.files import InputError
+from evaluation.figures.drawing import labels, plain, save, save_sentence
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
 from evaluation.program import run
@@ -41,8 +40,6 @@ def main() -> None:
     arguments = parser.parse_args()
     layouts = read_layouts(arguments.layouts)
     chosen = choose_layouts(layouts)
-    if not chosen:
-        raise InputError(f"{arguments.layouts}: no layout with objects to show")
     names = labels(arguments.published, arguments.methods)
     images = {
         names[method]: [
@@ -85,7 +82,10 @@ def _image(folder: Path, layouts: Sequence[Layout], row: Layout, shard_size: int
 
 
 def draw(chosen: dict[str, Layout], images: dict[str, list[np.ndarray]], out: Path) -> None:
-    """Write the panel: one row a layout, one column a method, captions at the left."""
+    """Write the panel: one row a layout, one column a method, captions at the left; without any layout a sentence."""
+    if not chosen:
+        save_sentence("The same layouts across all rows", "no layout has objects to show", out)
+        return
     figure, axes = pyplot.subplots(
         len(chosen), len(images) + 1, figsize=(1.7 * (len(images) + 1), 1.8 * len(chosen)), squeeze=False
     )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation import by_size
+from evaluation import by_size, panel
 from evaluation.figures import calibration, categories, drawing, metrics, sizes, training
 from evaluation.files import InputError, write_json
 from evaluation.frechet import frechet_distance
@@ -93,8 +93,20 @@ def test_a_categorys_score_is_the_mean_of_its_regions() -> None:
     assert found["n"].tolist() == [30, 10]
     assert found["clip"].tolist() == pytest.approx([0.1, 0.3])
     assert found["se"].tolist() == pytest.approx([0, 0])
-    with pytest.raises(InputError, match="no regions"):
-        categories.draw({"real": found[:0]}, {"real": "real"}, Path("nowhere"))
+
+
+def test_a_run_whose_boxes_are_all_too_small_has_its_figures(tmp_path, monkeypatch) -> None:
+    scores = pd.DataFrame({"id": [1, 2], "object": -1, "image_id": [1, 2], "clip": 0.5})
+    scores.to_parquet(tmp_path / "scores.parquet")
+    scores[:0].assign(phrase="").to_parquet(tmp_path / "regions.parquet")
+    arguments = {"methods": "real", "published": PUBLISHED, "scores": tmp_path / "scores.parquet"}
+    call(monkeypatch, categories.main, regions=tmp_path / "regions.parquet", **arguments, out=tmp_path / "categories")
+    drawn(tmp_path / "categories")
+    panel.draw(panel.choose_layouts([{"objects": []}]), {"real": []}, tmp_path / "panel")
+    drawn(tmp_path / "panel")
+    pd.DataFrame(columns=by_size.COLUMNS).to_csv(tmp_path / "sizes.csv", index=False)
+    call(monkeypatch, sizes.main, sizes=tmp_path / "sizes.csv", published=PUBLISHED, out=tmp_path / "sizes")
+    drawn(tmp_path / "sizes")
 
 
 def test_names_are_those_of_the_tables() -> None:

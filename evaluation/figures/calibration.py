@@ -13,7 +13,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from evaluation.figures.drawing import COLOURS, HIGHER, MARKERS, save
+from evaluation.figures.drawing import COLOURS, HIGHER, MARKERS, save, save_sentence
 from evaluation.figures.metrics import PANELS
 from evaluation.files import InputError, read_json
 from evaluation.program import run
@@ -33,15 +33,13 @@ def main() -> None:
 
 def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
     """Gains against the setting; of a single candidate, which has no score, a sentence."""
-    alone = len(chosen["curve"]) == 1
-    figure, axis = pyplot.subplots(figsize=(6.5, 1.1 if alone else 3.6), layout="constrained")
-    if alone:
-        text = f"{key} {chosen[key]:.3g}: the only candidate, so it was taken without a score"
-        axis.text(0, 0.6, text, transform=axis.transAxes, va="center")
-        axis.set_axis_off()
-    else:
-        _curves(axis, chosen, key)
-    axis.set_title(f"Choice of {key} on {chosen['n_images']} held-out images\n", loc="left", fontweight="bold")
+    title = f"Choice of {key} on {chosen['n_images']} held-out images"
+    if len(chosen["curve"]) == 1:
+        save_sentence(title, f"{key} {chosen[key]:.3g}: the only candidate, so it was taken without a score", out)
+        return
+    figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
+    _curves(axis, chosen, key)
+    axis.set_title(f"{title}\n", loc="left", fontweight="bold")
     save(figure, out)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from evaluation.figures.drawing import HIGHER, labels, looks, plain, save
+from evaluation.figures.drawing import HIGHER, labels, looks, plain, save, save_sentence
 from evaluation.files import InputError
 from evaluation.jackknife import groups, jackknife, leave_out_mean
 from evaluation.program import run
@@ -63,10 +63,11 @@ def _mean(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def draw(tables: dict[str, pd.DataFrame], names: dict[str, str], out: Path) -> None:
-    """One panel a row, one line a category; raises InputError where there are no regions."""
+    """One panel a row, one line a category; without any region a sentence."""
     first = next(iter(tables.values()))
     if first.empty:
-        raise InputError("no regions, so there is no score of a category to draw")
+        save_sentence("Region CLIP by category", "no box is large enough for a region, so no category has a score", out)
+        return
     lines = -(-len(tables) // COLUMNS)
     size = (10.5, lines * (0.5 + 0.2 * len(first)) + 0.3)
     figure, axes = pyplot.subplots(

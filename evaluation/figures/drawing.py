@@ -63,3 +63,12 @@ def save(figure: Any, out: Path, dpi: int = 150) -> None:
         with replacing(out.with_name(out.name + suffix)) as beside:
             figure.savefig(beside, format=suffix[1:], dpi=dpi, metadata=metadata, bbox_inches="tight")
     pyplot.close(figure)
+
+
+def save_sentence(title: str, text: str, out: Path) -> None:
+    """What stands in a figure's place where a run has nothing to draw; a run is not stopped for it."""
+    figure, axis = pyplot.subplots(figsize=(6.5, 1.1), layout="constrained")
+    axis.text(0, 0.6, text, transform=axis.transAxes, va="center")
+    axis.set_axis_off()
+    axis.set_title(f"{title}\n", loc="left", fontweight="bold")
+    save(figure, out)

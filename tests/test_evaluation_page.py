@@ -17,6 +17,7 @@ from evaluation.files import InputError
 from evaluation.layouts import read_layouts
 from evaluation.page import __main__ as page
 from evaluation.page.figures import read_figures
+from evaluation.page.figures import title as figure_title
 from evaluation.page.packed import MISSING, UNIT
 from evaluation.page.scores import read_scores
 from evaluation.page.strips import strip_sources
@@ -217,11 +218,12 @@ def test_a_table_without_markdown_is_its_csv(tmp_path) -> None:
 
 
 def test_of_a_figure_the_drawing_is_preferred(tmp_path) -> None:
-    (tmp_path / "clip_by_row.svg").write_text("<svg/>")
-    Image.new("RGB", (2, 2)).save(tmp_path / "clip_by_row.png")
-    (figure,) = read_figures([tmp_path / "clip_by_row.svg", tmp_path / "clip_by_row.png"])
-    assert figure["title"] == "CLIP by row"
+    (tmp_path / "some_rows.svg").write_text("<svg/>")
+    Image.new("RGB", (2, 2)).save(tmp_path / "some_rows.png")
+    (figure,) = read_figures([tmp_path / "some_rows.svg", tmp_path / "some_rows.png"])
+    assert figure["title"] == "Some rows"
     assert base64.b64decode(figure["source"].removeprefix("data:image/svg+xml;base64,")) == b"<svg/>"
+    assert figure_title("sizes") == "FD against the number of images"
     with pytest.raises(InputError, match=r"a\.pdf: a figure is \.svg or \.png"):
         read_figures([tmp_path / "a.pdf"])
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from evaluation.files import InputError
 
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
-TITLES = {"panel": "The same layouts across all rows", "fid_n": "FD against the number of images"}
-ACRONYMS = ("FD", "FID", "CLIP", "HCMA", "AP", "N")
+TITLES = {"panel": "The same layouts across all rows", "sizes": "FD against the number of images"}
 
 
 def read_figures(paths: Sequence[Path]) -> list[dict[str, str]]:
@@ -27,8 +26,7 @@ def read_figures(paths: Sequence[Path]) -> list[dict[str, str]]:
 
 def title(name: str) -> str:
     """A figure's name as a heading."""
-    words = [word.upper() if word.upper() in ACRONYMS else word for word in name.replace("-", "_").split("_")]
-    return TITLES.get(name, words[0][:1].upper() + " ".join(words)[1:])
+    return TITLES.get(name, name.replace("_", " ").capitalize())
 
 
 def data_uri(path: Path) -> str:

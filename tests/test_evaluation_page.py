@@ -228,6 +228,13 @@ def test_of_a_figure_the_drawing_is_preferred(tmp_path) -> None:
         read_figures([tmp_path / "a.pdf"])
 
 
+def test_a_difference_of_a_row_that_is_not_shown_is_refused(run, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit):
+        build(run, monkeypatch, "--compare", "hcma", "gilgen")
+    assert capsys.readouterr().err == "error: --compare gilgen: not among the methods, real, gligen, hcma\n"
+    assert not (run / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     "lost", ["tables/table1.csv", "layouts/test.jsonl", "scores/hcma/test.parquet", "figures/panel.png"]
 )

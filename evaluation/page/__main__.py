@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import write_text
+from evaluation.files import InputError, write_text
 from evaluation.layouts import read_layouts
 from evaluation.page.figures import read_figures
 from evaluation.page.layouts import pack_layouts
@@ -51,6 +51,8 @@ def main() -> None:
 def content(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the page shows, of the arguments that `main` takes; raises InputError for what does not fit together."""
     layouts, methods = read_layouts(arguments.layouts), arguments.methods
+    if unknown := [name for name in arguments.compare if name not in methods]:
+        raise InputError(f"--compare {unknown[0]}: not among the methods, {', '.join(methods)}")
     scores = [read_scores(arguments.scores / method / "test.parquet", layouts) for method in methods]
     strips = [read_index(path, methods) for path in arguments.strips]
     return {

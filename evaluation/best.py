@@ -31,6 +31,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = {row.method: row for row in (read_row(*paths) for paths in arguments.row)}
     for number, *names in arguments.table:
+        if not number.isdecimal():
+            raise InputError(f"--table {number}: expected the number of a table, then its rows")
         if unknown := [name for name in names if name not in rows]:
             raise InputError(f"--table {number}: {unknown[0]} is not among the rows, {', '.join(rows)}")
     swaps = read_swaps(arguments.swaps)

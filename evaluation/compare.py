@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.files import InputError, read_json, replacing, write_text
+from evaluation.files import InputError, read_object, replacing, write_text
 from evaluation.jackknife import standard_error
 from evaluation.program import run
 from evaluation.statistics import DISTANCE_METRICS, LEVELS
@@ -65,9 +65,9 @@ def main() -> None:
 def read_row(metrics: Path, scores: Path) -> Row:
     """The parts of a row that comparisons need, in the order of the images' ids, in which metrics need not have left them.
 
-    Raises InputError for a file that is no table of scores.
+    Raises InputError for files that are no metrics or no table of scores.
     """
-    content = read_json(metrics)
+    content = read_object(metrics, "the metrics of a row", "method", "metrics")
     try:
         table = pd.read_parquet(scores)[["image_id", "id", "object", "clip"]].dropna()
     except (OSError, KeyError, ValueError) as error:
@@ -83,8 +83,8 @@ def read_row(metrics: Path, scores: Path) -> Row:
 
 
 def read_swaps(paths: Sequence[Path]) -> Swaps:
-    """The pairs of rows of several files."""
-    contents = [read_json(path) for path in paths]
+    """The pairs of rows of several files; raises InputError for a file that evaluation.swaps did not write."""
+    contents = [read_object(path, "swaps of a row", "method", "against") for path in paths]
     return {
         frozenset((content["method"], other)): found
         for content in contents

@@ -50,6 +50,14 @@ def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -
         raise InputError(f"{path}: not JSON ({error})") from None
 
 
+def read_object(path: Path, kind: str, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that has these keys; raises InputError for any other file, `kind` saying what was expected."""
+    content = read_json(path)
+    if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
+        raise InputError(f"{path}: not {kind} (no `{missing[0]}`); delete it and run again")
+    return content
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     digest = hashlib.sha256()

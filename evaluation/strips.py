@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from evaluation.files import InputError, read_json, replacing, write_json
+from evaluation.files import InputError, read_object, replacing, write_json
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
 from evaluation.program import run
@@ -76,8 +76,8 @@ class Index:
 
 
 def read_index(path: Path, methods: Sequence[str]) -> Index:
-    """Raises InputError unless the strips show `methods` in this order."""
-    found = read_json(path)
+    """Raises InputError unless it is an index, and its strips show `methods` in this order."""
+    found = read_object(path, "an index of strips", "methods", "bytes")
     if found["methods"] != list(methods):
         raise InputError(f"{path}: strips of {', '.join(found['methods'])}; expected {', '.join(methods)}")
     return Index(path, found["bytes"])

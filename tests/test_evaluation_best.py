@@ -77,6 +77,10 @@ def test_the_program_names_a_row_that_is_missing(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["best", *words, "--out", str(tmp_path / "best")])
     with pytest.raises(InputError, match="--table 1: b is not among the rows, a"):
         best.main()
+    words[words.index("1")] = "x"
+    monkeypatch.setattr(sys, "argv", ["best", *words, "--out", str(tmp_path / "best")])
+    with pytest.raises(InputError, match="--table x: expected the number of a table, then its rows"):
+        best.main()
 
 
 def seeded(seed: int, fid: float) -> dict:

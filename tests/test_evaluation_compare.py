@@ -174,6 +174,15 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
         compare.read_row(tmp_path / "a.json", tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize("content", [[], 5, {"against": {}}])
+def test_other_json_is_no_row_and_no_swaps(tmp_path, content) -> None:
+    write_json(tmp_path / "a.json", content)
+    with pytest.raises(InputError, match=r"a\.json: not the metrics of a row \(no `method`\); delete it and run again"):
+        compare.read_row(tmp_path / "a.json", tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.json: not swaps of a row \(no `method`\)"):
+        compare.read_swaps([tmp_path / "a.json"])
+
+
 def test_every_metric_that_two_rows_share_is_compared() -> None:
     a, b = row_of("a", np.zeros(8)), row_of("b", np.zeros(8))
     for row, gap in ((a, 0.0), (b, 0.2)):

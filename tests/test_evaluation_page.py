@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from evaluation import program, strips
-from evaluation.files import InputError
+from evaluation.files import InputError, write_json
 from evaluation.layouts import read_layouts
 from evaluation.page import __main__ as page
 from evaluation.page.figures import read_figures
@@ -191,6 +191,13 @@ def test_strips_of_other_rows_or_layouts_are_refused(run) -> None:
         strip_sources([index], ids[::-1], 0, run / "report.html")
 
 
+@pytest.mark.parametrize("content", [[], {"methods": METHODS}, 5])
+def test_other_json_is_no_index_of_strips(tmp_path, content) -> None:
+    write_json(tmp_path / "0000.json", content)
+    with pytest.raises(InputError, match=r"0000\.json: not an index of strips"):
+        read_index(tmp_path / "0000.json", METHODS)
+
+
 def test_a_table_is_shown_as_its_markdown_has_it(run) -> None:
     table = read_table(run / "tables/table1.csv", "Nothing is claimed.")
     assert table["title"] == "Table 1"
@@ -210,7 +217,10 @@ def test_markdown_with_two_tables_keeps_what_leads_to_each() -> None:
     ]
 
 
-def test_a_table_without_markdown_is_its_csv(tmp_path) -> None:
+@pytest.mark.parametrize("text", [None, "", "\n"])
+def test_a_table_without_markdown_is_its_csv(tmp_path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "some_table.md").write_text(text)
     (tmp_path / "some_table.csv").write_text('a,b\n"x,y",0.123456789\n')
     table = read_table(tmp_path / "some_table.csv")
     assert table["title"] == "Some table"

@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from evaluation.figures.drawing import COLOURS, HIGHER, MARKERS, save, save_sentence
 from evaluation.figures.metrics import PANELS
-from evaluation.files import InputError, read_json
+from evaluation.files import read_object
 from evaluation.program import run
 
 
@@ -25,10 +25,9 @@ def main() -> None:
     parser.add_argument("--key", required=True, help="name of the setting")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
-    chosen = read_json(arguments.calibration)
-    if not isinstance(chosen, dict) or not {arguments.key, "curve", "n_images"} <= set(chosen):
-        raise InputError(f"{arguments.calibration}: not a calibration of {arguments.key}")
-    draw(chosen, arguments.key, arguments.out)
+    key = arguments.key
+    chosen = read_object(arguments.calibration, f"a calibration of {key}", key, "curve", "n_images")
+    draw(chosen, key, arguments.out)
 
 
 def draw(chosen: dict[str, Any], key: str, out: Path) -> None:

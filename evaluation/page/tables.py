@@ -28,7 +28,7 @@ def read_table(path: Path, caveat: str = "") -> dict[str, Any]:
 def parse_markdown(text: str) -> dict[str, Any]:
     """Title (the bold first line), blocks of `lead`, `columns` and `rows`, and notes of a table as evaluation writes them."""
     title, lead, notes, blocks = "", "", [], []
-    for part in re.split(r"\n\s*\n", text.strip()):
+    for part in filter(None, re.split(r"\n\s*\n", text.strip())):
         lines = part.strip().splitlines()
         if lines[0].startswith("|"):
             blocks.append(_block(lead, lines))

@@ -1,4 +1,4 @@
-# The page that people read: everything that `rule all` asks for, and every layout's images side by side.
+# The page that people read: the tables, the figures, and every layout's images side by side.
 
 
 localrules:

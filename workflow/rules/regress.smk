@@ -2,7 +2,13 @@
 RECORDED = config.get("reference", f"results/reference/{config['run']}.json")
 TWO = [config.get(name) for name in ("first", "second")]
 # Whose hashes are recorded: all that makes layouts, images and metrics.
-CODE = ["hcma", "baselines", "evaluation", "workflow/scripts/miniature"]
+CODE = [
+    "hcma",
+    "baselines",
+    "evaluation",
+    "workflow/scripts/miniature",
+    "workflow/scripts/write_method.py",
+]
 BESIDE = f"results/compare/{TWO[0]}-{TWO[1]}"
 
 

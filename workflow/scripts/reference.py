@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--total-seconds", type=float, required=True, help="wall time of the whole `make demo`")
     arguments = parser.parse_args()
     for name in (*KEPT, "train/calibration.json", "train/curves.png"):
-        (REFERENCE / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(arguments.run / name, REFERENCE / name)
+        with replacing(REFERENCE / name) as beside:
+            shutil.copyfile(arguments.run / name, beside)
     times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}
     with replacing(REFERENCE / "times.json") as beside:
         beside.write_text(json.dumps(times, indent=2) + "\n")

@@ -3,7 +3,6 @@
 const FORM = find("filter");
 const FIELDS = FORM.elements;
 const ORDERS = { layout: "as in the layouts", worst: "lowest first", best: "highest first" };
-const NUMBERS = ["least", "most", "low", "high"];
 const HAY = LAYOUTS.captions.map((caption, layout) => `${caption.toLowerCase()} ${LAYOUTS.ids[layout]}`);
 
 function defaults() {

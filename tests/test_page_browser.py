@@ -271,7 +271,10 @@ def test_the_keyboard_reaches_everything(tab) -> None:
     assert tab.run("return document.getElementById('detail').open")
     assert texts(tab, "#detail-title") == [LAYOUTS[3]["caption"]]
     assert len(texts(tab, "#detail figure")) == len(METHODS)
-    tab.press("ArrowRight")
+    tab.press("ArrowRight", "ArrowRight")
+    assert texts(tab, "#detail-title") == [LAYOUTS[5]["caption"]]
+    tab.point("#detail [aria-label='Previous layout']", click=True)
+    tab.press("j", "Enter")
     assert texts(tab, "#detail-title") == [LAYOUTS[4]["caption"]]
     tab.press("Escape")
     until(tab, "document.getElementById('detail').open === false")

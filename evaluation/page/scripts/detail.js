@@ -1,9 +1,10 @@
 // One layout at large: every method's image, and what was measured of every box in it.
 
 const DETAIL = find("detail");
-const detail = { place: 0, boxes: true };
 
+// What a step replaces holds no focus: the buttons stay, and with them the keys that the dialog hears.
 function prepareDetail() {
+  DETAIL.append(detailHead(), el("p", { class: "facts", id: "detail-facts" }), el("div", { class: "cards", id: "detail-cards" }));
   DETAIL.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, j: 1, ArrowLeft: -1, ArrowUp: -1, k: -1 }[event.key];
     if (step) stepDetail(step), event.preventDefault();
@@ -13,6 +14,24 @@ function prepareDetail() {
   DETAIL.addEventListener("close", () => GRID.focus({ preventScroll: true }));
 }
 
+function detailHead() {
+  const button = (text, label, click, more = {}) => el("button", { type: "button", title: label, "aria-label": label, click, ...more }, text);
+  return el(
+    "div",
+    { class: "head" },
+    el("h2", { id: "detail-title" }),
+    el(
+      "div",
+      { class: "buttons" },
+      el("span", { id: "detail-place" }),
+      button("←", "Previous layout", () => stepDetail(-1)),
+      button("→", "Next layout", () => stepDetail(1)),
+      button("Boxes", "Boxes (b)", toggleDetailBoxes, { "aria-pressed": "true" }),
+      button("×", "Close", () => DETAIL.close()),
+    ),
+  );
+}
+
 function openDetail(place) {
   if (!grid.selection.shown.length) return;
   showDetail(place);
@@ -20,46 +39,27 @@ function openDetail(place) {
 }
 
 function stepDetail(step) {
-  const method = grid.active.method;
   moveBy(step, 0);
-  grid.active.method = method;
   showDetail(grid.active.place);
 }
 
 function toggleDetailBoxes() {
-  detail.boxes = !detail.boxes;
-  DETAIL.classList.toggle("plain", !detail.boxes);
-  DETAIL.querySelector("[aria-pressed]").setAttribute("aria-pressed", detail.boxes);
+  const plain = DETAIL.classList.toggle("plain");
+  DETAIL.querySelector("[aria-pressed]").setAttribute("aria-pressed", !plain);
 }
 
 function showDetail(place) {
-  detail.place = place;
   const layout = grid.selection.shown[place];
-  const keys = [...(SCORES.region_clip ? ["CLIP"] : []), ...(SCORES.best_iou ? ["overlap"] : [])].join(" and ");
-  DETAIL.replaceChildren(
-    detailHead(place, layout),
-    el("p", { class: "facts" }, `Layout ${LAYOUTS.ids[layout]}, image ${LAYOUTS.images[layout]}. Of every box: ${keys}${SCORES.success ? ", and whether the detector found it (dashed: not)" : ""}.`),
-    el("div", { class: "cards" }, METHODS.map((_, method) => detailCard(layout, method))),
-  );
+  find("detail-title").replaceChildren(...captionOf(layout));
+  find("detail-place").textContent = `${place + 1} / ${grid.selection.shown.length}`;
+  find("detail-facts").textContent = `Layout ${LAYOUTS.ids[layout]}, image ${LAYOUTS.images[layout]}.${measuresOfBoxes()}`;
+  find("detail-cards").replaceChildren(...METHODS.map((_, method) => detailCard(layout, method)));
   DETAIL.scrollTop = 0;
 }
 
-function detailHead(place, layout) {
-  const button = (text, label, click, more = {}) => el("button", { type: "button", title: label, "aria-label": label, click, ...more }, text);
-  return el(
-    "div",
-    { class: "head" },
-    el("h2", { id: "detail-title" }, ...captionOf(layout)),
-    el(
-      "div",
-      { class: "buttons" },
-      el("span", {}, `${place + 1} / ${grid.selection.shown.length}`),
-      button("←", "Previous layout", () => stepDetail(-1)),
-      button("→", "Next layout", () => stepDetail(1)),
-      button("Boxes", "Boxes (b)", toggleDetailBoxes, { "aria-pressed": String(detail.boxes) }),
-      button("×", "Close", () => DETAIL.close()),
-    ),
-  );
+function measuresOfBoxes() {
+  const keys = [...(SCORES.region_clip ? ["CLIP"] : []), ...(SCORES.best_iou ? ["overlap"] : [])].join(" and ");
+  return ` Of every box: ${keys}${SCORES.success ? ", and whether the detector found it (dashed: not)" : ""}.`;
 }
 
 function detailCard(layout, method) {

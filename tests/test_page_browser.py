@@ -197,6 +197,18 @@ def test_a_bar_of_the_histogram_chooses_its_range(tab) -> None:
     assert len(shown(tab)) == 9
 
 
+@pytest.mark.parametrize(("of", "minus"), [("boxdiff", "hcma"), ("hcma", "boxdiff")])
+def test_the_outermost_bar_holds_the_farthest_layout(tab, of: str, minus: str) -> None:
+    """Means over three boxes: more digits than the range is written with."""
+    overlaps = [pages.scores_of(LAYOUTS, METHODS.index(method)).set_index("id")["best_iou"] for method in (of, minus)]
+    gap = (overlaps[0] - overlaps[1]).groupby("id").agg(["count", "mean"]).query("count == 3")["mean"]
+    farthest = gap.abs().idxmax()
+    images(tab, f"score=best_iou&least=3&of={of}&minus={minus}")
+    tab.point(f".bars i:nth-child({41 if gap[farthest] > 0 else 1})", click=True)
+    assert farthest in shown(tab)
+    assert 0 < len(shown(tab)) < 10
+
+
 def test_a_view_is_in_the_address(tab, built) -> None:
     images(tab)
     tab.type("[name=order]", "worst")

@@ -98,8 +98,9 @@ function showHistogram({ low, high, minus }, values) {
   find("histogram").replaceChildren(el("div", { class: "bars" }, bars), el("div", { class: "axis" }, el("span", {}, digits(least)), minus && el("span", {}, "0"), el("span", {}, digits(most))));
 }
 
+// Rounded outwards: a mean over three boxes at the edge must not fall out of its own bar.
 function setRange(left, right) {
-  setFilter({ low: left.toFixed(4), high: right.toFixed(4) });
+  setFilter({ low: (Math.floor(left * UNIT) / UNIT).toFixed(4), high: (Math.ceil(right * UNIT) / UNIT).toFixed(4) });
   filterChanged();
 }
 

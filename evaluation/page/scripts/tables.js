@@ -36,12 +36,13 @@ function tableBlock({ lead, columns: heads, rows }) {
 }
 
 function isNumeric(rows, column) {
-  const cells = rows.map((row) => row[column] ?? "").filter((cell) => !isEmpty(cell));
+  const cells = rows.map((row) => row[column] ?? "").filter((cell) => !isEmpty(bare(cell)));
   return cells.length > 0 && cells.every((cell) => NUMBER.test(bare(cell)));
 }
 
 const isEmpty = (cell) => ["", "-", "–"].includes(cell.trim());
-const bare = (cell) => cell.replace(/\*\*|`/g, "").trim();
+// What a row that was not run shows, `- [18.53]`, is a published value without one of ours.
+const bare = (cell) => cell.replace(/\*\*|`/g, "").replace(/\s*\[[^\]]*\]\s*$/, "").trim();
 
 function tableRow(row, numeric) {
   const cells = row.map((cell, column) => {
@@ -89,7 +90,7 @@ function sortBy(body, heads, column, numeric) {
 }
 
 function cellKey(text, numeric) {
-  if (isEmpty(text)) return null;
+  if (isEmpty(numeric ? bare(text) : text)) return null;
   return numeric ? Number(text.replace("−", "-").replace(/[<,\s]/g, (letter) => (letter === " " ? " " : "")).match(/[+-]?[\d.]+(e[+-]?\d+)?/i)[0]) : text;
 }
 

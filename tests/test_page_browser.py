@@ -300,6 +300,11 @@ def test_the_keyboard_reaches_everything(tab) -> None:
     assert tab.run("return document.activeElement.value") == "d1"
     tab.press("Escape", "?")
     assert tab.run("return document.getElementById('keys').open")
+    tab.press("Escape")
+    tab.press("1")
+    until(tab, "document.body.dataset.section === 'results'")
+    tab.press("w")
+    assert tab.run("return location.hash") == "#results"
 
 
 def test_details_say_what_was_measured(tab) -> None:

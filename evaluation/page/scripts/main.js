@@ -171,6 +171,7 @@ function showImages() {
 }
 
 function orderBy(order) {
+  if (document.body.dataset.section !== "images") return;
   setFilter({ order });
   filterChanged();
 }

@@ -317,6 +317,9 @@ def test_details_say_what_was_measured(tab) -> None:
     )
     expected = [f"{value:.3f}".replace("-", "−") for value in (box["clip"], box["best_iou"])]
     assert line == ["dog", *expected, "✓" if box["success"] else "✗"]
+    assert texts(tab, "#detail .facts")[0].endswith(
+        "Of every box: CLIP, overlap, whether the detector found it (dashed: not)."
+    )
 
 
 def test_words_of_the_caption_bear_the_colour_of_their_box(tab) -> None:
@@ -388,6 +391,8 @@ def test_a_run_without_boxes_shows_its_images(chromium, tmp_path) -> None:
     chromium.open(build(tmp_path), "#images")
     assert len(texts(chromium, ".row")) == 5
     assert texts(chromium, "[name=score] option") == ["CLIP, image"]
+    chromium.point('[data-place="1"] [data-method="1"]', click=True)
+    assert texts(chromium, "#detail .facts") == ["Layout 101, image 11."]
     assert chromium.errors() == []
 
 

@@ -58,8 +58,9 @@ function showDetail(place) {
 }
 
 function measuresOfBoxes() {
-  const keys = [...(SCORES.region_clip ? ["CLIP"] : []), ...(SCORES.best_iou ? ["overlap"] : [])].join(" and ");
-  return ` Of every box: ${keys}${SCORES.success ? ", and whether the detector found it (dashed: not)" : ""}.`;
+  const names = { region_clip: "CLIP", best_iou: "overlap", success: "whether the detector found it (dashed: not)" };
+  const measured = Object.keys(names).filter((name) => SCORES[name]).map((name) => names[name]);
+  return measured.length ? ` Of every box: ${measured.join(", ")}.` : "";
 }
 
 function detailCard(layout, method) {

@@ -51,9 +51,7 @@ def module() -> Alignment:
     return Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).eval()
 
 
-def trainer(
-    base: Path, caches: dict[str, Path], work: Path, precision: str = "float32", **changes
-) -> DenoiserTrainer:
+def trainer(base: Path, caches: dict[str, Path], work: Path, precision: str = "float32", **changes) -> DenoiserTrainer:
     sd = load_diffusion(base, Sampling())
     sd.alignment = module().requires_grad_(False)
     splits = tuple(

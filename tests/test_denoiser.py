@@ -18,6 +18,7 @@ from hcma.sampling.diffusion import Sampling, load_diffusion
 from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.sampling.weights import folder_sha256, read_config, verify_folder, write_model
 from hcma.trainer import Training
+from tests.launch import ended, launch
 from tests.tiny import WIDTH, write_tiny
 
 TRAIN = {"epochs": 1, "batch": 4, "micro_batch": 4, "lr": 1e-3}
@@ -218,6 +219,16 @@ def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None
     assert len(rows) == 6
     assert (tmp_path / "out/curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_part_each_give_the_bytes_of_one(arguments, tmp_path) -> None:
+    for number in (1, 2):
+        own = {"--work": str(tmp_path / f"work-{number}"), "--out": str(tmp_path / str(number)), "--micro-batch": "2"}
+        program = [text for pair in (arguments | own).items() for text in pair]
+        ended(launch(["hcma.train_denoiser", *program], number))
+    for name in ("curves.csv", "model/SHA256SUMS"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
 def test_layouts_of_other_images_are_one_line(arguments, caches, capsys) -> None:

@@ -74,7 +74,7 @@ def taken(device: torch.device, work: Callable[[], None]) -> int | None:
 
 
 def first_pass(method: Method, batch: Sequence[Layout]) -> None:
-    """Sample up to the end of the first whole pass of the U-Net, guidance before it included: no later one takes more."""
+    """Sample up to the end of the first whole pass of the U-Net, guidance before it included; few later ones take more."""
 
     def stop(*_: Any) -> None:
         raise _Enough

@@ -10,6 +10,8 @@ import torch
 
 from hcma.cache import Cache
 
+PART = 64  # images whose gradients are taken at a time where a result needs each image alone: 3 GB at the paper's size
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -25,8 +27,8 @@ class Batch:
     def tensors(self) -> tuple[torch.Tensor, ...]:
         return self.latents_BCHW, self.t_B, self.caption_BD, self.boxes_BM4, self.labels_BMD, self.mask_BM
 
-    def split(self, size: int) -> Iterator[Batch]:
-        return (Batch(*parts) for parts in zip(*(x.split(size) for x in self.tensors()), strict=True))
+    def split(self, size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        return zip(*(x.split(size) for x in self.tensors()), strict=True)
 
     def on(self, device: torch.device) -> list[torch.Tensor]:
         return [x.to(device) for x in self.tensors()]

@@ -56,7 +56,7 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
     """{"eta", "relative_step", "median_ratio_at_eta_1", "by_t"}; raises InputError when nothing would move."""
     import torch
 
-    from hcma.batches import draw, seeded
+    from hcma.batches import PART, draw, seeded
     from hcma.method import Targets, align_step, schedule_at
 
     if len(data.latents_NCHW) < count:
@@ -64,11 +64,11 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
             f"alignment.calibrate.count: {count}, but only {len(data.latents_NCHW)} held-out images are there"
         )
     batch = draw(data, torch.arange(count), seeded(0, 3), any_caption=False)
-    targets = Targets(batch.caption_BD, batch.boxes_BM4, batch.labels_BMD, batch.mask_BM)
-    step = align_step(module, batch.latents_BCHW, batch.t_B, targets, replace(params, eta=1.0))
+    whole = replace(params, eta=1.0)
+    steps = [align_step(module, latents, t_B, Targets(*rest), whole) for latents, t_B, *rest in batch.split(PART)]
     alphas = data.alphas_cumprod_T.tolist()
     factors = [schedule_at(params, alphas, t) for t in batch.t_B.tolist()]
-    ratios = step.flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)
+    ratios = torch.cat(steps).flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)
     median = float(ratios.median())
     if not median > 0:
         raise InputError("the alignment's gradient is zero on held-out latents: it has learnt nothing; train it longer")

@@ -24,7 +24,7 @@ from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, encode_text
 from hcma.sampling.grounding import fusers_enabled, grounding_tokens, require_gated
 from hcma.sampling.layout import Layout
-from hcma.trainer import Training, cached, check_data, make_optimizer
+from hcma.trainer import Training, cached, check_data, lasting, make_optimizer
 from hcma.validate import TIMES, heldout_at, validate
 
 TRAINED = ("none", "fuser", "unet")
@@ -90,7 +90,7 @@ class DenoiserTrainer(Loop):
         require_gated(sd.unet)
         assert isinstance(sd.alignment, Alignment)
         self.module = sd.alignment.requires_grad_(self.settings.second_order)
-        described = [asdict(self.aligning), asdict(self.settings), asdict(params), base_sha256]
+        described = [lasting(self.aligning), lasting(self.settings), asdict(params), base_sha256]
         identity = identity_of(described, [*cached(self.data.cache), *self.module.state_dict().values()])
         rates = {"lr": self.settings.lr}
         groups = [rates | {"params": choose(sd.unet, self.settings.train_denoiser)}]
@@ -147,11 +147,13 @@ class DenoiserTrainer(Loop):
         text_BTD, _ = encode_text(self.sd, [layout.caption for layout in layouts])
         # The doubled batch of guidance: its second half sees the boxes.
         gligen = {name: value[len(layouts) :] for name, value in grounding_tokens(self.sd, layouts).items()}
-        with fusers_enabled(self.sd.unet):
+        # Training alone: what is held out is judged in float32.
+        lowered = self.aligning.precision == "bfloat16" and torch.is_grad_enabled()
+        with fusers_enabled(self.sd.unet), torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
             found = self.sd.unet(
                 aligned_BCHW, drawn.t_B.to(self.device), text_BTD, cross_attention_kwargs={"gligen": gligen}
             ).sample
-        return (found - drawn.noise_BCHW.to(self.device)).square().flatten(1).mean(1)
+        return (found.float() - drawn.noise_BCHW.to(self.device)).square().flatten(1).mean(1)
 
     @torch.no_grad()
     def _heldout_noise(self) -> float:

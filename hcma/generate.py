@@ -46,6 +46,7 @@ def generate_whole(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tenso
         pixels, work = _mended(method, batch, pixels, bad)
     assert pixels is not None
     work.add(BLACK, _black(pixels))
+    work.settle()
     return pixels, work
 
 
@@ -79,9 +80,9 @@ def _mended(
         parts = dict(zip(good, again, strict=True))
     wrong = [batch[row] for row in bad]
     with _in_float32(method.sd):
-        redone, _ = _attempt(method, wrong)
+        redone, rows = _attempt(method, wrong)
     if redone is None:
-        raise _not_finite(wrong)
+        raise _not_finite([wrong[row] for row in rows])
     print(f"layouts {_ids(wrong)}: made again in float32", file=sys.stderr)
     work.take_over(method.sd.work, bad)
     work.add(REDONE, bad)

@@ -61,7 +61,7 @@ class Loop:
         recent: list[dict[str, float]] = []
         first, times, silent = self.progress.step, [], not self.processes.main
         for step in tqdm(range(first, total), initial=first, total=total, desc=name, mininterval=2, disable=silent):
-            recent.append(step_on(step))
+            recent.append(_within_memory(step_on, step, name))
             times.append(time.monotonic())
             if len(times) == TIMED + 1 and not silent:
                 minutes = (times[-1] - times[0]) / TIMED * (total - step - 1) / 60
@@ -109,10 +109,21 @@ class Loop:
             return
         saved = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
         if saved["identity"] != self.identity:
-            return  # of another configuration or other data: this run starts afresh
+            if self.processes.main:
+                print(f"{self.checkpoint}: of other settings or data; this training starts afresh", file=sys.stderr)
+            return
         self._load(saved["module"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.best, self.progress = saved["best"], Progress(**saved["progress"])
+
+
+def _within_memory(step_on: Step, step: int, name: str) -> dict[str, float]:
+    try:
+        return step_on(step)
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"{name}: out of memory at step {step}; lower its micro_batch, this training goes on from its last checkpoint"
+        ) from None
 
 
 def identity_of(described: Any, tensors: Iterable[torch.Tensor]) -> str:

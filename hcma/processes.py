@@ -17,13 +17,13 @@ Part = TypeVar("Part")
 
 
 class Processes:
-    """This process among the others; `device` is its own, the launcher's choice where there are several."""
+    """This process among the others; `device` is its own: of `cuda`, the first GPU that no other process holds."""
 
     def __init__(self, device: str | torch.device) -> None:
-        asked = torch.device(device)
-        self.state = PartialState(cpu=asked.type == "cpu")
+        self.state = PartialState(cpu=torch.device(device).type == "cpu")
         self.count, self.main = self.state.num_processes, self.state.is_main_process
-        self.device = self.state.device if self.count > 1 and asked.type != "cpu" else take_device(str(device))
+        # Not accelerate's choice, the GPU of this process's number: another job may hold that one.
+        self.device = self.state.device = take_device(str(device))
 
     def share(self, parts: Iterable[Part]) -> Sequence[Part]:
         """Every count-th of a batch's parts; raises InputError where there are fewer parts than processes."""

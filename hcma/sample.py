@@ -67,7 +67,8 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         method = load_method(spec, args.device)
     made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions()}
     rows = [as_row(layout) for layout in layouts]
-    partial = open_partial(args.work, made_with | {"layouts": rows, "device": method.sd.device.type})
+    identity = made_with | {"layouts": rows, "device": method.sd.device.type}
+    partial = open_partial(args.work, identity, {"commit": commit(), "device": device_name(method.sd.device)})
     batch = choose_batch_size(method, layouts) if args.batch_size == AUTO else Choice(args.batch_size)
     speed_up(method.sd, args.compile, args.channels_last)
     out_of_memory = sample_rest(method, layouts, partial, batch.size)
@@ -75,9 +76,9 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     counts: Counter[str] = Counter()
     for image in work.values():
         counts.update(image)
+    # The commit and the device of every batch; the rest, from "system" to "speed", is this run's, which may be a later one.
     meta = made_with | {
-        "commit": commit(),
-        "device": device_name(method.sd.device),
+        **partial.makers(),
         "system": system(method.sd.device),
         "batch_size": min([batch.size, *(size // 2 for size in out_of_memory)]),
         "out_of_memory": out_of_memory,

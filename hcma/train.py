@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=Path, nargs="+", required=True, help="cache files of the training images")
     parser.add_argument("--heldout", type=Path, nargs="+", required=True)
     parser.add_argument("--config", type=Path, required=True, help="JSON with the sections `model` and `train`")
+    parser.add_argument("--micro-batch", type=int, help="images at a time, for memory only; before the configuration's")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of an unfinished run")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--curves", type=Path, required=True, help="CSV; a plot is written beside it as PNG")
@@ -39,8 +40,8 @@ def _run(args: argparse.Namespace) -> None:
         from hcma.cache import read_cache
         from hcma.trainer import Trainer, Training
 
-    settings = from_keys(Training, sections["train"], "alignment.train")
-
+    train = sections["train"] | ({"micro_batch": args.micro_batch} if args.micro_batch else {})
+    settings = from_keys(Training, train, "alignment.train")
     run = Trainer(sections["model"], settings, read_cache(args.train), read_cache(args.heldout), args.work, args.device)
     module = run.train()
     run.processes.end()

@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--heldout", type=Path, nargs="+", required=True)
     parser.add_argument("--train-layouts", type=Path, nargs="+", required=True, help="those that --train was made from")
     parser.add_argument("--heldout-layouts", type=Path, nargs="+", required=True)
+    parser.add_argument("--micro-batch", type=int, help="images at a time, for memory only; before the configuration's")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of an unfinished run")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is trained")
     parser.add_argument("--device", default="cpu")
@@ -73,9 +74,10 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
     from hcma.trainer import Training
 
     sections = json.loads(args.config.read_text(encoding="utf-8"))
+    denoiser = sections["denoiser"] | ({"micro_batch": args.micro_batch} if args.micro_batch else {})
     settings = (
         from_keys(Training, sections["train"], "alignment.train"),
-        from_keys(Denoising, sections["denoiser"], "alignment.train.denoiser"),
+        from_keys(Denoising, denoiser, "alignment.train.denoiser"),
     )
     eta = json.loads(args.eta.read_text(encoding="utf-8"))["eta"]
     params = from_keys(Params, sections["params"] | {"eta": eta}, "the aligned method's params")

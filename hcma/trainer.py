@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,9 @@ from hcma.processes import Processes
 from hcma.sampling import InputError
 from hcma.sampling.spec import from_keys
 from hcma.validate import validate
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Trainer(Loop):
         self.module: Alignment = Alignment(config).to(processes.device)
         self.module.caption_mean_D.copy_(caption_mean(train))
         self.module.label_mean_D.copy_(label_mean(train))
-        identity = identity_of([asdict(config), asdict(settings)], cached(train))
+        identity = identity_of([asdict(config), lasting(settings)], cached(train))
         optimizer = make_optimizer(settings, self.module.parameters())
         super().__init__(self.module, optimizer, processes, work, identity)
 
@@ -136,6 +139,11 @@ def make_optimizer(settings: Training, parameters: Iterable[Any]) -> torch.optim
     """The optimiser of parameters, or of groups of them with rates of their own."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+
+
+def lasting(settings: "DataclassInstance") -> dict[str, Any]:
+    """The settings without the size of a batch's parts, which another run, on other devices, may go on with another of."""
+    return {name: value for name, value in asdict(settings).items() if name != "micro_batch"}
 
 
 def cached(data: Cache) -> tuple[torch.Tensor, ...]:

@@ -1,9 +1,11 @@
 """What the alignment module tells from held-out noisy latents, and how hard it would pull on them."""
 
+from collections.abc import Sequence
+
 import torch
 
 from hcma.alignment import Alignment
-from hcma.batches import Batch, Drawn, caption_mean, label_mean, seeded
+from hcma.batches import PART, Batch, Drawn, caption_mean, label_mean, seeded
 from hcma.cache import Cache
 
 TIMES = (100, 300, 500, 700, 900)
@@ -36,27 +38,34 @@ def heldout_at(data: Cache, t: int, seed: int, rows: int = ROWS) -> Drawn:
 
 def _at(module: Alignment, batch: Batch, data: Cache, t: int) -> dict[str, float]:
     device = module.cls.device
-    latents, t_B, caption_BD, boxes_BM4, labels_BMD, mask_BM = batch.on(device)
-    latents.requires_grad_()
-    omega_global_B, omega_local_B = module.losses(latents, t_B, caption_BD, boxes_BM4, labels_BMD, mask_BM)
-    has_boxes_B = mask_BM.sum(1) > 0
-    row = {
-        "heldout_global": float(omega_global_B.detach().mean()),
-        "heldout_local": float(omega_local_B.detach()[has_boxes_B].mean()),
-        "gradient_global": _relative_gradient(omega_global_B, latents),
-        "gradient_local": _relative_gradient(omega_local_B, latents),
+    parts = zip(*(_read(module, [x.to(device) for x in part]) for part in batch.split(PART)), strict=True)
+    omega_global_B, omega_local_B, ratio_global_B, ratio_local_B, global_BD, local_RD = map(torch.cat, parts)
+    mask_BM, caption_BD, texts_LD = batch.mask_BM.to(device) > 0, batch.caption_BD.to(device), data.texts_LD.to(device)
+    no_shift_D = torch.zeros_like(module.label_mean_D)
+    named = _nearest(local_RD, texts_LD - (module.label_mean_D if module.config.center else no_shift_D))
+    right_R = (texts_LD[named] == batch.labels_BMD.to(device)[mask_BM]).all(-1)
+    shifted_BD = caption_BD - (module.caption_mean_D if module.config.center else no_shift_D)
+    # Equal captions are equally right.
+    recalled_B = (caption_BD[_nearest(global_BD, shifted_BD)] == caption_BD).all(-1)
+    return {
+        "heldout_global": float(omega_global_B.mean()),
+        "heldout_local": float(omega_local_B[mask_BM.any(1)].mean()),
+        "gradient_global": float(ratio_global_B.median()),
+        "gradient_local": float(ratio_local_B.median()),
+        f"recall_{t}": float(recalled_B.float().mean()),
+        f"label_accuracy_{t}": float(right_R.float().mean()),
     }
+
+
+def _read(module: Alignment, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Of a few images: losses, their gradients' norms over the latents', embeddings of images and, in rows, of boxes."""
+    latents, t_B, caption_BD, boxes_BM4, labels_BMD, mask_BM = tensors
+    latents.requires_grad_()
+    omegas = module.losses(latents, t_B, caption_BD, boxes_BM4, labels_BMD, mask_BM)
+    ratios = [_relative_gradient(omega_B, latents) for omega_B in omegas]
     with torch.no_grad():
         global_BD, local_BMD = module(latents, t_B, boxes_BM4)
-        shift = module.label_mean_D if module.config.center else torch.zeros_like(module.label_mean_D)
-        named = _nearest(local_BMD[mask_BM > 0], data.texts_LD.to(device) - shift)
-        right = (data.texts_LD.to(device)[named] == labels_BMD[mask_BM > 0]).all(-1).float().mean()
-        shift = module.caption_mean_D if module.config.center else torch.zeros_like(module.caption_mean_D)
-        found = caption_BD[_nearest(global_BD, caption_BD - shift)]
-    # Equal captions are equally right.
-    row[f"recall_{t}"] = float((found == caption_BD).all(-1).float().mean())
-    row[f"label_accuracy_{t}"] = float(right)
-    return row
+    return *(omega_B.detach() for omega_B in omegas), *ratios, global_BD, local_BMD[mask_BM > 0]
 
 
 def _nearest(vectors_BD: torch.Tensor, texts_LD: torch.Tensor) -> torch.Tensor:
@@ -64,9 +73,9 @@ def _nearest(vectors_BD: torch.Tensor, texts_LD: torch.Tensor) -> torch.Tensor:
     return (normal(vectors_BD, dim=-1) @ normal(texts_LD, dim=-1).T).argmax(-1)
 
 
-def _relative_gradient(omega_B: torch.Tensor, latents: torch.Tensor) -> float:
+def _relative_gradient(omega_B: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
     (gradient,) = torch.autograd.grad(omega_B.sum(), latents, retain_graph=True)
-    return float((gradient.flatten(1).norm(dim=1) / latents.detach().flatten(1).norm(dim=1)).median())
+    return gradient.flatten(1).norm(dim=1) / latents.detach().flatten(1).norm(dim=1)
 
 
 @torch.no_grad()

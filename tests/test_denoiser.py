@@ -18,6 +18,7 @@ from hcma.sampling.diffusion import Sampling, load_diffusion
 from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.sampling.weights import folder_sha256, read_config, verify_folder, write_model
 from hcma.trainer import Training
+from tests.launch import ended, launch
 from tests.tiny import WIDTH, write_tiny
 
 TRAIN = {"epochs": 1, "batch": 4, "micro_batch": 4, "lr": 1e-3}
@@ -51,14 +52,14 @@ def module() -> Alignment:
     return Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).eval()
 
 
-def trainer(base: Path, caches: dict[str, Path], work: Path, **changes) -> DenoiserTrainer:
+def trainer(base: Path, caches: dict[str, Path], work: Path, precision: str = "float32", **changes) -> DenoiserTrainer:
     sd = load_diffusion(base, Sampling())
     sd.alignment = module().requires_grad_(False)
     splits = tuple(
         Split(read_cache([path.with_suffix(".safetensors")]), layouts(count))
         for path, count in ((caches["train"], 8), (caches["heldout"], 4))
     )
-    settings = (Training(**TRAIN), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))
+    settings = (Training(**TRAIN, precision=precision), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))
     return DenoiserTrainer(sd, Params(eta=ETA), settings, splits, work, folder_sha256(base))
 
 
@@ -117,6 +118,13 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(base, caches, tmp_pa
 def test_micro_batches_change_nothing_but_rounding(base, caches, tmp_path) -> None:
     once, parts = (trainer(base, caches, tmp_path / str(size), micro_batch=size) for size in (4, 1))
     assert once._step(0)["train_noise"] == pytest.approx(parts._step(0)["train_noise"], rel=1e-5)
+
+
+def test_products_in_bfloat16_are_those_of_the_training_alone(base, caches, tmp_path) -> None:
+    full, half = (trainer(base, caches, tmp_path / kind, precision=kind) for kind in ("float32", "bfloat16"))
+    assert full._heldout_noise() == half._heldout_noise()
+    noises = [run._step(0)["train_noise"] for run in (full, half)]
+    assert noises[0] != noises[1] == pytest.approx(noises[0], rel=0.02)
 
 
 def noise_gradient(run: DenoiserTrainer) -> torch.Tensor:
@@ -211,6 +219,16 @@ def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None
     assert len(rows) == 6
     assert (tmp_path / "out/curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_part_each_give_the_bytes_of_one(arguments, tmp_path) -> None:
+    for number in (1, 2):
+        own = {"--work": str(tmp_path / f"work-{number}"), "--out": str(tmp_path / str(number)), "--micro-batch": "2"}
+        program = [text for pair in (arguments | own).items() for text in pair]
+        ended(launch(["hcma.train_denoiser", *program], number))
+    for name in ("curves.csv", "model/SHA256SUMS"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
 def test_layouts_of_other_images_are_one_line(arguments, caches, capsys) -> None:

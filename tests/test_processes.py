@@ -1,10 +1,7 @@
 """A training in two processes is the training in one; both run on this machine's CPU, over gloo."""
 
 import json
-import os
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,9 +14,9 @@ from hcma.processes import Processes
 from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, load_diffusion
 from hcma.sampling.layout import Layout, Object
+from tests.launch import ended, launch
 from tests.tiny import write_tiny
 
-ROOT = Path(__file__).parents[1]
 MODEL = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
 TRAIN = {"epochs": 2, "batch": 8, "validate_every": 2, "lr": 1e-2}
 
@@ -44,24 +41,12 @@ def start(caches: Path, out: Path, processes: int, **settings) -> list[subproces
     files = [str(caches / f"{k}.safetensors") for k in range(2)]
     paths = {"--config": "config.json", "--work": "work", "--out": "alignment.safetensors", "--curves": "curves.csv"}
     flags = [text for flag, name in paths.items() for text in (flag, str(out / name))]
-    command = [sys.executable, "-m", "hcma.train", "--train", *files, "--heldout", *files, *flags]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(processes)}
-    started = []
-    for rank in map(str, range(processes)):
-        who = {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": str(processes)} | meeting if processes > 1 else {}
-        place = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"} | who
-        started.append(subprocess.Popen(command, cwd=ROOT, env=place, stderr=subprocess.PIPE, text=True))
-    return started
+    return launch(["hcma.train", "--train", *files, "--heldout", *files, *flags], processes)
 
 
 def trained(caches: Path, out: Path, processes: int, **settings) -> list[str]:
     """Train to the end; returns what each process said."""
-    running = start(caches, out, processes, **settings)
-    said = [process.communicate(timeout=300)[1] for process in running]
-    assert not any(process.returncode for process in running), said
-    return said
+    return ended(start(caches, out, processes, **settings))
 
 
 def test_two_processes_with_a_part_each_give_the_bytes_of_one(caches, tmp_path) -> None:

@@ -73,3 +73,12 @@ def test_cuda_is_the_first_free_gpu_and_others_are_as_named(tmp_path, monkeypatc
         for name in ("cuda", "cuda:0", "cpu"):
             device.take_device(name)
     assert asked == ["set 1", "cuda:1", "cuda:0", "cpu"]
+
+
+def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
+    # In a process of its own: these are settings of the whole process, and the tests' others are not meant to have them.
+    ask = "import os, torch; from hcma.sampling.device import repeat_exactly; repeat_exactly(); "
+    ask += "print(torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, "
+    ask += "torch.are_deterministic_algorithms_enabled(), os.environ['CUBLAS_WORKSPACE_CONFIG'])"
+    found = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False", "True", ":4096:8"]

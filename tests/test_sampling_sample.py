@@ -216,6 +216,7 @@ def spoil(monkeypatch, id, always=False, black=False):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_latents_that_are_not_finite_name_their_layout(run, monkeypatch, capsys, precision):
     run.spec |= {"module": "baselines.stable_diffusion", "params": {}, "sampling": {"steps": 3, "precision": precision}}
+    spoil(monkeypatch, 40)  # float32 mends it: not to be named
     spoil(monkeypatch, 50, always=True)
     assert run.sample() == 1
     assert "error: layouts 50: latents are not finite" in capsys.readouterr().err

@@ -77,10 +77,13 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypa
     assert resumed.progress == whole.progress
 
 
-def test_a_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path) -> None:
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path, capsys) -> None:
     trainer(tmp_path).train()
     assert trainer(tmp_path).progress.step == 9
+    assert trainer(tmp_path, micro_batch=2).progress.step == 9  # for memory only: other devices go on with it
+    assert not capsys.readouterr().err.endswith("afresh\n")
     assert trainer(tmp_path, lr=1e-3).progress.step == 0
+    assert "checkpoint.pt: of other settings or data; this training starts afresh" in capsys.readouterr().err
 
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path) -> None:
@@ -94,6 +97,27 @@ def test_the_best_checkpoint_on_held_out_data_is_kept(tmp_path) -> None:
     best = min(run.progress.curve, key=lambda row: row["heldout_loss"])
     again = validate(module, run.heldout, run.settings.seed)
     assert again["heldout_global"] == pytest.approx(best["heldout_global"], abs=1e-6)
+
+
+def test_parts_of_what_is_held_out_are_judged_together(tmp_path, monkeypatch) -> None:
+    module, data = trainer(tmp_path).train(), cache(16, 2)
+    whole = [validate(module, data, 0), calibrate(module, data, Params(eta=1.0), 0.01, 16)["eta"]]
+    monkeypatch.setattr("hcma.validate.PART", 5)
+    monkeypatch.setattr("hcma.batches.PART", 5)
+    parts = [validate(module, data, 0), calibrate(module, data, Params(eta=1.0), 0.01, 16)["eta"]]
+    assert parts[0] == pytest.approx(whole[0], rel=1e-4, abs=1e-5)
+    assert parts[1] == pytest.approx(whole[1], rel=1e-4)
+
+
+def test_a_batch_too_large_for_memory_says_what_to_lower(tmp_path, monkeypatch) -> None:
+    run = trainer(tmp_path)
+
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run.module, "losses", fill)
+    with pytest.raises(InputError, match="alignment: out of memory at step 0; lower its micro_batch"):
+        run.train()
 
 
 def test_it_learns_what_the_latent_tells(tmp_path) -> None:
@@ -202,10 +226,14 @@ def test_cache_files_that_do_not_belong_together_are_refused(files, tmp_path) ->
         read_cache([files[0], tmp_path / "small"])
 
 
-def test_training_in_bfloat16_keeps_weights_and_losses_in_float32(tmp_path) -> None:
+def test_training_in_bfloat16_keeps_losses_in_float32(tmp_path) -> None:
     full, half = trainer(tmp_path / "a", epochs=20), trainer(tmp_path / "b", epochs=20, precision="bfloat16")
-    assert all(value.dtype == torch.float32 for value in weights(half.train()))
+    found: list[torch.Tensor] = []
+    losses = half.module.losses
+    half.module.losses = lambda *batch: found.extend(losses(*batch)) or tuple(found[-2:])
+    half.train()
     full.train()
+    assert {omega_B.dtype for omega_B in found} == {torch.float32}
     ends = [run.progress.curve[-1] for run in (full, half)]
     assert ends[0]["train_global"] != ends[1]["train_global"]
     # The learnt share of the losses agrees; single steps of a hundredth of it are bfloat16's.

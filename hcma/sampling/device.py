@@ -32,9 +32,24 @@ def take_device(name: str) -> "torch.device":
             number = take_first(_gpus(), _locks())
             torch.cuda.set_device(number)
             name = f"cuda:{number}"
+        if name.startswith("cuda"):
+            repeat_exactly()
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name}: cannot be used here ({str(error).splitlines()[0]})") from None
+
+
+def repeat_exactly() -> None:
+    """On a GPU: float32 is float32, not TF32, and sums have one order wherever torch has such an algorithm.
+
+    Where it has none it warns, once, and goes on: an image may then differ in its last digits from run to run.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it; read when it starts
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a check for other people's bugs, and slow
 
 
 def _gpus() -> list[str]:

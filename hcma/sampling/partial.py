@@ -20,7 +20,7 @@ from hcma.sampling.images import ShardError, member_ids, read_members, read_meta
 from hcma.sampling.work import Work
 
 KEY = re.compile("[0-9a-f]{64}")
-FORMAT = 2  # of a batch's record; batches of another format are made anew
+FORMAT = 3  # of a batch's record; batches of another format are made anew
 OWNER = "owner"
 
 
@@ -31,6 +31,7 @@ class PartialShard:
     folder: Path
     batches: dict[Path, list[int]]
     token: str  # in the file `owner` as long as no other job has opened the folder
+    made_by: dict[str, str | None]  # what this run's batches are made by, such as the device
 
     @property
     def finished(self) -> set[int]:
@@ -42,7 +43,7 @@ class PartialShard:
         self._check_owner()
         path = self.folder / f"{ids[0]:012d}.zip"
         counts = {str(id): dict(work.images[row]) for row, id in enumerate(ids)}
-        write_images(path, ids, pixels, {"seconds": seconds, "work": counts})
+        write_images(path, ids, pixels, {"seconds": seconds, "work": counts, "made_by": self.made_by})
         self.batches[path] = list(ids)
 
     def totals(self) -> tuple[float, dict[str, dict[str, int]]]:
@@ -50,6 +51,12 @@ class PartialShard:
         records = [read_meta(path) for path in self.batches]
         images = {id: counts for record in records for id, counts in record["work"].items()}
         return sum(record["seconds"] for record in records), images
+
+    def makers(self) -> dict[str, str | None]:
+        """What made the batches, those of earlier runs included; where it was not the same for all, each by name."""
+        records = [read_meta(path)["made_by"] for path in self.batches] or [self.made_by]
+        found = {name: dict.fromkeys(str(record[name]) for record in records if record[name]) for name in self.made_by}
+        return {name: " and ".join(sorted(values)) or None for name, values in found.items()}
 
     def assemble(self, path: str | Path, ids: Sequence[int], meta: dict[str, Any]) -> None:
         """Write the whole shard in the order of `ids`; its images do not depend on interruptions."""
@@ -82,10 +89,10 @@ class PartialShard:
             raise InputError(f"{self.folder}: another job has taken over this shard; this one ends")
 
 
-def open_partial(work: str | Path, identity: dict[str, Any]) -> PartialShard:
+def open_partial(work: str | Path, identity: dict[str, Any], made_by: dict[str, str | None]) -> PartialShard:
     """The finished batches in `work` of what `identity` (JSON) describes; batches of anything else are removed.
 
-    The folder is the caller's from now on, whoever had it before.
+    The folder is the caller's from now on, whoever had it before. `made_by` is recorded of each batch that is added.
     """
     key = hashlib.sha256(json.dumps(identity | {"format": FORMAT}, sort_keys=True).encode()).hexdigest()
     folder = Path(work) / key
@@ -99,7 +106,7 @@ def open_partial(work: str | Path, identity: dict[str, Any]) -> PartialShard:
     for leftover in folder.glob("*.tmp"):
         leftover.unlink(missing_ok=True)
     batches = {path: _intact_ids(path) for path in sorted(folder.glob("*.zip"))}
-    return PartialShard(folder, {path: ids for path, ids in batches.items() if ids}, token)
+    return PartialShard(folder, {path: ids for path, ids in batches.items() if ids}, token, made_by)
 
 
 def _intact_ids(path: Path) -> list[int]:

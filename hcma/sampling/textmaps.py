@@ -41,9 +41,14 @@ def smoothing_kernel(side: int, sigma: float, true_gaussian: bool = False) -> to
 def smooth(images_RMYX: torch.Tensor, kernel_KK: torch.Tensor) -> torch.Tensor:
     """Each image filtered with the kernel under reflect padding."""
     pad = kernel_KK.shape[0] // 2
-    single = images_RMYX.flatten(0, 1)[:, None]
-    padded = functional.pad(single, (pad,) * 4, mode="reflect")
+    padded = _reflected(_reflected(images_RMYX.flatten(0, 1)[:, None], pad).mT, pad).mT
     return functional.conv2d(padded, kernel_KK.to(images_RMYX)[None, None])[:, 0].view_as(images_RMYX)
+
+
+def _reflected(images_RCYX: torch.Tensor, pad: int) -> torch.Tensor:
+    """Reflect padding of the columns; torch's own has no gradient that is the same twice on a GPU."""
+    left, right = images_RCYX[..., 1 : pad + 1], images_RCYX[..., -pad - 1 : -1]
+    return torch.cat([left.flip(-1), images_RCYX, right.flip(-1)], -1)
 
 
 def token_images(maps_RYXK: torch.Tensor, positions_RM: torch.Tensor) -> torch.Tensor:

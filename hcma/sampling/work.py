@@ -16,6 +16,11 @@ class Work:
     @property
     def images(self) -> defaultdict[int, Counter[str]]:
         """The counts of each image; what was added for later is fetched from its device now."""
+        self.settle()
+        return self._images
+
+    def settle(self) -> None:
+        """Fetch what was added for later from its device, which this may wait for and takes memory of."""
         for name, added in self._later.items():
             rows, amounts = (torch.cat(parts).tolist() for parts in zip(*added, strict=True))
             for row, amount in zip(rows, amounts, strict=True):
@@ -23,7 +28,6 @@ class Work:
                 if counted := round(1e6 * amount) if isinstance(amount, float) else amount:
                     self._images[row][name] += counted
         self._later.clear()
-        return self._images
 
     def add(self, name: str, rows: Iterable[int], amount: int = 1) -> None:
         """Count `amount` of `name` for each of `rows`."""

@@ -173,6 +173,47 @@ def test_a_job_starts_in_less_than_a_fiftieth_of_what_a_shard_takes(finished) ->
     assert median(starts) < PAPER["data"]["shard_size"] / max(rates) / 50
 
 
+def trained(run: str, launcher: str, *arguments: str) -> list[bytes]:
+    """The bytes of a training by tests/slurm/nodes.yaml: its module and its curves."""
+    resources = json.dumps({"train_launcher": launcher})
+    wanted = [f"results/{run}/train/{name}" for name in ("alignment.safetensors", "curves.csv")]
+    configs = ["--configfile", *CONFIG[1:], "tests/slurm/nodes.yaml"]
+    try:
+        with alone():
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "snakemake",
+                    *wanted,
+                    *arguments,
+                    *configs,
+                    "--config",
+                    f"run={run}",
+                    f"resources={resources}",
+                ],
+                cwd=ROOT,
+                env=environment() | {"GLOO_SOCKET_IFNAME": "lo"},
+                capture_output=True,
+                text=True,
+            )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [(ROOT / path).read_bytes() for path in wanted]
+    finally:
+        shutil.rmtree(ROOT / "results" / run, ignore_errors=True)
+
+
+def test_a_training_over_two_nodes_gives_the_bytes_of_one_process(cluster) -> None:
+    # A part for each process: two numbers have the same sum in either order.
+    before = last_job()
+    asked = [f"train_alignment:{name}" for name in ("nodes=2", "tasks=2", "tasks_per_gpu=0", "mpi=srun")]
+    each = "srun --nodes 2 --ntasks-per-node 1 profiles/slurm/every_node.sh 1"
+    together = trained(f"test-nodes-{os.getpid()}", each, *SLURM, "--set-resources", *asked)
+    (job,) = [job for job in jobs() if int(job["JobId"]) > before and "train_alignment" in job["Comment"]]
+    assert (job["NumNodes"], job["TresPerJob"]) == ("2", "gres:gpu:2")
+    assert together == trained(f"test-node-{os.getpid()}", "python", "--cores", "2")
+
+
 def test_a_cancelled_shard_goes_on_from_its_last_batch(finished, local) -> None:
     before = last_job()
     with alone(), finished.slow(*SLURM, SLOW_SECONDS=1) as process:

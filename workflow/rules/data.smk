@@ -36,6 +36,8 @@ ALIGN = dict(ALIGNMENT["train"])
 ALIGN.pop("objective", None)
 OF_NOISE = {key: ALIGN.pop(key) for key in ("train_denoiser", "second_order") if key in ALIGN}
 OF_NOISE |= ALIGN.pop("denoiser", {})
+# Memory alone, so not in the sections: to change it must not train anew what is done.
+MICRO_BATCH = {"alignment": ALIGN.pop("micro_batch"), "denoiser": OF_NOISE.pop("micro_batch")}
 SECTIONS = {
     "data": config["data"],
     "extractors": config["extractors"],

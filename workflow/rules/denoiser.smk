@@ -46,6 +46,7 @@ rule train_denoiser:
     resources:
         **needs("train_denoiser"),
         gpu=TRAINING_GPUS,
+        micro_batch=MICRO_BATCH["denoiser"],
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         work=f"{R}/work/noise",
@@ -58,4 +59,4 @@ rule train_denoiser:
         "{params.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
         " --config {input.config} --train {input.train} --heldout {input.heldout}"
         " --train-layouts {input.train_layouts} --heldout-layouts {input.heldout_layouts}"
-        " --work {params.work} --device {params.device} --out {params.out} > {log} 2>&1"
+        " --micro-batch {resources.micro_batch} --work {params.work} --device {params.device} --out {params.out} > {log} 2>&1"

@@ -76,6 +76,7 @@ rule train_alignment:
     resources:
         **needs("train_alignment"),
         gpu=TRAINING_GPUS,
+        micro_batch=MICRO_BATCH["alignment"],
     params:
         # The checkpoint lives outside the outputs, which Snakemake deletes when a job fails.
         work=f"{R}/work/alignment",
@@ -85,7 +86,7 @@ rule train_alignment:
         "Training the alignment module"
     shell:
         "{params.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {input.config}"
-        " --work {params.work} --device {params.device} --out {output.weights} --curves {output.curves} > {log} 2>&1"
+        " --micro-batch {resources.micro_batch} --work {params.work} --device {params.device} --out {output.weights} --curves {output.curves} > {log} 2>&1"
 
 
 rule calibrate_eta:

@@ -1,14 +1,17 @@
 """Downloads against a server on this machine that misbehaves: what arrives is whole and right, or one line says why not."""
 
+import errno
 import hashlib
 import json
 import os
 import random
 import shutil
+import ssl
 import subprocess
 import sys
 import time
 import zipfile
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,28 @@ def test_a_server_that_ignores_ranges_gives_the_file_from_its_first_byte(shelf, 
 @pytest.mark.parametrize("honours_if_range", [True, False])
 def test_a_file_that_changes_in_between_is_never_glued(shelf, tmp_path, honours_if_range) -> None:
     """Of the same size and without a checksum, nothing but the server's version tells."""
+@pytest.mark.parametrize("error", [ssl.SSLError("decryption failed"), OSError(errno.EHOSTUNREACH, "No route to host")])
+def test_a_network_that_breaks_in_between_is_gone_on_with(shelf, tmp_path, monkeypatch, error) -> None:
+    read, broken = HTTPResponse.read, [error]
+
+    def breaking(self: HTTPResponse, *arguments: int) -> bytes:
+        if broken and self.headers["Content-Range"] is None:
+            body = read(self, 1_000_000)
+            monkeypatch.setattr(HTTPResponse, "read", failing)
+            return body
+        return read(self, *arguments)
+
+    def failing(self: HTTPResponse, *_: int) -> bytes:
+        monkeypatch.setattr(HTTPResponse, "read", read)
+        raise broken.pop()
+
+    monkeypatch.setattr(HTTPResponse, "read", breaking)
+    url = shelf.put("/file.bin", CONTENT)
+    fetch(source(url), tmp_path / "file.bin", QUICK)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert shelf.asked("/file.bin") == [None, "bytes=1000000-"]
+
+
     old = CONTENT[::-1]
     url = shelf.put("/file.bin", CONTENT, before=[old], cuts=[1_000_000], honours_if_range=honours_if_range)
     fetch(Source("file.bin", (url,)), tmp_path / "file.bin", QUICK)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evaluation.extractors import verified
 from evaluation.files import InputError, sha256
 from hcma.sampling.weights import verify_folder
 from tests.dag import ROOT, snakemake
@@ -493,8 +494,16 @@ def test_folders_of_ones_own_that_cannot_be_used_are_told(tmp_path) -> None:
         "made": "results/x/made",
         "no": None,
     }
-    found = unusable({"data": {"root": str(tmp_path / "coco")}, "models": models}, made="results/")
-    assert [line.partition(":")[0] for line in found] == ["data.root", "models.sd14", "models.sd15"]
+    found = unusable(
+        {"data": {"root": str(tmp_path / "coco")}, "models": models, "extractors": extractors}, made="results/"
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "data.root",
+        "models.sd14",
+        "models.sd15",
+        "extractors.frechet",
+        "extractors.clip",
+    ]
     assert "python -m workflow.scripts.seal" in found[1]
     assert "no such folder" in found[2]
 
@@ -553,11 +562,52 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
     targets = ["fetch", f"results/{run}/samples/real/test/0000.zip", f"results/{run}/methods/gligen_sd.json"]
 
     def fetched() -> subprocess.CompletedProcess[str]:
+    known = PAPER["extractors"]["clip"]["source"]["sha256"]
+    assert settled["extractors"]["clip"]["sha256"] == known
+    own["extractors"]["clip"]["sha256"] = "0" * 64
+    assert settle(own)[0]["extractors"]["clip"]["sha256"] == "0" * 64
+
+
+def test_an_extractors_own_file_is_held_against_the_published_hash(tmp_path) -> None:
+    """Through the DAG's plan, which asks for no file beside it, to the program that reads it."""
+    weights = ROOT / "weights/miniature/features/model.safetensors"
+    (tmp_path / "mine.safetensors").write_bytes(weights.read_bytes())
+    published = {"urls": ["http://nowhere/model.safetensors"], "sha256": sha256(weights), "licence": "cc"}
+    stanza = {"path": str(tmp_path / "mine.safetensors"), "source": published}
+    fetch = {"folder": "downloads", "hub": "http://nowhere", "offline": False, "licences": {"cc": "x"}, "accept": []}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"fetch": fetch, "extractors": {"frechet": stanza}}))
+    run = f"test-own-{os.getpid()}"
+    planned = snakemake("-n", "--configfile", str(tmp_path / "own.yaml"), "--config", f"run={run}")
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    miniature = yaml.safe_load((ROOT / "workflow/config/miniature.yaml").read_text())
+    miniature["extractors"]["frechet"] |= stanza
+    settled = settle(miniature)[0]["extractors"]["frechet"]
+    assert verified(settled) == sha256(weights)
+    (tmp_path / "mine.safetensors").write_bytes(b"another")
+    with pytest.raises(InputError, match=f"expected {sha256(weights)}; the weights were changed"):
+        verified(settled)
+
+
+def test_two_extractors_files_of_one_name_are_kept_apart() -> None:
+    two = json.loads(json.dumps(PAPER))
+    two["extractors"]["cmmd"] = two["extractors"]["clip"] | {"name": "other"}
+    two["extractors"]["cmmd"]["source"] = two["extractors"]["clip"]["source"] | {"sha256": "ab" * 32}
+    settled, fetched = settle(two)
+    paths = [settled["extractors"][name]["path"] for name in ("clip", "cmmd")]
+    assert paths == ["downloads/extractors/ViT-B-32.pt", "downloads/extractors/abababababab-ViT-B-32.pt"]
+    assert {path.removeprefix("downloads/") for path in paths} <= set(fetched.files)
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         return snakemake(*targets, "--configfile", str(tmp_path / "config.yaml"))
 
     try:
         refused = fetched()
+    (tmp_path / "bare.pt").write_text("")
+    extractors = {
+        "frechet": {"path": str(tmp_path / "none.pt")},
+        "clip": {"path": str(tmp_path / "bare.pt")},
+        "cmmd": {"path": str(tmp_path / "bare.pt"), "sha256": "0" * 64},
+        "detector": None,
+    }
         assert refused.returncode != 0
         assert f"error: not accepted: {LICENCE}: some/gligen (gligen): https://rail" in refused.stderr
         assert not shelf.requests

@@ -93,6 +93,7 @@ if "val" in config["data"]:
     PHOTOS["val"] = "val2014"
 REFERENCE = {split: "val" if WIDE and split == "test" else split for split in PHOTOS}
 METHODS = config["methods"]
+DEVICE = config["resources"]["device"]
 ALIGNMENT = config["alignment"]
 # Whose features the alignment module is trained on and pulls to: the backbone's own, or another encoder's.
 TEXT = {"model": "backbone", "feature": "pooled"} | ALIGNMENT.get("text", {})

@@ -1,5 +1,6 @@
 """One job a GPU, on machines that have none: the locks are files, and the GPUs names."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from hcma.sampling import device
+from workflow.scripts import check_device, pilot
 
 ROOT = Path(__file__).parents[1]
 GPUS = ["GPU-0000/a", "GPU-1111/b"]
@@ -73,3 +76,14 @@ def test_cuda_is_the_first_free_gpu_and_others_are_as_named(tmp_path, monkeypatc
         for name in ("cuda", "cuda:0", "cpu"):
             device.take_device(name)
     assert asked == ["set 1", "cuda:1", "cuda:0", "cpu"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_one_line_before_anything_else(tmp_path, capsys) -> None:
+    (tmp_path / "plan.json").write_text("{}")
+    for program, more in ((check_device, []), (pilot, ["--plan", str(tmp_path / "plan.json")])):
+        assert program.main(["--device", "cuda", "--out", str(tmp_path / "out.json"), *more]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: --device cuda: cannot be used here")
+    assert check_device.main(["--device", "cpu", "--out", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["device"].startswith("cpu ")

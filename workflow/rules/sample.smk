@@ -8,7 +8,7 @@ localrules:
 rule write_method:
     input:
         stanza=f"{R}/config/method-{{method}}.json",
-        checked=ancient(f"{R}/config/methods-checked.json"),
+        passed=ancient(f"{R}/checks/passed"),
         weights=ancient(lambda wildcards: f"{base(wildcards.method)}/SHA256SUMS"),
         text=ancient(lambda wildcards: text_of(wildcards.method)),
         retrained=lambda wildcards: (

@@ -191,6 +191,12 @@ def as_json(content):
     return json.dumps(content, sort_keys=True)
 
 
+def identity(entry):
+    # All that may cause a new download. Mirrors, licences and `offline` stand in the plan, which is `ancient`.
+    known = ("hub", "revision", "size", "sha256", "md5")
+    return as_json({key: entry[key] for key in known if key in entry})
+
+
 def base(method):
     return config["models"][stanza(method)["base"]]
 

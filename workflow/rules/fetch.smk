@@ -19,12 +19,6 @@ CHECKED = f"{DOWNLOADS}/sources-checked.json"
 PASSED = f"{DOWNLOADS}/sources-passed"
 
 
-def identity(entry):
-    # All that may cause a new download. Mirrors, licences and `offline` stand in the plan, which is `ancient`.
-    known = ("hub", "revision", "size", "sha256", "md5")
-    return as_json({key: entry[key] for key in known if key in entry})
-
-
 rule check_licences:
     output:
         LICENCES,

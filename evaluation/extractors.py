@@ -74,7 +74,9 @@ def verified(stanza: dict[str, Any]) -> str:
         raise InputError(f"{path}: no such file (weights of extractor {stanza['name']})")
     expected, found = stanza.get("sha256") or _listed(path), sha256(path)
     if found != expected:
-        raise InputError(f"{path}: sha256 {found[:12]}..., expected {str(expected)[:12]}...; the weights were changed")
+        raise InputError(
+            f"{path}: sha256 {found}, expected {expected}; the weights were changed, or give another file's own sha256"
+        )
     return found
 
 

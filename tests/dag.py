@@ -40,3 +40,10 @@ def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
         )
+
+
+def jobs_by_rule(printed: str) -> dict[str, int]:
+    """The table of jobs that Snakemake prints."""
+    lines = printed.split("Job stats:")[1].split("\n\n")[0].splitlines()
+    words = [line.split() for line in lines]
+    return {line[0]: int(line[1]) for line in words if len(line) == 2 and line[1].isdigit()}

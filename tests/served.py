@@ -69,9 +69,12 @@ class _Handler(BaseHTTPRequestHandler):
         changed = page.honours_if_range and condition not in (None, etag)
         headers = {"ETag": etag, "Content-Type": page.kind} | page.headers
         if span and page.ranges and not changed:
-            start, size = int(span.removeprefix("bytes=").rstrip("-")), len(content)
+            start, size = int(span.removeprefix("bytes=").partition("-")[0]), len(content)
             if start >= size:
                 return self._answer(416, b"", {"Content-Range": f"bytes */{size}"})
+            if span == "bytes=0-0":
+                headers["Content-Range"] = f"bytes 0-0/{size}"
+                return self._answer(206, content[:1], headers)
             headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
             return self._answer(206, content[start:], headers, page.cuts)
         return self._answer(200, content, headers, page.cuts)

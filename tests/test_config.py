@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 FILE = Path("workflow/config/miniature.yaml")
 CONFIG = yaml.safe_load((ROOT / FILE).read_text())
 METHODS = CONFIG["methods"]
+SOURCES = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())["data"]["source"]
 OVERLAYS = [
     "workflow/config/coco.yaml",
     "workflow/config/rehearsal.yaml",
@@ -99,6 +100,11 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
         (
             {"resources": {"rules": {"smaple": {"runtime": 1}}}},
             "resources.rules: 'smaple' is not one of 'cache_latents'",
+        ),
+        ({"resources": {"device": "gpu"}}, "resources.device: 'gpu' does not match"),
+        (
+            {"data": {"source": SOURCES | {"train2014.zip": None}}},
+            "data.source.train2014.zip: expected object, found None",
         ),
         ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
         ({"alignment": {"text": {"model": "clip"}}}, "alignment.text.model: 'clip' is not one of backbone, gligen"),

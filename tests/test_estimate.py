@@ -2,7 +2,12 @@
 
 import importlib
 import json
+import os
+import re
+import shlex
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,6 +17,7 @@ from evaluation.images import write_images
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from hcma.sampling.layout import Layout, Object
+from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.tiny import WIDTH, write_tiny
 from workflow.scripts import estimate, pilot
 from workflow.scripts.estimate import Counts, count
@@ -102,7 +108,8 @@ def plan_of(tmp_path, models):
         "hcma": {"module": "hcma.method", "base": "gligen", "aligned": True, "params": {}},
     }
     method = {"sampling": {"steps": STEPS}, "split": "test", "images": 5}
-    plan = {"methods": {name: method | {"stanza": stanza} for name, stanza in stanzas.items()}, "models": models}
+    methods = {name: method | {"row": name, "stanza": stanza} for name, stanza in stanzas.items()}
+    plan = {"methods": methods, "models": models}
     alignment = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
     plan |= {"alignment": alignment, "size": 64, "shard_size": 2, "most_boxes": 30, "batch_size": 2}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
@@ -150,5 +157,49 @@ def test_memory_that_runs_out_halves_the_pilots_batch(tmp_path, monkeypatch):
         return passes(sd, plan, name, batch)
 
     monkeypatch.setattr(pilot, "passes", small)
-    assert pilot.measure("sd14", plan, "cpu")["batch"] == 2
+    assert pilot.measure("sd14", plan, torch.device("cpu"))["batch"] == 2
     assert stable_diffusion.Params() == estimate.params_of(plan["methods"]["sd14"]["stanza"])
+
+
+LATE_BOXES = {"module": "tests.late_boxes", "base": "gligen", "params": {"tau": 1.0}}
+
+
+def test_a_method_of_ones_own_costs_at_least_its_passes(tmp_path, monkeypatch) -> None:
+    """One that shows its boxes costs passes with boxes: that is asked of the model and not of the module's name."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    own = ModuleType("tests.late_boxes")
+    monkeypatch.setitem(sys.modules, own.__name__, own)
+    exec(compile(code, "README.md", "exec"), own.__dict__)
+    models = {"sd14": str(write_tiny(tmp_path / "sd14")), "gligen": str(write_tiny(tmp_path / "gligen", gated=True))}
+    plan = plan_of(tmp_path, models)
+    late = {"sampling": {"steps": STEPS}, "split": "test", "images": 3600, "row": "late_boxes", "stanza": LATE_BOXES}
+    plan["methods"] |= {"late_boxes": late, "plain": late | {"stanza": LATE_BOXES | {"base": "sd14"}}}
+    assert "grounded_pass" in pilot.passes(pilot.build(plan, "late_boxes", torch.device("cpu")), plan, "late_boxes", 1)
+    seconds = {"pass": 1.0, "grounded_pass": 10.0, "decoding": 0.5}
+    row = estimate.row("late_boxes", plan, seconds, tmp_path)
+    assert (row["hours"], row["counted"]) == ([70.5, 70.5], False)
+    plain = estimate.row("plain", plan, {"pass": 1.0, "decoding": 0.5}, tmp_path)
+    assert plain["hours"] == [7.5, 7.5]
+    text = estimate.markdown({"device": "cpu", "rows": [row]})
+    assert "| at least 14 | not known | at least 70.5 |" in text
+    assert "late_boxes: its module is none of this project's" in text
+
+
+def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so(tmp_path) -> None:
+    plan = plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
+    assert [pilot.is_gated(plan, base) for base in ("sd14", "gligen")] == [False, True]
+
+
+def test_the_estimate_is_planned_with_all_that_is_sampled(tmp_path) -> None:
+    (tmp_path / "seeds.yaml").write_text("seeds: [0, 3]")
+    run = f"test-estimate-{os.getpid()}"
+    overlays = ["--configfile", "tests/config/small.yaml", str(tmp_path / "seeds.yaml"), "--config", f"run={run}"]
+    planned = snakemake("estimate", "-n", "-p", *overlays)
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    assert jobs_by_rule(planned.stdout) == {"write_section": 1, "pilot": 1, "estimate": 1, "total": 3}
+    written = next(line for line in planned.stdout.splitlines() if f"{run}/config/estimate.json '" in line)
+    methods = json.loads(shlex.split(written)[-4])["methods"]
+    rows = ["attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
+    expected = [(row, "test", 32) for row in (*rows, *(f"{row}_seed_3" for row in rows))]
+    expected += [("hcma_eta_0", "heldout", 16), ("gligen_sd", "heldout", 16)]
+    assert sorted((one["row"], one["split"], one["images"]) for one in methods.values()) == sorted(expected)

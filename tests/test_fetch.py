@@ -1,27 +1,33 @@
 """Downloads against a server on this machine that misbehaves: what arrives is whole and right, or one line says why not."""
 
+import errno
 import hashlib
 import json
 import os
 import random
 import shutil
+import ssl
 import subprocess
 import sys
 import time
 import zipfile
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
 import yaml
 
+from evaluation.extractors import verified
 from evaluation.files import InputError, sha256
 from hcma.sampling.weights import verify_folder
-from tests.dag import ROOT, snakemake
+from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.served import Shelf, serve_repository, serving
 from tests.tiny import write_tiny
-from workflow.scripts import seal
+from workflow.scripts import room, seal
 from workflow.scripts.fetch import annotations, request
+from workflow.scripts.fetch.check import ask
 from workflow.scripts.fetch.model import fetch_model
+from workflow.scripts.fetch.plan import Plan
 from workflow.scripts.fetch.request import Access
 from workflow.scripts.fetch.sources import Source, verify
 from workflow.scripts.fetch.transfer import fetch
@@ -85,6 +91,28 @@ def test_a_download_left_by_a_killed_program_is_gone_on_with(shelf, tmp_path) ->
 
 def test_a_server_that_ignores_ranges_gives_the_file_from_its_first_byte(shelf, tmp_path) -> None:
     url = shelf.put("/file.bin", CONTENT, ranges=False, cuts=[1_000_000])
+    fetch(source(url), tmp_path / "file.bin", QUICK)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert shelf.asked("/file.bin") == [None, "bytes=1000000-"]
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError("decryption failed"), OSError(errno.EHOSTUNREACH, "No route to host")])
+def test_a_network_that_breaks_in_between_is_gone_on_with(shelf, tmp_path, monkeypatch, error) -> None:
+    read, broken = HTTPResponse.read, [error]
+
+    def breaking(self: HTTPResponse, *arguments: int) -> bytes:
+        if broken and self.headers["Content-Range"] is None:
+            body = read(self, 1_000_000)
+            monkeypatch.setattr(HTTPResponse, "read", failing)
+            return body
+        return read(self, *arguments)
+
+    def failing(self: HTTPResponse, *_: int) -> bytes:
+        monkeypatch.setattr(HTTPResponse, "read", read)
+        raise broken.pop()
+
+    monkeypatch.setattr(HTTPResponse, "read", breaking)
+    url = shelf.put("/file.bin", CONTENT)
     fetch(source(url), tmp_path / "file.bin", QUICK)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
     assert shelf.asked("/file.bin") == [None, "bytes=1000000-"]
@@ -240,6 +268,35 @@ def test_too_little_disk_is_told_before_the_first_byte(shelf, tmp_path, monkeypa
     assert left(tmp_path) == []
 
 
+def test_a_part_that_will_be_written_over_counts_as_room(shelf, tmp_path, monkeypatch) -> None:
+    url = shelf.put("/file.bin", CONTENT, ranges=False)
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:2_000_000])
+    free = room.MARGIN + 1_500_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
+    fetch(source(url), tmp_path / "file.bin", QUICK)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_what_is_written_on_one_disk_is_summed_up(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 5 * 10**9))
+    needs = [room.Need("coco/train2014.zip", tmp_path / "a", 3 * 10**9), room.Need("run", tmp_path / "b", 2 * 10**9)]
+    assert room.lacking(needs[:1]) == []
+    (line,) = room.lacking(needs)
+    assert (
+        line
+        == f"{tmp_path}: 5.00 GB are free, needed are 3.00 GB for coco/train2014.zip and 2.00 GB for run, estimated"
+    )
+
+
+def test_what_a_run_writes_is_less_by_what_is_there(tmp_path) -> None:
+    estimate = {"methods": {"sd14": {"images": 100}}, "photos": 100, "trained_on": 0, "size": 512}
+    need = room.need_of_run(estimate, tmp_path)
+    assert need.size == int(200 * 3 * 512**2 * (1 / 2 + 1 / 8 + 1 / 20))
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/0000.zip").write_bytes(b"x" * 1000)
+    assert room.need_of_run(estimate, tmp_path).size == need.size - 1000
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_any_request(shelf, tmp_path) -> None:
     (tmp_path / "taken").write_text("a file")
     text = fault(source(shelf.put("/file.bin", CONTENT)), tmp_path / "taken" / "file.bin", QUICK)
@@ -381,6 +438,46 @@ def test_a_host_that_is_no_hub_is_told(shelf, tmp_path) -> None:
     assert "is fetch.hub a model hub?" in model_fault(ENTRY, tmp_path / "model", Access(hub=shelf.address))
 
 
+def test_all_that_cannot_be_fetched_is_told_before_the_first_download(repository, tmp_path) -> None:
+    """One byte of each file is asked for: gone at every mirror, of another size, a wrong commit, a gated repository."""
+    address, licence = repository.address, {"licence": "cc"}
+    gated = f"/some/model/resolve/{COMMIT}/unet/diffusion_pytorch_model.safetensors"
+    repository.pages[gated].statuses = [401]
+    good = {"urls": [f"{address}/none", repository.put("/good.zip", CONTENT)], "size": len(CONTENT), "md5": "0" * 32}
+    files = {
+        "coco/good.zip": good | licence,
+        "coco/gone.zip": {"urls": [f"{address}/none", f"{address}/neither"], "md5": "0" * 32} | licence,
+        "coco/other.zip": {"urls": [repository.put("/other.zip", b"x")], "size": 7, "md5": "0" * 32} | licence,
+    }
+    models = {"gligen": ENTRY, "sd14": ENTRY | {"revision": "cd" * 20}}
+    sizes, faults = ask(Plan(files, models, Access(hub=address, wait=0.0)), tmp_path)
+    assert sizes == {"coco/good.zip": len(CONTENT)}
+    told = dict(fault.split(": ", 1) for fault in faults)
+    assert set(told) == {"coco/gone.zip", "coco/other.zip", "gligen", "sd14"}
+    assert "/none: 404" in told["coco/gone.zip"] and "/neither: 404" in told["coco/gone.zip"]
+    assert "has 1 bytes, expected 7" in told["coco/other.zip"]
+    assert "gated, or no such repository: accept its licence" in told["gligen"]
+    assert "no such file or revision" in told["sd14"]
+    assert not any("\n" in fault for fault in faults)
+    assert repository.asked("/good.zip") == ["bytes=0-0"]
+
+
+def test_of_what_is_there_nothing_is_asked_and_offline_it_must_be_there(repository, tiny, tmp_path) -> None:
+    files = {"coco/a.zip": {"urls": [repository.put("/a.zip", CONTENT)], "size": len(CONTENT), "licence": "cc"}}
+    plan = Plan(files, {"gligen": ENTRY}, Access(hub=repository.address))
+    sizes, _ = ask(plan, tmp_path)
+    assert sizes == {"coco/a.zip": len(CONTENT), "gligen": sum(map(len, served_files(tiny).values()))}
+    fetch_model(ENTRY, tmp_path / "gligen", plan.access)
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco/a.zip.part").write_bytes(CONTENT)
+    repository.requests.clear()
+    assert ask(Plan(files, {"gligen": ENTRY}, Access(offline=True)), tmp_path) == ({"coco/a.zip": 0, "gligen": 0}, [])
+    (tmp_path / "coco/a.zip.part").unlink()
+    _, (fault,) = ask(Plan(files, {"gligen": ENTRY}, Access(offline=True)), tmp_path)
+    assert f"put {repository.address}/a.zip, 3,000,000 bytes at {tmp_path}/coco/a.zip.part" in fault
+    assert not repository.requests
+
+
 def test_a_model_offline_is_asked_for_as_a_sealed_folder(tmp_path) -> None:
     text = model_fault(ENTRY, tmp_path / "sd14", Access(offline=True))
     assert "give models.sd14 a folder that holds some/model" in text
@@ -457,19 +554,68 @@ def test_a_path_of_ones_own_goes_before_a_source() -> None:
     assert (settled["models"]["sd14"], settled["models"]["sd15"]) == ("/sd14", "/sd15")
     assert set(fetched.files) == {"extractors/pt_inception-2015-12-05-6726825d.pth"}
     assert set(fetched.models) == {"gligen"}
+    known = PAPER["extractors"]["clip"]["source"]["sha256"]
+    assert settled["extractors"]["clip"]["sha256"] == known
+    own["extractors"]["clip"]["sha256"] = "0" * 64
+    assert settle(own)[0]["extractors"]["clip"]["sha256"] == "0" * 64
+
+
+def test_an_extractors_own_file_is_held_against_the_published_hash(tmp_path) -> None:
+    """Through the DAG's plan, which asks for no file beside it, to the program that reads it."""
+    weights = ROOT / "weights/miniature/features/model.safetensors"
+    (tmp_path / "mine.safetensors").write_bytes(weights.read_bytes())
+    published = {"urls": ["http://nowhere/model.safetensors"], "sha256": sha256(weights), "licence": "cc"}
+    stanza = {"path": str(tmp_path / "mine.safetensors"), "source": published}
+    fetch = {"folder": "downloads", "hub": "http://nowhere", "offline": False, "licences": {"cc": "x"}, "accept": []}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"fetch": fetch, "extractors": {"frechet": stanza}}))
+    run = f"test-own-{os.getpid()}"
+    planned = snakemake("-n", "--configfile", str(tmp_path / "own.yaml"), "--config", f"run={run}")
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    miniature = yaml.safe_load((ROOT / "workflow/config/miniature.yaml").read_text())
+    miniature["extractors"]["frechet"] |= stanza
+    settled = settle(miniature)[0]["extractors"]["frechet"]
+    assert verified(settled) == sha256(weights)
+    (tmp_path / "mine.safetensors").write_bytes(b"another")
+    with pytest.raises(InputError, match=f"expected {sha256(weights)}; the weights were changed"):
+        verified(settled)
+
+
+def test_two_extractors_files_of_one_name_are_kept_apart() -> None:
+    two = json.loads(json.dumps(PAPER))
+    two["extractors"]["cmmd"] = two["extractors"]["clip"] | {"name": "other"}
+    two["extractors"]["cmmd"]["source"] = two["extractors"]["clip"]["source"] | {"sha256": "ab" * 32}
+    settled, fetched = settle(two)
+    paths = [settled["extractors"][name]["path"] for name in ("clip", "cmmd")]
+    assert paths == ["downloads/extractors/ViT-B-32.pt", "downloads/extractors/abababababab-ViT-B-32.pt"]
+    assert {path.removeprefix("downloads/") for path in paths} <= set(fetched.files)
 
 
 def test_folders_of_ones_own_that_cannot_be_used_are_told(tmp_path) -> None:
     (tmp_path / "coco").mkdir()
     (tmp_path / "bare").mkdir()
+    (tmp_path / "bare.pt").write_text("")
+    extractors = {
+        "frechet": {"path": str(tmp_path / "none.pt")},
+        "clip": {"path": str(tmp_path / "bare.pt")},
+        "cmmd": {"path": str(tmp_path / "bare.pt"), "sha256": "0" * 64},
+        "detector": None,
+    }
     models = {
         "sd14": str(tmp_path / "bare"),
         "sd15": {"path": str(tmp_path / "none")},
         "made": "results/x/made",
         "no": None,
     }
-    found = unusable({"data": {"root": str(tmp_path / "coco")}, "models": models}, made="results/")
-    assert [line.partition(":")[0] for line in found] == ["data.root", "models.sd14", "models.sd15"]
+    found = unusable(
+        {"data": {"root": str(tmp_path / "coco")}, "models": models, "extractors": extractors}, made="results/"
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "data.root",
+        "models.sd14",
+        "models.sd15",
+        "extractors.frechet",
+        "extractors.clip",
+    ]
     assert "python -m workflow.scripts.seal" in found[1]
     assert "no such folder" in found[2]
 
@@ -488,8 +634,11 @@ def zipped(folder: Path, out: Path) -> Path:
 
 
 def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licence(shelf, tmp_path) -> None:
-    """The real DAG: refused, then fetched over connections that break, then used, then with nothing more to do."""
-    run, downloads = f"test-fetch-{os.getpid()}", tmp_path / "downloads"
+    """The real DAG: refused, then fetched over connections that break, then used, then with nothing more to do.
+
+    Nor is there when it is to be fetched from elsewhere: only what a thing is may cause a new download.
+    """
+    run, downloads = f"test-fetch-{os.getpid()}", tmp_path / "down loads"
     draw = [sys.executable, "-m", "workflow.scripts.miniature.draw", "--out", str(tmp_path / "drawn")]
     subprocess.run([*draw, "--train", "60", "--val", "20", "--seed", "1"], cwd=ROOT, check=True)
     drawn = tmp_path / "drawn"
@@ -537,15 +686,39 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         assert f"error: not accepted: {LICENCE}: some/gligen (gligen): https://rail" in refused.stderr
         assert not shelf.requests
         config["fetch"]["accept"] = ["cc", LICENCE]
+        config["methods"] = {"hcma": {"params": {"tau": 7}}}
+        refused = fetched()
+        assert "error: methods.hcma.params: tau: expected a number from 0 to 1, found 7" in refused.stderr
+        assert not shelf.requests
+        del config["methods"]
+        config["models"]["gligen"]["revision"] = "cd" * 20
+        refused = fetched()
+        assert refused.returncode != 0
+        assert "error: gligen: " in refused.stderr
+        assert set(shelf.asked("/val2014.zip")) == {"bytes=0-0"}
+        shelf.requests.clear()
+        config["models"]["gligen"]["revision"] = COMMIT
         done = fetched()
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         assert (downloads / "coco/val2014.zip").read_bytes() == (drawn / "val2014.zip").read_bytes()
-        assert len(shelf.asked("/val2014.zip")) == 2
+        assert shelf.asked("/val2014.zip")[0] == "bytes=0-0"
+        assert len(shelf.asked("/val2014.zip")) == 3
         record = json.loads((downloads / "coco/val2014.zip.source.json").read_text())
         assert record["sha256"] == sha256(drawn / "val2014.zip")
         assert json.loads((results / "methods/gligen_sd.json").read_text())["model"] == str(downloads / "gligen")
         assert verify_folder(downloads / "gligen")
         assert "Nothing to be done" in fetched().stderr
+        shelf.requests.clear()
+        kept = {path: path.stat().st_mtime_ns for path in downloads.rglob("*.zip")}
+        config["fetch"] |= {"offline": True, "hub": "http://nowhere"}
+        for entry in config["data"]["source"].values():
+            entry |= {"urls": ["http://nowhere/x.zip", *entry["urls"]], "licence": LICENCE}
+        again = fetched()
+        assert again.returncode == 0, again.stderr[-3000:]
+        checks = {"check_licences", "write_plan", "check_sources", "pass_sources"}
+        assert set(jobs_by_rule(again.stdout + again.stderr)) == {*checks, "total"}
+        assert {path: path.stat().st_mtime_ns for path in downloads.rglob("*.zip")} == kept
+        assert not shelf.requests
     finally:
         shutil.rmtree(results, ignore_errors=True)
 

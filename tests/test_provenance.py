@@ -9,14 +9,27 @@ import numpy as np
 import pytest
 
 from evaluation.images import write_images
+from tests.dag import ROOT
 from workflow.scripts import provenance
 
 ENDS = {
     "used": ("activity", "entity"),
     "wasGeneratedBy": ("entity", "activity"),
     "wasAssociatedWith": ("activity", "agent"),
+    "hadMember": ("collection", "entity"),
 }
 MADE_BY = {"alignment": "a" * 64, "model": "b" * 64}
+
+METRICS = [f"metrics/{method}/test.json" for method in ("real", "hcma")]
+FROM = {
+    "layouts/test": ["config/data.json", "coco/annotations.json"],
+    "samples/real/test": ["layouts/test"],
+    "samples/hcma/test": ["layouts/test", "methods/hcma.json"],
+    METRICS[0]: ["samples/real/test", "config/extractors.json"],
+    METRICS[1]: ["samples/hcma/test", "config/extractors.json"],
+    "tables/table1.csv": [*METRICS, "pyproject.toml"],
+}
+LINEAGE = {name: {"rule": "rule_of_it", "inputs": inputs} for name, inputs in FROM.items()}
 
 
 @pytest.fixture
@@ -40,6 +53,8 @@ def folder(tmp_path):
         write(tmp_path / name, name)
     for name in ("data", "extractors"):
         write(tmp_path / f"config/{name}.json", "{}")
+    write(tmp_path / "coco/annotations.json", "{}")
+    write(tmp_path / "lineage.json", json.dumps(LINEAGE))
     return tmp_path
 
 
@@ -50,8 +65,9 @@ def write(path, text):
 
 def record(folder, monkeypatch):
     command = (
-        f"--run {folder} --methods real hcma --shards 2 --products tables/table1.csv --out {folder}/provenance.json"
+        f"--run {folder} --lineage {folder}/lineage.json --products tables/table1.csv --out {folder}/provenance.json"
     )
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["provenance", *command.split()])
     provenance.run(provenance.main)
     return json.loads((folder / "provenance.json").read_text())
@@ -65,7 +81,7 @@ def test_it_is_prov_json(folder, monkeypatch):
             assert re.fullmatch(r"(run|hcma|_):\S+", key)
             assert kind not in ENDS or set(about) == {f"prov:{end}" for end in ENDS[kind]}
             for end in ENDS.get(kind, ()):
-                assert about[f"prov:{end}"] in document[end]
+                assert about[f"prov:{end}"] in document["entity" if end == "collection" else end]
             for name, value in about.items():
                 assert name.partition(":")[0] in ("prov", *document["prefix"])
                 assert isinstance(value, str | int | float) or set(value) == {"$", "type"}
@@ -81,6 +97,7 @@ def lineage(document, entity):
     agents = [
         link["prov:agent"] for link in document["wasAssociatedWith"].values() if link["prov:activity"] == activity
     ]
+    used += [link["prov:entity"] for link in document["hadMember"].values() if link["prov:collection"] == entity]
     return {entity, activity, *agents, *chain.from_iterable(lineage(document, one) for one in used)} - {None}
 
 
@@ -89,7 +106,10 @@ def test_a_table_leads_back_to_commits_configuration_weights_and_device(folder, 
     found = lineage(document, "run:tables/table1.csv")
     digests = [*MADE_BY.values(), "c" * 64]
     assert {f"hcma:weights:{digest}" for digest in digests} <= found
-    assert {"hcma:code:0123-dirty", "hcma:code:4567", f"hcma:code:{provenance.made()['commit']}"} <= found
+    assert {one for one in found if one.startswith("hcma:code:")} == {"hcma:code:0123-dirty", "hcma:code:4567"}
+    drawn = document["activity"]["hcma:rule_of_it:tables/table1.csv"]
+    assert drawn["hcma:recorded_at_commit"] == provenance.made()["commit"]
+    assert {"run:coco/annotations.json", "hcma:file/pyproject.toml"} <= found
     assert {"run:config/data.json", "run:config/extractors.json", "run:methods/hcma.json"} <= found
     assert {f"run:samples/{method}/test/000{number}.zip" for method in ("real", "hcma") for number in (0, 1)} <= found
     sampling = document["activity"]["hcma:sample:samples/hcma/test/0000.zip"]
@@ -105,9 +125,14 @@ def test_a_fingerprint_is_of_the_images(folder, monkeypatch):
     assert changed == {"run:samples/hcma/test/0001.zip"}
 
 
-def test_a_missing_zip_is_one_line(folder, monkeypatch, capsys):
-    (folder / "samples/hcma/test/0001.zip").unlink()
+def test_what_no_product_comes_from_is_not_claimed(folder, monkeypatch):
+    (folder / "lineage.json").write_text(json.dumps(LINEAGE | {"tables/table1.csv": LINEAGE["samples/real/test"]}))
+    assert not [key for key in record(folder, monkeypatch)["entity"] if "hcma/test" in key or "metrics" in key]
+
+
+def test_a_missing_file_is_one_line(folder, monkeypatch, capsys):
+    (folder / "metrics/hcma/test.json").unlink()
     with pytest.raises(SystemExit):
         record(folder, monkeypatch)
-    assert capsys.readouterr().err.endswith("0001.zip: no such file\n")
+    assert capsys.readouterr().err.strip().endswith("metrics/hcma/test.json: No such file or directory")
     assert not (folder / "provenance.json").exists()

@@ -1,5 +1,6 @@
 """One job a GPU, on machines that have none: the locks are files, and the GPUs names."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from hcma.sampling import device
+from workflow.scripts import check_device, pilot
 
 ROOT = Path(__file__).parents[1]
 GPUS = ["GPU-0000/a", "GPU-1111/b"]
@@ -66,13 +69,14 @@ def test_cuda_is_the_first_free_gpu_and_others_are_as_named(tmp_path, monkeypatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: asked.append(f"set {number}"))
     monkeypatch.setattr(torch, "empty", lambda _, device: asked.append(device) or torch.zeros(0))
+    monkeypatch.setattr(device, "repeat_exactly", lambda: asked.append("exactly"))
     monkeypatch.setattr(device, "_gpus", lambda: GPUS)
     monkeypatch.setattr(device, "_locks", lambda: tmp_path)
     with holder(tmp_path) as job:
         job.stdout.readline()
         for name in ("cuda", "cuda:0", "cpu"):
             device.take_device(name)
-    assert asked == ["set 1", "cuda:1", "cuda:0", "cpu"]
+    assert asked == ["set 1", "exactly", "cuda:1", "exactly", "cuda:0", "cpu"]
 
 
 def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
@@ -82,3 +86,14 @@ def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
     ask += "torch.are_deterministic_algorithms_enabled(), os.environ['CUBLAS_WORKSPACE_CONFIG'])"
     found = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False", "False", "True", ":4096:8"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_one_line_before_anything_else(tmp_path, capsys) -> None:
+    (tmp_path / "plan.json").write_text("{}")
+    for program, more in ((check_device, []), (pilot, ["--plan", str(tmp_path / "plan.json")])):
+        assert program.main(["--device", "cuda", "--out", str(tmp_path / "out.json"), *more]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: --device cuda: cannot be used here")
+    assert check_device.main(["--device", "cpu", "--out", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["device"].startswith("cpu ")

@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from evaluation.files import sha256
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
-from tests.dag import ROOT, alone, command, environment, snakemake
+from tests.dag import ROOT, alone, command, environment, jobs_by_rule, snakemake
 from tests.pages import content_of
 from tests.test_evaluation_data import real_coco
 
@@ -110,6 +111,63 @@ def test_images_say_what_made_them(finished) -> None:
 def test_a_finished_run_has_nothing_to_do(finished) -> None:
     run, _ = finished
     assert "Nothing to be done" in small(run=run).stderr
+
+
+def jobs_of(planned: subprocess.CompletedProcess[str]) -> set[str]:
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    return set(jobs_by_rule(planned.stdout)) - {"total"}
+
+
+def test_another_device_or_launcher_makes_nothing_anew(finished, tmp_path) -> None:
+    run, _ = finished
+    (tmp_path / "gpu.yaml").write_text("resources: {device: cuda, gpu: 1, train_gpu: 4, batch_size: auto}")
+    planned = snakemake("-n", *overlay(run, str(tmp_path / "gpu.yaml")))
+    assert jobs_of(planned) == {"write_section", "check_room", "check_device", "pass_checks"}
+    assert "check_device" not in jobs_of(small("-n", run="test-small"))
+
+
+def test_a_misspelt_parameter_costs_a_finished_run_nothing(finished, tmp_path) -> None:
+    run, _ = finished
+    (tmp_path / "bad.yaml").write_text("methods: {sd14: {params: {tau: 7}}}")
+    assert snakemake(*overlay(run, str(tmp_path / "bad.yaml"))).returncode != 0
+    assert jobs_of(small("-n", run=run)) == {"write_section", "check_methods", "pass_checks"}
+    assert small(run=run).returncode == 0
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path) -> None:
+    """A file stands where the folder should be: to root, which runs tests in containers, permissions are nothing."""
+    for name in ("Snakefile", "workflow", "profiles", "hcma", "baselines", "evaluation", "weights"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "results").write_text("")
+    refused = subprocess.run(
+        command("-n"), cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+    assert f"{tmp_path}/results: cannot be written, but the results of `run: miniature` go to" in line
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+
+
+def test_every_product_is_recorded_with_what_its_rule_takes(finished) -> None:
+    _, results = finished
+    document = json.loads((results / "provenance.json").read_text())
+    lineage = {}
+    made_by = {link["prov:activity"]: link["prov:entity"] for link in document["wasGeneratedBy"].values()}
+    for link in document["used"].values():
+        lineage.setdefault(made_by[link["prov:activity"]], set()).add(link["prov:entity"])
+    assert lineage["run:figures/training.png"] == {"run:train/curves.csv"}
+    assert lineage["run:figures/calibration.svg"] == {"run:train/calibration.json"}
+    heldout = {"run:metrics/gligen_sd/heldout.json", "run:metrics/hcma_eta_0/heldout.json"}
+    assert heldout < lineage["run:train/calibration.json"]
+    assert "run:train/eta.json" in lineage["run:train/calibration.json"]
+    assert lineage["run:methods/hcma.json"] >= {"run:train/alignment.safetensors", "run:train/calibration.json"}
+    assert "run:train/latents/train" in lineage["run:train/alignment.safetensors"]
+    assert "run:coco/annotations/captions_val2014.json" in lineage["run:layouts/test.jsonl"]
+    for name in ("coco/annotations/captions_val2014.json", "tables/best.csv", "train/calibration.json"):
+        assert document["entity"][f"run:{name}"]["hcma:sha256"] == sha256(results / name)
+    assert lineage["run:samples/hcma/test/0001.zip"] > {"run:methods/hcma.json", "run:layouts/test"}
+    associated = {link["prov:activity"] for link in document["wasAssociatedWith"].values()}
+    assert {key.split(":")[1] for key in associated} == {"sample", "measure"}
+    assert document["activity"]["hcma:tabulate:tables/table1.csv"]["hcma:recorded_at_commit"]
 
 
 def test_a_bad_parameter_stops_the_run_before_its_first_image(tmp_path) -> None:

@@ -2,6 +2,7 @@
 import fcntl
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -32,8 +33,13 @@ def drop_stale_locks():
     # Snakemake's own lock outlives a `kill -9`. This one, which the system holds for the life of the process, does not:
     # all that live share it, so whoever gets it alone finds only what the dead have left.
     folder = Path(".snakemake")
-    folder.mkdir(exist_ok=True)
-    handle = open(folder / "alive", "w")
+    try:
+        folder.mkdir(exist_ok=True)
+        handle = open(folder / "alive", "w")
+    except OSError as error:
+        stop(
+            f"{folder.absolute()}: cannot be written ({error.strerror}); start Snakemake in a folder that can"
+        )
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for stale in (folder / "locks").glob("*.lock"):
@@ -60,6 +66,19 @@ if found := unusable(config, made="results/"):
     stop(*found)
 
 R = f"results/{config['run']}"
+
+
+def check_writable(folder):
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        stop(
+            f"{there}: cannot be written, but the results of `run: {config['run']}` go to {folder};"
+            " make `results` a folder, or a link to one, that can"
+        )
+
+
+if workflow.is_main_process:
+    check_writable(Path(R).absolute())
 DOWNLOADS = folder_of(config)
 FETCH = config.get("fetch", {"hub": "", "offline": False, "licences": {}, "accept": []})
 # From here on every model, extractor and data root is a local place; FETCHED says what has to be brought there.
@@ -74,6 +93,7 @@ if "val" in config["data"]:
     PHOTOS["val"] = "val2014"
 REFERENCE = {split: "val" if WIDE and split == "test" else split for split in PHOTOS}
 METHODS = config["methods"]
+DEVICE = config["resources"]["device"]
 ALIGNMENT = config["alignment"]
 # Whose features the alignment module is trained on and pulls to: the backbone's own, or another encoder's.
 TEXT = {"model": "backbone", "feature": "pooled"} | ALIGNMENT.get("text", {})
@@ -169,6 +189,12 @@ def archive_of(photos):
 
 def as_json(content):
     return json.dumps(content, sort_keys=True)
+
+
+def identity(entry):
+    # All that may cause a new download. Mirrors, licences and `offline` stand in the plan, which is `ancient`.
+    known = ("hub", "revision", "size", "sha256", "md5")
+    return as_json({key: entry[key] for key in known if key in entry})
 
 
 def base(method):

@@ -4,6 +4,8 @@
 localrules:
     write_section,
     check_methods,
+    check_room,
+    pass_checks,
     slice_layouts,
 
 
@@ -70,15 +72,15 @@ rule write_section:
         "python -m workflow.scripts.write_json --out {output} {params.content:q} > {log} 2>&1"
 
 
-# First of all: what stands in a stanza is cheap to check. `ancient`, since a changed stanza changes no layout.
+# First of all, before any download: what is cheap to check.
 rule check_methods:
     input:
         f"{R}/config/methods.json",
     output:
-        f"{R}/config/methods-checked.json",
+        f"{R}/checks/methods.json",
     log:
         f"{R}/logs/check_methods.log",
-    priority: 20
+    priority: 30
     conda:
         "../envs/harness.yaml"
     message:
@@ -87,9 +89,67 @@ rule check_methods:
         "python -m workflow.scripts.check_methods --methods {input} --out {output} > {log} 2>&1"
 
 
+rule check_room:
+    input:
+        f"{R}/config/estimate.json",
+    output:
+        f"{R}/checks/room.json",
+    log:
+        f"{R}/logs/check_room.log",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    params:
+        run=lambda wildcards: R,
+    message:
+        "Checking that the disk has room for the run"
+    shell:
+        "python -m workflow.scripts.room --estimate {input} --run {params.run} --out {output} > {log} 2>&1"
+
+
+# Where the work will run: on a cluster, on a node with a GPU.
+rule check_device:
+    output:
+        f"{R}/checks/device.json",
+    log:
+        f"{R}/logs/check_device.log",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    resources:
+        **needs("check_device"),
+        gpu=config["resources"]["gpu"],
+    params:
+        device=DEVICE,
+    message:
+        "Checking that there is a device {params.device}"
+    shell:
+        "python -m workflow.scripts.check_device --device {params.device} --out {output} > {log} 2>&1"
+
+
+# All else waits for this file, which outlives a check that fails: Snakemake makes anew whatever waits for a file that is gone.
+# Those who wait take it as `ancient`: a changed stanza changes no layout, another device no image.
+rule pass_checks:
+    input:
+        f"{R}/checks/methods.json",
+        f"{R}/checks/room.json",
+        [] if DEVICE == "cpu" else f"{R}/checks/device.json",
+    output:
+        f"{R}/checks/passed",
+    log:
+        f"{R}/logs/pass_checks.log",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    message:
+        "The checks before the run are passed"
+    shell:
+        "touch {output} 2> {log}"
+
+
 rule prepare_layouts:
     input:
-        checked=ancient(f"{R}/config/methods-checked.json"),
+        passed=ancient(f"{R}/checks/passed"),
         annotations=expand(
             "{root}/annotations/{kind}_{split}2014.json",
             root=ROOT,

@@ -46,17 +46,19 @@ rule train_denoiser:
     resources:
         **needs("train_denoiser"),
         gpu=TRAINING_GPUS,
+        # No parameters: to change them must not train anew.
         micro_batch=MICRO_BATCH["denoiser"],
+        device=DEVICE,
+        launcher=LAUNCHER,
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         work=f"{R}/work/noise",
-        launcher=LAUNCHER,
         out=lambda wildcards: f"{R}/train/noise",
-        device=config["resources"]["device"],
     message:
         "Training the denoiser on the noise loss"
     shell:
-        "{params.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
+        "{resources.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
         " --config {input.config} --train {input.train} --heldout {input.heldout}"
         " --train-layouts {input.train_layouts} --heldout-layouts {input.heldout_layouts}"
-        " --micro-batch {resources.micro_batch} --work {params.work} --device {params.device} --out {params.out} > {log} 2>&1"
+        " --micro-batch {resources.micro_batch} --work {params.work} --device {resources.device}"
+        " --out {params.out} > {log} 2>&1"

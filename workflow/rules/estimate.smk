@@ -1,15 +1,20 @@
 # `snakemake estimate`: what sampling will cost, from a pilot on the configured device; it needs no weights and no data.
 
-SAMPLED = {row: "test" for row in ORDERED if row != "real"} | {row: "heldout" for row in CANDIDATES}
+SAMPLED = {row: (row, "test") for row in [*ORDERED, *REPEATS] if row != "real"}
+# Held-out images, by which eta is chosen: of its candidates and of the row that they are judged against.
+SAMPLED |= {row: (row, "heldout") for row in CANDIDATES}
+SAMPLED[f"{ALIGNMENT['reference']}, held out"] = (ALIGNMENT["reference"], "heldout")
 IMAGES = {
     "test": config["data"]["test"]["count"],
     "heldout": ALIGNMENT["calibrate"].get("images", config["data"]["heldout"]["count"]),
 }
 SECTIONS["estimate"] = {
     "methods": {
-        row: SECTIONS[f"method-{row}"] | {"split": split, "images": IMAGES[split]}
-        for row, split in SAMPLED.items()
+        name: SECTIONS[f"method-{row}"] | {"row": row, "split": split, "images": IMAGES[split]}
+        for name, (row, split) in SAMPLED.items()
     },
+    "photos": sum(config["data"][split]["count"] for split in PHOTOS),
+    "trained_on": sum(config["data"][split]["count"] for split in ("train", "heldout")),
     "models": config["models"],
     "alignment": ALIGNMENT["model"],
     "size": config["data"]["size"],
@@ -37,7 +42,7 @@ rule pilot:
         **needs("pilot"),
         gpu=config["resources"]["gpu"],
     params:
-        device=config["resources"]["device"],
+        device=DEVICE,
     message:
         "Timing the networks on {params.device}"
     shell:

@@ -4,6 +4,9 @@
 # Where jobs go to a cluster, its nodes often have no way out.
 localrules:
     check_licences,
+    write_plan,
+    check_sources,
+    pass_sources,
     fetch_file,
     fetch_model,
     unpack_annotations,
@@ -11,7 +14,9 @@ localrules:
 
 
 LICENCES = f"{DOWNLOADS}/LICENCES.json"
-OFFLINE = "--offline" if FETCH["offline"] else ""
+PLAN = f"{DOWNLOADS}/plan.json"
+CHECKED = f"{DOWNLOADS}/sources-checked.json"
+PASSED = f"{DOWNLOADS}/sources-passed"
 
 
 rule check_licences:
@@ -29,12 +34,77 @@ rule check_licences:
         "Checking that these licences are accepted: {params.needed}"
     shell:
         "python -m workflow.scripts.fetch.licences --needed {params.needed:q} --accept {params.accept:q}"
-        " --out {output} > {log} 2>&1"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule write_plan:
+    output:
+        PLAN,
+    log:
+        f"{DOWNLOADS}/logs/write_plan.log",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    params:
+        content=lambda wildcards: as_json(
+            {
+                "hub": FETCH["hub"],
+                "offline": FETCH["offline"],
+                "files": FETCHED.files,
+                "models": FETCHED.models,
+            }
+        ),
+    message:
+        "Writing down what is fetched, and from where"
+    shell:
+        "python -m workflow.scripts.write_json --out {output:q} {params.content:q} > {log:q} 2>&1"
+
+
+# Before the first large download: is all of it to be had, and is there room for it and for the run?
+rule check_sources:
+    input:
+        licences=ancient(LICENCES),
+        passed=ancient(f"{R}/checks/passed"),
+        plan=PLAN,
+        estimate=f"{R}/config/estimate.json",
+    output:
+        CHECKED,
+    log:
+        f"{DOWNLOADS}/logs/check_sources.log",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    params:
+        folder=lambda wildcards: DOWNLOADS,
+        run=lambda wildcards: R,
+    message:
+        "Asking for everything that is to be fetched"
+    shell:
+        "python -m workflow.scripts.fetch.check --plan {input.plan:q} --folder {params.folder:q}"
+        " --estimate {input.estimate} --run {params.run} --out {output:q} > {log:q} 2>&1"
+
+
+# Fetching waits for this file, which outlives a check that fails: Snakemake makes anew whatever waits for a file that is gone.
+rule pass_sources:
+    input:
+        CHECKED,
+    output:
+        PASSED,
+    log:
+        f"{DOWNLOADS}/logs/pass_sources.log",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    message:
+        "Everything can be fetched"
+    shell:
+        "touch {output:q} 2> {log:q}"
 
 
 rule fetch_file:
     input:
-        ancient(LICENCES),
+        passed=ancient(PASSED),
+        plan=ancient(PLAN),
     output:
         f"{DOWNLOADS}/{{file}}",
     log:
@@ -45,18 +115,18 @@ rule fetch_file:
     conda:
         "../envs/harness.yaml"
     params:
-        source=lambda wildcards: as_json(FETCHED.files[wildcards.file]),
-        offline=OFFLINE,
+        identity=lambda wildcards: identity(FETCHED.files[wildcards.file]),
     message:
         "Fetching {wildcards.file}"
     shell:
-        "python -m workflow.scripts.fetch.file --source {params.source:q} {params.offline} --out {output:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.fetch.file --plan {input.plan:q} --name {wildcards.file:q} --out {output:q} > {log:q} 2>&1"
 
 
 # SHA256SUMS comes last and stands for the whole folder, whose other files outlive a job that fails.
 rule fetch_model:
     input:
-        ancient(LICENCES),
+        passed=ancient(PASSED),
+        plan=ancient(PLAN),
     output:
         f"{DOWNLOADS}/{{model}}/SHA256SUMS",
     log:
@@ -67,15 +137,13 @@ rule fetch_model:
     conda:
         "../envs/harness.yaml"
     params:
-        source=lambda wildcards: as_json(FETCHED.models[wildcards.model]),
-        hub=FETCH["hub"],
-        offline=OFFLINE,
+        identity=lambda wildcards: identity(FETCHED.models[wildcards.model]),
         out=f"{DOWNLOADS}/{{model}}",
     message:
         "Fetching the model {wildcards.model}"
     shell:
-        "python -m workflow.scripts.fetch.model --source {params.source:q} --hub {params.hub:q} {params.offline}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.fetch.model --plan {input.plan:q} --name {wildcards.model:q} --out {params.out:q}"
+        " > {log:q} 2>&1"
 
 
 rule unpack_annotations:
@@ -97,7 +165,7 @@ rule unpack_annotations:
     message:
         "Unpacking COCO's annotations"
     shell:
-        "python -m workflow.scripts.fetch.annotations --archive {input:q} --out {params.out:q} > {log} 2>&1"
+        "python -m workflow.scripts.fetch.annotations --archive {input:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule fetch:

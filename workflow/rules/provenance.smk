@@ -1,22 +1,17 @@
-# What every image, metric and table comes from, in one file.
+# What every image, metric, table and figure comes from, in one file.
 
 
 localrules:
     record_provenance,
 
 
+SECTIONS["lineage"] = lineage()
+
+
 rule record_provenance:
     input:
-        samples=expand(
-            f"{R}/samples/{{method}}/test/{{shard}}.zip", method=ORDERED, shard=shards("test")
-        ),
-        layouts=expand(f"{R}/layouts/test/{{shard}}.jsonl", shard=shards("test")),
-        metrics=expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
-        specs=expand(
-            f"{R}/methods/{{method}}.json", method=[row for row in ORDERED if row != "real"]
-        ),
-        config=expand(f"{R}/config/{{section}}.json", section=["data", "extractors"]),
         products=SHOWN,
+        lineage=f"{R}/config/lineage.json",
     output:
         f"{R}/provenance.json",
     log:
@@ -25,11 +20,9 @@ rule record_provenance:
         "../envs/harness.yaml"
     params:
         run=lambda wildcards: R,
-        methods=ORDERED,
-        shards=len(shards("test")),
         products=[path.removeprefix(f"{R}/") for path in SHOWN],
     message:
         "Recording what everything was made from"
     shell:
-        "python -m workflow.scripts.provenance --run {params.run} --methods {params.methods} --shards {params.shards}"
+        "python -m workflow.scripts.provenance --run {params.run} --lineage {input.lineage}"
         " --products {params.products} --out {output} > {log} 2>&1"

@@ -42,7 +42,7 @@ rule regress:
     message:
         "Holding {params.run} against {params.reference}"
     shell:
-        "python -m evaluation.regress check --run {params.run} --reference {params.reference} --code {params.code}"
+        "python -m evaluation.regress check --run {params.run} --reference {params.reference:q} --code {params.code}"
         " 2>&1 | tee {log}"
 
 
@@ -61,7 +61,7 @@ rule accept:
     message:
         "Recording {params.run} as {params.reference}"
     shell:
-        "python -m evaluation.regress accept --run {params.run} --reference {params.reference} --code {params.code}"
+        "python -m evaluation.regress accept --run {params.run} --reference {params.reference:q} --code {params.code}"
         ' --reason "${{REASON:-}}" > {log} 2>&1'
 
 

@@ -8,7 +8,7 @@ localrules:
 rule write_method:
     input:
         stanza=f"{R}/config/method-{{method}}.json",
-        checked=ancient(f"{R}/config/methods-checked.json"),
+        passed=ancient(f"{R}/checks/passed"),
         weights=ancient(lambda wildcards: f"{base(wildcards.method)}/SHA256SUMS"),
         text=ancient(lambda wildcards: text_of(wildcards.method)),
         retrained=lambda wildcards: (
@@ -58,18 +58,18 @@ rule sample:
     resources:
         **needs("sample"),
         gpu=config["resources"]["gpu"],
-        # No parameter: to change it must not sample anew what is done.
+        # No parameters: to change them must not sample anew what is done.
         batch_size=config["resources"]["batch_size"],
+        device=DEVICE,
     params:
         work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
-        device=config["resources"]["device"],
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
         " --batch-size {resources.batch_size} "
         + SPEED
-        + " --device {params.device} --out {output} > {log} 2>&1"
+        + " --device {resources.device} --out {output} > {log} 2>&1"
 
 
 # Held-out candidates decide eta, which HCMA's test rows wait for: no other row goes before them.

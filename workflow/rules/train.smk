@@ -33,16 +33,16 @@ rule cache_latents:
     resources:
         **needs("cache_latents"),
         gpu=config["resources"]["gpu"],
+        device=DEVICE,
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         template=lambda wildcards: ALIGNMENT["model"].get("label_template", "{label}"),
         text=[] if OWN_TEXT else ["--text", TEXT_FOLDER, "--text-feature", TEXT["feature"]],
-        device=config["resources"]["device"],
     message:
         "Encoding photos and texts of {wildcards.split}, file {wildcards.part}"
     shell:
         "python -m hcma.cache --model {params.model:q} --layouts {input.layouts} --images {input.images}"
-        " --label-template {params.template:q} {params.text:q} --device {params.device} --out {output} > {log} 2>&1"
+        " --label-template {params.template:q} {params.text:q} --device {resources.device} --out {output} > {log} 2>&1"
 
 
 TRAINING_GPUS = config["resources"].get("train_gpu", config["resources"]["gpu"])
@@ -76,17 +76,19 @@ rule train_alignment:
     resources:
         **needs("train_alignment"),
         gpu=TRAINING_GPUS,
+        # No parameters: to change them must not train anew.
         micro_batch=MICRO_BATCH["alignment"],
+        device=DEVICE,
+        launcher=LAUNCHER,
     params:
         # The checkpoint lives outside the outputs, which Snakemake deletes when a job fails.
         work=f"{R}/work/alignment",
-        launcher=LAUNCHER,
-        device=config["resources"]["device"],
     message:
         "Training the alignment module"
     shell:
-        "{params.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {input.config}"
-        " --micro-batch {resources.micro_batch} --work {params.work} --device {params.device} --out {output.weights} --curves {output.curves} > {log} 2>&1"
+        "{resources.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {input.config}"
+        " --micro-batch {resources.micro_batch} --work {params.work} --device {resources.device}"
+        " --out {output.weights} --curves {output.curves} > {log} 2>&1"
 
 
 rule calibrate_eta:

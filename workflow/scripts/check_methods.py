@@ -1,6 +1,6 @@
 """Check the parameters and the sampling of every method that will run, before anything expensive does.
 
-    python -m workflow.scripts.check_methods --methods config/methods.json --out config/methods-checked.json
+    python -m workflow.scripts.check_methods --methods config/methods.json --out checks/methods.json
 
 METHODS is {method: {"stanza": ..., "sampling": ...}}; the output is a copy. Modules are imported, which takes seconds: so this
 is a job and not part of reading the configuration.

@@ -4,7 +4,8 @@
 
 writes estimate.json and estimate.md and prints the latter. Work is counted from the settings as the loops do it; what depends
 on the images (refinements, inner iterations, boxes) is a range, from the least to the most that the settings allow for an
-image whose caption names its boxes. Hours are sampling's alone, on one device.
+image whose caption names its boxes. Of a module that is not this project's only the least is known: one pass a call. Hours
+are sampling's alone, on one device.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ from hcma.sampling.atomic import replacing
 from hcma.sampling.spec import from_keys
 
 Range = tuple[int, int]
+# Modules whose loops are counted here.
+COUNTED = {
+    "baselines.attend_and_excite",
+    "baselines.boxdiff",
+    "baselines.gligen",
+    "baselines.layout_guidance",
+    "baselines.multidiffusion",
+    "baselines.stable_diffusion",
+    "hcma.method",
+}
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,15 @@ def row(name: str, plan: dict[str, Any], seconds: dict[str, Any], samples: Path)
     """A method's images, jobs, work, hours and disk, as estimated, and what its finished shards took."""
     method = plan["methods"][name]
     counts = count(method["stanza"], method["sampling"], plan["most_boxes"])
+    counted = method["stanza"]["module"] in COUNTED
+    if not counted and "grounded_pass" not in seconds:
+        counts = replace(counts, grounded=0)
     images = method["images"]
     shards = -(-images // plan["shard_size"])
     # An image's PNG is at most about its pixels: photographs take half of that.
     estimate = {
         "method": name,
+        "counted": counted,
         "images": images,
         # Each shard is sampled and looked at; a specification and metrics a row.
         "jobs": 2 * shards + 2,
@@ -73,18 +88,19 @@ def row(name: str, plan: dict[str, Any], seconds: dict[str, Any], samples: Path)
         "hours": [images * an_image(counts, seconds, end) / 3600 for end in (0, 1)],
         "gigabytes_at_most": images * 3 * plan["size"] ** 2 / 1e9,
     }
-    return estimate | measured(samples / name / method["split"])
+    return estimate | measured(samples / method["row"] / method["split"])
 
 
 def an_image(counts: Counts, seconds: dict[str, Any], end: int) -> float:
     """Seconds of an image at the least (end 0) or the most work (1)."""
-    return (
-        (counts.passes[end] - counts.grounded) * seconds["pass"]
-        + counts.grounded * seconds.get("grounded_pass", 0.0)
-        + counts.guided[end] * seconds.get("guided_pass", 0.0)
-        + counts.aligned * seconds.get("alignment", 0.0)
-        + seconds["decoding"]
-    )
+    work = {
+        "pass": counts.passes[end] - counts.grounded,
+        "grounded_pass": counts.grounded,
+        "guided_pass": counts.guided[end],
+        "alignment": counts.aligned,
+        "decoding": 1,
+    }
+    return sum(times * seconds[kind] for kind, times in work.items() if times)
 
 
 def measured(folder: Path) -> dict[str, Any]:
@@ -120,6 +136,8 @@ def count(stanza: dict[str, Any], shared: dict[str, Any], most_boxes: int) -> Co
         passes = (calls, calls * (1 + most_boxes))
     skipped = range(1, 1 + duplicates) if not getattr(params, "guide_duplicate", True) else range(0)
     grounded = grounded_calls(params.tau, sampling.steps, calls) if hasattr(params, "tau") else 0
+    if stanza["module"] not in COUNTED:
+        return Counts(passes, grounded)
     return Counts(passes, grounded, guided(params, calls, skipped), alignments(params, sampling.steps))
 
 
@@ -166,15 +184,15 @@ def markdown(content: dict[str, Any]) -> str:
     lines = [list(HEADS), ["---"] + ["---:"] * (len(HEADS) - 1)]
     rows = content["rows"]
     for found in rows:
-        done = found["measured_images"] > 0
+        done, least = found["measured_images"] > 0, "" if found["counted"] else "at least "
         lines.append(
             [
                 found["method"],
                 str(found["images"]),
                 str(found["jobs"]),
-                _between(found["unet_forwards"], "d"),
-                _between(found["guided_passes"], "d"),
-                _between(found["hours"], ".3g"),
+                least + _between(found["unet_forwards"], "d"),
+                _between(found["guided_passes"], "d") if found["counted"] else "not known",
+                least + _between(found["hours"], ".3g"),
                 f"{found['measured_hours']:.3g}" if done else "",
                 str(found["measured_images"]) if done else "",
                 f"{found['gigabytes_at_most']:.3g}",
@@ -189,6 +207,11 @@ def markdown(content: dict[str, Any]) -> str:
         f"Hours of sampling on one {content['device']}: {_between((least, most), '.3g')} in all, {spent:.3g} measured so far."
         " Passes are an image's; ranges reach from the least to the most that the settings allow.",
         "Beside it: training (its log tells its duration when it begins), features and metrics, downloads and caches.",
+        *(
+            f"{found['method']}: its module is none of this project's, so that its loop is not counted: one pass a call."
+            for found in rows
+            if not found["counted"]
+        ),
         *(f"Measured on another device: {device}." for device in others),
     ]
     return f"**Estimate**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"

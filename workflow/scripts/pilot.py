@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hcma.sampling.diffusion import Diffusion
 
 TOKENS = 77
+GROUNDED = ("baselines.gligen", "hcma.method")  # modules that run on gated models alone
 REPEATS = 3
 
 
@@ -39,18 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     with quick_imports():
-        import torch
-
+        from hcma.sampling.device import take_device
         from hcma.sampling.provenance import commit, device_name, versions
 
+    device = take_device(arguments.device)
     plan = json.loads(arguments.plan.read_text())
     seconds: dict[str, dict[str, Any]] = {}
     for name in plan["methods"]:
         alike = signature(name, plan)
         if alike not in seconds:
-            seconds[alike] = measure(name, plan, arguments.device)
+            seconds[alike] = measure(name, plan, device)
     record = {
-        "device": device_name(torch.device(arguments.device)),
+        "device": device_name(device),
         "commit": commit(),
         "versions": versions(),
         "rows": {name: seconds[signature(name, plan)] for name in plan["methods"]},
@@ -59,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
         path.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def measure(name: str, plan: dict[str, Any], device: str) -> dict[str, Any]:
+def measure(name: str, plan: dict[str, Any], device: "torch.device") -> dict[str, Any]:
     """{batch, pass, grounded_pass, guided_pass, alignment, decoding}: seconds an image, of what the row uses.
 
     A pass is a call of the sampler, with and without caption; a guided pass is forward to the last map, and back.
@@ -88,13 +89,14 @@ def signature(name: str, plan: dict[str, Any]) -> str:
 
     method = plan["methods"][name]
     stanza, params = method["stanza"], params_of(method["stanza"])
-    networks = network_configs(plan["models"][stanza["base"]], is_grounded(stanza))
+    gated = is_gated(plan, stanza["base"])
+    networks = network_configs(plan["models"][stanza["base"]], gated)
     precision = (method["sampling"] | stanza.get("sampling", {})).get("precision")
     read = [getattr(params, key, None) for key in ("resolution", "blocks")]
-    return json.dumps([networks, precision, is_grounded(stanza), bool(stanza.get("aligned")), read], sort_keys=True)
+    return json.dumps([networks, precision, gated, bool(stanza.get("aligned")), read], sort_keys=True)
 
 
-def build(plan: dict[str, Any], name: str, device: str) -> "Diffusion":
+def build(plan: dict[str, Any], name: str, device: "torch.device") -> "Diffusion":
     """A row's U-Net and decoder with fresh weights; the rest of the model is not needed."""
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -102,7 +104,7 @@ def build(plan: dict[str, Any], name: str, device: str) -> "Diffusion":
     from hcma.sampling.diffusion import Diffusion, Sampling, set_precision
 
     stanza = plan["methods"][name]["stanza"]
-    configs = network_configs(plan["models"][stanza["base"]], gated=is_grounded(stanza))
+    configs = network_configs(plan["models"][stanza["base"]], is_gated(plan, stanza["base"]))
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_config(configs["unet"]).to(device).eval().requires_grad_(False)
     vae = AutoencoderKL.from_config(configs["vae"]).to(device).eval().requires_grad_(False)
@@ -126,9 +128,13 @@ def network_configs(folder: str, gated: bool) -> dict[str, Any]:
     return {name: components[name].config for name in ("unet", "vae")}
 
 
-def is_grounded(stanza: dict[str, Any]) -> bool:
-    """Whether a row's U-Net is given boxes."""
-    return stanza["module"] in ("baselines.gligen", "hcma.method")
+def is_gated(plan: dict[str, Any], base: str) -> bool:
+    """Whether a model's U-Net has layers for boxes: as its folder says or, before it is there, a row that needs them."""
+    config = Path(plan["models"][base]) / "unet/config.json"
+    if config.is_file():
+        return json.loads(config.read_text()).get("attention_type") == "gated"
+    stanzas = [method["stanza"] for method in plan["methods"].values()]
+    return any(stanza["base"] == base and stanza["module"] in GROUNDED for stanza in stanzas)
 
 
 def passes(sd: "Diffusion", plan: dict[str, Any], name: str, batch: int) -> dict[str, Callable[[], Any]]:
@@ -146,7 +152,7 @@ def passes(sd: "Diffusion", plan: dict[str, Any], name: str, batch: int) -> dict
         "pass": torch.no_grad()(lambda: predict_noise(sd, latents, t, text)),
         "decoding": lambda: decode(sd, latents),
     }
-    if is_grounded(stanza):
+    if is_gated(plan, stanza["base"]):
         shape = (2 * batch, SLOTS)
         tokens = {"boxes": torch.rand(*shape, 4, device=device), "masks": torch.ones(shape, device=device)}
         tokens["positive_embeddings"] = torch.randn(*shape, width, device=device)

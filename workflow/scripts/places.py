@@ -47,10 +47,21 @@ def settle(config: dict[str, Any]) -> tuple[dict[str, Any], Fetched]:
     for stanza in filter(None, extractors.values()):
         source = stanza.pop("source", None)
         if source and stanza["path"] is None:
-            file = f"extractors/{source['urls'][0].rpartition('/')[2]}"
+            file = _place(source, fetched)
             stanza |= {"path": f"{folder}/{file}", "sha256": source["sha256"]}
             fetched.files[file] = source
+        elif source:
+            # A file of one's own is the published one unless the stanza says otherwise.
+            stanza.setdefault("sha256", source["sha256"])
     return settled, fetched
+
+
+def _place(source: dict[str, Any], fetched: Fetched) -> str:
+    """Where an extractor's file goes: under its own name, unless another file has that."""
+    name = source["urls"][0].rpartition("/")[2]
+    taken = fetched.files.get(f"extractors/{name}")
+    other = taken is not None and taken["sha256"] != source["sha256"]
+    return f"extractors/{source['sha256'][:12]}-{name}" if other else f"extractors/{name}"
 
 
 def folder_of(config: dict[str, Any]) -> str:
@@ -59,7 +70,7 @@ def folder_of(config: dict[str, Any]) -> str:
 
 
 def unusable(config: dict[str, Any], made: str) -> list[str]:
-    """One line for every folder of the user's own that is not as it has to be; those below `made` are the run's work."""
+    """One line for every folder or file of the user's own that is not as it has to be; below `made` is the run's work."""
     found = []
     root = config["data"]["root"]
     if root and not Path(root, "annotations").is_dir():
@@ -73,4 +84,12 @@ def unusable(config: dict[str, Any], made: str) -> list[str]:
         elif not Path(path, "SHA256SUMS").is_file():
             seal = f"python -m workflow.scripts.seal {path}"
             found.append(f"models.{name}: {path} has no SHA256SUMS; if its files are right, write it once: {seal}")
+    for name, stanza in config["extractors"].items():
+        path = (stanza or {}).get("path")
+        if not path or path.startswith(made):
+            continue
+        if not Path(path).is_file():
+            found.append(f"extractors.{name}: no such file: {path}")
+        elif not (stanza.get("sha256") or stanza.get("source") or Path(path).with_name("SHA256SUMS").is_file()):
+            found.append(f"extractors.{name}: {path}: give its sha256, or a SHA256SUMS beside it")
     return found

@@ -1,12 +1,16 @@
-"""What every image, metric and table of a run comes from, as W3C PROV-JSON.
+"""What every image, metric, table and figure of a run comes from, as W3C PROV-JSON.
 
-    python -m workflow.scripts.provenance --run results/miniature --methods sd14 hcma --shards 2 \
+    python -m workflow.scripts.provenance --run results/miniature --lineage results/miniature/config/lineage.json \\
         --products tables/table1.csv figures/panel.png --out results/miniature/provenance.json
 
-Names are paths below the run's folder (prefix `run`); weights and devices have the prefix `hcma`. A zip of images is
-identified by `hcma:fingerprint`, the SHA-256 of its directory (names, sizes and CRC-32 of its members), since reading the
-images of the paper's scale again would take longer than drawing its tables; all other files by their own SHA-256.
-The commit of a table is the one at which this record was written: tables and record are made anew together.
+LINEAGE says of each file which rule makes it and from what, as the rules themselves state it; what the products come from
+is followed to the annotations, weights and configuration. Names are paths below the run's folder (prefix `run`); files
+elsewhere, weights and code have the prefix `hcma`. Files are identified by their SHA-256. A zip of images is by
+`hcma:fingerprint`, the SHA-256 of its directory (names, sizes and CRC-32 of its members), and a folder of slices (features,
+latents), or photos' archive, by nothing but its name: reading all that again would take longer than drawing the tables.
+
+Code is associated with what states its commit: zips of images and metrics. Of all else the commit at which it was made is not
+known; `hcma:recorded_at_commit` is that of this record.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from evaluation.files import read_json, sha256, write_json
 from evaluation.images import read_meta
@@ -28,71 +33,67 @@ PREFIXES = {"run": "urn:hcma:run:", "hcma": "urn:hcma:"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="the run's results folder")
-    parser.add_argument("--methods", nargs="+", required=True, help="rows of the tables, `real` among them")
-    parser.add_argument("--shards", type=int, required=True, help="shards of the test split")
+    parser.add_argument(
+        "--lineage", type=Path, required=True, help="JSON: {file: {rule, inputs}}, written by the rules"
+    )
     parser.add_argument("--products", nargs="+", required=True, help="tables and figures, relative to the run's folder")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    record = Record(arguments.run)
-    for number in range(arguments.shards):
-        record.prepared(f"layouts/test/{number:04d}.jsonl")
-    for method in arguments.methods:
-        zips = [f"samples/{method}/test/{number:04d}.zip" for number in range(arguments.shards)]
-        for number, name in enumerate(zips):
-            record.sampled(name, f"layouts/test/{number:04d}.jsonl", method)
-        record.measured(method, zips)
+    record = Record(arguments.run, read_json(arguments.lineage))
     for name in arguments.products:
-        record.drawn(name, arguments.methods)
+        record.trace(name)
     write_json(arguments.out, record.document)
 
 
 class Record:
-    """A PROV-JSON document in the making."""
+    """A PROV-JSON document in the making: of what is traced, and of all that it comes from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.made = folder, made()
+    def __init__(self, folder: Path, lineage: dict[str, dict[str, Any]]) -> None:
+        self.folder, self.lineage, self.made = folder, lineage, made()
         self.document: dict[str, Any] = {"prefix": PREFIXES}
 
-    def prepared(self, name: str) -> None:
-        """A slice of the layouts: the data section of the configuration; what code made it is not written there."""
-        self._activity(f"hcma:prepare:{name}", self._file(name), [self._file("config/data.json")], {}, None)
-
-    def sampled(self, name: str, layouts: str, method: str) -> None:
-        """A zip of images: its layouts, its method's specification and weights, the code and device that made it."""
-        path = self.folder / name
-        meta = read_meta(path)
-        self._entity(f"run:{name}", {"hcma:fingerprint": fingerprint(path), "hcma:images": meta.get("images")})
-        used: list[str | None] = [self._file(layouts)]
-        if method != "real":
-            used += [
-                self._file(f"methods/{method}.json"),
-                *map(self._weights, (meta.get("weights_sha256") or {}).values()),
-            ]
-        about = {key: meta.get(key) for key in ("device", "system", "versions", "batch_size", "seconds", "spec")}
-        self._activity(f"hcma:sample:{name}", f"run:{name}", used, about, meta.get("commit"))
-
-    def measured(self, method: str, zips: list[str]) -> None:
-        """A metrics file: the images, layouts and networks it was measured with."""
-        name = f"metrics/{method}/test.json"
-        metrics = read_json(self.folder / name)
-        stated = (value for value in metrics["protocol"].values() if isinstance(value, dict))
-        networks = [network["sha256"] for network in stated if "sha256" in network]
-        used = [f"run:{zip}" for zip in zips] + [self._file("config/extractors.json"), *map(self._weights, networks)]
-        stated = metrics.get("made", {})
-        about = {"protocol": metrics["protocol"], "reference": metrics["reference"], "versions": stated.get("versions")}
-        self._activity(f"hcma:measure:{name}", self._file(name), used, about, stated.get("commit"))
-
-    def drawn(self, name: str, methods: list[str]) -> None:
-        """A table or figure of the metrics of all rows."""
-        used = [self._file(f"metrics/{method}/test.json") for method in methods]
-        about = {"versions": self.made["versions"]}
-        self._activity(f"hcma:draw:{name}", self._file(name), used, about, self.made["commit"])
-
-    def _file(self, name: str) -> str:
-        key = f"run:{name}"
-        if key not in self.document.get("entity", {}):
-            self._entity(key, {"hcma:sha256": sha256(self.folder / name)})
+    def trace(self, name: str) -> str:
+        """The key of a file or folder, after recording it and, by its rule, what it comes from."""
+        key = f"run:{name}" if name in self.lineage or (self.folder / name).exists() else f"hcma:file/{quote(name)}"
+        if key in self.document.get("entity", {}):
+            return key
+        path = self.folder / name if key.startswith("run:") else Path(name)
+        self._entity(key, _described(name, path))
+        if name not in self.lineage:
+            return key
+        rule = self.lineage[name]["rule"]
+        used: list[str | None] = [self.trace(one) for one in self.lineage[name]["inputs"]]
+        if name.startswith("samples/"):
+            self._sampled(key, path, used)
+        elif name.startswith("metrics/"):
+            self._measured(key, rule, path, used)
+        else:
+            # Made at some commit, which these files do not say: that of this record is told as what it is.
+            about = {"recorded_at_commit": self.made["commit"], "recorded_with": self.made["versions"]}
+            self._activity(f"hcma:{rule}:{name}", key, used, about, None)
         return key
+
+    def _sampled(self, key: str, folder: Path, used: list[str | None]) -> None:
+        """The zips of a row: each with the code, weights and device that its own record states."""
+        for path in sorted(folder.glob("*.zip")):
+            meta = read_meta(path)
+            member = f"{key}/{path.name}"
+            self._entity(member, {"hcma:fingerprint": fingerprint(path), "hcma:images": meta.get("images")})
+            weights = [self._weights(digest) for digest in (meta.get("weights_sha256") or {}).values()]
+            about = {name: meta.get(name) for name in ("device", "system", "versions", "batch_size", "seconds", "spec")}
+            self._activity(
+                f"hcma:sample:{member.partition(':')[2]}", member, [*used, *weights], about, meta.get("commit")
+            )
+            self._relate("hadMember", {"prov:collection": key, "prov:entity": member})
+
+    def _measured(self, key: str, rule: str, path: Path, used: list[str | None]) -> None:
+        """A metrics file: the networks, protocol and code that it states."""
+        metrics = read_json(path)
+        stated = (value for value in metrics["protocol"].values() if isinstance(value, dict))
+        used += [self._weights(network["sha256"]) for network in stated if "sha256" in network]
+        code = metrics.get("made", {})
+        about = {"protocol": metrics["protocol"], "reference": metrics["reference"], "versions": code.get("versions")}
+        self._activity(f"hcma:{rule}:{key.partition(':')[2]}", key, used, about, code.get("commit"))
 
     def _weights(self, digest: str | None) -> str | None:
         if digest is None:
@@ -129,6 +130,13 @@ def _attributes(about: dict[str, Any]) -> dict[str, Any]:
         for key, value in about.items()
         if value is not None
     }
+
+
+def _described(name: str, path: Path) -> dict[str, Any]:
+    """What identifies a file; of a folder the number of its files."""
+    if path.is_dir():
+        return {"prov:type": "prov:Collection", "hcma:files": sum(1 for file in path.iterdir() if file.is_file())}
+    return {} if path.suffix == ".zip" else {"hcma:sha256": sha256(path)}
 
 
 def fingerprint(path: Path) -> str:

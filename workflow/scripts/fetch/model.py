@@ -1,21 +1,20 @@
 """Fetch a model folder from the hub at one commit, and seal it with SHA256SUMS when it is whole.
 
-    python -m workflow.scripts.fetch.model --out downloads/sd14 --hub https://... \
-        --source '{"hub": "CompVis/stable-diffusion-v1-4", "revision": "133a...", "licence": "creativeml-openrail-m"}'
+    python -m workflow.scripts.fetch.model --plan downloads/plan.json --name sd14 --out downloads/sd14
 
 LISTING.json in the folder keeps what the hub said of the repository at that commit; a later fetch compares with it, not with
 what the hub says then. SOURCE.json names repository, commit, licence, and every file's size and SHA-256.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from evaluation.files import InputError, read_json, write_json
 from evaluation.program import run
 from workflow.scripts.fetch.hub import list_repository, sources_of
-from workflow.scripts.fetch.request import Access, access_from_environment
+from workflow.scripts.fetch.plan import read_plan
+from workflow.scripts.fetch.request import Access
 from workflow.scripts.fetch.sources import Source, verify
 from workflow.scripts.fetch.transfer import check_folder, check_room, fetch
 from workflow.scripts.seal import write_sums
@@ -25,27 +24,32 @@ LISTING, RECORD = "LISTING.json", "SOURCE.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=json.loads, required=True, help="JSON: hub, revision, licence")
-    parser.add_argument("--hub", required=True, help="the hub's address")
-    parser.add_argument("--offline", action="store_true", help="ask no server")
+    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--name", required=True, help="one of the plan's models")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    fetch_model(arguments.source, arguments.out, access_from_environment(arguments.hub, arguments.offline))
+    plan = read_plan(arguments.plan)
+    fetch_model(plan.models[arguments.name], arguments.out, plan.access)
 
 
 def fetch_model(entry: dict[str, Any], folder: Path, access: Access) -> None:
     """Fill the folder, its SHA256SUMS last; files that are there and right stay. Raises InputError and OSError."""
+    sources, licence_tag = listed(entry, folder, access)
+    held = {source.name: digest for source in sources if (digest := _digest(folder / source.name, source))}
+    missing = [source for source in sources if source.name not in held]
+    check_room(folder, sum(source.size or 0 for source in missing) - begun(folder), entry["hub"])
+    held |= {source.name: fetch(source, folder / source.name, access) for source in missing}
+    files = {name: {"size": (folder / name).stat().st_size, "sha256": held[name]} for name in sorted(held)}
+    write_json(folder / RECORD, entry | {"licence_tag": licence_tag, "files": files})
+    write_sums(folder, held)
+
+
+def listed(entry: dict[str, Any], folder: Path, access: Access) -> tuple[list[Source], str | None]:
+    """The files that the folder needs and the repository's licence tag; raises InputError."""
     check_folder(folder)
     described = _described(entry, folder, access)
     _check_licence(entry, described)
-    sources = sources_of(entry["hub"], described, access)
-    held = {source.name: digest for source in sources if (digest := _digest(folder / source.name, source))}
-    missing = [source for source in sources if source.name not in held]
-    check_room(folder, sum(source.size or 0 for source in missing) - _begun(folder), entry["hub"])
-    held |= {source.name: fetch(source, folder / source.name, access) for source in missing}
-    files = {name: {"size": (folder / name).stat().st_size, "sha256": held[name]} for name in sorted(held)}
-    write_json(folder / RECORD, entry | {"licence_tag": _licence_tag(described), "files": files})
-    write_sums(folder, held)
+    return sources_of(entry["hub"], described, access), _licence_tag(described)
 
 
 def _described(entry: dict[str, Any], folder: Path, access: Access) -> dict[str, Any]:
@@ -83,7 +87,8 @@ def _digest(path: Path, source: Source) -> str | None:
         return None
 
 
-def _begun(folder: Path) -> int:
+def begun(folder: Path) -> int:
+    """Bytes of downloads that are under way."""
     return sum(part.stat().st_size for part in folder.rglob("*.part"))
 
 

@@ -65,7 +65,7 @@ class Answer:
         """At most `size` bytes, none at the end; raises Broken."""
         try:
             return self.body.read(size)
-        except (HTTPException, ConnectionError, TimeoutError) as error:
+        except (HTTPException, OSError) as error:  # TLS that breaks, and a route that is gone, are plain OSErrors
             raise Broken(f"the connection broke ({type(error).__name__})") from error
 
     def __enter__(self) -> "Answer":
@@ -90,7 +90,7 @@ def open_url(url: str, headers: dict[str, str], access: Access) -> AbstractConte
     except URLError as error:
         kind = InputError if isinstance(error.reason, FileNotFoundError) else Broken
         raise kind(f"{url}: cannot be reached ({_reason(error)})") from None
-    except (HTTPException, ConnectionError, TimeoutError) as error:
+    except (HTTPException, OSError) as error:
         raise Broken(f"{url}: cannot be reached ({type(error).__name__})") from None
     return Answer(body, redirects.linked_sha256)
 

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from evaluation.files import InputError
 from workflow.scripts.fetch.request import Access, Answer, Beyond, Broken, open_url
 from workflow.scripts.fetch.sources import PAGES, Source, verify
+from workflow.scripts.room import MARGIN
 
 PIECE = 1 << 20
 RETRIES = 5
-MARGIN = 100 << 20  # bytes left free on the disk
 T = TypeVar("T")
 
 
@@ -80,15 +80,43 @@ def _bring(source: Source, part: Part) -> str:
     return f"{source.name}: offline (HF_HUB_OFFLINE or fetch.offline): put {source.urls[0]}{size} at {part.path} and run again"
 
 
-def _from_mirrors(source: Source, part: Part, out: Path, access: Access) -> str:
+def still_to_come(source: Source, out: Path, access: Access) -> int:
+    """Bytes that `fetch` would load, by the first mirror whose headers are right. Raises InputError with the faults of all."""
+    part = Part(out.with_name(f"{out.name}.part"))
+    there = out.exists() and source.size in (None, out.stat().st_size)
+    if there or _is_whole(part, source):
+        return 0
+    if access.offline:
+        raise InputError(_bring(source, part))
+    size = _first_of(source, lambda url: retrying(partial(_size_at, url, source, access), lambda: 0, access))
+    return max((size or source.size or 0) - part.size, 0)
+
+
+def _size_at(url: str, source: Source, access: Access) -> int | None:
+    """What the headers of one byte say of the whole."""
+    with open_url(url, {"Range": "bytes=0-0"}, access) as answer:
+        total = _total(answer)
+        _check_answer(url, answer, total, source)
+        return total
+
+
+def _first_of(source: Source, attempt: Callable[[str], T]) -> T:
+    """The result at the first mirror that gives one; raises InputError with the faults of all."""
     faults = []
     for url in source.urls:
         try:
-            said = retrying(partial(_once, url, source, part, access), lambda: part.size, access)
-            return _accept(source if source.sha256 else replace(source, sha256=said), part, out)
+            return attempt(url)
         except InputError as error:
             faults.append(str(error))
     raise InputError("; ".join(dict.fromkeys(faults)))
+
+
+def _from_mirrors(source: Source, part: Part, out: Path, access: Access) -> str:
+    def attempt(url: str) -> str:
+        said = retrying(partial(_once, url, source, part, access), lambda: part.size, access)
+        return _accept(source if source.sha256 else replace(source, sha256=said), part, out)
+
+    return _first_of(source, attempt)
 
 
 def _accept(source: Source, part: Part, out: Path) -> str:
@@ -142,9 +170,10 @@ def _stream(url: str, source: Source, part: Part, access: Access) -> str | None:
         elif not _continues(answer, start, version):
             part.discard()
             raise Broken(f"{url}: the file changed on the server; starting from its first byte")
-        total = _total(answer, start)
+        total = _total(answer)
         _check_answer(url, answer, total, source)
-        check_room(part.path.parent, (total or source.size or 0) - start, source.name)
+        # A part is gone on with, or written over.
+        check_room(part.path.parent, (total or source.size or 0) - part.size, source.name)
         part.note.write_text(json.dumps({"url": url, "version": _version(answer)}))
         _copy(url, answer, part, start, total)
         linked = answer.linked_sha256
@@ -171,7 +200,7 @@ def _continues(answer: Answer, start: int, version: str) -> bool:
     return span.startswith(f"bytes {start}-") and version in ("", _version(answer))
 
 
-def _total(answer: Answer, start: int) -> int | None:
+def _total(answer: Answer) -> int | None:
     """Bytes of the whole file as the server says, None where it does not."""
     if answer.partial:
         total = (answer.headers.get("Content-Range") or "").rpartition("/")[2]

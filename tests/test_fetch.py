@@ -676,9 +676,9 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
     results = ROOT / "results" / run
     targets = ["fetch", f"results/{run}/samples/real/test/0000.zip", f"results/{run}/methods/gligen_sd.json"]
 
-    def fetched() -> subprocess.CompletedProcess[str]:
+    def fetched(*more: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        return snakemake(*targets, "--configfile", str(tmp_path / "config.yaml"))
+        return snakemake(*targets, *more, "--configfile", str(tmp_path / "config.yaml"))
 
     try:
         refused = fetched()
@@ -718,6 +718,8 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         checks = {"check_licences", "write_plan", "check_sources", "pass_sources"}
         assert set(jobs_by_rule(again.stdout + again.stderr)) == {*checks, "total"}
         assert {path: path.stat().st_mtime_ns for path in downloads.rglob("*.zip")} == kept
+        config["data"]["source"]["val2014.zip"] |= {"size": 7}
+        assert jobs_by_rule(fetched("-n").stdout)["fetch_file"] == 1
         assert not shelf.requests
     finally:
         shutil.rmtree(results, ignore_errors=True)

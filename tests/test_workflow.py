@@ -122,7 +122,7 @@ def test_another_device_or_launcher_makes_nothing_anew(finished, tmp_path) -> No
     run, _ = finished
     (tmp_path / "gpu.yaml").write_text("resources: {device: cuda, gpu: 1, train_gpu: 4, batch_size: auto}")
     planned = snakemake("-n", *overlay(run, str(tmp_path / "gpu.yaml")))
-    assert jobs_of(planned) == {"write_section", "check_room", "check_device", "pass_checks"}
+    assert jobs_of(planned) == {"check_device", "pass_checks"}
     assert "check_device" not in jobs_of(small("-n", run="test-small"))
 
 

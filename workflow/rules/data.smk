@@ -90,8 +90,6 @@ rule check_methods:
 
 
 rule check_room:
-    input:
-        f"{R}/config/estimate.json",
     output:
         f"{R}/checks/room.json",
     log:
@@ -99,12 +97,15 @@ rule check_room:
     priority: 30
     conda:
         "../envs/harness.yaml"
+    # No input and no parameter: what waits for a job that is made anew is not looked at itself in that run.
+    resources:
+        estimate=lambda wildcards: as_json(SECTIONS["estimate"]),
     params:
         run=lambda wildcards: R,
     message:
         "Checking that the disk has room for the run"
     shell:
-        "python -m workflow.scripts.room --estimate {input} --run {params.run} --out {output} > {log} 2>&1"
+        "python -m workflow.scripts.room --estimate {resources.estimate:q} --run {params.run} --out {output} > {log} 2>&1"
 
 
 # Where the work will run: on a cluster, on a node with a GPU.

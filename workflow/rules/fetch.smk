@@ -5,6 +5,7 @@
 localrules:
     check_licences,
     write_plan,
+    write_identity,
     check_sources,
     pass_sources,
     fetch_file,
@@ -66,7 +67,6 @@ rule check_sources:
         licences=ancient(LICENCES),
         passed=ancient(f"{R}/checks/passed"),
         plan=PLAN,
-        estimate=f"{R}/config/estimate.json",
     output:
         CHECKED,
     log:
@@ -74,6 +74,8 @@ rule check_sources:
     priority: 30
     conda:
         "../envs/harness.yaml"
+    resources:
+        estimate=lambda wildcards: as_json(SECTIONS["estimate"]),
     params:
         folder=lambda wildcards: DOWNLOADS,
         run=lambda wildcards: R,
@@ -81,7 +83,7 @@ rule check_sources:
         "Asking for everything that is to be fetched"
     shell:
         "python -m workflow.scripts.fetch.check --plan {input.plan:q} --folder {params.folder:q}"
-        " --estimate {input.estimate} --run {params.run} --out {output:q} > {log:q} 2>&1"
+        " --estimate {resources.estimate:q} --run {params.run} --out {output:q} > {log:q} 2>&1"
 
 
 # Fetching waits for this file, which outlives a check that fails: Snakemake makes anew whatever waits for a file that is gone.
@@ -101,10 +103,28 @@ rule pass_sources:
         "touch {output:q} 2> {log:q}"
 
 
+# What a thing is, as a file: Snakemake looks at no parameter of what waits, even `ancient`, for something that is made anew.
+rule write_identity:
+    output:
+        f"{DOWNLOADS}/identity/{{item}}.json",
+    log:
+        f"{DOWNLOADS}/logs/write_identity/{{item}}.log",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    params:
+        content=lambda wildcards: identity((FETCHED.files | FETCHED.models)[wildcards.item]),
+    message:
+        "Writing down what {wildcards.item} is"
+    shell:
+        "python -m workflow.scripts.write_json --out {output:q} {params.content:q} > {log:q} 2>&1"
+
+
 rule fetch_file:
     input:
         passed=ancient(PASSED),
         plan=ancient(PLAN),
+        identity=f"{DOWNLOADS}/identity/{{file}}.json",
     output:
         f"{DOWNLOADS}/{{file}}",
     log:
@@ -114,8 +134,6 @@ rule fetch_file:
     priority: 30
     conda:
         "../envs/harness.yaml"
-    params:
-        identity=lambda wildcards: identity(FETCHED.files[wildcards.file]),
     message:
         "Fetching {wildcards.file}"
     shell:
@@ -127,6 +145,7 @@ rule fetch_model:
     input:
         passed=ancient(PASSED),
         plan=ancient(PLAN),
+        identity=f"{DOWNLOADS}/identity/{{model}}.json",
     output:
         f"{DOWNLOADS}/{{model}}/SHA256SUMS",
     log:
@@ -137,7 +156,6 @@ rule fetch_model:
     conda:
         "../envs/harness.yaml"
     params:
-        identity=lambda wildcards: identity(FETCHED.models[wildcards.model]),
         out=f"{DOWNLOADS}/{{model}}",
     message:
         "Fetching the model {wildcards.model}"

@@ -1,12 +1,13 @@
 """Is there room on the disk for what a run will write? Asked before anything expensive.
 
-    python -m workflow.scripts.room --estimate results/paper/config/estimate.json --run results/paper --out room.json
+    python -m workflow.scripts.room --estimate '{...}' --run results/paper --out room.json
 
 A plain estimate: of an image's pixels at three bytes, a photograph's PNG takes half, its features and its regions' an
 eighth, its share of the report's pictures a twentieth; a photo to train on has latents and text features of a twelfth.
 """
 
 import argparse
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, read_json, write_json
+from evaluation.files import InputError, write_json
 from evaluation.program import run
 
 PNG, FEATURES, PICTURES, LATENTS = 1 / 2, 1 / 8, 1 / 20, 1 / 12
@@ -32,11 +33,11 @@ class Need:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--estimate", type=Path, required=True, help="config/estimate.json of the run")
+    parser.add_argument("--estimate", type=json.loads, required=True, help="JSON: the section `estimate`")
     parser.add_argument("--run", type=Path, required=True, help="the run's results folder")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    need = need_of_run(read_json(arguments.estimate), arguments.run)
+    need = need_of_run(arguments.estimate, arguments.run)
     if found := lacking([need]):
         raise InputError("; ".join(found))
     write_json(arguments.out, {"bytes_to_write": need.size})

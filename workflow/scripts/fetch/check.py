@@ -1,20 +1,21 @@
 """Before the first download: is everything to be had, and is there room for it and the run? All faults at once, a line each.
 
     python -m workflow.scripts.fetch.check --plan downloads/plan.json --folder downloads \\
-        --estimate results/paper/config/estimate.json --run results/paper --out downloads/sources-checked.json
+        --estimate '{...}' --run results/paper --out downloads/sources-checked.json
 
 Of files it asks one byte, of repositories the listing and one byte of each large file, which a gated one refuses. Offline it
 asks nothing: then what has to be brought must be there.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, read_json, write_json
+from evaluation.files import InputError, write_json
 from evaluation.program import run
 from workflow.scripts.fetch.model import begun, listed
 from workflow.scripts.fetch.plan import Plan, read_plan
@@ -29,13 +30,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="of downloads")
-    parser.add_argument("--estimate", type=Path, required=True, help="config/estimate.json of the run")
+    parser.add_argument("--estimate", type=json.loads, required=True, help="JSON: the section `estimate`")
     parser.add_argument("--run", type=Path, required=True, help="the run's results folder")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     sizes, faults = ask(read_plan(arguments.plan), arguments.folder)
     needs = [Need(name, arguments.folder, size) for name, size in sizes.items() if size]
-    faults += lacking([*needs, need_of_run(read_json(arguments.estimate), arguments.run)])
+    faults += lacking([*needs, need_of_run(arguments.estimate, arguments.run)])
     if faults:
         sys.exit("\n".join(f"error: {fault}" for fault in faults))
     write_json(arguments.out, {"bytes_to_fetch": sizes})

@@ -44,3 +44,12 @@ include: "workflow/rules/provenance.smk"
 include: "workflow/rules/regress.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"
+
+
+onsuccess:
+    if checks_are_new():
+        print(
+            "The checks before the run were made anew, and Snakemake does not see changed parameters behind what it makes anew:"
+            " start the same command once more, for whatever else has changed",
+            file=sys.stderr,
+        )

@@ -22,7 +22,7 @@ MUTANTS = [
     ("start token kept", MAPS, "maps_RYXT[..., 1 :", "maps_RYXT[..., 0 :"),
     ("no factor of 100", MAPS, "FACTOR = 100.0", "FACTOR = 1.0"),
     ("token index not shifted", MAPS, "(positions_RM - 1)", "positions_RM"),
-    ("zero padding", MAPS, 'mode="reflect"', 'mode="constant"'),
+    ("zero padding", MAPS, '[left.flip(-1), images_RCYX, right.flip(-1)]', '[0 * left, images_RCYX, 0 * right]'),
     ("first layer alone instead of the mean", MAPS, "torch.cat(list(maps), dim=1)", "maps[0]"),
     ("step sizes without the root", LOOP, ".sqrt()", ""),
     ("one call more guided", LOOP, "i < schedule.stop", "i <= schedule.stop"),

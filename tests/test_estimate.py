@@ -111,7 +111,14 @@ def plan_of(tmp_path, models):
     methods = {name: method | {"row": name, "stanza": stanza} for name, stanza in stanzas.items()}
     plan = {"methods": methods, "models": models}
     alignment = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
-    plan |= {"alignment": alignment, "size": 64, "shard_size": 2, "most_boxes": 30, "batch_size": 2}
+    plan |= {
+        "alignment": alignment,
+        "size": 64,
+        "shard_size": 2,
+        "most_boxes": 30,
+        "batch_size": 2,
+        "images_trained": 36,
+    }
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     return plan
 
@@ -122,7 +129,8 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     assert pilot.main(["--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")]) == 0
     rows = json.loads((tmp_path / "pilot.json").read_text())["rows"]
     kinds = {name: set(found) - {"batch", "pass", "decoding"} for name, found in rows.items()}
-    assert kinds == {"sd14": set(), "layout_guidance": {"guided_pass"}, "hcma": {"grounded_pass", "alignment"}}
+    aligned = {"grounded_pass", "alignment", "training"}
+    assert kinds == {"sd14": set(), "layout_guidance": {"guided_pass"}, "hcma": aligned}
     assert all(seconds > 0 for found in rows.values() for seconds in found.values())
     pixels = torch.zeros(64, 64, 3, dtype=torch.uint8).numpy()
     meta = {"images": 2, "seconds": 7200.0, "device": "another device"}
@@ -138,7 +146,9 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     assert found["sd14"]["jobs"] == 8 and found["sd14"]["measured_images"] == 0
     assert (found["hcma"]["measured_hours"], found["hcma"]["measured_images"]) == (2.0, 2)
     assert found["layout_guidance"]["hours"][0] < found["layout_guidance"]["hours"][1]
-    assert "Measured on another device: another device." in (tmp_path / "estimate.md").read_text()
+    text, hours = (tmp_path / "estimate.md").read_text(), rows["hcma"]["training"] / 100
+    assert "Measured on another device: another device." in text
+    assert f"Training of the alignment in float32: {hours:.3g} hours on that device" in text
 
 
 def test_without_a_model_folder_the_published_architecture_is_timed():
@@ -180,7 +190,7 @@ def test_a_method_of_ones_own_costs_at_least_its_passes(tmp_path, monkeypatch) -
     assert (row["hours"], row["counted"]) == ([70.5, 70.5], False)
     plain = estimate.row("plain", plan, {"pass": 1.0, "decoding": 0.5}, tmp_path)
     assert plain["hours"] == [7.5, 7.5]
-    text = estimate.markdown({"device": "cpu", "rows": [row]})
+    text = estimate.markdown({"device": "cpu", "rows": [row], "training_hours": None})
     assert "| at least 14 | not known | at least 70.5 |" in text
     assert "late_boxes: its module is none of this project's" in text
 
@@ -198,7 +208,9 @@ def test_the_estimate_is_planned_with_all_that_is_sampled(tmp_path) -> None:
     assert planned.returncode == 0, planned.stderr[-2000:]
     assert jobs_by_rule(planned.stdout) == {"write_section": 1, "pilot": 1, "estimate": 1, "total": 3}
     written = next(line for line in planned.stdout.splitlines() if f"{run}/config/estimate.json '" in line)
-    methods = json.loads(shlex.split(written)[-4])["methods"]
+    plan = json.loads(shlex.split(written)[-4])
+    assert plan["images_trained"] == 4 * 64
+    methods = plan["methods"]
     rows = ["attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
     expected = [(row, "test", 32) for row in (*rows, *(f"{row}_seed_3" for row in rows))]
     expected += [("hcma_eta_0", "heldout", 16), ("gligen_sd", "heldout", 16)]

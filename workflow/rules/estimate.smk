@@ -1,4 +1,4 @@
-# `snakemake estimate`: what sampling will cost, from a pilot on the configured device; it needs no weights and no data.
+# `snakemake estimate`: what sampling and training will cost, from a pilot on the configured device; it needs no weights and no data.
 
 SAMPLED = {row: (row, "test") for row in [*ORDERED, *REPEATS] if row != "real"}
 # Held-out images, by which eta is chosen: of its candidates and of the row that they are judged against.
@@ -17,6 +17,8 @@ SECTIONS["estimate"] = {
     "trained_on": sum(config["data"][split]["count"] for split in ("train", "heldout")),
     "models": config["models"],
     "alignment": ALIGNMENT["model"],
+    # What does not fill a batch is left out of its epoch.
+    "images_trained": ALIGN["epochs"] * (config["data"]["train"]["count"] // ALIGN["batch"]) * ALIGN["batch"],
     "size": config["data"]["size"],
     "shard_size": config["data"]["shard_size"],
     "most_boxes": config["data"]["boxes"]["max"],

@@ -5,14 +5,14 @@
 writes estimate.json and estimate.md and prints the latter. Work is counted from the settings as the loops do it; what depends
 on the images (refinements, inner iterations, boxes) is a range, from the least to the most that the settings allow for an
 image whose caption names its boxes. Of a module that is not this project's only the least is known: one pass a call. Hours
-are sampling's alone, on one device.
+are of one device.
 """
 
 import argparse
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with quick_imports():
         rows = [row(name, plan, pilot["rows"][name], arguments.samples) for name in plan["methods"]]
     content = {"device": pilot["device"], "pilot_commit": pilot["commit"], "rows": rows}
+    content["training_hours"] = training_hours(plan["images_trained"], pilot["rows"].values())
     text = markdown(content)
     for suffix, written in ((".json", json.dumps(content, indent=1) + "\n"), (".md", text)):
         with replacing(arguments.out.with_suffix(suffix)) as path:
@@ -89,6 +90,11 @@ def row(name: str, plan: dict[str, Any], seconds: dict[str, Any], samples: Path)
         "gigabytes_at_most": images * 3 * plan["size"] ** 2 / 1e9,
     }
     return estimate | measured(samples / method["row"] / method["split"])
+
+
+def training_hours(images: int, rows: Iterable[dict[str, Any]]) -> float | None:
+    """Hours of the alignment's training on so many images, held-out validations aside; None where no row is aligned."""
+    return next((images * seconds["training"] / 3600 for seconds in rows if "training" in seconds), None)
 
 
 def an_image(counts: Counts, seconds: dict[str, Any], end: int) -> float:
@@ -206,7 +212,12 @@ def markdown(content: dict[str, Any]) -> str:
     notes = [
         f"Hours of sampling on one {content['device']}: {_between((least, most), '.3g')} in all, {spent:.3g} measured so far."
         " Passes are an image's; ranges reach from the least to the most that the settings allow.",
-        "Beside it: training (its log tells its duration when it begins), features and metrics, downloads and caches.",
+        *(
+            f"Training of the alignment in float32: {hours:.3g} hours on that device, validations aside."
+            for hours in [content["training_hours"]]
+            if hours is not None
+        ),
+        "Beside it: features and metrics, downloads, caches, and training on the noise loss where it is asked for.",
         *(
             f"{found['method']}: its module is none of this project's, so that its loop is not counted: one pass a call."
             for found in rows

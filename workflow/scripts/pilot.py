@@ -21,6 +21,7 @@ from hcma.sampling.atomic import replacing
 if TYPE_CHECKING:
     import torch
 
+    from hcma.alignment import Alignment
     from hcma.sampling.diffusion import Diffusion
 
 TOKENS = 77
@@ -61,9 +62,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def measure(name: str, plan: dict[str, Any], device: "torch.device") -> dict[str, Any]:
-    """{batch, pass, grounded_pass, guided_pass, alignment, decoding}: seconds an image, of what the row uses.
+    """{batch, pass, grounded_pass, guided_pass, alignment, training, decoding}: seconds an image, of what the row uses.
 
-    A pass is a call of the sampler, with and without caption; a guided pass is forward to the last map, and back.
+    A pass is a call of the sampler, with and without caption; a guided pass is forward to the last map, and back; training is
+    that of the alignment module on an image, forward and back.
     """
     import torch
 
@@ -167,6 +169,7 @@ def passes(sd: "Diffusion", plan: dict[str, Any], name: str, batch: int) -> dict
         found["guided_pass"] = lambda: guided(sd, latents, t, text[:batch], layers)
     if stanza.get("aligned"):
         found["alignment"] = alignment(sd, plan["alignment"], latents, t)
+        found["training"] = training(sd, plan["alignment"], latents, t)
     return found
 
 
@@ -197,22 +200,40 @@ def guided(
 def alignment(
     sd: "Diffusion", model: dict[str, Any], latents: "torch.Tensor", t: "torch.Tensor"
 ) -> Callable[[], "torch.Tensor"]:
-    """One step of update (8) on as many boxes as an image of COCO has on average, 7.3, rounded up."""
+    """One step of update (8)."""
+    from hcma.method import Params, Targets, align_step
+
+    module, targets = aligner(sd, model, len(latents))
+    module.eval().requires_grad_(False)
+    return lambda: align_step(module, latents, t.expand(len(latents)), Targets(*targets), Params(eta=1.0))
+
+
+def training(
+    sd: "Diffusion", model: dict[str, Any], latents: "torch.Tensor", t: "torch.Tensor"
+) -> Callable[[], "torch.Tensor"]:
+    """A part of a batch of the alignment's training, in float32."""
+    module, targets = aligner(sd, model, len(latents))
+
+    def part() -> "torch.Tensor":
+        omega_global_B, omega_local_B = module.losses(latents, t.expand(len(latents)), *targets)
+        loss = (omega_global_B + omega_local_B).sum()
+        loss.backward()
+        return loss.detach()
+
+    return part
+
+
+def aligner(sd: "Diffusion", model: dict[str, Any], batch: int) -> tuple["Alignment", list["torch.Tensor"]]:
+    """A fresh module, and targets of as many boxes as an image of COCO has on average, 7.3, rounded up."""
     import torch
 
     from hcma.alignment import Alignment, AlignmentConfig
-    from hcma.method import Params, Targets, align_step
 
     channels, side, _ = sd.latent_shape_CHW
-    width, batch, boxes = sd.unet.config.cross_attention_dim, len(latents), 8
-    module = Alignment(AlignmentConfig(channels, side, width, **model)).to(sd.device).eval().requires_grad_(False)
-    targets = Targets(
-        torch.randn(batch, width, device=sd.device),
-        torch.rand(batch, boxes, 4, device=sd.device),
-        torch.randn(batch, boxes, width, device=sd.device),
-        torch.ones(batch, boxes, device=sd.device),
-    )
-    return lambda: align_step(module, latents, t.expand(batch), targets, Params(eta=1.0))
+    width, boxes = sd.unet.config.cross_attention_dim, 8
+    module = Alignment(AlignmentConfig(channels, side, width, **model)).to(sd.device)
+    targets = [torch.randn(batch, width), torch.rand(batch, boxes, 4), torch.randn(batch, boxes, width)]
+    return module, [target.to(sd.device) for target in (*targets, torch.ones(batch, boxes))]
 
 
 def timed(work: Callable[[], "torch.Tensor"]) -> float:

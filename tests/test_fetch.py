@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import ssl
 import subprocess
@@ -698,11 +699,22 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         assert set(shelf.asked("/val2014.zip")) == {"bytes=0-0"}
         shelf.requests.clear()
         config["models"]["gligen"]["revision"] = COMMIT
+        photos = shelf.pages["/val2014.zip"]
+        shelf.put("/val2014.zip", b"<html>please log in</html>", kind="text/html")
+        refused = fetched()
+        assert "error: coco/val2014.zip: " in refused.stderr and "text/html" in refused.stderr
+        shelf.put("/val2014.zip", photos.content[:-1] + b"?", cuts=[1000])
+        shelf.requests.clear()
+        refused = fetched()
+        assert shelf.asked("/val2014.zip")[0] == "bytes=0-0"
+        assert re.search(r"error: .*val2014.zip: .*MD5", refused.stderr, re.IGNORECASE), refused.stderr[-2000:]
+        assert not [path.name for path in (downloads / "coco").iterdir() if path.name.startswith("val2014.zip")]
+        shelf.pages["/val2014.zip"] = photos
+        shelf.requests.clear()
         done = fetched()
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         assert (downloads / "coco/val2014.zip").read_bytes() == (drawn / "val2014.zip").read_bytes()
-        assert shelf.asked("/val2014.zip")[0] == "bytes=0-0"
-        assert len(shelf.asked("/val2014.zip")) == 3
+        assert shelf.asked("/val2014.zip") == [None, f"bytes={len(photos.content) // 2}-"]
         record = json.loads((downloads / "coco/val2014.zip.source.json").read_text())
         assert record["sha256"] == sha256(drawn / "val2014.zip")
         assert json.loads((results / "methods/gligen_sd.json").read_text())["model"] == str(downloads / "gligen")

@@ -18,7 +18,9 @@ SECTIONS["estimate"] = {
     "models": config["models"],
     "alignment": ALIGNMENT["model"],
     # What does not fill a batch is left out of its epoch.
-    "images_trained": ALIGN["epochs"] * (config["data"]["train"]["count"] // ALIGN["batch"]) * ALIGN["batch"],
+    "images_trained": ALIGN["epochs"]
+    * (config["data"]["train"]["count"] // ALIGN["batch"])
+    * ALIGN["batch"],
     "size": config["data"]["size"],
     "shard_size": config["data"]["shard_size"],
     "most_boxes": config["data"]["boxes"]["max"],

@@ -296,3 +296,16 @@ def partners(method):
 
 def swaps():
     return [f"{R}/swaps/{row}.json" for row in RIVALS if partners(row)]
+
+
+def passed_at():
+    # When they were passed, once there was something to make anew; None before that.
+    passed = Path(f"{R}/checks/passed")
+    return passed.stat().st_mtime_ns if passed.exists() and Path(f"{R}/layouts").exists() else None
+
+
+PASSED_AT = passed_at()
+
+
+def checks_are_new():
+    return PASSED_AT not in (None, passed_at())

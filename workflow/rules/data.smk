@@ -148,19 +148,6 @@ rule pass_checks:
         "touch {output} 2> {log}"
 
 
-def passed_at():
-    # When they were passed, once there was something to make anew; None before that.
-    passed = Path(f"{R}/checks/passed")
-    return passed.stat().st_mtime_ns if passed.exists() and Path(f"{R}/layouts").exists() else None
-
-
-PASSED_AT = passed_at()
-
-
-def checks_are_new():
-    return PASSED_AT not in (None, passed_at())
-
-
 rule prepare_layouts:
     input:
         passed=ancient(f"{R}/checks/passed"),

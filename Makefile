@@ -9,13 +9,14 @@ MEM_MB ?= 16000
 
 REGRESS := --configfile workflow/config/regress.yaml
 
-.PHONY: help demo demo-coco rehearsal test test-slow test-slurm test-next bench regress regress-accept regress-spread reference lint format lock clean
+.PHONY: help demo demo-coco rehearsal test test-slow test-processors test-slurm test-next bench regress regress-accept regress-spread reference lint format lock clean
 
 help:
 	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature"
 	@echo "make demo-coco COCO=F  the same DAG on a folder in COCO 2014's layout (scores mean nothing there)"
 	@echo "make rehearsal COCO=F  full architectures, random weights, four photos of F: proves loading, shapes, memory"
 	@echo "make test | test-slow  the tests | those that take minutes"
+	@echo "make test-processors   the tests as older processors run them, with one and two threads, beside other work"
 	@echo "make test-slurm        the DAG on a SLURM of this machine's own: needs root, installs Debian's packages"
 	@echo "make test-next         the evaluation's numbers under the newest scipy, which needs Python 3.12 or 3.13"
 	@echo "make bench             speed against the peers, equality checked (after make demo)"
@@ -50,6 +51,10 @@ rehearsal: .venv/installed
 
 test: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The suite as older processors run it, with one and two threads, and beside other work: some 25 minutes on two cores.
+test-processors: .venv/installed
+	$(RUN) python -m tests.processors $(TESTS)
 
 test-slow: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slow

@@ -9,7 +9,7 @@ MEM_MB ?= 16000
 
 REGRESS := --configfile workflow/config/regress.yaml
 
-.PHONY: help demo demo-coco rehearsal test test-slow test-processors test-slurm test-next bench regress regress-accept regress-spread reference lint format lock clean
+.PHONY: help demo demo-coco rehearsal test test-slow test-processors test-slurm test-next bench regress regress-accept regress-spread reference docs lint format lock clean
 
 help:
 	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench             speed against the peers, equality checked (after make demo)"
 	@echo "make regress           a small fixed subset made anew and held against results/reference/miniature.json"
 	@echo "make regress-accept REASON=...  its numbers become the reference | regress-spread: measure the tolerances anew"
+	@echo "make docs              the documentation as a site in docs/_build/html; warnings are errors"
 	@echo "make lint | format     ruff, snakefmt, mypy, snakemake --lint, dry run | apply the formatters"
 
 .venv/installed: requirements.lock
@@ -94,6 +95,11 @@ regress-spread: .venv/installed
 reference: .venv/installed
 	rm -rf results/miniature
 	start=$$(date +%s) && $(MAKE) --no-print-directory demo && $(RUN) python -m workflow.scripts.reference --total-seconds $$(( $$(date +%s) - start ))
+
+# A dead link or a missing page is an error.
+docs: .venv/installed
+	$(RUN) python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo "site: docs/_build/html/index.html"
 
 lint: .venv/installed
 	$(RUN) ruff check .

@@ -15,11 +15,26 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["results", "times", "bars"])
-def test_blocks_are_those_of_the_reference(name, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("page", "name"), [(page, name) for page, blocks in reference.BLOCKS.items() for name in blocks]
+)
+def test_blocks_are_those_of_the_reference(page, name, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    block = getattr(reference, f"{name}_block")()
-    assert f"<!-- {name.upper()} -->\n{block}\n<!-- /{name.upper()} -->" in README
+    block = reference.BLOCKS[page][name]()
+    assert f"<!-- {name} -->\n{block}\n<!-- /{name} -->" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 150
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(page) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_the_card_is_of_the_weights_that_are_shipped() -> None:
@@ -44,4 +59,6 @@ def test_the_example_method_runs(tmp_path) -> None:
 
 def test_every_make_target_the_readme_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)", README)) <= targets
+    pages = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
+    named = {name for page in pages for name in re.findall(r"[`;] *make ([a-z]+(?:-[a-z]+)*)", page)}
+    assert named and named <= targets

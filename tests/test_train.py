@@ -251,7 +251,9 @@ def test_a_training_in_bfloat16_keeps_its_state_in_float32(tmp_path) -> None:
     run = trainer(tmp_path, precision="bfloat16")
     run.train()
     kept = [run.module.state_dict(), run.best, *run.optimizer.state_dict()["state"].values()]
-    assert {tensor.dtype for state in kept for tensor in state.values() if tensor.is_floating_point()} == {torch.float32}
+    assert {tensor.dtype for state in kept for tensor in state.values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
     assert all(math.isfinite(value) for row in run.progress.curve for value in row.values())
 
 

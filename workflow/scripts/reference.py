@@ -1,8 +1,8 @@
-"""Keep a finished miniature run as the reference, and show it in the README: tables, panel, stage times, bars.
+"""Keep a finished miniature run as the reference, and show it in README and docs: tables, panel, stage times, bars.
 
     python -m workflow.scripts.reference --run results/miniature --total-seconds 600
 
-The README's blocks between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
+The pages' blocks between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
 """
 
 import argparse
@@ -11,8 +11,10 @@ import os
 import re
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
+from evaluation.tables import MARK
 from hcma.sampling.atomic import replacing
 
 REFERENCE = Path("results/reference/miniature")
@@ -47,11 +49,12 @@ def main() -> None:
     times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}
     with replacing(REFERENCE / "times.json") as beside:
         beside.write_text(json.dumps(times, indent=2) + "\n")
-    text = Path("README.md").read_text(encoding="utf-8")
-    for name, block in {"RESULTS": results_block(), "TIMES": times_block(), "BARS": bars_block()}.items():
-        text = replaced(text, name, block)
-    with replacing("README.md") as beside:
-        beside.write_text(text, encoding="utf-8")
+    for page, blocks in BLOCKS.items():
+        text = Path(page).read_text(encoding="utf-8")
+        for name, block in blocks.items():
+            text = replaced(text, name, block(), page)
+        with replacing(page) as beside:
+            beside.write_text(text, encoding="utf-8")
 
 
 def stage_seconds(run: Path) -> dict[str, dict[str, float]]:
@@ -64,11 +67,11 @@ def stage_seconds(run: Path) -> dict[str, dict[str, float]]:
     return {rule: {"jobs": row["jobs"], "seconds": round(row["seconds"], 1)} for rule, row in stages.items()}
 
 
-def replaced(text: str, name: str, block: str) -> str:
-    """`text` with the block of that name rewritten."""
+def replaced(text: str, name: str, block: str, page: str) -> str:
+    """The text of a page with the block of that name rewritten."""
     pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"error: README.md has no block {name}")
+        raise SystemExit(f"error: {page} has no block {name}")
     return pattern.sub(lambda _: f"<!-- {name} -->\n{block}\n<!-- /{name} -->", text)
 
 
@@ -81,8 +84,16 @@ def results_block() -> str:
     notes = dict.fromkeys(line for _, lines in parts for line in lines.splitlines())
     tables = [table for table, _ in parts]
     return "\n\n".join(
-        [*tables, "\n".join(notes), f"![The same layouts across all methods]({REFERENCE}/figures/panel.png)"]
+        [*tables, "\n".join(notes), f"![The same layouts across all methods](../{REFERENCE}/figures/panel.png)"]
     )
+
+
+def short_block() -> str:
+    """Table 1 of the reference alone, with the two sentences that reading it takes."""
+    text = (REFERENCE / "tables/table1.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    notes = [line.removeprefix("- ") for line in text.splitlines() if line.startswith(("- Two samples", f"- {MARK}"))]
+    return "\n".join([*lines, "", f"± is one standard error. {' '.join(notes)}"])
 
 
 def times_block() -> str:
@@ -100,6 +111,13 @@ def bars_block() -> str:
     return "\n".join(
         ["| what the judge reads | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in bars.items())]
     )
+
+
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"SHORT": short_block},
+    "docs/results.md": {"RESULTS": results_block, "TIMES": times_block},
+    "docs/miniature.md": {"BARS": bars_block},
+}
 
 
 if __name__ == "__main__":

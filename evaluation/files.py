@@ -82,6 +82,8 @@ def listed(faults: Sequence[str], total: int | None = None, most: int = 3) -> st
 
 def shown(value: Any) -> str:
     """A value as a message shows it: one short line, whatever it is."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     short = reprlib.Repr()
     short.maxstring = short.maxother = 60
     text = short.repr(value)

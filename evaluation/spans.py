@@ -51,18 +51,21 @@ class Words(dict[str, dict[str, list[str]]]):
 
     @cached_property
     def _pattern(self) -> tuple[re.Pattern[str], list[tuple[str, str]]]:
-        """One group for every word, and whose it is; a category's forms go before another's synonyms."""
-        owner: dict[str, tuple[str, str]] = {}
+        """One empty group at the end of every word, and whose it is; a category's forms go before another's synonyms."""
+        owner: dict[tuple[str, ...], tuple[str, str]] = {}
         for kind in ("synonyms", "forms"):
-            owner |= {_flexible(word): (category, word) for category, row in self.items() for word in row[kind]}
-        words = sorted(owner, key=lambda flexible: len(owner[flexible][1]), reverse=True)
-        groups = "|".join(f"({word})" for word in words)
-        return re.compile(rf"{_START}(?:{groups}){_END}", re.IGNORECASE), [owner[word] for word in words]
+            owner |= {_symbols(word): (category, word) for category, row in self.items() for word in row[kind]}
+        order: list[tuple[str, str]] = []
+        words = _alternatives(dict(owner), order)
+        return re.compile(rf"{_START}{words}{_END}", re.IGNORECASE), order
 
     @cached_property
     def _others(self) -> dict[str, re.Pattern[str]]:
         return {
-            category: re.compile(rf"{_START}(?:{'|'.join(map(_flexible, row['not']))})(?:e?s)?(?!\w)", re.IGNORECASE)
+            category: re.compile(
+                rf"{_START}(?:{'|'.join(''.join(_symbols(phrase)) for phrase in row['not'])})(?:e?s)?(?!\w)",
+                re.IGNORECASE,
+            )
             for category, row in self.items()
             if row.get("not")
         }
@@ -77,8 +80,25 @@ class Words(dict[str, dict[str, list[str]]]):
         return other is None or not any(one.start() <= start and end <= one.end() for one in other.finditer(caption))
 
 
-def _flexible(words: str) -> str:
-    return _GAP.join(re.escape(word) for word in re.split(r"[\s-]+", words.lower()))
+def _symbols(words: str) -> tuple[str, ...]:
+    """A name letter by letter as patterns, what may stand between its words being one."""
+    parts = re.split(r"[\s-]+", words.strip().lower())
+    return tuple(
+        symbol for place, part in enumerate(parts) for symbol in ([_GAP] * (place > 0) + list(map(re.escape, part)))
+    )
+
+
+def _alternatives(words: dict[tuple[str, ...], tuple[str, str]], order: list[tuple[str, str]]) -> str:
+    """A pattern of all words, what they begin with alike once, longer ones first; `order` gains whose each group is."""
+    after: dict[str, dict[tuple[str, ...], tuple[str, str]]] = {}
+    for symbols, whose in words.items():
+        if symbols:
+            after.setdefault(symbols[0], {})[symbols[1:]] = whose
+    branches = [symbol + _alternatives(rest, order) for symbol, rest in after.items()]
+    if () in words:
+        branches.append("()")
+        order.append(words[()])
+    return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
 
 
 def read_words(path: Path) -> Words:

@@ -55,11 +55,9 @@ class Words(dict[str, dict[str, list[str]]]):
         owner: dict[tuple[str, ...], tuple[str, str]] = {}
         for kind in ("synonyms", "forms"):
             owner |= {_symbols(word): (category, word) for category, row in self.items() for word in row[kind]}
-        longest_first = {
-            word: owner[word] for word in sorted(owner, key=lambda word: sum(map(str.isalnum, word)), reverse=True)
-        }
+        longest_first = sorted(owner, key=lambda word: sum(map(str.isalnum, word)), reverse=True)
         order: list[tuple[str, str]] = []
-        words = _alternatives(longest_first, order)
+        words = _alternatives({word: owner[word] for word in longest_first}, order)
         return re.compile(rf"{_START}{words}{_END}", re.IGNORECASE), order
 
     @cached_property

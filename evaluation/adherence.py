@@ -4,6 +4,9 @@ The conditioning boxes are the ground truth. AP, AP50 and AP75 are pycocotools'.
 least SURE, decide the rest: an instance succeeds when a detection of its label covers it with an intersection over union of
 0.5, each detection serving one box, best scores first; an image succeeds when all of its instances do; a count is right when
 there are as many sure detections of a label as boxes.
+
+A layout's `ignored` boxes, of what its photo shows besides the objects, are ignore regions, as COCO's crowds are: a detection
+of their label that serves no box and lies on one of them by half (for AP: by the threshold) of its own area is no false one.
 """
 
 import contextlib
@@ -50,11 +53,12 @@ def match(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) 
             iou = overlaps(_stacked(wanted["box"]), _stacked(seen["box"]))
             sure = int((seen["score"] >= SURE).sum())
             won = _assigned(iou[:, :sure])
+            excused = _excused(row, str(phrase), _stacked(seen["box"])[:sure]) - set(won.values())
             for place, number in enumerate(wanted["object"]):
                 best = float(iou[place, :sure].max(initial=0))
                 recalled = bool(iou[place].max(initial=0) >= OVERLAP)
                 boxes.append([row["id"], number, row["image_id"], phrase, best, recalled, place in won])
-            counts.append([row["id"], row["image_id"], phrase, sure == len(wanted)])
+            counts.append([row["id"], row["image_id"], phrase, sure - len(excused) == len(wanted)])
     columns = ["id", "object", "image_id", "phrase", "best_iou", "recalled", "success"]
     return pd.DataFrame(boxes, columns=columns), pd.DataFrame(
         counts, columns=["id", "image_id", "phrase", "count_right"]
@@ -72,23 +76,38 @@ def _stacked(boxes: "pd.Series[Any]") -> np.ndarray:
     return np.array([list(box) for box in boxes], np.float64).reshape(-1, 4)
 
 
+def _excused(row: dict[str, Any], phrase: str, boxes_N4: np.ndarray) -> set[int]:
+    """Places of the boxes that lie on a region of the label that is ignored, by OVERLAP of their own area."""
+    regions = [region["box"] for region in row.get("ignored", []) if region["phrase"] == phrase]
+    inside_NM = _intersections(boxes_N4, np.array(regions, np.float64).reshape(-1, 4))
+    share_N = inside_NM.max(1, initial=0) / np.maximum(_areas(boxes_N4), np.finfo(float).tiny)
+    return set(np.flatnonzero(share_N >= OVERLAP).tolist())
+
+
 def overlaps(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
     """Intersection over union of every two xyxy boxes [N, M]."""
-    low = np.maximum(a_N4[:, None, :2], b_M4[None, :, :2])
-    high = np.minimum(a_N4[:, None, 2:], b_M4[None, :, 2:])
-    inside = (high - low).clip(min=0).prod(-1)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a_N4, b_M4))
-    union = area_a[:, None] + area_b[None] - inside
+    inside = _intersections(a_N4, b_M4)
+    union = _areas(a_N4)[:, None] + _areas(b_M4)[None] - inside
     return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
 
 
-def _assigned(iou_NM: np.ndarray) -> set[int]:
-    """Boxes that a detection takes: in order of score each takes the free box that it covers best, if by OVERLAP."""
-    taken: set[int] = set()
-    for column in iou_NM.T:
+def _intersections(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
+    low = np.maximum(a_N4[:, None, :2], b_M4[None, :, :2])
+    high = np.minimum(a_N4[:, None, 2:], b_M4[None, :, 2:])
+    return (high - low).clip(min=0).prod(-1)
+
+
+def _areas(boxes_N4: np.ndarray) -> np.ndarray:
+    return (boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(-1)
+
+
+def _assigned(iou_NM: np.ndarray) -> dict[int, int]:
+    """Box -> the detection that takes it: in order of score each takes the free box that it covers best, if by OVERLAP."""
+    taken: dict[int, int] = {}
+    for number, column in enumerate(iou_NM.T):
         free = [place for place in range(len(column)) if place not in taken and column[place] >= OVERLAP]
         if free:
-            taken.add(max(free, key=lambda place: column[place]))
+            taken[max(free, key=lambda place: column[place])] = number
     return taken
 
 
@@ -125,7 +144,13 @@ def _coco_eval(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarr
     number = {label: place + 1 for place, label in enumerate(labels)}
     truth, found = COCO(), COCO()
     shared = {"images": [{"id": row["id"]} for row in layouts], "categories": [{"id": n} for n in number.values()]}
-    wanted = [(row["id"], thing["phrase"], thing["box"], 1.0) for row in layouts for thing in row["objects"]]
+    wanted = [
+        (row["id"], thing["phrase"], thing["box"], 1.0, crowd)
+        for row in layouts
+        for crowd, things in enumerate((row["objects"], row.get("ignored", [])))
+        for thing in things
+        if thing["phrase"] in number
+    ]
     columns = (detections[f"detection_{name}"].tolist() for name in ("ids", "labels", "boxes", "scores"))
     seen = [row for row in zip(*columns, strict=True) if row[1] in number]
     for index, rows in ((truth, wanted), (found, seen)):
@@ -141,10 +166,10 @@ def _coco_eval(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarr
 
 
 def _annotation(
-    index: int, number: dict[str, int], image: int, label: str, box: Sequence[float], score: float
+    index: int, number: dict[str, int], image: int, label: str, box: Sequence[float], score: float, crowd: int = 0
 ) -> dict[str, Any]:
     x0, y0, x1, y1 = (SIDE * edge for edge in box)
-    size = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": 0}
+    size = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": crowd}
     return {"id": index, "image_id": image, "category_id": number[label], "score": score} | size
 
 

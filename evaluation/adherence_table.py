@@ -74,8 +74,9 @@ def markdown(table: pd.DataFrame, detector: str | None) -> str:
         f"recall: boxes that any detection of their label overlaps by {OVERLAP}; the rest by detections of a score of at least "
         f"{SURE}: the mean best overlap of a box, the share of boxes found (each detection serves one), the share of images "
         "whose boxes are all found, and the share of labels an image with the right number of objects.",
-        "Images without boxes are left out. Things that a photo shows but the layout does not name count as false detections "
-        "in AP and in counts, also for `real`. ± one standard error (jackknife over images).",
+        "Images without boxes are left out. AP and counts ignore what a photo is annotated with besides the layout's boxes "
+        "(crowds, small ones, those beyond the largest), as COCO ignores crowds; other things of a label that is in the "
+        "layout count as false detections, also for `real`. ± one standard error (jackknife over images).",
     )
     return f"**Layout adherence**\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes)
 

@@ -7,22 +7,44 @@ writes train.jsonl, heldout.jsonl, test.jsonl and report.json, which counts ever
 """
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, hash_order, read_json, sha256, write_json
+from evaluation.annotations import BoxRecord, CaptionRecord, by_id, read_captions, read_instances
+from evaluation.files import InputError, hash_order, listed, read_json, sha256, shown, write_json
 from evaluation.layouts import write_layouts
-from evaluation.photos import Frame
+from evaluation.photos import ASIDE, EXIF, Box, Frame, Photos, Seen
 from evaluation.program import run
 from evaluation.report import Report
-from evaluation.spans import Words, find_spans, read_words
+from evaluation.spans import Words, read_words
 
-KEYS = {"images": ("id", "width", "height"), "annotations": ("id", "image_id"), "categories": ("id", "name")}
-# All that is kept of an annotation file: nine tenths of it are outlines, whose numbers would take gigabytes.
-READ = {*KEYS, *(key for keys in KEYS.values() for key in keys), "bbox", "category_id", "iscrowd", "caption"}
+Rule = tuple[str, Callable[[Any], bool]]
+_WHOLE: Rule = ("an integer", lambda value: type(value) is int)
+_COUNT: Rule = ("an integer of at least 1", lambda value: type(value) is int and value >= 1)
+_SHARE: Rule = ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
+_SWITCH: Rule = ("true or false", lambda value: type(value) is bool)
+# What the config's `data` has to hold; `exif` and `val` may be absent.
+RULES: dict[str, Rule] = {
+    "words": ("a path", lambda value: isinstance(value, str)),
+    "caption": ("first or random", lambda value: value in ("first", "random")),
+    "resize": ("center_crop or squash", lambda value: value in ("center_crop", "squash")),
+    "exif": ("apply or ignore", lambda value: value in ("apply", "ignore")),
+    "boxes.min_area_frac": _SHARE,
+    "boxes.max": _COUNT,
+    "boxes.drop_crowd": _SWITCH,
+    "split.train_fraction": _SHARE,
+    "split.seed": _WHOLE,
+    "train.count": _COUNT,
+    "heldout.count": _COUNT,
+    "test.count": _COUNT,
+    "test.seed": _WHOLE,
+    "test.require_boxes": _SWITCH,
+    "val.count": _COUNT,
+}
+OPTIONAL = {"exif", "val.count"}
+_MISSING = object()
 
 
 def main() -> None:
@@ -31,30 +53,56 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="the config's `data` section as JSON")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    prepare(arguments.root, read_json(arguments.config), arguments.out)
+    data = read_json(arguments.config)
+    if faults := _faults(data):
+        raise InputError(f"{arguments.config}: {listed(faults)}")
+    prepare(arguments.root, data, arguments.out)
+
+
+def _faults(data: Any) -> list[str]:
+    """A line for every key of the config that is missing or of another kind than its rule says."""
+    faults = []
+    for key, (expected, fits) in RULES.items():
+        value = data
+        for name in key.split("."):
+            value = value.get(name, _MISSING) if isinstance(value, dict) else _MISSING
+        if value is _MISSING and key not in OPTIONAL:
+            faults.append(f"data.{key} is missing, expected {expected}")
+        elif value is not _MISSING and not fits(value):
+            faults.append(f"data.{key} is {shown(value)}, expected {expected}")
+    return faults
 
 
 def prepare(root: Path, data: dict[str, Any], out: Path) -> None:
-    """Write the layouts files and the report; the same input gives the same bytes. Raises InputError."""
+    """Write the layouts files and the report; the same input gives the same bytes. Raises InputError, then writing nothing."""
     words = read_words(Path(data["words"]))
     train = Split(root, "train2014", data, words)
     val = Split(root, "val2014", data, words)
     train_ids, held_out_ids = split_ids(train.image_ids, data["split"]["train_fraction"], data["split"]["seed"])
     chosen = {
-        "train": (train, _take(train_ids, data["train"]["count"], "data.train.count"), True),
-        "heldout": (train, _take(held_out_ids, data["heldout"]["count"], "data.heldout.count"), True),
+        "train": (train, train.take(train_ids, data["train"]["count"], "data.train.count"), True),
+        "heldout": (train, train.take(held_out_ids, data["heldout"]["count"], "data.heldout.count"), True),
         "test": (val, _test_ids(val, data), False),
     }
     if "val" in data:
         chosen["val"] = (val, _val_ids(val, data, chosen["test"][1]), False)
+    used = {split: {i for one, ids, _ in chosen.values() if one is split for i in ids} for split in (train, val)}
+    for split, every in used.items():
+        split.check_photos(sorted(every))
     reports = {}
     for name, (split, ids, every_caption) in chosen.items():
         report = Report()
         rows = [split.layout(image_id, report, every_caption) for image_id in ids]
-        write_layouts(out / f"{name}.jsonl", [row for row in rows if row])
-        reports[name] = report.summary([row for row in rows if row], words) | {"sha256": sha256(out / f"{name}.jsonl")}
-    read = {split.name: split.report.as_dict() for split in (train, val)}
-    write_json(out / "report.json", {"splits": reports, "annotations": read, "config": data})
+        write_layouts(out / f"{name}.jsonl", rows)
+        reports[name] = report.summary(rows, words) | {"sha256": sha256(out / f"{name}.jsonl")}
+    content = {
+        "splits": reports,
+        "accounts": {split.name: split.account(ids) for split, ids in used.items()},
+        "annotations": {split.name: split.report.dropped.as_dict() for split in used},
+        "read_as": {split.name: split.report.noted.as_dict() for split in used},
+        "config": data,
+    }
+    write_json(out / "report.json", content)
 
 
 def split_ids(ids: Iterable[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
@@ -68,142 +116,199 @@ def _test_ids(val: "Split", data: dict[str, Any]) -> list[int]:
     """The seeded sample without replacement of val; `require_boxes` keeps only images that give a layout with objects."""
     ids = sorted(val.image_ids, key=lambda number: hash_order(data["test"]["seed"], number))
     if data["test"]["require_boxes"]:
-        ids = [i for i in ids if (row := val.layout(i, Report(), False)) and row["objects"]]
-    return _take(ids, data["test"]["count"], "data.test.count")
+        bare = {i for i in ids if not val.layout(i, Report(), False)["objects"]}
+        ids = [i for i in ids if i not in bare]
+        return val.take(ids, data["test"]["count"], "data.test.count", f"{len(bare)} without a box that the rules keep")
+    return val.take(ids, data["test"]["count"], "data.test.count")
 
 
 def _val_ids(val: "Split", data: dict[str, Any], test_ids: list[int]) -> list[int]:
     """The test sample and after it as many others of val, in the same order, as make up `data.val.count`."""
     others = sorted(set(val.image_ids) - set(test_ids), key=lambda number: hash_order(data["test"]["seed"], number))
-    return _take([*test_ids, *others], data["val"]["count"], "data.val.count")
-
-
-def _take(ids: list[int], count: int, key: str) -> list[int]:
-    if count > len(ids):
-        raise InputError(f"{key}: {count} images asked for, {len(ids)} there; lower {key} in the config")
-    return ids[:count]
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """An annotation file: images by id, records `of` an image by ascending id, and categories."""
-
-    images: dict[int, dict[str, Any]]
-    of: dict[int, list[dict[str, Any]]]
-    categories: list[dict[str, Any]]
+    return val.take([*test_ids, *others], data["val"]["count"], "data.val.count")
 
 
 class Split:
-    """One split's annotations, by image."""
+    """One split's annotations, by image, and its photos."""
 
     def __init__(self, root: Path, name: str, data: dict[str, Any], words: Words) -> None:
         self.name, self.data, self.words, self.report = name, data, words, Report()
         self.rules = data["boxes"]
-        self.instances = _load(root / "annotations" / f"instances_{name}.json", self.report)
-        self.captions = _load(root / "annotations" / f"captions_{name}.json", self.report)
-        self.names = {row["id"]: row["name"] for row in self.instances.categories}
-        if unknown := sorted(set(self.names.values()) - set(words)):
-            raise InputError(f"{data['words']}: no words for category {unknown[0]!r} of instances_{name}.json")
-        with_caption = set(self.captions.of)
-        for image_id in sorted(with_caption - set(self.instances.images)):
+        self.photos = Photos(root, name, data.get("exif", "apply"))
+        self.instances_path = root / "annotations" / f"instances_{name}.json"
+        captions_path = self.instances_path.with_name(f"captions_{name}.json")
+        self.instances = read_instances(self.instances_path, self.report)
+        self.captions = read_captions(captions_path, self.report)
+        if unknown := sorted(set(self.instances.names.values()) - set(words)):
+            raise InputError(f"{data['words']}: no words for category {unknown[0]!r} of {self.instances_path.name}")
+        images, said = self.instances.images, self.captions.of
+        for image_id in sorted(set(said) - set(images)):
             self.report.drop("caption of an image that is not listed", image_id)
-        for image_id in sorted(set(self.instances.images) - with_caption):
+        for image_id in sorted(set(images) - set(said)):
             self.report.drop("image without a caption", image_id)
-        self.image_ids = sorted(set(self.instances.images) & with_caption)
+        self.image_ids = sorted(set(images) & set(said))
+        if images and said and not self.image_ids:
+            raise InputError(
+                f"{captions_path}: none of its {len(said)} images with a caption is in {self.instances_path.name}: the lowest "
+                f"id here is {min(said)}, there {min(images)}"
+            )
+        self._check_names()
+        if self.captions.ids_repeat:
+            self.report.note(
+                f"ids of layouts are their images', since those of captions repeat in {captions_path.name}", None
+            )
+        self.sizes: dict[int, tuple[int, int]] = {}
+        self.other_names: dict[int, str] = {}
+
+    def _check_names(self) -> None:
+        """Raises InputError for an id under which the two files list photos of different names."""
+        faults = []
+        for image_id in self.image_ids:
+            names = [of[image_id].file_name for of in (self.instances.images, self.captions.images)]
+            if None not in names and len({posixpath.basename((name or "").replace("\\", "/")) for name in names}) > 1:
+                both = " and ".join(map(shown, names))
+                faults.append(f"image {image_id} is {both}")
+        if faults:
+            raise InputError(f"instances and captions of {self.name} differ in `file_name`: {listed(faults)}")
+
+    def take(self, ids: list[int], count: int, key: str, lacking: str = "") -> list[int]:
+        """The first `count` ids; raises InputError saying why there are fewer."""
+        if count <= len(ids):
+            return ids[:count]
+        bare = len(self.instances.images) - len(self.image_ids)
+        reasons = [f"{bare} without a caption"] * bool(bare) + [lacking] * bool(lacking)
+        left_out = (
+            f" (of {len(self.instances.images)} in {self.instances_path.name}, {', '.join(reasons)})" if reasons else ""
+        )
+        raise InputError(f"{key}: {count} images asked for, {len(ids)} there{left_out}; lower {key} in the config")
+
+    def check_photos(self, ids: list[int]) -> None:
+        """Raises InputError for photos that are missing, unreadable, or of another size than their record says."""
+        faults, other = [], ""
+        for image_id in ids:
+            try:
+                seen, record = self._look(image_id), self.instances.images[image_id]
+            except InputError as error:
+                faults.append(str(error))
+                continue
+            said = record.width or seen.width, record.height or seen.height
+            if said != seen[1:3]:
+                turned = f", of EXIF orientation {seen.orientation}," if seen.orientation in ASIDE else ""
+                size = f"{seen.name}{turned} is {seen.width} x {seen.height}"
+                faults.append(f"image {image_id}: {size}, its record says {said[0]} x {said[1]}")
+                if turned and said == seen[2:0:-1]:
+                    other = next(choice for choice in EXIF if choice != self.photos.exif)
+        if faults:
+            remedy = f"; if boxes were drawn on photos so turned, set data.exif to {other}" if other else ""
+            count = f"{len(faults)} of the {len(ids)} photos that are used do not fit {self.instances_path}"
+            raise InputError(f"{count}: {listed(faults)}{remedy}")
+
+    def _look(self, image_id: int) -> Seen:
+        record = self.instances.images[image_id]
+        seen = self.photos.look(image_id, record.file_name)
+        if seen.name != self.photos.usual(image_id):
+            self.other_names[image_id] = seen.name
+        if not (record.width and record.height):
+            self.sizes[image_id] = seen.width, seen.height
+        return seen
+
+    def _frame(self, image_id: int) -> Frame:
+        """By the size that the record says, or else the photo."""
+        _, width, height, _ = self.instances.images[image_id]
+        if not (width and height):
+            if image_id not in self.sizes:
+                self._look(image_id)
+            width, height = self.sizes[image_id]
+        return Frame(width, height, self.data["resize"])
+
+    def account(self, used: set[int]) -> dict[str, dict[str, int]]:
+        """How many images and boxes the files have, of each image once, and where they went."""
+        every, captioned = set(self.instances.images), set(self.image_ids)
+        parts = {"used": used, "not asked for": captioned - used, "without a caption": every - captioned}
+        return {
+            "images": {"listed": len(every)} | {name: len(ids) for name, ids in parts.items()},
+            "boxes": {"listed": self._boxes_of(every)} | {name: self._boxes_of(ids) for name, ids in parts.items()},
+        }
+
+    def _boxes_of(self, ids: set[int]) -> int:
+        return sum(len(self.instances.of.get(image_id, ())) for image_id in ids)
 
     def layout(self, image_id: int, report: Report, every_caption: bool) -> dict[str, Any]:
-        """The layout of one image: one of its captions, and the boxes that the rules keep."""
+        """The layout of one image: one of its captions, the boxes that the rules keep, and those in the photo that they do not.
+
+        `photo` is the photo's name in the split's folder where that is not the usual one.
+        """
         said = self.captions.of[image_id]
         chosen = self._caption(said)
-        caption = chosen["caption"].strip()
-        spans = find_spans(caption, self.words)
-        boxes = self._boxes(image_id, report)
-        objects = [
-            {
-                "phrase": phrase,
-                "box": [round(edge, 6) for edge in box],
-                "span": spans.get(phrase),
-                "annotation_id": number,
-            }
-            for number, phrase, box in boxes
-        ]
-        row = {"id": chosen["id"], "image_id": image_id, "caption": caption, "objects": objects}
-        return row | ({"captions": [row["caption"].strip() for row in said]} if every_caption else {})
+        spans = self.words.spans(chosen.caption)
+        kept, ignored = self._boxes(image_id, report)
+        row = {
+            "id": image_id if self.captions.ids_repeat else chosen.id,
+            "image_id": image_id,
+            "caption": chosen.caption,
+            "objects": [
+                {
+                    "phrase": phrase,
+                    "box": box,
+                    "span": spans.get(phrase),
+                    "annotation_id": record.id if isinstance(record.id, int) else None,
+                }
+                for record, phrase, box in kept
+            ],
+            "ignored": ignored,
+        }
+        if image_id in self.other_names:
+            row["photo"] = self.other_names[image_id]
+        return row | ({"captions": [one.caption for one in said]} if every_caption else {})
 
-    def _caption(self, said: list[dict[str, Any]]) -> dict[str, Any]:
+    def _caption(self, said: list[CaptionRecord]) -> CaptionRecord:
         """The caption of the lowest annotation id, or with `caption: random` one drawn by a hash of the ids."""
         if self.data["caption"] == "first":
             return said[0]
-        return min(said, key=lambda row: hash_order(self.data["test"]["seed"], row["id"]))
+        seed, by_place = self.data["test"]["seed"], self.captions.ids_repeat
+        names = [f"{row.image_id} {place}" if by_place else row.id for place, row in enumerate(said)]
+        return said[min(range(len(said)), key=lambda place: hash_order(seed, names[place]))]
 
-    def _boxes(self, image_id: int, report: Report) -> list[tuple[int, str, tuple[float, float, float, float]]]:
-        """(annotation id, category, box) of an image, largest first."""
-        image = self.instances.images[image_id]
-        frame, kept = Frame(image["width"], image["height"], self.data["resize"]), []
-        for row in self.instances.of.get(image_id, []):
-            report.boxes += 1
-            box = frame.box(row["bbox"])
-            reason = self._refuse(row, box)
-            if reason or box is None:
-                report.drop(reason or "outside the canvas", row["id"])
-            else:
-                kept.append((row["id"], self.names[row["category_id"]], box))
-        kept.sort(key=lambda item: (-_area(item[2]), item[0]))
-        for number, _, _ in kept[self.rules["max"] :]:
-            report.drop(f"beyond the {self.rules['max']} largest", number)
-        return kept[: self.rules["max"]]
+    def _boxes(
+        self, image_id: int, report: Report
+    ) -> tuple[list[tuple[BoxRecord, str, list[float]]], list[dict[str, Any]]]:
+        """(record, category, box) of an image, largest first, and the others that are on the canvas, with the reason."""
+        frame, largest, ignored = self._frame(image_id), self.rules["max"], []
+        boxes = [(record, frame.box(record.xywh)) for record in self.instances.of.get(image_id, [])]
+        report.boxes += len(boxes)
+        fitting: list[tuple[BoxRecord, str, list[float]]] = []
+        for record, box in sorted(boxes, key=lambda pair: (-_area(pair[1]) if pair[1] else 0.0, by_id(pair[0]))):
+            edges = _edges(box)
+            reason = self._refuse(record, box) or (None if edges else "narrower than a millionth of the canvas")
+            if reason is None and len(fitting) == largest:
+                reason = f"beyond the {largest} largest"
+            phrase = self.instances.names.get(record.category_id)
+            if reason is None:
+                fitting.append((record, str(phrase), edges))
+                continue
+            report.drop(reason, record.id)
+            if phrase is not None and edges:
+                ignored.append({"phrase": phrase, "box": edges, "why": reason})
+        return fitting, ignored
 
-    def _refuse(self, row: dict[str, Any], box: tuple[float, float, float, float] | None) -> str | None:
-        if row["category_id"] not in self.names:
+    def _refuse(self, record: BoxRecord, box: Box | None) -> str | None:
+        if record.category_id not in self.instances.names:
             return "unknown category"
-        if self.rules["drop_crowd"] and row.get("iscrowd"):
+        if self.rules["drop_crowd"] and record.crowd:
             return "crowd"
         if box is None:
-            return "outside the canvas"
+            return "without area" if 0 in record.xywh[2:] else "outside the canvas"
         return "smaller than min_area_frac" if _area(box) < self.rules["min_area_frac"] else None
 
 
-def _area(box: tuple[float, float, float, float]) -> float:
+def _edges(box: Box | None) -> list[float]:
+    """A box as layouts hold it; empty where six decimals leave nothing of it."""
+    edges = [round(edge, 6) for edge in box or ()]
+    return edges if edges and edges[0] < edges[2] and edges[1] < edges[3] else []
+
+
+def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _load(path: Path, report: Report) -> Annotations:
-    """A checked annotation file; duplicate annotation ids keep their first record."""
-    content = read_json(path, lambda row: {key: value for key, value in row.items() if key in READ})
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path}: expected COCO's object with `images` and `annotations`, found {type(content).__name__}"
-        )
-    needed = dict(KEYS) if path.name.startswith("instances") else {k: KEYS[k] for k in ("images", "annotations")}
-    needed["annotations"] += ("bbox", "category_id") if path.name.startswith("instances") else ("caption",)
-    for part, keys in needed.items():
-        _check(path, part, content.get(part), keys)
-    first = {row["id"]: row for row in reversed(content["annotations"])}
-    for row in content["annotations"]:
-        if first[row["id"]] is not row:
-            report.drop(f"duplicate annotation id in {path.name}", row["id"])
-    images, of = {row["id"]: row for row in content["images"]}, defaultdict(list)
-    for _, row in sorted(first.items()):
-        if row["image_id"] in images:
-            of[row["image_id"]].append(row)
-        else:
-            report.drop(f"annotation of an unlisted image in {path.name}", row["id"])
-    return Annotations(images, dict(of), content.get("categories", []))
-
-
-def _check(path: Path, part: str, rows: Any, keys: tuple[str, ...]) -> None:
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: `{part}` should be a list, found {type(rows).__name__}")
-    for number, row in enumerate(rows):
-        missing = [key for key in keys if not isinstance(row, dict) or key not in row]
-        if missing:
-            raise InputError(f"{path}: {part}[{number}] has no `{missing[0]}`")
-        if "bbox" in keys and not _is_box(row["bbox"]):
-            raise InputError(f"{path}: annotation {row['id']}: bbox {row['bbox']} is not [x, y, width, height]")
-
-
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(isinstance(v, (int, float)) for v in value)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
+import reprlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+WIDEST = 80  # characters of a value in a message
 
 
 class InputError(ValueError):
@@ -40,14 +43,51 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """Read JSON, every object passed through `each` as it is read; raises InputError naming a file missing or not JSON."""
+def read_json(path: Path, each: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Read JSON in UTF-8, 16 or 32, every object, as its pairs of key and value, passed through `each` as it is read.
+
+    An integer of more digits than Python converts comes as the text of its digits, for the check of its field to name.
+    Raises InputError naming a file that is missing or not JSON.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_hook=each)
+        content = path.read_bytes()
+        text = content.decode(json.detect_encoding(content))
+        del content
+        try:
+            return json.loads(text, object_pairs_hook=each)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            return json.loads(text, object_pairs_hook=each, parse_int=_whole)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except RecursionError:
+        raise InputError(f"{path}: not JSON of records (lists or objects nested too deeply)") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
+
+
+def _whole(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
+
+
+def listed(faults: Sequence[str], total: int | None = None, most: int = 3) -> str:
+    """The first few of some faults and how many there are, as one line."""
+    first, total = "; ".join(faults[:most]), total or len(faults)
+    return first if total <= most else f"{first}; and {total - most} more, {total} in all"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: one short line, whatever it is."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 60
+    text = short.repr(value)
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}..."
 
 
 def read_object(path: Path, kind: str, *keys: str) -> dict[str, Any]:
@@ -67,6 +107,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def hash_order(seed: int, number: int) -> bytes:
+def hash_order(seed: int, number: int | str) -> bytes:
     """A key that puts numbers into a seeded random order, the same on every machine."""
     return hashlib.sha256(f"{seed} {number}".encode()).digest()

@@ -5,10 +5,14 @@ python -m evaluation.real --root ROOT --photos val2014 --layouts layouts/test/00
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
+
+from evaluation.files import InputError, shown
 from evaluation.images import write_images
 from evaluation.layouts import read_layouts
-from evaluation.photos import Photos, canvas
+from evaluation.photos import EXIF, Photos, canvas
 from evaluation.program import run
 from evaluation.provenance import commit
 
@@ -20,23 +24,30 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True, help="side of the canvas in pixels")
     parser.add_argument("--resize", choices=["center_crop", "squash"], default="center_crop")
+    parser.add_argument("--exif", choices=EXIF, default="apply", help="turn photos upright, or take them as stored")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    photos = Photos(arguments.root, arguments.photos)
+    photos = Photos(arguments.root, arguments.photos, arguments.exif)
     rows = read_layouts(arguments.layouts)
-    images = (
-        (f"{row['id']:012d}.png", canvas(photos.read(row["image_id"]), arguments.size, arguments.resize))
-        for row in rows
-    )
+    images = ((f"{row['id']:012d}.png", canvas(_photo(photos, row), arguments.size, arguments.resize)) for row in rows)
     meta = {
         "spec": {"method": "real"},
         "photos": arguments.photos,
         "size": arguments.size,
         "resize": arguments.resize,
+        "exif": arguments.exif,
         "images": len(rows),
         "commit": commit(),
     }
     write_images(arguments.out, images, meta)
+
+
+def _photo(photos: Photos, row: dict[str, Any]) -> Image.Image:
+    """A layout's photo; `photo` in it is the name where that is not COCO's."""
+    name = row.get("photo")
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"layout {row['id']}: `photo` is {shown(name)}, expected a file's name as text")
+    return photos.read(row["image_id"], name)
 
 
 if __name__ == "__main__":

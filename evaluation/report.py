@@ -3,30 +3,45 @@
 from collections import Counter
 from typing import Any
 
-from evaluation.spans import Words, find_spans
+from evaluation.files import shown
+from evaluation.spans import Words
 
 EXAMPLES = 20
 
 
-class Report:
-    """Counts of one split; nothing is dropped without a reason that stands here."""
+class Tally:
+    """Counts by reason, each with the names of the first few."""
 
     def __init__(self) -> None:
-        self.boxes = 0
-        self.dropped: Counter[str] = Counter()
-        self.examples: dict[str, list[int]] = {}
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, list[Any]] = {}
 
-    def drop(self, reason: str, number: int) -> None:
-        """Count one item left out, `number` being its annotation or image id."""
-        self.dropped[reason] += 1
+    def add(self, reason: str, name: Any) -> None:
+        self.counts[reason] += 1
         if len(self.examples.setdefault(reason, [])) < EXAMPLES:
-            self.examples[reason].append(number)
+            self.examples[reason].append(name if name is None or isinstance(name, int) else shown(name))
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            reason: {"count": count, "examples": self.examples[reason]}
-            for reason, count in sorted(self.dropped.items())
+            reason: {"count": count, "examples": self.examples[reason]} for reason, count in sorted(self.counts.items())
         }
+
+
+class Report:
+    """Counts of one split; nothing is dropped, nor read as something else, without a reason that stands here."""
+
+    def __init__(self) -> None:
+        self.boxes = 0
+        self.dropped = Tally()
+        self.noted = Tally()
+
+    def drop(self, reason: str, name: Any) -> None:
+        """Count one item left out, `name` being its annotation or image id."""
+        self.dropped.add(reason, name)
+
+    def note(self, reason: str, name: Any) -> None:
+        """Count one item that was kept and read as the reason says."""
+        self.noted.add(reason, name)
 
     def summary(self, rows: list[dict[str, Any]], words: Words) -> dict[str, Any]:
         """Counts of images and boxes, the share of boxes that captions name, and the drops."""
@@ -42,10 +57,10 @@ class Report:
             "share_named": round(named / max(len(objects), 1), 4),
             "share_named_without_synonyms": round(plain / max(len(objects), 1), 4),
             "images_with_no_named_box": sum(all(t["span"] is None for t in row["objects"]) for row in rows),
-            "dropped": self.as_dict(),
+            "dropped": self.dropped.as_dict(),
         }
 
 
 def _named_without_synonyms(row: dict[str, Any], words: Words) -> int:
-    spans = find_spans(row["caption"], words, synonyms=False)
+    spans = words.spans(row["caption"], synonyms=False)
     return sum(thing["phrase"] in spans for thing in row["objects"])

@@ -1,24 +1,28 @@
-"""Annotations in COCO 2014's layout and size, without photos: what preparation meets at full scale.
+"""Annotations in COCO 2014's layout and size, and a grey photo for each record: what preparation meets at full scale.
 
-    python -m tests.full_coco --out /tmp/coco            # 82,783 + 40,504 images, 0.8 GB
+    python -m tests.full_coco --out /tmp/coco            # 82,783 + 40,504 images, 1.1 GB
     python -m tests.full_coco --out /tmp/coco --share 0.01
 
 Images, boxes (896,782) and file sizes are COCO's; so are five captions an image, crowds, and images without a box.
 """
 
 import argparse
+import io
 import itertools
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
 
 WORDS = Path(__file__).parents[1] / "workflow/config/words/coco.yaml"
 SPLITS = {"train2014": (82_783, 604_907), "val2014": (40_504, 291_875)}
 BARE = 0.009  # share of images without a box
+SIZES = (640, 480), (480, 640)
 CORNERS, OUTLINES, CAPTIONS = 36, 997, 5
 Rows = Iterable[dict[str, Any]]
 
@@ -32,7 +36,7 @@ def main() -> None:
 
 
 def write(out: Path, share: float) -> None:
-    """Write annotations/{instances,captions}_{train,val}2014.json, the same each time."""
+    """Write {train,val}2014.zip and annotations/{instances,captions}_{train,val}2014.json, the same each time."""
     names = list(yaml.safe_load(WORDS.read_text(encoding="utf-8")))
     (out / "annotations").mkdir(parents=True)
     ids = np.random.default_rng(0).permutation(600_000)
@@ -44,6 +48,27 @@ def write(out: Path, share: float) -> None:
         _write(out / f"annotations/instances_{split}.json", parts | {"categories": categories})
         parts = {"images": _images(split, own), "annotations": _captions(rng, own, names)}
         _write(out / f"annotations/captions_{split}.json", parts)
+        _write_photos(out / f"{split}.zip", split, own)
+
+
+def _write_photos(path: Path, split: str, ids: list[int]) -> None:
+    """A zip of whole JPEGs, stored as COCO's are, that are as wide and high as the records say."""
+    grey = {}
+    for size in SIZES:
+        file = io.BytesIO()
+        Image.new("L", size, 128).save(file, "JPEG", quality=10, optimize=True)
+        grey[size] = file.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in ids:
+            archive.writestr(f"{split}/{_name(split, number)}", grey[_size(number)])
+
+
+def _name(split: str, number: int) -> str:
+    return f"COCO_{split}_{number:012d}.jpg"
+
+
+def _size(number: int) -> tuple[int, int]:
+    return SIZES[0] if number % 3 else SIZES[1]
 
 
 def _write(path: Path, parts: dict[str, Rows]) -> None:
@@ -59,10 +84,10 @@ def _write(path: Path, parts: dict[str, Rows]) -> None:
 
 def _images(split: str, ids: list[int]) -> Iterator[dict[str, Any]]:
     for number in ids:
-        name = f"COCO_{split}_{number:012d}.jpg"
+        name, (width, height) = _name(split, number), _size(number)
         addresses = {"coco_url": f"http://images.invalid/{split}/{name}", "flickr_url": f"http://flickr.invalid/{name}"}
         row = {"license": 5, "file_name": name, "date_captured": "2013-11-16 17:30:30", "id": number}
-        yield row | addresses | ({"height": 480, "width": 640} if number % 3 else {"height": 640, "width": 480})
+        yield row | addresses | {"height": height, "width": width}
 
 
 def _boxes(rng: np.random.Generator, ids: list[int], count: int, categories: int) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from evaluation.adherence import check_labels, leave_out_precisions, leave_out_shares, match, overlaps
 from evaluation.detectors import Detections, SmallDetector, decode, load_detector
@@ -198,3 +200,79 @@ def test_torchvisions_detector_takes_part(tmp_path) -> None:
 
 def test_a_detector_has_few_parameters() -> None:
     assert sum(p.numel() for p in SmallDetector(5).parameters()) < 120_000
+
+
+SMALL, CROWD = [0.6, 0.0, 0.7, 0.1], [0.5, 0.5, 1.0, 1.0]
+
+
+def ignoring(row: dict, *things: tuple[str, list[float]]) -> dict:
+    return row | {"ignored": [{"phrase": phrase, "box": box, "why": "crowd"} for phrase, box in things]}
+
+
+def test_detections_on_ignored_regions_are_no_false_ones() -> None:
+    plain = layout(1, ("star", LEFT))
+    # On the small star, inside the crowd, and across the crowd's edge with half of itself outside and a little more.
+    surplus = [SMALL, [0.6, 0.6, 0.8, 0.8], [0.39, 0.6, 0.6, 0.8]]
+    seen = [(1, "star", LEFT, 0.6), *((1, "star", box, 0.9) for box in surplus)]
+    row = ignoring(plain, ("star", SMALL), ("star", CROWD), ("ring", [0.3, 0.5, 0.6, 0.9]))
+    for shown, ap, count_right in ((seen[:3], 1.0, True), (seen, 0.5, False)):
+        found = detections(*shown)
+        assert leave_out_precisions([row], found)["ap50"](None) == pytest.approx(ap)
+        assert values([row], found)["count_right"] == count_right
+    # As false ones they come before the true one: precision at its recall is one of as many as there are detections.
+    assert leave_out_precisions([plain], detections(*seen))["ap50"](None) == pytest.approx(1 / 4)
+    assert values([plain], detections(*seen))["count_right"] == 0
+
+
+def test_a_box_that_is_found_on_an_ignored_region_counts_as_found() -> None:
+    row = ignoring(layout(1, ("star", RIGHT)), ("star", CROWD))
+    found = detections((1, "star", RIGHT, 0.9), (1, "star", RIGHT, 0.8))
+    assert values([row], found) == dict.fromkeys(values([row], found), 1.0)
+    assert leave_out_precisions([row], found)["ap"](None) == pytest.approx(1)
+
+
+def test_precision_with_ignored_regions_is_pycocotools_with_crowds() -> None:
+    rows, found = random_scenes(12)
+    rng = np.random.default_rng(5)
+    rows = [ignoring(row, *(("star", sorted_box(rng)), ("ring", sorted_box(rng)), ("square", LEFT))) for row in rows]
+    names = {"star": 1, "ring": 2}
+    truth = COCO()
+    shared = {"images": [{"id": row["id"]} for row in rows], "categories": [{"id": 1}, {"id": 2}]}
+    things = [
+        (row["id"], names[thing["phrase"]], thing["box"], crowd)
+        for row in rows
+        for crowd, key in enumerate(("objects", "ignored"))
+        for thing in row[key]
+        if thing["phrase"] in names
+    ]
+    records = []
+    for number, (image, category, (x0, y0, x1, y1), crowd) in enumerate(things, 1):
+        box, area = [1000 * x0, 1000 * y0, 1000 * (x1 - x0), 1000 * (y1 - y0)], 1e6 * (x1 - x0) * (y1 - y0)
+        records.append(
+            {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
+        )
+    truth.dataset = shared | {"annotations": records}
+    columns = [found[f"detection_{name}"].tolist() for name in ("ids", "labels", "boxes", "scores")]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        seen = truth.loadRes(
+            [
+                {
+                    "image_id": image,
+                    "category_id": names[label],
+                    "bbox": [1000 * x0, 1000 * y0, 1000 * (x1 - x0), 1000 * (y1 - y0)],
+                    "score": score,
+                }
+                for image, label, (x0, y0, x1, y1), score in zip(*columns, strict=True)
+            ]
+        )
+        theirs = COCOeval(truth, seen, "bbox")
+        theirs.evaluate()
+        theirs.accumulate()
+        theirs.summarize()
+    ours = leave_out_precisions(rows, found)
+    assert [ours[metric](None) for metric in ("ap", "ap50", "ap75")] == pytest.approx(
+        theirs.stats[:3].tolist(), abs=1e-9
+    )
+    plain = leave_out_precisions([row | {"ignored": []} for row in rows], found)
+    assert ours["ap50"](None) > plain["ap50"](None) + 0.001

@@ -157,6 +157,10 @@ rule prepare_layouts:
             kind=["instances", "captions"],
             split=["train", "val"],
         ),
+        # Held against their records; a folder of the user's own is looked into without being watched.
+        photos=[
+            archive_of(f"{split}2014") for split in ("train", "val") if archive_of(f"{split}2014")
+        ],
         config=f"{R}/config/data.json",
         words=config["data"]["words"],
     output:
@@ -216,8 +220,9 @@ rule sample_real:
         photos=lambda wildcards: PHOTOS[wildcards.split],
         size=config["data"]["size"],
         resize=config["data"]["resize"],
+        exif=config["data"]["exif"],
     message:
         "Cropping photos of {wildcards.split}, shard {wildcards.shard}"
     shell:
         "python -m evaluation.real --root {params.root:q} --photos {params.photos} --layouts {input.layouts}"
-        " --size {params.size} --resize {params.resize} --out {output} > {log} 2>&1"
+        " --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
-class InputError(ValueError):
-    """Bad input: the message names the item, what was found and what was expected."""
+from formats import InputError as InputError
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def _open(path: Path) -> Archive:
         raise InputError(f"{path}: no such file or folder") from None
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise InputError(
-            f"{path}: not a zip, damaged or cut off ({error}); a run's own: delete it and run again"
+            f"{path}: damaged or cut off, or not a zip ({error}); a run's own: delete it and run again"
         ) from None
 
 

@@ -271,7 +271,10 @@ def test_without_any_region_the_region_columns_are_empty(run) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-200]), "damaged or cut off"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b"IDAT", b"IDXT", 1)), "damaged"),
         (lambda path: path.unlink(), "no such file"),
-        (lambda path: write_images(path, [("000000000001.png", np.zeros((4, 4, 3), np.uint8))], {}), "1 files for 2 layouts; 1 \\(000000000002.png\\) is missing"),
+        (
+            lambda path: write_images(path, [("000000000001.png", np.zeros((4, 4, 3), np.uint8))], {}),
+            "1 files for 2 layouts; 1 \\(000000000002.png\\) is missing",
+        ),
     ],
 )
 def test_damaged_shards_are_named(tmp_path, spoil, named) -> None:

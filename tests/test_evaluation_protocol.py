@@ -25,10 +25,9 @@ def test_options_are_the_fields() -> None:
     parser = argparse.ArgumentParser()
     add_options(parser)
     assert chosen(parser.parse_args([])) == Protocol()
-    words = "--label-template a+{label} --min-side 6 --max-per-image 8 --region-resize squash --region-pad mean".split()
-    assert chosen(parser.parse_args([*words, "--resolution", "256"])) == Protocol(
-        "a+{label}", 6, 8, "squash", "mean", 256
-    )
+    words = "--label-template a+{label} --min-side 6 --max-per-image 8 --region-resize squash --region-pad mean"
+    found = chosen(parser.parse_args(f"{words} --resolution 256".split()))
+    assert found == Protocol("a+{label}", 6, 8, "squash", "mean", 256)
 
 
 def test_a_region_is_squashed_cut_to_its_centre_or_padded() -> None:

@@ -4,29 +4,36 @@
 
 --images and --real are folders or zips of {id:012d}.png, one for every layout's id; --real may be a folder of photos that
 were cropped to the canvas, as `samples/real` of a run holds them. All three take several, as the shards of a run, in the
-same order. --extractors is the configuration's `extractors` section
-as JSON or YAML. Writes metrics.json, scores.parquet (a row an image and a box), and features of both sides, and prints the
-metrics.
+same order. Images may have any sizes and shapes: a box is a share of each image's own width and height. Which boxes are scored
+is decided by the real image's pixels, alike for all that is compared with it. --extractors is the configuration's `extractors`
+section as JSON or YAML. Writes metrics.json, scores.parquet (a row an image and a box), regions.csv (a row a box, and why it is
+not scored where it is not) and features of both sides, and prints the metrics.
 """
 
 import argparse
+import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import yaml
 
 from evaluation.feature_files import FeatureShards
 from evaluation.features import load_networks, write_features
 from evaluation.files import InputError, replacing, write_json
-from evaluation.images import check_images, read_images
+from evaluation.images import check_images
 from evaluation.jackknife import GROUPS
 from evaluation.layouts import read_layouts
 from evaluation.metrics import measure
+from evaluation.printing import number, write_csv
 from evaluation.program import quick_imports, run
-from evaluation.protocol import add_options, chosen
+from evaluation.protocol import add_options, check_resolution, chosen
 from evaluation.regions import regions
 from evaluation.statistics import Reference, write_reference
+from evaluation.tables import cut_texts
+from formats import shown
 
 
 def main() -> None:
@@ -44,64 +51,65 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
-    found = score(arguments)
+    found, table = score(arguments)
     for name, metric in found["metrics"].items():
-        print(f"{name:18} {_shown(metric)}")
+        print(f"{name:18} {number(metric['value'], se=metric['se']) if metric else '-'}")
+    for note in _notes(found, table):
+        print(note)
 
 
-def score(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Extract, sum up and measure; returns what metrics.json holds. Raises InputError before any network is loaded."""
+def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Extract, sum up and measure; returns what metrics.json holds, and the table of all regions.
+
+    Raises InputError before any network is loaded.
+    """
     shards = [read_layouts(path) for path in arguments.layouts]
-    layouts = [row for rows in shards for row in rows]
-    _check(arguments, shards)
-    features = _extract(arguments, shards)
+    stanzas = _stanzas(arguments.extractors)
+    canvas, protocol = _check(arguments, shards), chosen(arguments)
+    tables = [regions(rows, canvas, protocol.min_side, protocol.max_per_image) for rows in shards]
+    table = pd.concat(tables, ignore_index=True)
+    with quick_imports():
+        networks, detector = load_networks(stanzas)
+    features: dict[str, list[Path]] = {"images": [], "real": []}
+    for place, (rows, part) in enumerate(zip(shards, tables, strict=True)):
+        kept = part[part["kept"].astype(bool)].reset_index(drop=True)
+        for name, paths in features.items():
+            paths.append(arguments.out / "features" / name / f"{place:04d}.npz")
+            write_features(getattr(arguments, name)[place], rows, kept, (networks, detector, protocol), paths[-1])
     write_reference(FeatureShards(features["real"]), arguments.out / "features" / "reference.npz")
     reference, images = Reference(arguments.out / "features" / "reference.npz"), FeatureShards(features["images"])
-    found, scores = measure(images, reference, layouts)
+    found, scores = measure(images, reference, [row for rows in shards for row in rows])
     with replacing(arguments.out / "scores.parquet") as beside:
         scores.to_parquet(beside, index=False)
-    protocol = images.about | {"groups": GROUPS, "reference": "same_ids"}
-    found |= {"protocol": protocol, "reference": reference.content}
+    write_csv(arguments.out / "regions.csv", table)
+    found |= {"protocol": images.about | {"groups": GROUPS, "reference": "same_ids"}, "reference": reference.content}
     write_json(arguments.out / "metrics.json", found)
-    return found
+    return found, table
 
 
-def _check(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> None:
-    """Raises InputError unless every file of layouts has its images, and no layout comes twice."""
+def _check(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> dict[int, tuple[int, int]]:
+    """Width and height of every layout's real image.
+
+    Raises InputError unless every file of layouts has its images, no layout comes twice, and no image is smaller than the
+    resolution asked for.
+    """
     seen: set[int] = set()
     for path, rows in zip(arguments.layouts, shards, strict=True):
         if not rows:
             raise InputError(f"{path}: no layouts")
-        for number in _ids(rows):
-            if number in seen:
-                raise InputError(f"{path}: layout {number} comes twice")
-            seen.add(number)
+        for layout in _ids(rows):
+            if layout in seen:
+                raise InputError(f"{path}: layout {layout} comes twice")
+            seen.add(layout)
+    sizes: dict[str, dict[int, tuple[int, int]]] = {"--images": {}, "--real": {}}
     for option, paths in (("--images", arguments.images), ("--real", arguments.real)):
         if len(paths) != len(shards):
             raise InputError(f"{option}: {len(paths)} given for {len(shards)} files of layouts")
         for path, rows in zip(paths, shards, strict=True):
-            check_images(path, _ids(rows))
-
-
-def _extract(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> dict[str, list[Path]]:
-    """The files of features of both sides, written one after the other."""
-    stanzas, side, protocol = (
-        _stanzas(arguments.extractors),
-        _side(arguments.real[0], _ids(shards[0])),
-        chosen(arguments),
-    )
-    with quick_imports():
-        networks, detector = load_networks(stanzas)
-    features: dict[str, list[Path]] = {"images": [], "real": []}
-    for number, rows in enumerate(shards):
-        table = regions(rows, side, protocol.min_side, protocol.max_per_image)
-        table = table[table["kept"].astype(bool)].reset_index(drop=True)
-        for name, found in features.items():
-            out = arguments.out / "features" / name / f"{number:04d}.npz"
-            seen_by = (networks, detector, protocol)
-            write_features(getattr(arguments, name)[number], rows, table, seen_by, out)
-            found.append(out)
-    return features
+            found = check_images(path, _ids(rows))
+            check_resolution(path, found, arguments.resolution)
+            sizes[option] |= found
+    return sizes["--real"]
 
 
 def _ids(rows: list[dict[str, Any]]) -> list[int]:
@@ -113,27 +121,30 @@ def _stanzas(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: neither JSON nor YAML ({str(error).splitlines()[0]})") from None
     if isinstance(content, dict) and "extractors" in content:
         content = content["extractors"]
-    if not isinstance(content, dict) or not {"frechet", "clip"} <= set(content):
+    stanzas = {name: stanza for name, stanza in content.items() if stanza} if isinstance(content, dict) else {}
+    if not {"frechet", "clip"} <= set(stanzas):
         raise InputError(f"{path}: expected the extractors `frechet` and `clip`")
-    return {name: stanza for name, stanza in content.items() if stanza}
+    for name, stanza in stanzas.items():
+        kind = stanza.get("kind") if isinstance(stanza, dict) else None
+        for key in ("kind", "name", "path", *["model"] * (kind == "open_clip")):
+            if not isinstance(stanza, dict) or not isinstance(stanza.get(key), str):
+                raise InputError(f"{path}: extractors.{name} is {shown(stanza)}, expected a text `{key}` in it")
+    return stanzas
 
 
-def _side(path: Path, ids: list[int]) -> int:
-    """The side of the canvas in pixels, which is that of the real images."""
-    shape = np.shape(next(iter(read_images(path, ids)))[1])
-    if shape[0] != shape[1]:
-        raise InputError(f"{path}: images of {shape[1]} x {shape[0]} pixels; the canvas is square")
-    return int(shape[0])
-
-
-def _shown(metric: dict[str, Any] | None) -> str:
-    if metric is None:
-        return "-"
-    return f"{metric['value']:.4f}" + (f" ± {metric['se']:.4f}" if metric["se"] is not None else "")
+def _notes(found: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
+    """What the metrics are of and what they leave out."""
+    yield f"{found['n_images']} images, {found['n_regions']} of {len(table)} boxes scored as regions"
+    reasons = Counter(re.sub(r"side \d+ px, ", "a side ", why) for why in table.loc[~table["kept"].astype(bool), "why"])
+    for why, boxes in reasons.items():
+        yield f"not scored: {boxes} boxes, {why}"
+    if None in found["metrics"].values():
+        yield "-: too few images or regions"
+    yield from cut_texts(found)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from evaluation.adherence import OVERLAP, SURE
-from evaluation.files import InputError, read_json, replacing, write_text
+from evaluation.files import InputError, read_json, write_text
+from evaluation.printing import number, write_csv
 from evaluation.program import run
 
 HEADS = {
@@ -35,8 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [read_json(path) for path in arguments.metrics]
     table = build(rows)
-    with replacing(arguments.out.with_suffix(".csv")) as beside:
-        table.to_csv(beside, index=False)
+    write_csv(arguments.out.with_suffix(".csv"), table)
     detector = rows[0]["protocol"].get("detector", {}).get("name")
     write_text(arguments.out.with_suffix(".md"), markdown(table, detector))
 
@@ -67,7 +67,7 @@ def markdown(table: pd.DataFrame, detector: str | None) -> str:
         return "**Layout adherence**\n\n- No detector is configured (`extractors.detector`).\n"
     lines = [["Method", *HEADS.values()], ["---"] + ["---:"] * len(HEADS)]
     for row in table.to_dict("records"):
-        lines.append([str(row["method"]), *(_cell(row[name], row[f"{name}_se"]) for name in HEADS)])
+        lines.append([str(row["method"]), *(number(row[name], 3, row[f"{name}_se"]) for name in HEADS)])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     notes = (
         f"What the detector {detector} finds, with the layouts' boxes as ground truth: AP, AP50 and AP75 as COCO defines them; "
@@ -79,11 +79,6 @@ def markdown(table: pd.DataFrame, detector: str | None) -> str:
         "layout count as false detections, also for `real`. ± one standard error (jackknife over images).",
     )
     return f"**Layout adherence**\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes)
-
-
-def _cell(value: Any, se: Any) -> str:
-    text = "-" if pd.isna(value) else f"{value:.3f}"
-    return text if pd.isna(se) else f"{text} ± {se:.3f}"
 
 
 if __name__ == "__main__":

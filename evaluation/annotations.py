@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from evaluation.files import InputError, listed, read_json, shown
+from evaluation.files import InputError, read_json
 from evaluation.report import Report
+from formats import listed, shown
 
 LARGEST = 2**63 - 1
 EXACT = 2**53  # up to here every integer is a float of its own

@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from evaluation.compare import COLUMNS, Row, Swaps, compare, numbers, read_row, read_swaps, stated
-from evaluation.files import InputError, replacing, write_text
+from evaluation.files import InputError, write_text
+from evaluation.printing import write_csv
 from evaluation.program import run
 from evaluation.tables import METRICS
 
@@ -42,8 +43,7 @@ def main() -> None:
         for line in leaders(int(number), {name: rows[name] for name in names}, swaps)
     ]
     table = pd.DataFrame(lines, columns=["table", *COLUMNS])
-    with replacing(arguments.out.with_suffix(".csv")) as beside:
-        table.to_csv(beside, index=False)
+    write_csv(arguments.out.with_suffix(".csv"), table)
     write_text(arguments.out.with_suffix(".md"), markdown(table))
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from evaluation.feature_files import FeatureShards
-from evaluation.files import replacing
 from evaluation.frechet import floor
 from evaluation.jackknife import GROUPS
+from evaluation.printing import write_csv
 from evaluation.program import run
 from evaluation.statistics import LEVELS, REFERENCE_SETS, Reference, Summary, leave_out_distance, summarize
 
@@ -43,8 +43,7 @@ def main() -> None:
         pair = summarize(shards, "frechet", level), reference.summary("frechet", level)
         found = by_size(*pair, apart=arguments.method == "real")
         lines += [{"method": arguments.method, "level": level} | line for line in found]
-    with replacing(arguments.out) as beside:
-        pd.DataFrame(lines, columns=COLUMNS).to_csv(beside, index=False)
+    write_csv(arguments.out, pd.DataFrame(lines, columns=COLUMNS))
 
 
 def by_size(a: Summary, b: Summary, apart: bool = False) -> Iterator[dict[str, float]]:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.annotations import BoxRecord, CaptionRecord, by_id, read_captions, read_instances
-from evaluation.files import InputError, hash_order, listed, read_json, sha256, shown, write_json
+from evaluation.files import InputError, hash_order, read_json, sha256, write_json
 from evaluation.layouts import write_layouts
 from evaluation.photos import ASIDE, EXIF, Box, Frame, Photos, Seen
 from evaluation.program import run
 from evaluation.report import Report
 from evaluation.spans import Words, read_words
+from formats import listed, shown
 
 Rule = tuple[str, Callable[[Any], bool]]
 _WHOLE: Rule = ("an integer", lambda value: type(value) is int)

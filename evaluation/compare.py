@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.files import InputError, read_object, replacing, write_text
+from evaluation.files import InputError, read_object, write_text
 from evaluation.jackknife import standard_error
+from evaluation.printing import number, write_csv
 from evaluation.program import run
 from evaluation.statistics import DISTANCE_METRICS, LEVELS
 
@@ -57,8 +58,7 @@ def main() -> None:
     if unknown := [name for name in arguments.against if name not in rows]:
         raise InputError(f"--against {unknown[0]}: not among the rows, {', '.join(rows)}")
     table = compare(rows, arguments.against, read_swaps(arguments.swaps))
-    with replacing(arguments.out.with_suffix(".csv")) as beside:
-        table.to_csv(beside, index=False)
+    write_csv(arguments.out.with_suffix(".csv"), table)
     write_text(arguments.out.with_suffix(".md"), markdown(table))
 
 
@@ -218,8 +218,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 def numbers(line: dict[Any, Any]) -> str:
     """Difference, p and corrected p of a line as three cells; no error where there is none."""
-    error = "" if np.isnan(line["se"]) else f" ± {line['se']:.4f}"
-    return f"{line['difference']:+.4f}{error} | {small(line['p'])} | {small(line['p_holm'])}"
+    difference = number(line["difference"], se=line["se"], sign="+")
+    return f"{difference} | {small(line['p'])} | {small(line['p_holm'])}"
 
 
 def stated(different: str) -> str:

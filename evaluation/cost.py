@@ -15,8 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import InputError, replacing, write_text
+from evaluation.files import InputError, write_text
 from evaluation.images import read_meta
+from evaluation.printing import write_csv
 from evaluation.program import run
 
 # Means over the images, as the heads of the table have them.
@@ -45,8 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     table = build(arguments.shards)
-    with replacing(arguments.out.with_suffix(".csv")) as beside:
-        table.to_csv(beside, index=False)
+    write_csv(arguments.out.with_suffix(".csv"), table)
     write_text(arguments.out.with_suffix(".md"), markdown(table))
 
 

@@ -8,8 +8,9 @@ A crop is named {id:012d}-{object:02d}-{phrase}.png.
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ import pandas as pd
 from evaluation.images import read_images, write_images
 from evaluation.layouts import read_layouts
 from evaluation.program import run
-from evaluation.regions import crop, read_regions
+from evaluation.regions import crop, kept_boxes, read_regions
 
 
 def main() -> None:
@@ -27,18 +28,18 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    ids = [row["id"] for row in read_layouts(arguments.layouts)]
-    table = read_regions(arguments.regions, ids)
-    write_images(arguments.out, _crops(arguments.images, ids, table), {"crops": len(table)})
+    layouts = read_layouts(arguments.layouts)
+    table = read_regions(arguments.regions, [row["id"] for row in layouts])
+    write_images(arguments.out, _crops(arguments.images, layouts, table), {"crops": len(table)})
 
 
-def _crops(images: Path, ids: list[int], table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    rows = dict(list(table.groupby("id")))
-    for number, image in read_images(images, ids):
-        for row in rows[number].itertuples() if number in rows else ():
+def _crops(images: Path, layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    boxes, objects = kept_boxes(layouts, table), {row["id"]: row["objects"] for row in layouts}
+    for number, image in read_images(images, list(objects)):
+        for place, box in boxes[number]:
             # A phrase comes from outside: only letters, digits and dashes reach a file name.
-            phrase = re.sub(r"\W+", "-", str(row.phrase)).strip("-")
-            yield f"{number:012d}-{row.object:02d}-{phrase}.png", crop(image, row)
+            phrase = re.sub(r"\W+", "-", objects[number][place]["phrase"]).strip("-")
+            yield f"{number:012d}-{place:02d}-{phrase}.png", crop(image, box)
 
 
 if __name__ == "__main__":

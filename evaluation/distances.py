@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import read_json, replacing, write_text
+from evaluation.files import read_json, write_text
+from evaluation.printing import number, write_csv
 from evaluation.program import run
 from evaluation.statistics import LEVELS
 
@@ -37,8 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     table = build([read_json(path) for path in arguments.metrics])
-    with replacing(arguments.out.with_suffix(".csv")) as beside:
-        table.to_csv(beside, index=False)
+    write_csv(arguments.out.with_suffix(".csv"), table)
     write_text(arguments.out.with_suffix(".md"), markdown(table))
 
 
@@ -76,9 +76,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _cell(value: Any, se: Any, factor: int, digits: int) -> str:
-    # A distance of -1e-14 is a zero; printing its sign would only alarm.
-    text = "-" if pd.isna(value) else f"{round(factor * value, digits) + 0.0:.{digits}f}"
-    return text if pd.isna(se) else f"{text} ± {factor * se:.{digits}f}"
+    value, se = (None if pd.isna(cell) else factor * cell for cell in (value, se))
+    return number(value, digits, se)
 
 
 if __name__ == "__main__":

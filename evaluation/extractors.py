@@ -30,13 +30,18 @@ ImageBatch = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Extractor:
-    """`features(images)`: uint8 images [H, W, 3] of any sizes to float32 [N, D]; `texts(strings)` likewise for CLIP."""
+    """`features(images)`: uint8 images [H, W, 3] of any sizes to float32 [N, D]; `texts(strings)` likewise for CLIP.
+
+    `cut(strings)`: which texts, bool [N], are longer than the `context` tokens that CLIP reads, start and end included.
+    """
 
     name: str
     resize: str
     sha256: str
     features: Callable[[ImageBatch], np.ndarray]
     texts: Callable[[Sequence[str]], np.ndarray] | None = None
+    cut: Callable[[Sequence[str]], np.ndarray] | None = None
+    context: int | None = None
 
 
 class SmallFeatures(nn.Module):
@@ -122,11 +127,10 @@ def build_clip(config: Path) -> nn.Module:
     return open_clip.CLIP(**architecture)
 
 
-def clip_tokenizer(config: Path) -> Callable[[Sequence[str]], torch.Tensor]:
-    """open_clip's own tokenizer, cut at the model's context length."""
+def clip_tokenizer(config: Path) -> open_clip.SimpleTokenizer:
+    """open_clip's own tokenizer: texts to tokens_BT, cut at the model's context length."""
     length = json.loads(Path(config).read_text())["text_cfg"]["context_length"]
-    tokenizer = open_clip.SimpleTokenizer(context_length=length)
-    return lambda texts: tokenizer(list(texts))
+    return open_clip.SimpleTokenizer(context_length=length)
 
 
 def _open_clip(stanza: dict[str, Any], digest: str) -> Extractor:
@@ -144,7 +148,13 @@ def _open_clip(stanza: dict[str, Any], digest: str) -> Extractor:
     def texts(strings: Sequence[str]) -> np.ndarray:
         return _batched(lambda some: encode_texts(model, tokenizer(some)), strings)
 
-    return Extractor(stanza["name"], f"bicubic {size}", digest, lambda images: _batched(work, images), texts)
+    def cut(strings: Sequence[str]) -> np.ndarray:
+        return np.array([len(tokenizer.encode(text)) + 2 > model.context_length for text in strings], bool)
+
+    def features(images: ImageBatch) -> np.ndarray:
+        return _batched(work, images)
+
+    return Extractor(stanza["name"], f"bicubic {size}", digest, features, texts, cut, model.context_length)
 
 
 def encode_texts(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:
@@ -162,7 +172,7 @@ def encode_texts(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:
     return functional_call(model, shorter, kwargs={"text": tokens_BT[:, :longest]})[1]
 
 
-def _load_clip(stanza: dict[str, Any]) -> tuple[Any, Callable[[Sequence[str]], torch.Tensor]]:
+def _load_clip(stanza: dict[str, Any]) -> tuple[Any, open_clip.SimpleTokenizer]:
     """The model of a config JSON with safetensors, or an open_clip architecture with OpenAI's weights.
 
     `ViT-B-32` with OpenAI's weights needs its -quickgelu name: with a local file open_clip would not even warn.

@@ -3,7 +3,8 @@
     python -m evaluation.features --layouts layouts/test/0000.jsonl --images samples/hcma/test/0000.zip \
         --regions regions/test/0000.parquet --extractors extractors.json --out features/hcma/test/0000.npz
 
-The npz holds, in the order of the layouts and regions, image_{ids,image_ids,text} and region_{ids,objects,image_ids,text},
+The npz holds, in the order of the layouts and regions, image_{ids,image_ids,text,text_cut} and
+region_{ids,objects,image_ids,text,text_cut}, the last of each: whether the text was longer than CLIP's context and so cut,
 {image,region}_{name} for every extractor of the configuration (frechet, clip, and frechet_legacy and cmmd where there), all
 features float32; with a detector, detection_{ids,boxes,scores,labels}; `about`: which networks made them; `source`: what
 made the images. An image is decoded once, and only a batch of them is held at a time.
@@ -26,11 +27,11 @@ from evaluation.files import InputError, read_json, replacing
 from evaluation.images import check_images, read_images, read_meta
 from evaluation.layouts import read_layouts
 from evaluation.program import quick_imports, run
-from evaluation.protocol import Protocol, add_options, at_resolution, chosen, framed
-from evaluation.regions import crop, read_regions
+from evaluation.protocol import Protocol, add_options, at_resolution, check_resolution, chosen, framed
+from evaluation.regions import crop, kept_boxes, read_regions
 from evaluation.sizes import BATCH
 
-# The networks are imported when the images are known to be whole.
+# The networks are imported when the images have been checked.
 if TYPE_CHECKING:
     from evaluation.detectors import Detections, Detector
     from evaluation.extractors import Extractor
@@ -54,11 +55,13 @@ def main() -> None:
     layouts = read_layouts(arguments.layouts)
     ids = [row["id"] for row in layouts]
     table = read_regions(arguments.regions, ids)
-    check_images(arguments.images, ids)  # before a network is loaded
+    protocol = chosen(arguments)
+    # Before a network is loaded.
+    check_resolution(arguments.images, check_images(arguments.images, ids), protocol.resolution)
     stanzas = {name: stanza for name, stanza in read_json(arguments.extractors).items() if stanza}
     with quick_imports():
         networks, detector = load_networks(stanzas)
-    write_features(arguments.images, layouts, table, (networks, detector, chosen(arguments)), arguments.out)
+    write_features(arguments.images, layouts, table, (networks, detector, protocol), arguments.out)
 
 
 def write_features(
@@ -75,13 +78,11 @@ def write_features(
     networks, detector, protocol = seen_by
     if detector:
         check_labels(layouts, detector.labels, detector.name)
-    arrays = extract(images, [row["id"] for row in layouts], table, seen_by)
-    arrays |= keys(layouts, table) | {
-        "image_text": _texts(networks["clip"], [row["caption"] for row in layouts]),
-        "region_text": _texts(
-            networks["clip"], [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
-        ),
-    }
+    arrays = extract(images, layouts, table, seen_by)
+    labels = [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
+    arrays |= keys(layouts, table)
+    arrays |= _texts(networks["clip"], "image", [row["caption"] for row in layouts])
+    arrays |= _texts(networks["clip"], "region", labels)
     stated = {"about": about(*seen_by), "source": source(read_meta(images))}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
@@ -107,6 +108,7 @@ def about(networks: dict[str, "Extractor"], detector: "Detector | None", protoco
         name: {"name": network.name, "resize": network.resize, "sha256": network.sha256}
         for name, network in networks.items()
     }
+    made["clip"]["context"] = networks["clip"].context
     if detector:
         made[DETECTOR] = {"name": detector.name, "sha256": detector.sha256}
     return made | protocol.about() | {"batch": BATCH, "torch": torch.__version__}
@@ -130,7 +132,7 @@ def keys(layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> dict[str, np
 
 def extract(
     images: Path,
-    ids: Sequence[int],
+    layouts: Sequence[dict[str, Any]],
     table: pd.DataFrame,
     seen_by: "SeenBy",
 ) -> dict[str, np.ndarray]:
@@ -141,11 +143,11 @@ def extract(
     """
     networks, detector, protocol = seen_by
     parts: dict[str, list[np.ndarray]] = defaultdict(list)
-    regions_of = {number: list(rows.itertuples()) for number, rows in table.groupby("id")}
+    boxes = kept_boxes(layouts, table)
     found: list[tuple[int, Detections]] = []
     black: list[int] = []
     crops: list[np.ndarray] = []
-    for batch in _batches(read_images(images, ids)):
+    for batch in _batches(read_images(images, list(boxes))):
         black += [number for number, pixels in batch if not pixels.any()]
         pixels = [image for _, image in batch]
         sized = [at_resolution(image, protocol.resolution) for image in pixels]
@@ -153,7 +155,7 @@ def extract(
             _add(parts, "image", sized if name in FRECHET else pixels, {name: network})
         if detector:
             found += zip([number for number, _ in batch], detector.detect(pixels), strict=True)
-        crops += [framed(crop(image, row), protocol) for number, image in batch for row in regions_of.get(number, [])]
+        crops += [framed(crop(image, box), protocol) for number, image in batch for _, box in boxes[number]]
         while len(crops) >= BATCH:
             _add(parts, "region", crops[:BATCH], networks)
             crops = crops[BATCH:]
@@ -187,12 +189,13 @@ def _detections(found: Sequence[tuple[int, "Detections"]]) -> dict[str, np.ndarr
     }
 
 
-def _texts(clip: "Extractor", strings: Sequence[str]) -> np.ndarray:
-    """Text features, each distinct text encoded once."""
-    assert clip.texts is not None
+def _texts(clip: "Extractor", level: str, strings: Sequence[str]) -> dict[str, np.ndarray]:
+    """Text features and which texts were cut, each distinct text encoded once."""
+    assert clip.texts is not None and clip.cut is not None
     distinct = sorted(set(strings))
     rows = {text: number for number, text in enumerate(distinct)}
-    return clip.texts(distinct)[[rows[text] for text in strings]]
+    places = [rows[text] for text in strings]
+    return {f"{level}_text": clip.texts(distinct)[places], f"{level}_text_cut": clip.cut(distinct)[places]}
 
 
 if __name__ == "__main__":

@@ -3,18 +3,13 @@
 import hashlib
 import json
 import os
-import reprlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-WIDEST = 80  # characters of a value in a message
-
-
-class InputError(ValueError):
-    """Bad input: the message names the item, what was found and what was expected."""
+from formats import InputError as InputError
 
 
 @contextmanager
@@ -72,22 +67,6 @@ def _whole(digits: str) -> int | str:
         return int(digits)
     except ValueError:
         return digits
-
-
-def listed(faults: Sequence[str], total: int | None = None, most: int = 3) -> str:
-    """The first few of some faults and how many there are, as one line."""
-    first, total = "; ".join(faults[:most]), total or len(faults)
-    return first if total <= most else f"{first}; and {total - most} more, {total} in all"
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it: one short line, whatever it is."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = 60
-    text = short.repr(value)
-    return text if len(text) <= WIDEST else f"{text[:WIDEST]}..."
 
 
 def read_object(path: Path, kind: str, *keys: str) -> dict[str, Any]:

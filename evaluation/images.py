@@ -1,22 +1,48 @@
 """Images of one shard: a zip of {id:012d}.png and meta.json, read with every check before anything is computed.
 
-Images made elsewhere may be a folder of the same files instead, and need no meta.json.
+Images made elsewhere may be a folder of the same files instead, and need no meta.json. They may lie in one folder of the zip
+(or folder), and what operating systems leave beside files is passed over. Nothing in a zip is trusted: names, sizes and
+formats are checked before a member is decoded.
 """
 
 import io
 import json
+import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from evaluation.files import InputError, replacing
+from formats import SHOWN, listed
 
 META = "meta.json"
+# What file managers leave beside files; AppleDouble's `._*` as well.
+LITTER_FILES = {".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini"}
+LITTER_FOLDERS = {"__macosx", ".spotlight-v100", ".trashes", ".fseventsd", "@eadir"}
+# PIL would open much more, PostScript included, which it hands to another program.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+PIXELS = 2**26  # 8192 x 8192
+BYTES = 2**28  # of a file: more than PIXELS take uncompressed
+ORIENTATION = 0x0112  # EXIF's tag
+
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    Image.DecompressionBombError,
+)
 
 
 class _Folder:
@@ -31,55 +57,77 @@ class _Folder:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def namelist(self) -> list[str]:
-        return [path.name for path in self.path.iterdir()]
+    def infolist(self) -> list[zipfile.ZipInfo]:
+        """Files of the folder and of the folders in it, no deeper; a folder further down counts as a file."""
+        inside = (entry.iterdir() if entry.is_dir() else [entry] for entry in self.path.iterdir())
+        return [self._info(path) for entries in inside for path in entries]
 
-    def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+    def _info(self, path: Path) -> zipfile.ZipInfo:
+        info = zipfile.ZipInfo(path.relative_to(self.path).as_posix())
+        info.file_size = path.stat().st_size
+        return info
 
-    def testzip(self) -> None:
-        """A folder has no checksums; a damaged image is named when it is decoded."""
+    def read(self, info: zipfile.ZipInfo) -> bytes:
+        return (self.path / info.filename).read_bytes()
+
+
+Archive = zipfile.ZipFile | _Folder
+Members = dict[str, zipfile.ZipInfo]
 
 
 def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (id, uint8 pixels [H, W, 3]) for exactly `ids`, in their order.
 
-    Raises InputError naming the zip, and the member, when an image is missing, unexpected, damaged or not RGB.
+    Raises InputError naming the zip, and the member, when an image is missing, unexpected, damaged or not a picture of 8 bits.
     """
     with _open(path) as archive:
-        _check_names(path, archive, ids)
+        members = _checked(path, archive, ids)
         for number in ids:
-            yield number, _decode(path, archive, _name(number))
+            name = _name(number)
+            try:
+                yield number, _pixels(archive.read(members[name]))
+            except DAMAGED as error:
+                raise InputError(f"{path}: {name} {_reason(error)}; {_advice(members)}") from None
 
 
-def check_images(path: Path, ids: Sequence[int]) -> None:
-    """Raises InputError unless the zip holds exactly the images of `ids` and every member's checksum is right."""
+def check_images(path: Path, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Width and height of every image; decodes only what is not the usual PNG.
+
+    Raises InputError unless there are exactly the images of `ids`, every checksum is right, and every header is of a picture
+    that can be read.
+    """
+    sizes, faults = {}, []
     with _open(path) as archive:
-        _check_names(path, archive, ids)
-        try:
-            damaged = archive.testzip()
-        except (zipfile.BadZipFile, zlib.error, OSError) as error:
-            raise InputError(f"{path}: damaged ({error}); delete the zip and run again") from None
-    if damaged:
-        raise InputError(f"{path}: {damaged} is damaged; delete the zip and run again")
-
-
-def _check_names(path: Path, archive: zipfile.ZipFile | _Folder, ids: Sequence[int]) -> None:
-    found, expected = set(archive.namelist()) - {META}, {_name(number) for number in ids}
-    if found != expected:
-        odd = min(found ^ expected)
-        raise InputError(f"{path}: {len(found)} images, expected {len(expected)}; {odd} is one of those that differ")
+        members = _checked(path, archive, ids)
+        for number in ids:
+            name = _name(number)
+            try:
+                image = _opened(archive.read(members[name]))
+                sizes[number] = _upright_size(image)
+                if (image.format, image.mode) == ("PNG", "RGB"):
+                    image.verify()  # its checksums; nothing is decoded
+                else:
+                    _pixels(archive.read(members[name]))
+            except DAMAGED as error:
+                faults.append(f"{name} {_reason(error)}")
+    if faults:
+        raise InputError(f"{path}: {listed(faults)}; {_advice(members)}")
+    return sizes
 
 
 def read_meta(path: Path) -> dict[str, Any]:
     """The meta.json of a shard; empty where there is none."""
     with _open(path) as archive:
-        if META not in archive.namelist():
+        members = _members(path, archive)
+        if META not in members:
             return {}
         try:
-            return json.loads(archive.read(META))
-        except (KeyError, json.JSONDecodeError, zipfile.BadZipFile) as error:
+            meta = json.loads(archive.read(members[META]))
+        except (*DAMAGED, RecursionError) as error:
             raise InputError(f"{path}: no readable {META} ({error})") from None
+    if not isinstance(meta, dict):
+        raise InputError(f"{path}: {META} holds a {type(meta).__name__}, expected an object")
+    return meta
 
 
 def write_images(path: Path, images: Iterable[tuple[str, np.ndarray]], meta: dict[str, Any]) -> None:
@@ -96,22 +144,102 @@ def _name(number: int) -> str:
     return f"{number:012d}.png"
 
 
-def _open(path: Path) -> zipfile.ZipFile | _Folder:
+def _open(path: Path) -> Archive:
     if path.is_dir():
         return _Folder(path)
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path}: damaged or cut off ({error}); delete it and run again") from None
+        raise InputError(f"{path}: no such file or folder") from None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: damaged or cut off, or not a zip ({error}); a run's own: delete it and run again"
+        ) from None
 
 
-def _decode(path: Path, archive: zipfile.ZipFile | _Folder, name: str) -> np.ndarray:
-    try:
-        image = Image.open(io.BytesIO(archive.read(name)))
-        if image.mode != "RGB":
-            raise InputError(f"{path}: {name} has mode {image.mode}, expected RGB")
+def _members(path: Path, archive: Archive) -> Members:
+    """Files by name, without litter and without the one folder that all of them may lie in."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    named = [(info.filename.replace("\\", "/"), info) for info in infos]  # some programs write Windows' separators
+    named = [(name, info) for name, info in named if not _is_litter(name)]
+    tops = {name.rpartition("/")[0] for name, _ in named}
+    if len(tops) == 1 and "/" not in (top := tops.pop()) and top:
+        named = [(name.removeprefix(f"{top}/"), info) for name, info in named]
+    if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
+        raise InputError(f"{path}: {_some(twice)} there more than once")
+    return dict(named)
+
+
+def _is_litter(name: str) -> bool:
+    *folders, file = name.lower().split("/")
+    return file in LITTER_FILES or file.startswith("._") or not LITTER_FOLDERS.isdisjoint(folders)
+
+
+def _checked(path: Path, archive: Archive, ids: Sequence[int]) -> Members:
+    """The members, which are images of `ids` and no others; nothing of them has been read."""
+    members, expected = _members(path, archive), {_name(number) for number in ids}
+    found = set(members) - {META}
+    faults = []
+    if missing := sorted(expected - found):
+        faults.append(f"{_some(missing)} missing")
+    if more := sorted(found - expected):
+        faults.append(f"{_some(more)} not expected")
+    if faults:
+        raise InputError(f"{path}: {len(found)} files for {len(expected)} layouts; {' and '.join(faults)}")
+    if locked := sorted(name for name, info in members.items() if info.flag_bits & 1):
+        raise InputError(f"{path}: {_some(locked)} encrypted; expected a zip without a password")
+    if large := sorted(name for name, info in members.items() if info.file_size > BYTES):
+        raise InputError(f"{path}: {_some(large)} larger than {BYTES >> 20} MiB")
+    return members
+
+
+def _some(names: Sequence[str]) -> str:
+    """ "3 (a, b, ...) are": the first few names, their count and the verb."""
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{more}) {'is' if len(names) == 1 else 'are'}"
+
+
+def _opened(content: bytes) -> Image.Image:
+    """A picture whose pixels are not read yet; raises InputError for one that cannot become 8-bit RGB without loss."""
+    if not content:
+        raise InputError("is empty")
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if image.width * image.height > PIXELS:
+        raise InputError(f"has {image.width} x {image.height} pixels, more than {PIXELS:,}")
+    if image.mode not in ("RGB", "RGBA", "P", "PA", "L", "LA", "1"):
+        raise InputError(f"has mode {image.mode}, expected RGB of 8 bits")
+    return image
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as EXIF wants the picture seen; unlike Image.getexif this decodes nothing."""
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return image.size if exif.get(ORIENTATION, 1) < 5 else (image.height, image.width)
+
+
+def _pixels(content: bytes) -> np.ndarray:
+    image = _opened(content)
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "RGB":
         return np.asarray(image)
-    except (zipfile.BadZipFile, zlib.error, UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"{path}: {name} is damaged ({error}); delete the zip and run again") from None
+    if image.has_transparency_data:
+        pixels = np.asarray(image.convert("RGBA"))
+        if pixels[..., 3].min() < 255:
+            raise InputError("is transparent in part, expected an opaque picture; put it on a background")
+        return np.ascontiguousarray(pixels[..., :3])
+    return np.asarray(image.convert("RGB"))
+
+
+def _reason(error: Exception) -> str:
+    """What is the matter with a member, in words that go behind its name."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return f"is damaged or none of {', '.join(FORMATS)}"
+    return f"is damaged ({str(error) or type(error).__name__})"
+
+
+def _advice(members: Members) -> str:
+    """What to do about it: a shard of a run, which has a meta.json, is made anew."""
+    return "delete the zip and run again" if META in members else "replace it by a whole picture"

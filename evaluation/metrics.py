@@ -6,7 +6,8 @@
 
 CLIP scores are raw cosines, averaged over images or over regions. Standard errors are delete-a-group jackknives over
 images, so the regions of one image stay together. `distances` holds precision, recall, density and coverage per level,
-without standard errors; null where there are too few samples. The scores file has a row an image and a row a box: CLIP
+without standard errors; null where there are too few samples. `n_{level}s_text_cut` counts the captions, or regions' texts,
+that CLIP's context cuts. The scores file has a row an image and a row a box: CLIP
 cosine, and where there is a detector the box's best overlap and whether it succeeded.
 """
 
@@ -68,6 +69,7 @@ def measure(
     if [row["id"] for row in layouts] != shards.read("image_ids").tolist():
         raise InputError(f"{shards.paths[0]}: images of other layouts than those given")
     counts = {f"n_{level}s": len(shards.read(f"{level}_ids")) for level in LEVELS}
+    counts |= {f"n_{level}s_text_cut": int(shards.read(f"{level}_text_cut").sum()) for level in LEVELS}
     levels = {level: _cosines(shards, level) for level in LEVELS}
     metrics: dict[str, Metric] = {}
     distances: dict[str, Any] = {}

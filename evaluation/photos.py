@@ -11,7 +11,8 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from evaluation.files import InputError, shown
+from evaluation.files import InputError
+from formats import shown
 
 Box = tuple[float, float, float, float]
 EXIF = ("apply", "ignore")

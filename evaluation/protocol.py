@@ -5,13 +5,17 @@ protocols never meet.
 """
 
 import argparse
+import string
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from evaluation.files import InputError
+from formats import listed
 
 RESIZES = ("squash", "short_side_center_crop")
 PADS = ("none", "mean")
@@ -19,7 +23,8 @@ PADS = ("none", "mean")
 
 @dataclass(frozen=True)
 class Protocol:
-    """min_side: pixels of the canvas; max_per_image: only so many regions of an image, largest first (None: all).
+    """min_side: pixels of the canvas, which is the real image's; max_per_image: only so many regions of an image, largest
+    first (None: all).
 
     resize: what of a region becomes the network's square input, all of it or its centre square; pad: `mean` makes it
     square beforehand, with a border of its mean colour. resolution: pixels at which Frechet networks see whole images
@@ -43,14 +48,49 @@ class Protocol:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """One option a field of Protocol."""
     default = Protocol()
-    parser.add_argument("--label-template", default=default.label_template, help="text a region is compared with")
     parser.add_argument(
-        "--min-side", type=int, default=default.min_side, help="regions with a shorter side are not scored (pixels)"
+        "--label-template",
+        type=_template,
+        default=default.label_template,
+        help='text a region is compared with, its phrase at "{label}"',
     )
-    parser.add_argument("--max-per-image", type=int, help="regions of an image that are scored, largest first (all)")
+    parser.add_argument(
+        "--min-side",
+        type=_integer_from(0),
+        default=default.min_side,
+        help="regions with a shorter side in the real image are not scored (pixels)",
+    )
+    parser.add_argument(
+        "--max-per-image", type=_integer_from(1), help="regions of an image that are scored, largest first (all)"
+    )
     parser.add_argument("--region-resize", choices=RESIZES, default=default.resize, help="a region to a square")
     parser.add_argument("--region-pad", choices=PADS, default=default.pad, help="a region to a square beforehand")
-    parser.add_argument("--resolution", type=int, help="pixels at which Frechet networks see whole images (their own)")
+    parser.add_argument(
+        "--resolution", type=_integer_from(1), help="pixels at which Frechet networks see whole images (their own)"
+    )
+
+
+def _integer_from(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        # At most nine digits: more pixels or regions than any image has.
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected an integer from {least} on, found {text!r}")
+        return int(text)
+
+    return integer
+
+
+def _template(text: str) -> str:
+    """A template that names the label and nothing else; what `str.format` reads otherwise is no template."""
+    try:
+        text.encode()  # bytes of the command line that are no UTF-8 come as halves of surrogate pairs
+        fields = [field[1:] for field in string.Formatter().parse(text) if field[1] is not None]
+    except ValueError:
+        fields = []
+    if not fields or any(field != ("label", "", None) for field in fields):
+        expected = 'text with "{label}" where the phrase goes, and no other braces'
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+    return text
 
 
 def chosen(arguments: argparse.Namespace) -> Protocol:
@@ -85,6 +125,15 @@ def _padded(crop_HW3: np.ndarray) -> np.ndarray:
     square[:] = crop_HW3.mean((0, 1)).round()
     square[top : top + height, left : left + width] = crop_HW3
     return square
+
+
+def check_resolution(images: Path, sizes: Mapping[int, tuple[int, int]], resolution: int | None) -> None:
+    """Raises InputError that lists the first images, by layout id, that `at_resolution` would have to enlarge."""
+    if resolution is None:
+        return
+    small = [f"image {number} has {min(size)} px" for number, size in sizes.items() if min(size) < resolution]
+    if small:
+        raise InputError(f"{images}: resolution {resolution}: {listed(small)}; a smaller image is not enlarged")
 
 
 def at_resolution(image_HW3: np.ndarray, resolution: int | None) -> np.ndarray:

@@ -5,11 +5,7 @@ python -m evaluation.real --root ROOT --photos val2014 --layouts layouts/test/00
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
-
-from evaluation.files import InputError, shown
 from evaluation.images import write_images
 from evaluation.layouts import read_layouts
 from evaluation.photos import EXIF, Photos, canvas
@@ -29,7 +25,13 @@ def main() -> None:
     arguments = parser.parse_args()
     photos = Photos(arguments.root, arguments.photos, arguments.exif)
     rows = read_layouts(arguments.layouts)
-    images = ((f"{row['id']:012d}.png", canvas(_photo(photos, row), arguments.size, arguments.resize)) for row in rows)
+    images = (
+        (
+            f"{row['id']:012d}.png",
+            canvas(photos.read(row["image_id"], row.get("photo")), arguments.size, arguments.resize),
+        )
+        for row in rows
+    )
     meta = {
         "spec": {"method": "real"},
         "photos": arguments.photos,
@@ -40,14 +42,6 @@ def main() -> None:
         "commit": commit(),
     }
     write_images(arguments.out, images, meta)
-
-
-def _photo(photos: Photos, row: dict[str, Any]) -> Image.Image:
-    """A layout's photo; `photo` in it is the name where that is not COCO's."""
-    name = row.get("photo")
-    if name is not None and not isinstance(name, str):
-        raise InputError(f"layout {row['id']}: `photo` is {shown(name)}, expected a file's name as text")
-    return photos.read(row["image_id"], name)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""Region crops of one shard: where every box of every layout lies on the canvas in pixels, and which boxes are scored.
+"""Regions of one shard: where every box of every layout lies on the canvas in pixels, and which boxes are scored.
 
     python -m evaluation.regions --layouts layouts/test/0000.jsonl --size 64 --min-side 6 --max-per-image 8 \
         --out regions/test/0000.parquet
 
-One table serves every method: crops are cut in memory from it, and `evaluation.crops` exports them as images.
+One table serves every method, so that rows stay paired: which boxes are scored is decided on the canvas, which is that of the
+real images. A crop is cut from an image by the box and that image's own width and height, in memory; `evaluation.crops` exports
+them as images.
 """
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from evaluation.layouts import read_layouts
 from evaluation.program import run
 from evaluation.protocol import add_options, chosen
 
-COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "canvas", "kept", "why"]
+COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "kept", "why"]
 ROUNDING = 1e-3  # pixels; boxes are stored with six decimals, so an edge on a pixel may lie a little beside it
 
 
@@ -38,19 +40,26 @@ def main() -> None:
 
 
 def regions(
-    layouts: Sequence[dict[str, Any]], size: int, min_side: int, max_per_image: int | None = None
+    layouts: Sequence[dict[str, Any]],
+    canvas: int | Mapping[int, tuple[int, int]],
+    min_side: int,
+    max_per_image: int | None = None,
 ) -> pd.DataFrame:
-    """One row an object, in order: its pixel box on the canvas (xyxy, rounded outwards), and whether it is kept, or why not."""
+    """One row an object, in order: its pixel box on the canvas (xyxy, rounded outwards), and whether it is kept, or why not.
+
+    canvas: the side of a square one, or width and height in pixels by layout id.
+    """
     rows = []
     for layout in layouts:
+        width, height = (canvas, canvas) if isinstance(canvas, int) else canvas[layout["id"]]
         largest = _largest(layout["objects"], max_per_image)
         for number, thing in enumerate(layout["objects"]):
-            box = pixel_box(thing["box"], size)
+            box = pixel_box(thing["box"], width, height)
             side = min(box[2] - box[0], box[3] - box[1])
             why = "" if side >= min_side else f"side {side} px, below {min_side}"
             if not why and number not in largest:
                 why = f"not one of the {max_per_image} largest"
-            rows.append([layout["id"], layout["image_id"], number, thing["phrase"], *box, size, not why, why])
+            rows.append([layout["id"], layout["image_id"], number, thing["phrase"], *box, not why, why])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -64,11 +73,16 @@ def _largest(objects: Sequence[dict[str, Any]], most: int | None) -> list[int]:
     return sorted(range(len(objects)), key=area, reverse=True)[:most]
 
 
-def pixel_box(box: Sequence[float], size: int) -> tuple[int, int, int, int]:
-    """A unit-square box as whole pixels of a `size` canvas, rounded outwards."""
-    x0, y0 = (min(math.floor(edge * size + ROUNDING), size - 1) for edge in box[:2])
-    x1, y1 = (math.ceil(edge * size - ROUNDING) for edge in box[2:])
-    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+def pixel_box(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+    """A unit-square box as whole pixels of an image, rounded outwards; it holds at least one."""
+    x0, x1 = _pixels(box[0], box[2], width)
+    y0, y1 = _pixels(box[1], box[3], height)
+    return x0, y0, x1, y1
+
+
+def _pixels(low: float, high: float, size: int) -> tuple[int, int]:
+    first = min(math.floor(low * size + ROUNDING), size - 1)
+    return first, max(math.ceil(high * size - ROUNDING), first + 1)
 
 
 def read_regions(path: Path, ids: Sequence[int]) -> pd.DataFrame:
@@ -79,21 +93,25 @@ def read_regions(path: Path, ids: Sequence[int]) -> pd.DataFrame:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable table of regions ({error}); delete it and run again") from None
-    if list(table.columns) != COLUMNS or not set(table["id"]) <= set(ids):
+    if not set(COLUMNS) <= set(table.columns) or not set(table["id"]) <= set(ids):
         raise InputError(f"{path}: not the regions of these layouts; delete it and run again")
     return table[table["kept"].astype(bool)].reset_index(drop=True)
 
 
-def crop(image_HW3: np.ndarray, row: Any) -> np.ndarray:
-    """The pixels of a region: uint8 [h, w, 3].
-
-    A square image of another side than the canvas, as a method with a model of another size makes them, is cut at its own
-    pixels, those that the region touches.
-    """
-    x0, y0, x1, y1 = row.x0, row.y0, row.x1, row.y1
-    if len(image_HW3) != row.canvas:
-        x0, y0, x1, y1 = pixel_box([edge / row.canvas for edge in (x0, y0, x1, y1)], len(image_HW3))
+def crop(image_HW3: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """The pixels of an image that a unit-square box touches, at its own resolution: uint8 [h, w, 3], never empty."""
+    height, width = image_HW3.shape[:2]
+    x0, y0, x1, y1 = pixel_box(box, width, height)
     return image_HW3[y0:y1, x0:x1]
+
+
+def kept_boxes(layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> dict[int, list[tuple[int, list[float]]]]:
+    """layout id -> (object, its box in the unit square) of the rows of a table of regions, in its order."""
+    objects = {layout["id"]: layout["objects"] for layout in layouts}
+    boxes: dict[int, list[tuple[int, list[float]]]] = {number: [] for number in objects}
+    for number, place in zip(table["id"].tolist(), table["object"].tolist(), strict=True):
+        boxes[number].append((place, objects[number][place]["box"]))
+    return boxes
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.files import InputError, read_json, write_json
+from evaluation.printing import number
 from evaluation.program import run
 from evaluation.runs import Metric, Run, changes, read_run
 
@@ -144,8 +145,8 @@ def report(table: pd.DataFrame, changed: list[str]) -> str:
     if len(moved):
         lines.append(f"{'row':18} {'metric':18} {'reference':>11} {'now':>11} {'SE':>9} {'tolerances':>11}")
     for row in moved.to_dict("records"):
-        in_se = "-" if pd.isna(row["in_se"]) else f"{row['in_se']:+.3f}"
-        numbers = f"{row['reference']:11.5f} {row['now']:11.5f} {in_se:>9} {row['in_tolerances']:11.2f}"
+        reference, now, in_se = number(row["reference"], 5), number(row["now"], 5), number(row["in_se"], 3, sign="+")
+        numbers = f"{reference:>11} {now:>11} {in_se:>9} {number(row['in_tolerances'], 2):>11}"
         lines.append(
             f"{row['method']:18} {row['metric']:18} {numbers}{'  REGRESSION' if row['in_tolerances'] > 1 else ''}"
         )

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from evaluation.files import shown
 from evaluation.spans import Words
+from formats import shown
 
 EXAMPLES = 20
 

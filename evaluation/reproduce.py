@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 
 from evaluation.compare import LEVEL_OF_TEST, verdict
-from evaluation.files import InputError, replacing, write_text
+from evaluation.files import InputError, write_text
+from evaluation.printing import number, write_csv
 from evaluation.program import run
-from evaluation.side_by_side import number
 from evaluation.tables import METRICS
 
 # The published values have errors of their own, which are not published: taken to be as large as ours.
@@ -34,8 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tables = [_read(path) for path in arguments.tables]
     compared = reproduce(tables, _read(arguments.significance), meaningful=not arguments.caveat)
-    with replacing(arguments.out.with_suffix(".csv")) as beside:
-        compared.to_csv(beside, index=False)
+    write_csv(arguments.out.with_suffix(".csv"), compared)
     write_text(arguments.out.with_suffix(".md"), markdown(compared, tables, arguments.caveat))
 
 
@@ -105,7 +104,8 @@ def markdown(compared: pd.DataFrame, tables: list[pd.DataFrame], caveat: str) ->
         parts += [f"| {title} | Metric | Ours | Published | In our standard errors | |", "|---|---|---:|---:|---:|---|"]
         for line in rows.to_dict("records"):
             name = " - ".join(filter(None, (line["method"], line["minus"])))
-            cells = f"{number(line['ours'], line['se'])} | {line['published']:.4f} | {line['in_se']:+.1f}"
+            ours, apart = number(line["ours"], se=line["se"]), number(line["in_se"], 1, sign="+")
+            cells = f"{ours} | {number(line['published'])} | {apart}"
             parts.append(f"| {name} | {line['metric']} | {cells} | {line['verdict']} |")
         parts.append("")
     images = sorted({int(n) for table in tables for n in table["n_images"] if n})

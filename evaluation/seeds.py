@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.files import InputError, read_json, replacing, write_text
+from evaluation.files import InputError, read_json, write_text
+from evaluation.printing import write_csv
 from evaluation.program import run
 from evaluation.tables import DIGITS, HEADS, METRICS
 
@@ -28,8 +29,7 @@ def main() -> None:
     rows = {name: [read_json(Path(path)) for path in paths] for name, *paths in arguments.row}
     lines = [line for name, found in rows.items() for line in spread(name, found)]
     table = pd.DataFrame(lines, columns=COLUMNS)
-    with replacing(arguments.out.with_suffix(".csv")) as beside:
-        table.to_csv(beside, index=False)
+    write_csv(arguments.out.with_suffix(".csv"), table)
     write_text(arguments.out.with_suffix(".md"), markdown(table))
 
 

@@ -19,7 +19,8 @@ import pandas as pd
 from scipy import stats
 
 from evaluation.compare import FLIPS, Row, difference, holm, read_row, small, stated, verdict
-from evaluation.files import InputError, replacing, write_text
+from evaluation.files import InputError, write_text
+from evaluation.printing import number, write_csv
 from evaluation.program import run
 from evaluation.runs import Metric, Run, changes, read_run
 
@@ -34,8 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     first, second = read_run(arguments.first), read_run(arguments.second)
     table = side_by_side(first, second)
-    with replacing(Path(f"{arguments.out}.csv")) as beside:
-        table.to_csv(beside, index=False)
+    write_csv(Path(f"{arguments.out}.csv"), table)
     write_text(Path(f"{arguments.out}.md"), markdown(table, first, second))
 
 
@@ -83,9 +83,9 @@ def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
     ]
     for line in table.to_dict("records"):
         cells = [
-            number(line["first"], line["first_se"]),
-            number(line["second"], line["second_se"]),
-            number(line["difference"], line["se"], "+"),
+            number(line["first"], se=line["first_se"]),
+            number(line["second"], se=line["second_se"]),
+            number(line["difference"], se=line["se"], sign="+"),
             small(line["p_holm"]),
         ]
         parts.append(f"| {line['method']} | {line['metric']} | {' | '.join(cells)} | {stated(line['different'])} |")
@@ -103,12 +103,6 @@ def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
     return "\n".join(
         [*parts, "", body, "", "What differs, first -> second:\n", *(f"- {line}" for line in differing), ""]
     )
-
-
-def number(value: float, se: float | None, sign: str = "") -> str:
-    """A value with its standard error, where it has one."""
-    error = "" if se is None or math.isnan(se) else f" ± {se:.4f}"
-    return f"{value + 0.0:{sign}.4f}{error}"
 
 
 if __name__ == "__main__":

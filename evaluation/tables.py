@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import InputError, read_json, replacing, write_text
+from evaluation.files import InputError, read_json, write_text
+from evaluation.printing import number, write_csv
 from evaluation.program import run
 
 METRICS = ("image_fid", "image_clip", "region_fid", "region_clip")
@@ -53,7 +54,7 @@ def main() -> None:
         + marks
         + unmeasured(table)
     )
-    notes += tokens(cost, table) + settings([read_json(path) for path in arguments.specs])
+    notes += tokens(cost, table) + cut_prompts(cost, table) + settings([read_json(path) for path in arguments.specs])
     write(table, notes, arguments.table, arguments.out)
 
 
@@ -152,6 +153,7 @@ def protocol(metrics: list[dict[str, Any]], data: dict[str, Any]) -> list[str]:
         f"FD: Frechet distance to `real` between features of {_network(made['frechet'])}; whole images "
         f"{_resolution(made['resolution'])}. Features by torch {made['torch']} in batches of {made['batch']}.",
         f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
+        *cut_texts(first),
         *_layouts(data),
         _regions(made["regions"]),
         f"`real`: {REFERENCES[made['reference']]} (statistics sha256 {first['reference'][:12]}).",
@@ -162,6 +164,17 @@ def protocol(metrics: list[dict[str, Any]], data: dict[str, Any]) -> list[str]:
         else "No distance could be measured.",
         "In brackets: the paper's value, from other networks and photos at full size; ours need not resemble it.",
         *_versions(metrics),
+    ]
+
+
+def cut_texts(row: dict[str, Any]) -> list[str]:
+    """How many captions and regions' texts the CLIP score reads only the beginning of; nothing where it reads all of all."""
+    limit = row["protocol"]["clip"].get("context")
+    kinds = {"image": "captions", "region": "regions' texts"}
+    return [
+        f"{cut} of {row[f'n_{level}s']} {kind} are longer than {limit} tokens and were cut for the CLIP score."
+        for level, kind in kinds.items()
+        if (cut := row.get(f"n_{level}s_text_cut"))
     ]
 
 
@@ -249,6 +262,19 @@ def tokens(cost: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def cut_prompts(cost: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """How many captions the rows' own text encoders saw only the beginning of; nothing where they saw all of all."""
+    if "truncated_captions" not in cost:
+        return []
+    labels = table.set_index("method")["label"]
+    cut = cost[(cost["truncated_captions"] > 0) & cost.index.isin(labels.index)]
+    return [
+        f"{count} of {images} captions are longer than the text encoder takes and were cut for sampling: "
+        f"{', '.join(labels[rows.index])}."
+        for (count, images), rows in cut.groupby(["truncated_captions", "images"])
+    ]
+
+
 def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
     """Each row's settings, those that differ from its module's defaults, and where the defaults are from."""
     return [
@@ -274,19 +300,14 @@ def _listed(values: dict[str, Any]) -> str:
 
 def write(table: pd.DataFrame, notes: list[str], number: int, out: Path) -> None:
     """Write the three forms, each whole or not at all; the caveat and protocol stand in all but the CSV's cells."""
-    with replacing(out.with_suffix(".csv")) as beside:
-        table.drop(columns="label").to_csv(beside, index=False)
+    write_csv(out.with_suffix(".csv"), table.drop(columns="label"))
     write_text(out.with_suffix(".md"), _markdown(table, notes, number))
     write_text(out.with_suffix(".tex"), _latex(table, notes, number))
 
 
 def _ours(row: dict[Any, Any], metric: str) -> str:
     digits = DIGITS[metric.split("_")[1]]
-    value, se = row[metric], row[f"{metric}_se"]
-    # A distance of -1e-14 is a zero; printing its sign would only alarm.
-    text = "-" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
-    text += "" if pd.isna(se) else f" ± {se:.{digits}f}"
-    return text + (MARK if row.get(f"{metric}_alike") else "")
+    return number(row[metric], digits, row[f"{metric}_se"]) + (MARK if row.get(f"{metric}_alike") else "")
 
 
 def _published(row: dict[Any, Any], metric: str) -> str:

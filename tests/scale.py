@@ -40,7 +40,7 @@ for one in workflow.rules:
 
 def lay_out(folder: Path, images: int, shard_size: int) -> None:
     """A checkout in `folder` whose jobs are empty, and an overlay for `images` a row and all methods in the tables."""
-    for name in ("workflow", "profiles", "hcma", "baselines", "evaluation"):
+    for name in ("workflow", "profiles", "formats", "hcma", "baselines", "evaluation"):
         (folder / name).symlink_to(ROOT / name)
     overlay = {
         "run": "scale",

@@ -111,9 +111,9 @@ def run(tmp_path, monkeypatch, extractors):
 
 
 def test_pixel_boxes_round_outwards_and_stay_on_lattice_lines() -> None:
-    assert pixel_box([0.25, 0.0, 0.5, 1.0], 64) == (16, 0, 32, 64)
-    assert pixel_box([round(1 / 3, 6), 0.1, round(2 / 3, 6), 0.11], 96) == (32, 9, 64, 11)
-    assert pixel_box([0.99999, 0.5, 1.0, 0.50001], 64) == (63, 32, 64, 33)
+    assert pixel_box([0.25, 0.0, 0.5, 1.0], 64, 64) == (16, 0, 32, 64)
+    assert pixel_box([round(1 / 3, 6), 0.1, round(2 / 3, 6), 0.11], 96, 96) == (32, 9, 64, 11)
+    assert pixel_box([0.99999, 0.5, 1.0, 0.50001], 64, 64) == (63, 32, 64, 33)
 
 
 def test_regions_say_why_a_crop_is_left_out() -> None:
@@ -129,15 +129,13 @@ def test_regions_say_why_a_crop_is_left_out() -> None:
     assert table["why"].tolist() == ["side 4 px, below 6", ""]
 
 
-def test_a_crop_is_the_boxs_pixels() -> None:
+def test_a_crop_is_the_boxs_pixels_by_the_images_own_width_and_height() -> None:
     image = np.arange(64 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 3)
-    (row,) = regions(
-        [{"id": 1, "image_id": 1, "objects": [{"phrase": "a", "box": [0.25, 0.5, 0.5, 1.0]}]}], 64, 1
-    ).itertuples()
-    assert np.array_equal(crop(image, row), image[32:64, 16:32])
-    half = image[::2, ::2]
-    assert np.array_equal(crop(half, row), half[16:32, 8:16])
-    assert np.array_equal(crop(image[:24, :24], row), image[12:24, 6:12])
+    box = [0.25, 0.5, 0.5, 1.0]
+    assert np.array_equal(crop(image, box), image[32:64, 16:32])
+    assert np.array_equal(crop(image[::2, ::2], box), image[::2, ::2][16:32, 8:16])
+    assert np.array_equal(crop(image[:24, :32], box), image[12:24, 8:16])
+    assert crop(image[:64, :20], [0.97, 0.1, 1.0, 0.101]).shape == (1, 1, 3)
 
 
 def reference_of(shards: list[Path]) -> Reference:
@@ -273,7 +271,10 @@ def test_without_any_region_the_region_columns_are_empty(run) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-200]), "damaged or cut off"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b"IDAT", b"IDXT", 1)), "damaged"),
         (lambda path: path.unlink(), "no such file"),
-        (lambda path: write_images(path, [("000000000001.png", np.zeros((4, 4, 3), np.uint8))], {}), "expected 2"),
+        (
+            lambda path: write_images(path, [("000000000001.png", np.zeros((4, 4, 3), np.uint8))], {}),
+            "1 files for 2 layouts; 1 \\(000000000002.png\\) is missing",
+        ),
     ],
 )
 def test_damaged_shards_are_named(tmp_path, spoil, named) -> None:
@@ -593,9 +594,11 @@ def test_images_made_elsewhere_get_the_numbers_of_the_dag(run, tmp_path, monkeyp
     assert set(found) == set(expected)
     for metric, value in expected.items():
         assert found[metric]["value"] == pytest.approx(value["value"], rel=1e-5, abs=1e-9), metric
-    assert len(capsys.readouterr().out.splitlines()) == len(expected)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(expected)
+    assert last == "12 images, 12 of 12 boxes scored as regions"
     (tmp_path / "mine" / "000000001000.png").unlink()
-    with pytest.raises(InputError, match=r"mine: 11 images, expected 12; 000000001000\.png"):
+    with pytest.raises(InputError, match=r"mine: 11 files for 12 layouts; 1 \(000000001000\.png\) is missing"):
         call(monkeypatch, score, **arguments)
     (tmp_path / "mine" / "000000001000.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"000000001000\.png is damaged"):

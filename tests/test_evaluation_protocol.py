@@ -25,10 +25,9 @@ def test_options_are_the_fields() -> None:
     parser = argparse.ArgumentParser()
     add_options(parser)
     assert chosen(parser.parse_args([])) == Protocol()
-    words = (
-        "--label-template a --min-side 6 --max-per-image 8 --region-resize squash --region-pad mean --resolution 256"
-    )
-    assert chosen(parser.parse_args(words.split())) == Protocol("a", 6, 8, "squash", "mean", 256)
+    words = "--label-template a+{label} --min-side 6 --max-per-image 8 --region-resize squash --region-pad mean"
+    found = chosen(parser.parse_args(f"{words} --resolution 256".split()))
+    assert found == Protocol("a+{label}", 6, 8, "squash", "mean", 256)
 
 
 def test_a_region_is_squashed_cut_to_its_centre_or_padded() -> None:
@@ -64,13 +63,16 @@ def test_the_largest_regions_of_an_image_are_kept() -> None:
 class Mean:
     """A network that sees the mean colour and the size of what it is handed."""
 
-    name, resize, sha256 = "mean", "none", "0"
+    name, resize, sha256, context = "mean", "none", "0", 12
 
     def features(self, images):
         return np.array([[image.mean(), *image.shape[:2]] for image in images], np.float32)
 
     def texts(self, strings):
         return np.array([[len(text), 1, 1] for text in strings], np.float32)
+
+    def cut(self, strings):
+        return np.array([len(text) > self.context for text in strings], bool)
 
 
 def seen(tmp_path, name: str, protocol: Protocol, ids=(1, 2)) -> FeatureShards:

@@ -40,18 +40,18 @@ def test_a_row_without_captions_reads_as_documented(tmp_path):
 )
 def test_a_bad_box_names_its_layout_and_object(tmp_path, box):
     row = ROW | {"objects": [ROW["objects"][0] | {"box": box}]}
-    with pytest.raises(LayoutError, match=r"line 1: layout 7, object 0: box .* is not xyxy in the unit square"):
+    with pytest.raises(LayoutError, match=r"line 1: layout 7: `objects\[0\].box` is .*, expected \[x0, y0, x1, y1\]"):
         read_layouts(write_rows(tmp_path / "layouts.jsonl", row))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id": "7"}, "non-negative integers"),
-        ({"caption": None}, "layout 7: `caption` must be text"),
-        ({"objects": {}}, "layout 7: `objects` must be a list"),
-        ({"captions": "a cat"}, "layout 7: `captions` must be a list of texts"),
-        ({"caption": "a"}, "layout 7, object 0: span .* does not lie in the caption of 1 characters"),
+        ({"id": "7a"}, "`id` is '7a', expected an integer from 0"),
+        ({"caption": None}, "layout 7: `caption` is None, expected text"),
+        ({"objects": {}}, "layout 7: `objects` is {}, expected a list of records"),
+        ({"captions": "a cat"}, "layout 7: `captions` is 'a cat', expected a list of texts"),
+        ({"caption": "a"}, r"layout 7: `objects\[0\].span` is \[2, 5\], expected \[start, stop\] .* 1, the caption's"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, change, message):

@@ -398,7 +398,7 @@ def test_changed_weights_are_refused(run, tmp_path, capsys):
 def test_missing_layouts_and_bad_arguments(run, capsys):
     (run.folder / "layouts.jsonl").unlink()
     assert run.sample() == 1
-    assert capsys.readouterr().err.endswith("layouts.jsonl: No such file or directory\n")
+    assert capsys.readouterr().err.endswith("layouts.jsonl: no such file\n")
     write_layouts(run.folder / "layouts.jsonl", LAYOUTS)
     assert sample.main([*run.argv(), "--device", "cuda:99"]) == 1
     assert capsys.readouterr().err.startswith("error: --device cuda:99: cannot be used here")

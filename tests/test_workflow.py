@@ -140,7 +140,7 @@ def test_a_misspelt_parameter_costs_a_finished_run_nothing(finished, tmp_path) -
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path) -> None:
     """A file stands where the folder should be: to root, which runs tests in containers, permissions are nothing."""
-    for name in ("Snakefile", "workflow", "profiles", "hcma", "baselines", "evaluation", "weights"):
+    for name in ("Snakefile", "workflow", "profiles", "formats", "hcma", "baselines", "evaluation", "weights"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "results").write_text("")
     refused = subprocess.run(

@@ -10,6 +10,4 @@ Tensors carry their axes as a suffix, one letter an axis:
 Boxes are xyxy in the unit square of the generated canvas, origin at the top left.
 """
 
-
-class InputError(ValueError):
-    """A file or setting handed in cannot be used; programs print the message as one line, without a traceback."""
+from formats import InputError as InputError

@@ -3,6 +3,7 @@ RECORDED = config.get("reference", f"results/reference/{config['run']}.json")
 TWO = [config.get(name) for name in ("first", "second")]
 # Whose hashes are recorded: all that makes layouts, images and metrics.
 CODE = [
+    "formats",
     "hcma",
     "baselines",
     "evaluation",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from evaluation.regions import crop, regions
+from evaluation.regions import crop, kept_boxes, regions
 from evaluation.sizes import BATCH
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def write_world(folder: Path) -> None:
         write_folder(name, 0, folder / name)
     state = {name: value.float() for name, value in load_file(_clip_weights(folder)).items()}
     as_transformers(state, open_clip.get_model_config(CLIP)).save_pretrained(folder / "transformers")
-    table = regions(layouts(), SIDE, 1)
+    boxes = kept_boxes(layouts(), regions(layouts(), SIDE, 1))
     for seed, row in enumerate(ROWS):
         (folder / row).mkdir()
         (folder / f"{row}-crops").mkdir()
@@ -97,9 +97,9 @@ def write_world(folder: Path) -> None:
             coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8))
             picture = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
             picture.save(folder / row / f"{number:012d}.png")
-            for region in table[table["id"] == number].itertuples():
-                path = folder / f"{row}-crops" / f"{number:012d}-{region.object:02d}.png"
-                Image.fromarray(crop(np.asarray(picture), region)).save(path)
+            for place, box in boxes[number]:
+                path = folder / f"{row}-crops" / f"{number:012d}-{place:02d}.png"
+                Image.fromarray(crop(np.asarray(picture), box)).save(path)
 
 
 def layouts() -> list[dict[str, Any]]:

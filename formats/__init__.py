@@ -1,0 +1,33 @@
+"""What the stages hand to one another, and how each part is checked when it is read."""
+
+import json
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+
+class InputError(ValueError):
+    """A file or setting handed in cannot be used: the message names the item, what was found and what was expected.
+
+    Programs print it as one line, without a traceback.
+    """
+
+
+SHOWN = 3  # faults that a message lists
+WIDEST = 80  # characters of a value in a message
+
+
+def listed(faults: Sequence[str], total: int | None = None) -> str:
+    """The first few of some faults and how many there are, as one line."""
+    total = total or len(faults)
+    return "; ".join(faults[:SHOWN]) + (f"; and {total - SHOWN} more, {total} in all" if total > SHOWN else "")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: one short line, whatever it is."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 60
+    text = short.repr(value)
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}..."

@@ -251,13 +251,18 @@ def markdown(table: pd.DataFrame) -> str:
 def numbers(line: dict[Any, Any]) -> str:
     """Difference, debiased difference, p and corrected p of a line as four cells; no error where there is none."""
     error = "" if np.isnan(line["se"]) else f" ± {line['se']:.4f}"
-    return f"{line['difference']:+.4f}{error} | {without_bias(line)} | {small(line['p'])} | {small(line['p_holm'])}"
+    return f"{_signed(line['difference'])}{error} | {without_bias(line)} | {small(line['p'])} | {small(line['p_holm'])}"
 
 
 def without_bias(line: dict[Any, Any]) -> str:
     """The debiased difference of a line with its mark; a dash where there is none."""
     mark = OPPOSITE if line["opposite"] == "yes" else ""
-    return "-" if np.isnan(line["debiased"]) else f"{line['debiased']:+.4f}{mark}"
+    return "-" if np.isnan(line["debiased"]) else f"{_signed(line['debiased'])}{mark}"
+
+
+def _signed(value: float) -> str:
+    # A difference of -1e-14 is a zero, whose sign would only alarm.
+    return f"{round(value, 4) + 0.0:+.4f}"
 
 
 def stated(different: str) -> str:

@@ -115,12 +115,13 @@ def told(name: str, row: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
     cores = [taken for found in row["cores_of_others"].values() for taken in found if taken is not None]
     taken = f"at most {max(cores):.2f} cores meanwhile" if cores else "unknown"
     sets = ", ".join(machine["instructions"]) or "instruction sets unknown"
+    torch = f"threads {machine['threads']}, {machine['kernels']}"
     lines = [
         f"{name}: {row['ratio']:.2f} by the quickest of {count} round{'s' * (count != 1)} of either side",
         *(f"NOT TO BE TRUSTED: {doubt}" for doubt in row["doubts"]),
         f"slowest round over quickest, less 1: {spreads}",
         f"load average before each call: {loads}; other processes: {taken}",
-        f"on {machine['name']} ({sets}), processors {machine['cpus']}; torch: threads {machine['threads']}, {machine['kernels']}",
+        f"on {machine['name']} ({sets}), processors {machine['cpus']}; torch: {torch}",
     ]
     return "\n    ".join(lines + numbers)
 

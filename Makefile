@@ -19,7 +19,7 @@ help:
 	@echo "make test-processors   the tests as older processors run them, with one and two threads, beside other work"
 	@echo "make test-slurm        the DAG on a SLURM of this machine's own: needs root, installs Debian's packages"
 	@echo "make test-next         the evaluation's numbers under the newest scipy, which needs Python 3.12 or 3.13"
-	@echo "make bench             speed against the peers, equality checked (after make demo)"
+	@echo "make bench             speed against the peers, equality checked (after make demo); BENCH=--quick: equality alone"
 	@echo "make regress           a small fixed subset made anew and held against results/reference/miniature.json"
 	@echo "make regress-accept REASON=...  its numbers become the reference | regress-spread: measure the tolerances anew"
 	@echo "make docs              the documentation as a site in docs/_build/html; warnings are errors"
@@ -73,9 +73,10 @@ test-next:
 	$(if $(NEXT),.venv-next/bin/python -m pip install --quiet --disable-pip-version-check "scipy>=1.18" numpy pandas pyarrow pytest)
 	$(if $(NEXT),.venv-next/bin/python -m pytest $(addprefix tests/test_evaluation_,frechet.py kernel.py compare.py statistics.py))
 
+# On an idle machine; it says itself when it was not. BENCH=--quick or BENCH="--only features_over_libraries".
 bench: .venv/installed
 	$(RUN) snakemake results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/methods/attend_and_excite.json results/miniature/layouts/test.jsonl --cores $(CORES) --quiet all
-	$(RUN) python -m workflow.scripts.bench --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --excite results/miniature/methods/attend_and_excite.json --layouts results/miniature/layouts/test.jsonl
+	$(RUN) python -m workflow.scripts.bench --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --excite results/miniature/methods/attend_and_excite.json --layouts results/miniature/layouts/test.jsonl $(BENCH)
 
 # Editing a program re-runs nothing by itself: the subset is always made from nothing.
 regress: .venv/installed

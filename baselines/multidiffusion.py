@@ -1,9 +1,11 @@
 """MultiDiffusion (Bar-Tal et al. 2023) with regions: every box is denoised under its own prompt, and all are averaged.
 
-The average is taken of the predicted noise. For DDIM, the official solver, that is the official average of the denoised
-latents, since the views of an image agree in every cell where they count.
+As the official region_based.py (omerbt/MultiDiffusion, acee950) but for what the stanza's `source` says. The average is taken
+of the predicted noise. For DDIM, the official solver, that is the official average of the denoised latents, since the views of
+an image agree in every cell where they count.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +15,7 @@ from hcma.sampling.diffusion import (
     Diffusion,
     decode,
     encode_text,
-    initial_noise,
+    image_generator,
     iterate,
     make_scheduler,
     noise_share,
@@ -27,7 +29,11 @@ from hcma.sampling.spec import expect
 
 @dataclass(frozen=True)
 class Params:
-    """bootstrap: calls in which a box's view has a plain colour outside the box (20 officially); template: its prompt."""
+    """Settings of the views of boxes.
+
+    bootstrap  first calls in which a view has a plain colour outside its box, and how many colours an image draws for that
+    template   a view's prompt
+    """
 
     bootstrap: int = 20
     template: str = "a {label}"
@@ -56,14 +62,15 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     boxed_V111 = torch.tensor([view.boxed for view in views], device=sd.device)[:, None, None, None]
     texts_VTD, _ = encode_text(sd, [view.prompt for view in views])
     texts_2VTD = with_negative(sd, texts_VTD)
-    plain_VCHW, noise_VCHW = plain_latents(sd, layouts)[rows_V], noise_BCHW.to(sd.device)[rows_V]
+    plain_BKCHW, choices_KV = draw_backgrounds(sd, layouts, views, params.bootstrap)
+    noise_VCHW = noise_BCHW.to(sd.device)[rows_V]
     scheduler = make_scheduler(sd)
 
     def predict(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
         seen_VCHW = latents_BCHW[rows_V]
         if i < params.bootstrap:
             share = noise_share(scheduler, i)
-            around_VCHW = (1 - share) ** 0.5 * plain_VCHW + share**0.5 * noise_VCHW
+            around_VCHW = (1 - share) ** 0.5 * plain_BKCHW[rows_V, choices_KV[i]] + share**0.5 * noise_VCHW
             seen_VCHW = torch.where((masks_V1HW == 0) & boxed_V111, around_VCHW, seen_VCHW)
         sd.work.add("unet_forwards", rows_V.tolist(), 2)
         epsilon_VCHW = predict_noise(sd, seen_VCHW, t, texts_2VTD)
@@ -91,9 +98,24 @@ def cells(box: Box, side: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def plain_latents(sd: Diffusion, layouts: Sequence[Layout]) -> torch.Tensor:
-    """Latents [B, C, H, W] of plainly coloured canvases, the colour drawn from (seed, layout id)."""
-    colours_B311 = initial_noise(layouts, sd.sampling.seed + 1, (3, 1, 1)).tanh().to(sd.device)
-    images = colours_B311.expand(-1, 3, sd.size, sd.size)
-    means = torch.cat([sd.vae.encode(image[None]).latent_dist.mean for image in images])
-    return means * sd.vae.config.scaling_factor
+def draw_backgrounds(
+    sd: Diffusion, layouts: Sequence[Layout], views: Sequence[View], count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scaled latents [B, K, C, H, W] of K = count plain canvases an image, zeros where it has no box, and which of them each
+    view sees at each of the first K calls [K, V].
+
+    Colours are uniform in RGB, latents samples of the autoencoder's posterior, choices with replacement; all are drawn from
+    the image's own generator, so that they depend on (seed, layout) alone.
+    """
+    numbers, boxed = Counter(view.row for view in views), {view.row for view in views if view.boxed}
+    plain_BKCHW = torch.zeros(len(layouts), count, *sd.latent_shape_CHW, device=sd.device)
+    choices = []
+    for row, layout in enumerate(layouts):
+        rng = image_generator(sd.sampling.seed, layout, "background")
+        choices.append(torch.randint(max(count, 1), (count, numbers[row]), generator=rng))
+        colours_K3 = torch.rand(count if row in boxed else 0, 3, generator=rng).to(plain_BKCHW.device)
+        for number, colour_3 in enumerate(2 * colours_K3 - 1):
+            canvas_1CHW = colour_3[None, :, None, None].expand(1, 3, sd.size, sd.size)
+            posterior = sd.vae.encode(canvas_1CHW).latent_dist
+            plain_BKCHW[row, number] = posterior.sample(generator=rng)[0] * sd.vae.config.scaling_factor
+    return plain_BKCHW, torch.cat(choices, dim=1).to(plain_BKCHW.device)

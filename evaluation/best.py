@@ -16,7 +16,18 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.compare import COLUMNS, Row, Swaps, compare, numbers, read_row, read_swaps, stated
+from evaluation.compare import (
+    COLUMNS,
+    DEBIASED,
+    WHAT_IS_TESTED,
+    Row,
+    Swaps,
+    compare,
+    numbers,
+    read_row,
+    read_swaps,
+    stated,
+)
 from evaluation.files import InputError, write_text
 from evaluation.printing import write_csv
 from evaluation.program import run
@@ -65,18 +76,19 @@ def leaders(number: int, rows: dict[str, Row], swaps: Swaps) -> Iterator[dict[st
 def markdown(table: pd.DataFrame) -> str:
     """The table and how to read it."""
     lines = [
-        "| Table | Metric | Best | Runner-up | Difference | p | p (Holm) | |",
-        "|---|---|---|---|---:|---:|---:|---|",
+        "| Table | Metric | Best | Runner-up | Difference | Debiased | p | p (Holm) | |",
+        "|---|---|---|---|---:|---:|---:|---:|---|",
     ]
     for line in table.to_dict("records"):
         names = f"{line['table']} | {line['metric']} | {line['method']} | {line['against']}"
         lines.append(f"| {names} | {numbers(line)} | {stated(line['different'])} |")
-    note = (
+    tests = (
         "Best minus runner-up, paired by image: random sign flips of the images' differences for CLIP scores, random swaps of "
         "groups of images between the two rows for distances; Holm's correction over all pairs of a table's rows, metric by "
         "metric. In the tables the best value is bold where it can be told from the runner-up's."
     )
-    return "**Best rows**\n\n" + "\n".join(lines) + f"\n\n- {note}\n"
+    notes = "".join(f"- {note}\n" for note in (tests, WHAT_IS_TESTED, DEBIASED))
+    return "**Best rows**\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ group between the rows, by what evaluation.swaps measured. All others: the paire
 Standard errors are the paired jackknife's, for distances a little too large where rows are alike: it counts the quadratic
 part of a variance twice, which is why no test of distances rests on it. p-values are Holm's, over all pairs that are
 compared on the same metric.
+
+Exchanged images say whether two rows are of one distribution, not whether their true distances are equal: of a finite sample
+a distance is biased, by more where the distribution is wider, and that bias is a part of what is tested. The difference of
+the debiased values, which estimates that of the true distances, stands beside it.
 """
 
 import argparse
@@ -32,6 +36,17 @@ from evaluation.statistics import DISTANCE_METRICS, LEVELS
 LEVEL_OF_TEST = 0.05
 FLIPS = 10_000
 CHUNK = 500
+OPPOSITE = "‡"
+WHAT_IS_TESTED = (
+    "Of a distance the null hypothesis is that the images of the two rows are exchangeable, that is, of one distribution. It "
+    "is tested through the distance of a finite sample, which is biased by more where a distribution is wider, so that two "
+    "rows of equal true distance but different distributions can be told apart."
+)
+DEBIASED = (
+    "Debiased: the difference of the distances without that bias, by the jackknife: the estimate of the difference itself, "
+    f"with the same standard error; {OPPOSITE}: of the other sign than the tested difference; -: no distance, or too few "
+    "images to remove the bias."
+)
 
 # Two rows -> distance -> what each jackknife group adds to their difference; which of the two is less, no test asks.
 Swaps = dict[frozenset[str], dict[str, list[float]]]
@@ -92,7 +107,7 @@ def read_swaps(paths: Sequence[Path]) -> Swaps:
     }
 
 
-COLUMNS = ["metric", "method", "against", "difference", "se", "p", "p_holm", "different"]
+COLUMNS = ["metric", "method", "against", "difference", "se", "debiased", "opposite", "p", "p_holm", "different"]
 
 
 def compare(rows: dict[str, Row], against: Sequence[str], swaps: Swaps) -> pd.DataFrame:
@@ -131,7 +146,8 @@ def _swapped(metric: str, pair: frozenset[str], swaps: Swaps) -> list[float] | N
 def _line(metric: str, tested: tuple[str, str], printed: tuple[str, str], found: dict[str, float]) -> dict[str, Any]:
     sign = 1 if tested == printed else -1
     line = {"metric": metric, "method": printed[0], "against": printed[1]} | found
-    return line | {"difference": sign * found["difference"], "different": verdict(found["p_holm"])}
+    line |= {key: sign * found[key] for key in ("difference", "debiased")}
+    return line | {"opposite": opposite(found["difference"], found["debiased"]), "different": verdict(found["p_holm"])}
 
 
 def verdict(p_holm: float) -> str:
@@ -140,7 +156,7 @@ def verdict(p_holm: float) -> str:
 
 
 def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = None) -> dict[str, float]:
-    """The row's value minus the other's, its standard error and its p-value before any correction.
+    """The row's value minus the other's, its standard error, the debiased difference, and the p-value before any correction.
 
     swapped: of a distance, what each jackknife group adds to the difference. Raises InputError unless both rows were measured
     on the same images.
@@ -160,7 +176,23 @@ def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = 
         p = 1.0 if gap == 0 else float("nan")
     else:
         p = float(2 * stats.t.sf(abs(gap) / se, len(a["left_out"]) - 1))
-    return {"difference": gap, "se": se, "p": p}
+    return {"difference": gap, "se": se, "debiased": debiased_difference(metric, a, b), "p": p}
+
+
+def debiased_difference(metric: str, a: dict[str, Any], b: dict[str, Any]) -> float:
+    """Of a distance, a's debiased value minus b's; nan of any other metric, and where either has no debiased value.
+
+    It is the mean of the jackknife's pseudo-values (Tukey 1958), whose standard error is that of the plain difference.
+    """
+    first, second = a.get("debiased"), b.get("debiased")
+    if metric not in DISTANCE_METRICS or first is None or second is None:
+        return float("nan")
+    return float(first - second)
+
+
+def opposite(tested: float, debiased: float) -> str:
+    """yes where the debiased difference has the other sign than the tested one, else no; nothing where there is none."""
+    return "" if np.isnan(debiased) else "yes" if tested * debiased < 0 else "no"
 
 
 def swap_test(gap: float, parts: Sequence[float]) -> float:
@@ -201,8 +233,8 @@ def markdown(table: pd.DataFrame) -> str:
     for against, rows in table.groupby("against", sort=False):
         parts += [
             f"Row minus {against}:\n",
-            "| Method | Metric | Difference | p | p (Holm) | |",
-            "|---|---|---:|---:|---:|---|",
+            "| Method | Metric | Difference | Debiased | p | p (Holm) | |",
+            "|---|---|---:|---:|---:|---:|---|",
         ]
         for line in rows.to_dict("records"):
             parts.append(f"| {line['method']} | {line['metric']} | {numbers(line)} | {stated(line['different'])} |")
@@ -211,15 +243,20 @@ def markdown(table: pd.DataFrame) -> str:
         f"- Paired by image: {FLIPS:,} random sign flips of the images' differences for CLIP scores; as many random swaps of "
         "groups of images between the two rows for distances; delete-a-group jackknife and Student's t for all others. ± one "
         "standard error, by the paired jackknife. Holm's correction over all pairs, metric by metric; level "
-        f"{LEVEL_OF_TEST}.\n"
+        f"{LEVEL_OF_TEST}.\n- {WHAT_IS_TESTED}\n- {DEBIASED}\n"
     )
     return "\n".join(parts)
 
 
 def numbers(line: dict[Any, Any]) -> str:
-    """Difference, p and corrected p of a line as three cells; no error where there is none."""
+    """Difference, debiased difference, p and corrected p of a line as four cells; no error where there is none."""
     difference = number(line["difference"], se=line["se"], sign="+")
-    return f"{difference} | {small(line['p'])} | {small(line['p_holm'])}"
+    return f"{difference} | {without_bias(line)} | {small(line['p'])} | {small(line['p_holm'])}"
+
+
+def without_bias(line: dict[Any, Any]) -> str:
+    """The debiased difference of a line with its mark; a dash where there is none."""
+    return number(line["debiased"], sign="+") + (OPPOSITE if line["opposite"] == "yes" else "")
 
 
 def stated(different: str) -> str:

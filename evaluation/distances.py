@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.files import read_json, write_text
+from evaluation.kernel import NEIGHBOURHOOD
 from evaluation.printing import number, write_csv
 from evaluation.program import run
 from evaluation.statistics import LEVELS
@@ -49,13 +50,14 @@ def build(metrics: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 def _line(level: str, row: dict[str, Any]) -> dict[str, Any]:
     others = row["distances"][level] or {}
-    line = {"level": level, "method": row["method"], "samples": others.get("samples")}
+    line = {"level": level, "method": row["method"], "n": row[f"n_{level}s"]}
+    line |= {key: others.get(key) for key in ("samples", "real_n", "real_samples")}
     for metric in ("fid", "fid_legacy", "kid", "cmmd"):
         found = row["metrics"].get(f"{level}_{metric}") or {}
         line |= {metric: found.get("value"), f"{metric}_se": found.get("se")}
     frechet = row["metrics"][f"{level}_fid"] or {}
     line |= {key: frechet.get(key) for key in ("debiased", "floor")}
-    return line | {key: others.get(key) for key in ("precision", "recall", "density", "coverage")}
+    return line | {key: others.get(key) for key in NEIGHBOURHOOD}
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -66,13 +68,35 @@ def markdown(table: pd.DataFrame) -> str:
         cells = (_cell(row[key], row.get(f"{key}_se"), *HEADS[key][1:]) for key in measured)
         lines.append([row["level"], row["method"], *cells])
     body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    thinned = thinning(table)
     notes = (
-        "All by the features of the Frechet distance (FD). Debiased: by the jackknife, of the bias that a finite sample has; "
-        "floor: what two samples of this size from one distribution are expected to differ by; legacy: pytorch-fid's resize.",
-        "KID: all pairs, kernel (x . y / D + 1)^3, unbiased. Precision, recall, density, coverage: 5 nearest neighbours; "
-        "their values depend on the number of samples, so compare rows and not papers.",
+        "All by the features of the Frechet distance (FD). Debiased: by the jackknife, of the bias that a finite sample has, "
+        "where that leaves more samples than dimensions; floor: what two samples of this size from one distribution are "
+        "expected to differ by; legacy: pytorch-fid's resize.",
+        f"KID: all pairs{' of the samples named below' * bool(thinned)}, kernel (x . y / D + 1)^3, unbiased. Precision, "
+        "recall, density, coverage: 5 nearest neighbours; their values depend on the number of samples, so compare rows and "
+        "not papers.",
+        *thinned,
     )
     return f"**Distances to `real`**\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes)
+
+
+def thinning(table: pd.DataFrame) -> list[str]:
+    """A sentence a level whose sums over pairs are not of all samples: of how many they are, by evaluation.kernel.thinned."""
+    sets = (("of a row", "samples", "n"), ("of `real`", "real_samples", "real_n"))
+    sentences = []
+    for level, rows in table.groupby("level", sort=False):
+        found = [
+            f"{int(line[kept]):,} of the {int(line[n]):,} {level}s {whose}"
+            for whose, kept, n in sets
+            for line in rows[rows[kept] < rows[n]].drop_duplicates([kept, n]).to_dict("records")
+        ]
+        if found:
+            sentences.append(
+                f"The pairs of all {level}s being too many, KID, CMMD, precision, recall, density and coverage are of "
+                f"{' and of '.join(found)}: whole images, those of the smallest hashes, the same for every row."
+            )
+    return sentences
 
 
 def _cell(value: Any, se: Any, factor: int, digits: int) -> str:

@@ -1,12 +1,12 @@
 """Kernel and neighbourhood distances between two sets of features: KID, CMMD, precision, recall, density and coverage.
 
-All are sums over pairs, taken block by block; sets larger than MOST are thinned to the whole images of the smallest
-hashes, the same for every method.
+All are sums over the pairs of what they are given, block by block. They are given no more than MOST rows of a set: a larger
+one is thinned to the whole images of the smallest hashes, the same for every method (`thinned`).
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -31,7 +31,8 @@ def leave_out_kid(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, grou
     """A function from a group number to the KID of the two sets without that group (None: with all).
 
     KID is the unbiased squared maximum mean discrepancy under the kernel (x . y / D + 1)^3 (Binkowski et al. 2018). All
-    pairs are used, where common implementations average random subsets of them. Raises ValueError for fewer than two rows.
+    pairs of these rows are used, where common implementations average random subsets of them. Raises ValueError for fewer
+    than two rows.
     """
     if min(len(a_ND), len(b_MD)) < 2:
         raise ValueError(f"KID needs two samples of each set, found {len(a_ND)} and {len(b_MD)}")
@@ -164,6 +165,9 @@ class Neighbourhood:
     recall: float
     density: float
     coverage: float
+
+
+NEIGHBOURHOOD = tuple(field.name for field in fields(Neighbourhood))
 
 
 def neighbourhood(found_ND: np.ndarray, real_MD: np.ndarray, k: int = NEIGHBOURS) -> Neighbourhood:

@@ -5,9 +5,10 @@
         --out metrics/hcma/test.json --scores scores/hcma/test.parquet
 
 CLIP scores are raw cosines, averaged over images or over regions. Standard errors are delete-a-group jackknives over
-images, so the regions of one image stay together. `distances` holds precision, recall, density and coverage per level,
-without standard errors; null where there are too few samples. `n_{level}s_text_cut` counts the captions, or regions' texts,
-that CLIP's context cuts. The scores file has a row an image and a row a box: CLIP
+images, so the regions of one image stay together. A Frechet distance has no debiased value where its images are too few.
+`distances` holds precision, recall, density and coverage per level, without standard errors, and of how many samples they,
+KID and CMMD are: fewer than there are where a set is thinned; null where there are too few samples. `n_{level}s_text_cut`
+counts the captions, or regions' texts, that CLIP's context cuts. The scores file has a row an image and a row a box: CLIP
 cosine, and where there is a detector the box's best overlap and whether it succeeded.
 """
 
@@ -28,7 +29,16 @@ from evaluation.kernel import NEIGHBOURS, leave_out_cmmd, leave_out_kid, neighbo
 from evaluation.layouts import read_layouts
 from evaluation.program import run
 from evaluation.provenance import made
-from evaluation.statistics import DISTANCES, LEVELS, REFERENCE_SETS, Reference, Summary, leave_out_distance, summarize
+from evaluation.statistics import (
+    DISTANCES,
+    LEVELS,
+    REFERENCE_SETS,
+    Reference,
+    Summary,
+    bias_is_removable,
+    leave_out_distance,
+    summarize,
+)
 
 Metric = dict[str, Any] | None
 
@@ -78,7 +88,7 @@ def measure(
             a, b = summarize(shards, name, level), reference.summary(name, level)
             metrics |= {f"{level}_{metric}": found for metric, found in _distances(name, a, b).items()}
             if name == "frechet":
-                distances[level] = _neighbourhood(a.sample_SD, b.sample_SD)
+                distances[level] = _neighbourhood(a, b)
         metrics[f"{level}_clip"] = _clip(levels[level]) if counts[f"n_{level}s"] else None
     scores = pd.concat(levels.values(), ignore_index=True)
     if "detector" in shards.about:
@@ -100,16 +110,20 @@ def _distances(name: str, a: Summary, b: Summary) -> dict[str, Metric]:
     if name == "cmmd":
         return {metric: asdict(jackknife(leave_out_cmmd(*samples), numbers))}
     estimate = asdict(jackknife(leave_out_distance(a, b), numbers))
+    if not bias_is_removable(a, b):
+        estimate["debiased"] = None
     estimate["floor"] = floor(b.whole().mean_and_covariance()[1], a.n, b.n)
     if name != "frechet":
         return {metric: estimate}
     return {metric: estimate, "kid": asdict(jackknife(leave_out_kid(*samples), numbers))}
 
 
-def _neighbourhood(a_SD: np.ndarray, b_SD: np.ndarray) -> dict[str, float] | None:
-    if min(len(a_SD), len(b_SD)) <= NEIGHBOURS:
+def _neighbourhood(a: Summary, real: Summary) -> dict[str, float] | None:
+    samples = a.sample_SD, real.sample_SD
+    if min(map(len, samples)) <= NEIGHBOURS:
         return None
-    return {"samples": len(a_SD)} | asdict(neighbourhood(a_SD, b_SD))
+    counts = {"samples": len(samples[0]), "real_samples": len(samples[1]), "real_n": real.n}
+    return counts | asdict(neighbourhood(*samples))
 
 
 def _clip(scores: pd.DataFrame) -> dict[str, Any]:

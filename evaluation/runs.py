@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation.files import InputError, read_json, sha256
 from evaluation.images import read_meta
+from evaluation.kernel import NEIGHBOURHOOD
 
 Metric = dict[str, Any]
 CODE = "code: "
@@ -49,9 +50,8 @@ def metrics_of(content: dict[str, Any]) -> dict[str, Metric]:
     """All that a metrics file measures; precision, recall, density and coverage have no standard error."""
     found = {name: metric for name, metric in content["metrics"].items() if metric}
     for level, numbers in content["distances"].items():
-        for name, value in (numbers or {}).items():
-            if name != "samples":
-                found[f"{level}_{name}"] = {"value": value, "se": None, "left_out": []}
+        for name in (name for name in NEIGHBOURHOOD if name in (numbers or {})):
+            found[f"{level}_{name}"] = {"value": numbers[name], "se": None, "left_out": []}
     return found
 
 

@@ -18,13 +18,27 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.compare import FLIPS, Row, difference, holm, read_row, small, stated, verdict
+from evaluation.compare import (
+    DEBIASED,
+    FLIPS,
+    Row,
+    debiased_difference,
+    difference,
+    holm,
+    opposite,
+    read_row,
+    small,
+    stated,
+    verdict,
+    without_bias,
+)
 from evaluation.files import InputError, write_text
 from evaluation.printing import number, write_csv
 from evaluation.program import run
 from evaluation.runs import Metric, Run, changes, read_run
 
-COLUMNS = ["method", "metric", "first", "first_se", "second", "second_se", "difference", "se", "p", "paired", "p_holm"]
+VALUES = ["first", "first_se", "second", "second_se", "difference", "se", "debiased", "opposite"]
+COLUMNS = ["method", "metric", *VALUES, "p", "paired", "p_holm"]
 
 
 def main() -> None:
@@ -47,9 +61,10 @@ def side_by_side(first: Run, second: Run) -> pd.DataFrame:
         paired = _same_images(*pair)
         for metric in (name for name in pair[0].metrics if name in pair[1].metrics):
             a, b = (row.metrics[metric] for row in pair)
-            found = difference(metric, pair[1], pair[0]) if paired else unpaired(b, a)
+            found = difference(metric, pair[1], pair[0]) if paired else unpaired(metric, b, a)
             values = {"first": a["value"], "first_se": a["se"], "second": b["value"], "second_se": b["se"]}
-            lines.append({"method": method, "metric": metric} | values | found | {"paired": paired})
+            values |= {"opposite": opposite(found["difference"], found["debiased"]), "paired": paired}
+            lines.append({"method": method, "metric": metric} | values | found)
     if not lines:
         raise InputError(f"{first.name} and {second.name}: no row that both have measured")
     table = pd.DataFrame(lines)
@@ -67,25 +82,27 @@ def _same_images(a: Row, b: Row) -> bool:
     return all(np.array_equal(a.image_ids[level], b.image_ids[level]) for level in a.image_ids)
 
 
-def unpaired(a: Metric, b: Metric) -> dict[str, float]:
-    """The difference of two values of independent images; nan where either has no standard error."""
+def unpaired(metric: str, a: Metric, b: Metric) -> dict[str, float]:
+    """The difference of two values of independent images, as `difference` gives it; nan where either has no standard error."""
     gap = a["value"] - b["value"]
     se = math.nan if a["se"] is None or b["se"] is None else math.hypot(a["se"], b["se"])
-    return {"difference": gap, "se": se, "p": float(2 * stats.norm.sf(abs(gap) / se)) if se else math.nan}
+    p = float(2 * stats.norm.sf(abs(gap) / se)) if se else math.nan
+    return {"difference": gap, "se": se, "debiased": debiased_difference(metric, a, b), "p": p}
 
 
 def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
     """The table and the inputs that differ."""
     parts = [
         f"**{first.name} and {second.name}**\n",
-        "| Method | Metric | First | Second | Difference | p (Holm) | |",
-        "|---|---|---:|---:|---:|---:|---|",
+        "| Method | Metric | First | Second | Difference | Debiased | p (Holm) | |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for line in table.to_dict("records"):
         cells = [
             number(line["first"], se=line["first_se"]),
             number(line["second"], se=line["second_se"]),
             number(line["difference"], se=line["se"], sign="+"),
+            without_bias(line),
             small(line["p_holm"]),
         ]
         parts.append(f"| {line['method']} | {line['metric']} | {' | '.join(cells)} | {stated(line['different'])} |")
@@ -98,6 +115,11 @@ def markdown(table: pd.DataFrame, first: Run, second: Run) -> str:
         "delete-a-group jackknife and Student's t for all others, which errs on the side of caution with distances (images are "
         "not swapped across runs); Holm's correction over the rows, metric by metric."
     )
+    notes += [
+        "Of a distance it is the values of finite samples that are compared, which are biased, by more where a distribution is "
+        "wider or the images are fewer.",
+        DEBIASED,
+    ]
     differing = changes(first, second) or ["nothing that either run states"]
     body = "\n".join(f"- {line}" for line in notes)
     return "\n".join(

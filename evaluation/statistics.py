@@ -105,6 +105,16 @@ def leave_out_distance(a: Summary, b: Summary) -> Statistic:
     return distance
 
 
+def bias_is_removable(a: Summary, b: Summary) -> bool:
+    """Do both sets keep more rows than dimensions, whichever group is left out?
+
+    With fewer, covariances are singular and the Frechet distance's bias is no power series in 1 / n, which is what the
+    jackknife removes: of 32 rows of a standard normal in 64 dimensions the debiased distance is 24 on average instead of 0.
+    """
+    width = len(a.whole().mean_D)
+    return all(one.n - max(part.n for part in one.moments.values()) > width for one in (a, b))
+
+
 def _without(whole: Moments, summary: Summary, group: int | None) -> Moments:
     return whole - summary.moments[group] if group in summary.moments else whole
 

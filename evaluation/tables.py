@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.compare import WHAT_IS_TESTED
 from evaluation.files import InputError, read_json, write_text
 from evaluation.printing import number, write_csv
 from evaluation.program import run
@@ -44,7 +45,7 @@ def main() -> None:
     metrics = [read_json(path) for path in arguments.metrics]
     table = build(metrics, read_published(arguments.published, arguments.table), arguments.rows)
     table, marks = marked(table, _read_pairs(arguments.significance, []), arguments.mark_against)
-    table, bold = emboldened(table, _read_pairs(arguments.best, ["table"]), arguments.table)
+    table, bold = emboldened(table, _read_pairs(arguments.best, ["table", "opposite"]), arguments.table)
     cost = read_cost(arguments.cost)
     notes = (
         [arguments.caveat] * bool(arguments.caveat)
@@ -52,6 +53,7 @@ def main() -> None:
         + made(cost[cost.index.isin(table["method"])])
         + bold
         + marks
+        + [f"{WHAT_IS_TESTED} The differences without that bias are in significance.md and best.md."]
         + unmeasured(table)
     )
     notes += tokens(cost, table) + cut_prompts(cost, table) + settings([read_json(path) for path in arguments.specs])
@@ -82,7 +84,7 @@ def _read_pairs(path: Path, more: list[str]) -> pd.DataFrame:
     try:
         return pd.read_csv(path)[[*more, "against", "method", "metric", "different"]]
     except (FileNotFoundError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a table of comparisons ({error})") from None
+        raise InputError(f"{path}: not a table of comparisons ({error}); delete it and run again") from None
 
 
 def marked(table: pd.DataFrame, significance: pd.DataFrame, against: str) -> tuple[pd.DataFrame, list[str]]:
@@ -110,6 +112,8 @@ def emboldened(table: pd.DataFrame, best: pd.DataFrame, number: int) -> tuple[pd
         "Holm-corrected over all pairs of the table's rows, p < 0.05); a column without bold has no certain best. The "
         "p-values are in best.md."
     )
+    if other := found.loc[found["opposite"] == "yes", "metric"].tolist():
+        note += f" Without the bias of finite samples the runner-up is the better one by {', '.join(other)}."
     return table.assign(**columns), [note]
 
 

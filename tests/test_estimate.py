@@ -20,7 +20,7 @@ from hcma.sampling.layout import Layout, Object
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.tiny import WIDTH, write_tiny
 from workflow.scripts import estimate, pilot
-from workflow.scripts.estimate import Counts, count
+from workflow.scripts.estimate import Counts, an_image, count
 
 CAT = Object("cat", (0.1, 0.2, 0.6, 0.9), (2, 5))
 LAYOUT = Layout(1, 1, "a cat", (CAT,))
@@ -94,7 +94,10 @@ def test_the_published_settings_cost_what_the_literature_says():
     guidance = {"module": "baselines.layout_guidance", "sampling": {"scheduler": "lms", "steps": 51}}
     assert count(guidance, shared, 30) == Counts((51, 51), guided=(1, 50))
     assert count({"module": "baselines.gligen"}, shared, 30) == Counts((51, 51), grounded=16)
-    assert count({"module": "baselines.multidiffusion"}, shared, 30).passes == (51, 51 * 31)
+    many = count({"module": "baselines.multidiffusion"}, shared, 30)
+    assert (many.passes, many.coded) == ((51, 51 * 31), (1, 21))
+    seconds = {"pass": 2.0, "decoding": 0.5}
+    assert [an_image(many, seconds, end) for end in (0, 1)] == [102.5, 2 * 51 * 31 + 10.5]
 
 
 def plan_of(tmp_path, models):

@@ -62,11 +62,16 @@ def test_only_a_certain_best_is_bold() -> None:
     assert not table["image_fid_best"].any()
     assert note.startswith("Bold: the best of its column")
     assert not emboldened(table, lines, 2)[0]["image_clip_best"].any()
+    assert "Without the bias" not in note
+    turned = lines.assign(opposite=["no", "yes", "yes", "no"])
+    note = emboldened(table, turned, 1)[1][0]
+    assert note.endswith("Without the bias of finite samples the runner-up is the better one by image_clip.")
     text = best.markdown(lines)
+    assert all(f"- {note}\n" in text for note in (compare.WHAT_IS_TESTED, compare.DEBIASED))
     assert "| 1 | image_fid | good | alike | -0.0010 ±" in text
     assert text.count("not distinguishable") == 2
     untested = lines.assign(se=np.nan, p=np.nan, p_holm=np.nan, different="untested")
-    assert "| 1 | image_fid | good | alike | -0.0010 | - | - | not tested |" in best.markdown(untested)
+    assert "| 1 | image_fid | good | alike | -0.0010 | - | - | - | not tested |" in best.markdown(untested)
 
 
 def test_the_program_names_a_row_that_is_missing(tmp_path, monkeypatch) -> None:

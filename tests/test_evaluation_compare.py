@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from evaluation import compare, program
-from evaluation.compare import Row, Swaps, difference, flip_test, holm
+from evaluation.compare import DEBIASED, WHAT_IS_TESTED, Row, Swaps, difference, flip_test, holm
 from evaluation.files import InputError, write_json
-from evaluation.jackknife import standard_error
-from evaluation.statistics import DISTANCE_METRICS
+from evaluation.jackknife import GROUPS, Estimate, groups, jackknife, standard_error
+from evaluation.statistics import DISTANCE_METRICS, Summary, leave_out_distance
+from evaluation.swaps import contributions, swapped_frechet
 
 ZERO = {"value": 0.0, "left_out": [0.0] * 4}
 
@@ -135,6 +136,72 @@ def test_the_table_has_every_row_and_marks_what_cannot_be_told_apart() -> None:
     there, back = (both.loc["image_clip"].loc[pair] for pair in (("worse", "ours"), ("ours", "worse")))
     assert there[["se", "p", "p_holm", "different"]].equals(back[["se", "p", "p_holm", "different"]])
     assert there["difference"] == -back["difference"]
+    for note in (WHAT_IS_TESTED, DEBIASED):
+        assert f"- {note}\n" in text
+
+
+def distance(value: float, debiased: float | None) -> dict:
+    return {"value": value, "debiased": debiased, "left_out": [value + gap for gap in (-0.1, 0.1, 0.2, -0.2)]}
+
+
+@pytest.mark.parametrize(
+    ("debiased", "cell", "opposite"),
+    [
+        ((2.5, 2.0), "+1.0000 ± 0.0000 | +0.5000 |", "no"),
+        ((2.0, 2.5), "+1.0000 ± 0.0000 | -0.5000‡ |", "yes"),
+        ((2.0, 2.0), "+1.0000 ± 0.0000 | +0.0000 |", "no"),
+        ((None, 2.0), "+1.0000 ± 0.0000 | - |", ""),
+    ],
+    ids=["same sign", "other sign", "none left", "too few images"],
+)
+def test_the_debiased_difference_stands_beside_the_tested_one(debiased, cell: str, opposite: str) -> None:
+    rows = {
+        name: row_of(name, np.zeros(8), fid=distance(*pair))
+        for name, pair in (("a", (4.0, debiased[0])), ("b", (3.0, debiased[1])))
+    }
+    table = compare.compare(rows, ["a", "b"], swaps_of(rows)).set_index(["metric", "method"])
+    there, back = (table.loc[("image_fid", name)] for name in "ab")
+    assert there["opposite"] == back["opposite"] == opposite
+    assert there["debiased"] == -back["debiased"] or not opposite
+    assert table.loc[("image_clip", "a"), ["debiased", "opposite"]].isna().tolist() == [True, False]
+    lines = compare.markdown(table.reset_index()).splitlines()
+    assert any(line.startswith(f"| a | image_fid | {cell}") for line in lines)
+    assert any(line.startswith("| a | image_clip | +0.0000 ± 0.0000 | - | 1.0000 |") for line in lines)
+
+
+def two_rows(seed: int, images: int, width: int, shift: float, scale: float) -> tuple[Estimate, Estimate, list[float]]:
+    """Frechet distances of a row off in mean and of one off in spread, and what groups add to the second's less the first's."""
+    common, real = np.random.default_rng(seed).standard_normal((2, images, width))
+    common -= common.mean(0)
+    numbers = groups(range(images))
+    moved, spread, target = (Summary.of(rows, numbers) for rows in (common + shift, scale * common, real))
+    parts = contributions(swapped_frechet(spread, moved, target), range(GROUPS))
+    return (*(jackknife(leave_out_distance(row, target), numbers) for row in (moved, spread)), parts)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 4])
+def test_bias_can_turn_the_sign_of_a_difference_and_that_is_marked(seed: int) -> None:
+    """True distances of 32 and 30.1; the nearer row's larger spread takes its distance of 200 images above the other's."""
+    moved, spread, parts = two_rows(seed, 200, 32, shift=1.0, scale=1.97)
+    truth = 32 * (0.97**2 - 1.0**2)
+    a, b = (row_of(name, np.zeros(4), fid=vars(estimate)) for name, estimate in (("moved", moved), ("spread", spread)))
+    found = difference("image_fid", b, a, parts)
+    assert found["difference"] > 0 > found["debiased"]
+    assert abs(found["debiased"] - truth) < 3 * found["se"]
+    swaps: Swaps = {frozenset(("moved", "spread")): {"image_fid": parts, "region_fid": parts}}
+    table = compare.compare({"moved": a, "spread": b}, ["moved"], swaps).set_index("metric")
+    assert table.loc["image_fid", "opposite"] == "yes"
+
+
+def test_the_error_of_a_debiased_difference_is_that_of_the_difference() -> None:
+    """By the jackknife's pseudo-values, whose mean is the debiased value."""
+    moved, spread, parts = two_rows(3, 200, 8, shift=0.3, scale=1.2)
+    a, b = (row_of(name, np.zeros(4), fid=vars(one)) for name, one in (("a", moved), ("b", spread)))
+    found = difference("image_fid", b, a, parts)
+    gaps = np.subtract(spread.left_out, moved.left_out)
+    pseudo = GROUPS * found["difference"] - (GROUPS - 1) * gaps
+    assert found["debiased"] == pytest.approx(pseudo.mean(), rel=1e-9)
+    assert found["se"] == pytest.approx(pseudo.std(ddof=1) / np.sqrt(GROUPS), rel=1e-9)
 
 
 def test_what_could_not_be_tested_is_not_called_alike() -> None:
@@ -145,7 +212,7 @@ def test_what_could_not_be_tested_is_not_called_alike() -> None:
     assert table.loc["image_fid", "different"] == "untested"
     assert table.loc["image_clip", "different"] == "no"
     text = compare.markdown(table.reset_index())
-    assert "| a | image_fid | +8.0000 | - | - | not tested |" in text
+    assert "| a | image_fid | +8.0000 | - | - | - | not tested |" in text
     assert "nan" not in text
 
 

@@ -6,7 +6,7 @@ from scipy import linalg
 
 from evaluation.frechet import Moments, floor, frechet_distance, frechet_of_few
 from evaluation.jackknife import GROUPS, groups, jackknife
-from evaluation.statistics import Summary, leave_out_distance
+from evaluation.statistics import Summary, bias_is_removable, leave_out_distance
 
 
 def samples(count: int, width: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -132,6 +132,22 @@ def test_the_jackknife_removes_most_of_the_distances_bias() -> None:
         debiased.append(estimate.debiased)
     assert np.mean(plain) - truth > 1.0
     assert abs(np.mean(debiased) - truth) < 0.25 * (np.mean(plain) - truth)
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "removable"), [(120, 24, True), (24, 24, False), (25, 24, False), (20, 64, False)]
+)
+def test_bias_is_removed_only_where_there_are_more_rows_than_dimensions(count, width: int, removable: bool) -> None:
+    few, many = (Summary.of(samples(n, width, seed), groups(range(n))) for seed, n in enumerate((count, 400), 1))
+    assert bias_is_removable(few, many) is bias_is_removable(many, few) is removable
+
+
+def test_of_fewer_rows_than_dimensions_the_jackknife_leaves_most_of_the_bias() -> None:
+    numbers = groups(range(32))
+    draws = [np.random.default_rng(seed).standard_normal((2, 32, 64)) for seed in range(8)]
+    pairs = [[Summary.of(rows, numbers) for rows in draw] for draw in draws]
+    debiased = [jackknife(leave_out_distance(*pair), numbers).debiased for pair in pairs]
+    assert np.mean(debiased) == pytest.approx(24, abs=2)  # the truth is 0
 
 
 def test_one_group_has_no_standard_error() -> None:

@@ -15,8 +15,21 @@ from cleanfid.resize import build_resizer
 from PIL import Image
 from safetensors.torch import save_file
 
-from evaluation import adherence_table, cost, crops, distances, features, metrics, panel, program, statistics, tables
+from evaluation import (
+    adherence_table,
+    cost,
+    crops,
+    distances,
+    features,
+    kernel,
+    metrics,
+    panel,
+    program,
+    statistics,
+    tables,
+)
 from evaluation import choose as choosing
+from evaluation.compare import WHAT_IS_TESTED
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
@@ -167,7 +180,11 @@ def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monk
     found = json.loads((tmp_path / "m.json").read_text())
     assert abs(found["metrics"]["image_fid"]["value"]) < 1e-9
     assert abs(found["metrics"]["region_fid"]["value"]) < 1e-9
-    assert found["distances"]["image"]["samples"] == 30
+    assert (
+        found["distances"]["image"] | {"samples": 30, "real_samples": 30, "real_n": 30} == found["distances"]["image"]
+    )
+    # 64 dimensions: of 30 images the bias cannot be removed.
+    assert found["metrics"]["image_fid"]["debiased"] is None is not found["metrics"]["image_fid"]["se"]
     assert found["distances"]["region"]["precision"] == found["distances"]["region"]["coverage"] == 1
     assert found["n_images"] == 30
     assert found["n_regions"] == sum(regions(rows, 64, 6)["kept"])
@@ -374,9 +391,9 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
         "region_fid,hcma,boxdiff,1,1,0.3,0.3,no\n"
     )
     (tmp_path / "best.csv").write_text(
-        "table,metric,method,against,difference,se,p,p_holm,different\n"
-        "1,image_clip,hcma,sd14,1,1,0.001,0.002,yes\n1,region_fid,hcma,sd14,1,1,0.3,0.3,no\n"
-        "2,region_clip,hcma,sd14,1,1,0.001,0.002,yes\n"
+        "table,metric,method,against,difference,se,debiased,opposite,p,p_holm,different\n"
+        "1,image_clip,hcma,sd14,1,1,,,0.001,0.002,yes\n1,region_fid,hcma,sd14,1,1,1,no,0.3,0.3,no\n"
+        "2,region_clip,hcma,sd14,1,1,,,0.001,0.002,yes\n"
     )
     call(
         monkeypatch,
@@ -404,6 +421,7 @@ def test_tables_hold_ours_beside_the_published(tmp_path, monkeypatch) -> None:
     text = (tmp_path / "table1.md").read_text()
     assert "| HCMA (SD-v1.4) | 0.00 ± 0.50† [8.74] | **0.3000 ± 0.5000** [0.3231] | 20.00 ± 0.50 [12.48] |" in text
     assert "†: not distinguishable from sd14" in text
+    assert f"- {WHAT_IS_TESTED} The differences without that bias are in significance.md and best.md." in text
     assert "Mind_this: $5 {a}^b\\c." in text
     assert "| GLIGEN (LDM) | - [13.05] | - [0.2891] | - [18.53] | - [0.2381] |" in text
     assert "the published values alone: GLIGEN (LDM)." in text
@@ -561,6 +579,36 @@ def test_the_table_of_distances_has_a_line_a_level_and_method(tmp_path, monkeypa
     text = (tmp_path / "distances.md").read_text()
     assert "| image | hcma | 10.00 ± 0.50 | 0.00 | 1.00 | 1.23 ± 0.10 | 0.500 | 0.250 | 1.500 | 0.750 |" in text
     assert "| region | hcma | - | - |" in text
+    assert "- KID: all pairs, kernel" in text
+    assert "too many" not in text
+
+
+def test_a_thinned_set_is_said_to_be_thinned_with_its_numbers(run, tmp_path, monkeypatch) -> None:
+    rows = layouts(30)
+    monkeypatch.setattr(kernel, "MOST", 20)
+    found = measured(run("mine", 1, rows), run("real", 2, rows), rows)
+    images, regions_ = found["distances"]["image"], found["distances"]["region"]
+    assert (images["samples"], images["real_samples"], images["real_n"]) == (20, 20, 30)
+    assert regions_["samples"] == regions_["real_samples"] < 20 < found["n_regions"] == regions_["real_n"]
+    table = distances.build([row_of("mine") | found])
+    many = f"of {regions_['samples']} of the {found['n_regions']} regions of a row"
+    alike = many.replace("a row", "`real`")
+    assert distances.thinning(table) == [
+        "The pairs of all images being too many, KID, CMMD, precision, recall, density and coverage are of 20 of the 30 images "
+        "of a row and of 20 of the 30 images of `real`: whole images, those of the smallest hashes, the same for every row.",
+        "The pairs of all regions being too many, KID, CMMD, precision, recall, density and coverage are "
+        f"{many} and {alike}: whole images, those of the smallest hashes, the same for every row.",
+    ]
+    text = distances.markdown(table)
+    assert "KID: all pairs of the samples named below, kernel" in text
+    assert all(f"- {sentence}\n" in text for sentence in distances.thinning(table))
+
+
+def test_of_a_larger_reference_alone_thinning_is_said_too() -> None:
+    values = {"samples": 5, "real_samples": 19_998, "real_n": 40_504}
+    table = distances.build([row_of("mine") | {"distances": {"image": values, "region": None}}])
+    (sentence,) = distances.thinning(table)
+    assert "density and coverage are of 19,998 of the 40,504 images of `real`: whole images" in sentence
 
 
 def test_the_table_of_adherence_says_what_the_detector_makes_of_each_row(tmp_path, monkeypatch) -> None:

@@ -227,7 +227,10 @@ PUBLISHED = {"sd14": (12.0, 0.29, 14.0, 0.22), "gligen_sd": (12.0, 0.29, 17.0, 0
 
 
 def published_run() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A table whose values are the published ones but for hcma's image_fid, and its paired differences from gligen_sd."""
+    """A table whose values are the published ones but for hcma's image_fid, and its paired differences from gligen_sd.
+
+    Of the differences of distances the first has a debiased one of the other sign.
+    """
     lines = []
     for method, values in PUBLISHED.items():
         line = {"method": method, "n_images": 30000} | {
@@ -242,6 +245,7 @@ def published_run() -> tuple[pd.DataFrame, pd.DataFrame]:
             "method": "hcma",
             "against": "gligen_sd",
             "difference": 3.0,
+            "debiased": -0.5,
             "se": 0.1,
             "p_holm": 0.001,
         },
@@ -266,9 +270,27 @@ def published_run() -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(lines), pd.DataFrame(pairs)
 
 
+def distances_of(images: float | None, regions: float | None) -> pd.DataFrame:
+    """The table of distances of these rows: hcma's legacy ones as given, where they are, the others' one more."""
+    lines = [
+        {
+            "level": level,
+            "method": method,
+            "fid_legacy": value and value + (method != "hcma"),
+            "fid_legacy_se": value and 0.2,
+        }
+        for level, value in (("image", images), ("region", regions))
+        for method in PUBLISHED
+    ]
+    return pd.DataFrame(lines)
+
+
+NO_LEGACY = distances_of(None, None)
+
+
 def test_what_reproduces_of_the_published_values_is_told() -> None:
     table, significance = published_run()
-    found = reproduce.reproduce([table, table], significance, meaningful=True)
+    found = reproduce.reproduce([table, table], NO_LEGACY, significance, meaningful=True)
     values = found[found["minus"] == ""].set_index(["method", "metric"])
     assert len(values) == 12
     assert values.loc[("hcma", "image_fid"), ["verdict", "in_se"]].tolist() == ["differs", pytest.approx(60)]
@@ -280,12 +302,72 @@ def test_what_reproduces_of_the_published_values_is_told() -> None:
         "region_clip": "sign cannot be told, size agrees",
     }
     assert deltas.loc["image_clip", "ours"] == pytest.approx(0.03)
-    assert "meaningless" not in reproduce.markdown(found, [table], "")
+    text = reproduce.markdown(found, [table], "")
+    assert "meaningless" not in text
+    assert "| hcma - gligen_sd | image_fid | 3.0000 ± 0.1000 | -0.5000‡ | -3.0000 | +60.0 |" in text
+    assert "| hcma - gligen_sd | image_clip | 0.0300 ± 0.0010 | - | 0.0300 |" in text
+
+
+def test_both_readings_of_a_frechet_distance_stand_against_the_published_one() -> None:
+    table, significance = published_run()
+    legacy = significance[significance["metric"] == "image_fid"].assign(
+        metric="image_fid_legacy", difference=-3.1, debiased=-3.0
+    )
+    known = pd.concat([significance, legacy])
+    found = reproduce.reproduce([table, table], distances_of(8.9, 30.0), known, meaningful=True)
+    values = found[(found["minus"] == "") & (found["method"] == "hcma")].set_index("metric")
+    assert values.index.tolist() == list(reproduce.READINGS)
+    assert values.loc["image_fid", ["published", "ours", "verdict"]].tolist() == [9, 15, "differs"]
+    assert values.loc["image_fid_legacy", ["published", "ours", "se", "verdict"]].tolist() == [9, 8.9, 0.2, "agrees"]
+    assert values.loc["region_fid_legacy", ["published", "ours", "verdict"]].tolist() == [12, 30, "differs"]
+    differences = found[found["minus"] == "gligen_sd"].set_index("metric")
+    verdicts = (
+        differences.loc[["image_fid", "image_fid_legacy"], ["published", "opposite", "verdict"]].to_numpy().tolist()
+    )
+    assert verdicts == [[-3, "yes", "opposite sign, size differs"], [-3, "no", "same sign, size agrees"]]
+    text = reproduce.markdown(found, [table], "")
+    assert text.count("fid_legacy: by `frechet_legacy`, pytorch-fid's resize") == 1
+    assert "Not measured here" not in text
+
+
+@pytest.mark.parametrize(
+    ("legacy", "missing"),
+    [((None, None), "image_fid_legacy, region_fid_legacy"), ((8.9, None), "region_fid_legacy")],
+    ids=["neither", "images alone"],
+)
+def test_a_reading_that_was_not_measured_is_named_once(legacy, missing: str) -> None:
+    table, significance = published_run()
+    found = reproduce.reproduce([table], distances_of(*legacy), significance, meaningful=True)
+    text = reproduce.markdown(found, [table], "")
+    assert text.count(f"Not measured here (`extractors.frechet_legacy`): {missing}.\n") == 1
+
+
+def test_the_program_compares_both_readings_and_names_a_table_that_is_too_old(tmp_path, monkeypatch) -> None:
+    table, significance = published_run()
+    tables = {"table1": table, "distances": distances_of(8.9, 30.0), "significance": significance}
+    for name, content in tables.items():
+        content.to_csv(tmp_path / f"{name}.csv", index=False)
+    words = [
+        "reproduce",
+        "--tables",
+        "table1.csv",
+        "--distances",
+        "distances.csv",
+        "--significance",
+        "significance.csv",
+    ]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [*words, "--out", "reproduction"])
+    reproduce.main()
+    assert set(pd.read_csv("reproduction.csv")["metric"]) == set(reproduce.READINGS)
+    significance.drop(columns="debiased").to_csv("significance.csv", index=False)
+    with pytest.raises(InputError, match=r"significance\.csv: no column `debiased`; delete it and run again"):
+        reproduce.main()
 
 
 def test_under_a_caveat_nothing_reproduces() -> None:
     table, significance = published_run()
-    found = reproduce.reproduce([table], significance, meaningful=False)
+    found = reproduce.reproduce([table], NO_LEGACY, significance, meaningful=False)
     assert set(found["verdict"]) == {"meaningless"}
     text = reproduce.markdown(found, [table], "A drawn world.")
     assert "**This comparison is meaningless and says nothing about the paper.** A drawn world." in text

@@ -151,6 +151,29 @@ def test_intervals_of_a_difference_of_distances_cover_the_truth(
     assert 0.92 <= found <= 0.98
 
 
+def test_rows_of_equal_distance_are_told_apart_by_what_else_differs_and_the_debiased_difference_says_so() -> None:
+    """One row off in mean and one in spread, each at a true distance of 8: what is tested is whether they are alike."""
+    found = []
+
+    def once(rng: np.random.Generator) -> bool:
+        found.append(paired(frechet, 1.5 * normal(rng, 400, 32), normal(rng, 400, 32) + 0.5, normal(rng, 400, 32)))
+        return found[-1]["p"] < LEVEL_OF_TEST
+
+    told_apart = share(once)
+    plain, debiased, se = (np.array([one[key] for one in found]) for key in ("difference", "debiased", "se"))
+    error = debiased.std() / np.sqrt(RUNS)
+    covers = np.mean(abs(debiased) <= stats.t.ppf(0.975, GROUPS - 1) * se)
+    print(
+        f"equal distances, other distributions: told apart {told_apart:.3f}; difference {plain.mean():.3f}, debiased "
+        f"{debiased.mean():.3f} +- {error:.3f}, above 0 in {np.mean(debiased > 0):.3f}, its interval holds 0 in {covers:.3f}"
+    )
+    assert told_apart > 0.3
+    assert plain.mean() > 10 * error
+    assert abs(debiased.mean()) < 0.2 * plain.mean()
+    assert 0.4 < np.mean(debiased > 0) < 0.6
+    assert 0.92 <= covers <= 0.98
+
+
 def test_alike_rows_differ_in_clip_score_one_time_in_twenty() -> None:
     def once(rng: np.random.Generator) -> bool:
         scores, images = regions(rng)

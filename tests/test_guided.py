@@ -5,6 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import StableDiffusionAttendAndExcitePipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from scipy import stats
 
 from baselines import attend_and_excite, boxdiff, layout_guidance, multidiffusion, stable_diffusion
 from hcma.sampling import InputError
@@ -310,6 +313,95 @@ def test_multidiffusion_of_a_whole_canvas_box_is_stable_diffusion_of_its_prompt(
     layout = Layout(7, 7, "a mat", (Object("cat", (0.0, 0.0, 1.0, 1.0)),))
     expected = generate(sd, (stable_diffusion, stable_diffusion.Params()), [replace(layout, caption="a cat")])
     assert torch.equal(generate(sd, (multidiffusion, MULTI), [layout]), expected)
+
+
+def canvases(sd, layouts, count):
+    """The backgrounds drawn for layouts, and the canvases that were encoded for them."""
+    seen, encode = [], sd.vae.encode
+    views = [view for row, layout in enumerate(layouts) for view in multidiffusion.make_views(row, layout, 8, MULTI)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sd.vae, "encode", lambda canvas: seen.append(canvas) or encode(canvas))
+        drawn = multidiffusion.draw_backgrounds(sd, layouts, views, count)
+    return *drawn, seen
+
+
+def test_multidiffusion_draws_twenty_plain_colours_an_image(sd):
+    plain, choices, seen = canvases(sd, LAYOUTS, multidiffusion.Params().bootstrap)
+    assert plain.shape == (4, 20, *sd.latent_shape_CHW)
+    assert choices.shape == (20, 3 + 2 + 3 + 1)
+    assert len(seen) == 3 * 20, "an image without boxes needs none"
+    for canvas in seen:
+        assert canvas.shape == (1, 3, sd.size, sd.size)
+        assert torch.equal(canvas, canvas[:, :, :1, :1].expand_as(canvas))
+        assert canvas.abs().max() <= 1
+    assert len({tuple(canvas[0, :, 0, 0].tolist()) for canvas in seen}) == 60
+    assert not plain[3].any()
+
+
+def test_multidiffusion_colours_and_choices_are_uniform(sd, monkeypatch):
+    layouts = [replace(LAYOUTS[1], id=id) for id in range(100)]
+    nothing = AutoencoderKLOutput(DiagonalGaussianDistribution(torch.zeros(1, 8, 8, 8)))
+    monkeypatch.setattr(sd.vae, "encode", lambda canvas: nothing)
+    _, choices, seen = canvases(sd, layouts, 20)
+    colours = torch.cat([canvas[:, :, 0, 0] for canvas in seen])
+    for channel in colours.T:
+        assert stats.kstest(channel.numpy(), stats.uniform(-1, 2).cdf).pvalue > 0.01
+    assert abs(torch.corrcoef(colours.T) - torch.eye(3)).max() < 4 / len(colours) ** 0.5
+    assert stats.chisquare(torch.bincount(choices.flatten(), minlength=20)).pvalue > 0.01
+    # Anew for each call and view: two neighbours agree one time in twenty.
+    for one, next_ in ((choices[:-1], choices[1:]), (choices[:, ::2], choices[:, 1::2])):
+        assert (one == next_).float().mean() == pytest.approx(1 / 20, abs=0.02)
+
+
+def test_multidiffusion_encodes_a_colour_by_a_sample_of_the_posterior(sd):
+    layouts = [replace(LAYOUTS[1], id=id) for id in range(6)]
+    plain, _, seen = canvases(sd, layouts, 20)
+    posteriors = [sd.vae.encode(canvas).latent_dist for canvas in seen]
+    mean, std = (torch.cat([getattr(one, name) for one in posteriors]) for name in ("mean", "std"))
+    noise = (plain.flatten(0, 1) / sd.vae.config.scaling_factor - mean) / std
+    assert stats.kstest(noise.numpy().ravel(), "norm").pvalue > 0.01
+    assert abs(torch.corrcoef(noise.flatten(1)) - torch.eye(len(noise))).max() < 6 / noise[0].numel() ** 0.5
+
+
+def test_multidiffusion_backgrounds_depend_on_the_image_alone(sd):
+    plain, choices, _ = canvases(sd, LAYOUTS, 20)
+    alone = [canvases(sd, [layout], 20)[:2] for layout in LAYOUTS]
+    assert torch.equal(plain, torch.cat([one for one, _ in alone]))
+    assert torch.equal(choices, torch.cat([one for _, one in alone], dim=1))
+    other = replace(sd, sampling=replace(sd.sampling, seed=1))
+    assert not torch.equal(plain, canvases(other, LAYOUTS, 20)[0])
+    assert not torch.equal(plain[0], canvases(sd, [replace(LAYOUTS[0], id=9)], 20)[0][0])
+
+
+def reference_multidiffusion(sd, layout, count):
+    """Denoised views averaged where they count: the method's definition, one view at a time, with DDIM's own steps."""
+    views = multidiffusion.make_views(0, layout, 8, MULTI)
+    plain, choices = (part.squeeze(0) for part in multidiffusion.draw_backgrounds(sd, [layout], views, count))
+    scheduler, (noise,) = make_scheduler(sd), initial_noise([layout], 0, sd.latent_shape_CHW)
+    latent = noise[None]
+    for i, t in enumerate(scheduler.timesteps):
+        value, weight = torch.zeros_like(latent), torch.zeros_like(latent)
+        for number, view in enumerate(views):
+            seen = latent
+            if view.boxed and i < count:
+                around = scheduler.add_noise(plain[choices[i, number]], noise, t)
+                seen = latent * view.mask_HW + around * (1 - view.mask_HW)
+            plain_text, text = (encode_text(sd, [prompt])[0] for prompt in ("", view.prompt))
+            without, with_text = (sd.unet(seen, t, states).sample for states in (plain_text, text))
+            noise_found = without + sd.sampling.guidance_scale * (with_text - without)
+            value += scheduler.step(noise_found, t, seen).prev_sample * view.mask_HW
+            weight += view.mask_HW
+        latent = value / weight
+    return latent
+
+
+@pytest.mark.parametrize("count", [0, 3, 20])
+@torch.no_grad()
+def test_multidiffusion_is_its_definition_under_ddim(sd, count, monkeypatch):
+    sd.sampling = replace(sd.sampling, scheduler="ddim")
+    found = latents_of(monkeypatch, (multidiffusion, multidiffusion.Params(bootstrap=count)), sd, LAYOUTS[:1])
+    expected = reference_multidiffusion(sd, LAYOUTS[0], count)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_multidiffusion_masks_are_upright():

@@ -186,11 +186,12 @@ def count_truncated(sd: Diffusion, texts: Sequence[str]) -> int:
 
 def initial_noise(layouts: Sequence[Layout], seed: int, shape_CHW: tuple[int, int, int]) -> torch.Tensor:
     """Standard normal noise_BCHW in float32 on the CPU; an image's noise depends on (seed, layout id) alone."""
-    return torch.stack([torch.randn(shape_CHW, generator=_generator(seed, layout.id)) for layout in layouts])
+    return torch.stack([torch.randn(shape_CHW, generator=image_generator(seed, layout)) for layout in layouts])
 
 
-def _generator(seed: int, id: int) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed} {id}".encode()).digest()
+def image_generator(seed: int, layout: Layout, purpose: str = "") -> torch.Generator:
+    """A generator on the CPU for what is drawn for one image: a stream a purpose, that of the initial noise without a name."""
+    digest = hashlib.sha256(f"{seed} {layout.id} {purpose}".strip().encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 

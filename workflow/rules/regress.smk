@@ -69,6 +69,7 @@ rule accept:
 rule tabulate_reproduction:
     input:
         tables=expand(f"{R}/tables/table{{table}}.csv", table=[1, 2]),
+        distances=f"{R}/tables/distances.csv",
         significance=f"{R}/tables/significance.csv",
     output:
         csv=f"{R}/tables/reproduction.csv",
@@ -83,8 +84,8 @@ rule tabulate_reproduction:
     message:
         "Comparing with the published values"
     shell:
-        "python -m evaluation.reproduce --tables {input.tables} --significance {input.significance}"
-        " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
+        "python -m evaluation.reproduce --tables {input.tables} --distances {input.distances}"
+        " --significance {input.significance} --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
 
 
 rule reproduce:

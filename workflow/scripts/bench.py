@@ -7,15 +7,16 @@ prints, and writes as JSON with --out: images per second of GLIGEN and of Attend
 (which guide one layout at a time), HCMA's time over GLIGEN's, the Frechet step at 2048 dimensions against scipy's sqrtm, and
 the features of a table against clean-fid's and transformers' loops (bench_evaluation.py). Refinements carry the last digit of
 a float32 to the third, so that Attend-and-Excite's latents are compared in float64 as well.
+
+A figure is made of the quickest of several rounds of either side, in turn. It says what processor it is of and what else ran
+meanwhile, and when for that reason it is not to be trusted (rounds.py); the status is 0 all the same.
 """
 
 import argparse
 import json
-import os
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,25 @@ from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.spec import Spec, read_spec
 from hcma.sampling.tokens import named_objects
 from workflow.scripts import bench_evaluation
+from workflow.scripts.rounds import ROUNDS, processor, quickest, seconds, stated, take_turns, told
 
-BATCH = 32
-PEER_IMAGES = 6
-DIMENSIONS, ROWS = 2048, 4000
+ROWS = 4000
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is timed: rounds of a side, layouts a batch, those of them that the peers guide, the Frechet step's dimensions,
+    and images of a row whose features are taken."""
+
+    rounds: int = ROUNDS
+    batch: int = 32
+    peer_images: int = 6
+    dimensions: int = 2048
+    images: int = 16
+
+
+# Shows that it runs and that results are equal; its times mean nothing.
+QUICK = Size(rounds=1, batch=4, peer_images=1, dimensions=256, images=2)
 
 
 def main() -> None:
@@ -51,36 +67,51 @@ def main() -> None:
     parser.add_argument("--hcma", type=Path, required=True, help="method specification of the HCMA row")
     parser.add_argument("--excite", type=Path, required=True, help="method specification of the Attend-and-Excite row")
     parser.add_argument("--layouts", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, help=f"of either side ({ROUNDS}); of one nothing is to be trusted")
+    parser.add_argument("--quick", action="store_true", help="one round of little: does it run, are results equal?")
+    parser.add_argument("--only", nargs="+", help="figures to make, by name; all unless given")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects][:BATCH]
-    excite_spec = read_spec(arguments.excite)
-    exciter, peer = load_method(excite_spec, "cpu"), load_method(excite_spec, "cpu").sd
-    excite_rows = against_attend_and_excite(exciter, peer, layouts)
-    excite_exact = in_float64(load_method(excite_spec, "cpu"), load_method(excite_spec, "cpu").sd, layouts)
-    rows = {
-        "gligen_over_diffusers": against_diffusers(load_method(read_spec(arguments.gligen), "cpu"), layouts),
-        "hcma_over_gligen": overhead(read_spec(arguments.gligen), read_spec(arguments.hcma), layouts),
-        "excite_over_diffusers": excite_rows | {"extra_megabytes": excitement_megabytes(exciter, layouts)},
-        "excite_over_diffusers_in_float64": excite_exact,
-        "frechet_over_sqrtm": frechet(),
-        "features_over_libraries": bench_evaluation.compare(),
-        "load_average": os.getloadavg()[0],
-        "threads": torch.get_num_threads(),
-    }
-    print(json.dumps(rows, indent=2))
+    size = QUICK if arguments.quick else Size()
+    if arguments.rounds is not None:
+        size = replace(size, rounds=max(1, arguments.rounds))
+    layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects][: size.batch]
+    specs = {name: read_spec(getattr(arguments, name)) for name in ("gligen", "hcma", "excite")}
+    figures = figures_of(specs, layouts, size)
+    for name in arguments.only or []:
+        if name not in figures:
+            parser.error(f"--only {name}: not one of {', '.join(figures)}")
+    machine = processor() | {"threads": torch.get_num_threads(), "kernels": torch.backends.cpu.get_cpu_capability()}
+    rows = {}
+    for name in arguments.only or figures:
+        rows[name] = figures[name]()
+        print(told(name, rows[name], machine), flush=True)
     if arguments.out:
-        arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
+        arguments.out.write_text(json.dumps({"processor": machine} | rows, indent=2) + "\n")
 
 
-def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall time of one call, and what it returned."""
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
+def figures_of(
+    specs: dict[str, Spec], layouts: Sequence[Layout], size: Size
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Name of a figure -> what measures it."""
+    load = lambda name: load_method(specs[name], "cpu")  # noqa: E731
+
+    def excite() -> dict[str, Any]:
+        method = load("excite")
+        rows = against_attend_and_excite(method, load("excite").sd, layouts, size)
+        return rows | {"extra_megabytes": excitement_megabytes(method, layouts)}
+
+    return {
+        "gligen_over_diffusers": lambda: against_diffusers(load("gligen"), layouts, size),
+        "hcma_over_gligen": lambda: overhead(specs["gligen"], specs["hcma"], layouts, size),
+        "excite_over_diffusers": excite,
+        "excite_over_diffusers_in_float64": lambda: in_float64(load("excite"), load("excite").sd, layouts, size),
+        "frechet_over_sqrtm": lambda: frechet(size),
+        "features_over_libraries": lambda: bench_evaluation.compare(size.rounds, size.images),
+    }
 
 
-def against_diffusers(method: Method, layouts: Sequence[Layout], peer_images: int = PEER_IMAGES) -> dict[str, float]:
+def against_diffusers(method: Method, layouts: Sequence[Layout], size: Size) -> dict[str, Any]:
     """Images per second of both, to latents, and the largest difference of the latents both made."""
     sd = method.sd
     peer = _peer("StableDiffusionGLIGENPipeline", sd)
@@ -92,29 +123,29 @@ def against_diffusers(method: Method, layouts: Sequence[Layout], peer_images: in
         return denoise_grounded(sd, grounding_tokens(sd, layouts), noise, text, tau)
 
     def theirs() -> torch.Tensor:
-        few = zip(layouts[:peer_images], noise, strict=False)
+        few = zip(layouts[: size.peer_images], noise, strict=False)
         return torch.cat([_peer_latents(peer, sd, layout, start, tau) for layout, start in few])
 
-    return _compared(ours, theirs)
+    return _compared(ours, theirs, size.rounds)
 
 
-def _compared(ours: Callable[[], torch.Tensor], theirs: Callable[[], torch.Tensor]) -> dict[str, float]:
-    """Latents an image a second of both, and the largest difference in those that both made."""
-    ours_seconds, our_latents = seconds(ours)
-    peer_seconds, peer_latents = seconds(theirs)
-    difference = (our_latents[: len(peer_latents)] - peer_latents).abs().max()
-    ours_rate, peer_rate = len(our_latents) / ours_seconds, len(peer_latents) / peer_seconds
+def _compared(ours: Callable[[], torch.Tensor], theirs: Callable[[], torch.Tensor], rounds: int) -> dict[str, Any]:
+    """Images a second of both, to latents, and the largest difference of any round in those that both made."""
+    turns = take_turns({"ours": partial(seconds, ours), "diffusers": partial(seconds, theirs)}, rounds)
+    rates = {name: len(side[0].result) / quickest(side) for name, side in turns.items()}
+    gaps = [
+        (mine.result[: len(other.result)] - other.result).abs().max()
+        for mine, other in zip(turns["ours"], turns["diffusers"], strict=True)
+    ]
     return {
-        "ours_images_per_second": ours_rate,
-        "diffusers_images_per_second": peer_rate,
-        "ratio": ours_rate / peer_rate,
-        "largest_difference_of_latents": float(difference),
-    }
+        "ours_images_per_second": rates["ours"],
+        "diffusers_images_per_second": rates["diffusers"],
+        "ratio": rates["ours"] / rates["diffusers"],
+        "largest_difference_of_latents": float(max(gaps)),
+    } | stated(turns)
 
 
-def against_attend_and_excite(
-    method: Method, peer: Diffusion, layouts: Sequence[Layout], peer_images: int = PEER_IMAGES
-) -> dict[str, float]:
+def against_attend_and_excite(method: Method, peer: Diffusion, layouts: Sequence[Layout], size: Size) -> dict[str, Any]:
     """The same for Attend-and-Excite, with the work of ours an image; diffusers' pipeline changes the model it is given,
     so `peer` is another copy."""
     sd = method.sd
@@ -123,23 +154,26 @@ def against_attend_and_excite(
     pipeline = _peer("StableDiffusionAttendAndExcitePipeline", peer)
 
     def theirs() -> torch.Tensor:
-        few = zip(layouts[:peer_images], positions, noise, strict=False)
+        few = zip(layouts[: size.peer_images], positions, noise, strict=False)
         return torch.cat([_excited(pipeline, sd, method.params, *row) for row in few])
 
-    sd.work.clear()
-    rows = _compared(lambda: _our_excited(method, layouts, positions), theirs)
+    def ours() -> torch.Tensor:
+        sd.work.clear()
+        return _our_excited(method, layouts, positions)
+
+    rows = _compared(ours, theirs, size.rounds)
     names = ("guidance_forwards", "guidance_backwards", "refinements")
     return rows | {name: sd.work[name] / len(layouts) for name in names}
 
 
-def in_float64(method: Method, peer: Diffusion, layouts: Sequence[Layout]) -> dict[str, float]:
+def in_float64(method: Method, peer: Diffusion, layouts: Sequence[Layout], size: Size) -> dict[str, float]:
     """The largest difference of one image's latents where nothing is rounded, the peer's kernel, which is float32, included."""
     for sd in (method.sd, peer):
         for part in (sd.unet, sd.vae, sd.text_encoder):
             part.double()
     kernel = GaussianSmoothing(channels=1).weight[0, 0].double()
     with patch.object(excitation, "smoothing_kernel", lambda *_: kernel):
-        rows = against_attend_and_excite(method, peer, exciting(method.sd, layouts)[0][:1])
+        rows = against_attend_and_excite(method, peer, exciting(method.sd, layouts)[0][:1], replace(size, rounds=1))
     return {name: rows[name] for name in ("largest_difference_of_latents", "refinements")}
 
 
@@ -231,17 +265,18 @@ def _peer_latents(peer: Any, sd: Diffusion, layout: Layout, noise_CHW: torch.Ten
     ).images
 
 
-def overhead(gligen: Spec, hcma: Spec, layouts: Sequence[Layout]) -> dict[str, float]:
-    """Time of HCMA over GLIGEN, pixels to pixels, better of two; with eta 0 the images must be the same."""
-    rows: dict[str, float] = {}
-    images: dict[str, torch.Tensor] = {}
+def overhead(gligen: Spec, hcma: Spec, layouts: Sequence[Layout], size: Size) -> dict[str, Any]:
+    """Time of HCMA over GLIGEN, noise to pixels; with eta 0 the images must be the same."""
+    specs = {"hcma": hcma, "gligen": gligen}
+    turns = take_turns(
+        {name: partial(_generate, load_method(spec, "cpu"), layouts) for name, spec in specs.items()}, size.rounds
+    )
     still = replace(hcma, params=hcma.params | {"eta": 0.0})
-    for name, spec in {"gligen": gligen, "hcma": hcma, "hcma_eta_0": still}.items():
-        timed = [_generate(load_method(spec, "cpu"), layouts) for _ in range(2)]
-        rows[f"{name}_seconds"], images[name] = min(timed, key=lambda pair: pair[0])
+    _, unmoved = _generate(load_method(still, "cpu"), layouts)
+    gaps = [(turn.result.int() - unmoved.int()).abs().max() for turn in turns["gligen"]]
+    rows: dict[str, Any] = {f"{name}_seconds": quickest(side) for name, side in turns.items()}
     rows["ratio"] = rows["hcma_seconds"] / rows["gligen_seconds"]
-    rows["largest_pixel_difference_at_eta_0"] = float((images["gligen"].int() - images["hcma_eta_0"].int()).abs().max())
-    return rows
+    return rows | {"largest_pixel_difference_at_eta_0": float(max(gaps))} | stated(turns)
 
 
 def _generate(method: Method, layouts: Sequence[Layout]) -> tuple[float, torch.Tensor]:
@@ -250,21 +285,24 @@ def _generate(method: Method, layouts: Sequence[Layout]) -> tuple[float, torch.T
     return seconds(lambda: method.module.generate(sd, layouts, noise, method.params))
 
 
-def frechet() -> dict[str, float]:
+def frechet(size: Size) -> dict[str, Any]:
     """Our distance, the root of the reference at hand, against the textbook one with scipy's matrix square root."""
     rng = np.random.default_rng(0)
-    spectrum = np.arange(1, DIMENSIONS + 1) ** -0.5
-    a, b = (rng.standard_normal((ROWS, DIMENSIONS)) * spectrum + shift for shift in (0.0, 0.02))
+    spectrum = np.arange(1, size.dimensions + 1) ** -0.5
+    a, b = (rng.standard_normal((ROWS, size.dimensions)) * spectrum + shift for shift in (0.0, 0.02))
     moments = [(x.mean(0), np.cov(x, rowvar=False)) for x in (a, b)]
     factor = root(moments[0][1])  # the reference's, kept for all rows and all that is left out of them
-    ours_seconds, ours = seconds(lambda: frechet_distance(*moments[0], *moments[1], factor))
-    peer_seconds, peer = seconds(lambda: _textbook(*moments[0], *moments[1]))
-    return {
-        "ours_seconds": ours_seconds,
-        "sqrtm_seconds": peer_seconds,
-        "ratio": peer_seconds / ours_seconds,
-        "relative_difference": abs(ours - peer) / abs(peer),
-    }
+    turns = take_turns(
+        {
+            "ours": lambda: seconds(lambda: frechet_distance(*moments[0], *moments[1], factor)),
+            "sqrtm": lambda: seconds(lambda: _textbook(*moments[0], *moments[1])),
+        },
+        size.rounds,
+    )
+    ours, peer = (side[0].result for side in turns.values())
+    rows = {f"{name}_seconds": quickest(side) for name, side in turns.items()}
+    rows["ratio"] = rows["sqrtm_seconds"] / rows["ours_seconds"]
+    return rows | {"relative_difference": abs(ours - peer) / abs(peer)} | stated(turns)
 
 
 def _textbook(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:

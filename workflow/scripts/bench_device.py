@@ -32,7 +32,8 @@ from hcma.sampling.atomic import replacing
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
 from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.provenance import commit, device_name, versions
-from workflow.scripts.bench import against_attend_and_excite, against_diffusers, seconds
+from workflow.scripts.bench import Size, against_attend_and_excite, against_diffusers
+from workflow.scripts.rounds import seconds
 
 SIDE, PRODUCTS = 8192, 20
 
@@ -151,7 +152,7 @@ def flops(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
 
 def gligen_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
     """Ours against diffusers' GLIGEN, which runs the same U-Net in the same precision, on at most two images."""
-    return dict(against_diffusers(method, layouts, peer_images=min(2, len(layouts))))
+    return against_diffusers(method, layouts, Size(rounds=1, peer_images=min(2, len(layouts))))
 
 
 def excite_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def excite_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any
     peer = deepcopy(sd)
     for unet in (sd.unet, peer.unet):
         set_precision(unet, sd.sampling.precision)
-    return dict(against_attend_and_excite(method, peer, layouts, peer_images=1))
+    return against_attend_and_excite(method, peer, layouts, Size(rounds=1, peer_images=1))
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,14 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class Counts:
-    """Work of one image: calls of the sampler, those with boxes, guided passes, alignments; ranges are (least, most)."""
+    """Work of one image: calls of the sampler, those with boxes, guided passes, alignments, and passes of the autoencoder, an
+    encoding taken for a decoding, which takes longer; ranges are (least, most)."""
 
     passes: Range
     grounded: int = 0
     guided: Range = (0, 0)
     aligned: int = 0
+    coded: Range = (1, 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +106,7 @@ def an_image(counts: Counts, seconds: dict[str, Any], end: int) -> float:
         "grounded_pass": counts.grounded,
         "guided_pass": counts.guided[end],
         "alignment": counts.aligned,
-        "decoding": 1,
+        "decoding": counts.coded[end],
     }
     return sum(times * seconds[kind] for kind, times in work.items() if times)
 
@@ -139,7 +141,7 @@ def count(stanza: dict[str, Any], shared: dict[str, Any], most_boxes: int) -> Co
     calls = sampling.steps + duplicates
     passes = (calls, calls)
     if stanza["module"] == "baselines.multidiffusion":
-        passes = (calls, calls * (1 + most_boxes))
+        return Counts((calls, calls * (1 + most_boxes)), coded=(1, 1 + params.bootstrap))
     skipped = range(1, 1 + duplicates) if not getattr(params, "guide_duplicate", True) else range(0)
     grounded = grounded_calls(params.tau, sampling.steps, calls) if hasattr(params, "tau") else 0
     if stanza["module"] not in COUNTED:

@@ -1,0 +1,147 @@
+"""When a measured ratio is to be trusted: decisions by closed forms; no test here says how long anything takes."""
+
+import os
+
+import pytest
+
+from workflow.scripts import bench, rounds
+from workflow.scripts.rounds import Clock, Turn, doubts, others, processor, quickest, read_clock, spread, stated, told
+
+CPUINFO = """processor\t: 0
+model name\t: Some CPU
+flags\t\t: fpu sse4_2 avx avx2 fma avx512f avx512_bf16 amx_bf16 hypervisor
+
+processor\t: 1
+model name\t: Another CPU
+flags\t\t: fpu
+"""
+ARM = "processor\t: 0\nFeatures\t: fp asimd sve bf16 crc32\n"
+
+
+def turns(*seconds: float, taken: float | None = 0.0) -> list[Turn]:
+    return [Turn(one, f"after {one}", 1.0, taken) for one in seconds]
+
+
+def test_quiet_rounds_of_equal_length_are_trusted() -> None:
+    assert doubts({"ours": turns(1.0, 1.0999, 1.05), "peer": turns(2.0, 2.0, 2.1, taken=0.5)}) == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        (turns(1.0, 1.11), ["ours: rounds differ by 11%, more than 10%"]),
+        (turns(1.11, 1.0), ["ours: rounds differ by 11%, more than 10%"]),
+        (turns(1.0), ["ours: one round, so that its spread is not known"]),
+        (turns(1.0, 1.0, taken=0.51), ["other processes took up to 0.5 cores, more than 0.5"]),
+        (turns(1.0, 1.0) + turns(1.0, taken=1.96), ["other processes took up to 2.0 cores, more than 0.5"]),
+        (turns(1.0, 1.0, taken=None), ["what other processes took is not known on this system"]),
+        (
+            turns(1.0, 2.0, taken=0.9),
+            ["other processes took up to 0.9 cores, more than 0.5", "ours: rounds differ by 100%, more than 10%"],
+        ),
+    ],
+)
+def test_what_makes_a_figure_doubtful_is_named(ours, expected) -> None:
+    assert doubts({"ours": ours, "peer": turns(3.0, 3.0)}) == expected
+    assert doubts({"peer": turns(3.0, 3.0), "ours": ours}) == expected
+
+
+def test_of_a_side_the_quickest_round_counts() -> None:
+    assert quickest(turns(3.0, 1.5, 2.0)) == 1.5
+    assert spread(turns(3.0, 1.5, 2.0)) == pytest.approx(1.0)
+    assert spread(turns(3.0)) == 0
+
+
+def test_sides_take_turns(monkeypatch) -> None:
+    order = []
+    clocks = iter(Clock(wall=float(i), own=0.0, everybody=1.5 * i) for i in range(100))
+    loads = iter(range(100))
+    monkeypatch.setattr(rounds, "read_clock", lambda: next(clocks))
+    monkeypatch.setattr(os, "getloadavg", lambda: (float(next(loads)), 0.0, 0.0))
+    side = lambda name, spent: lambda: (spent, order.append(name))  # noqa: E731
+    found = rounds.take_turns({"ours": side("ours", 1.0), "peer": side("peer", 7.0)}, 3)
+    assert order == ["ours", "peer"] * 3
+    assert [turn.seconds for turn in found["peer"]] == [7.0] * 3
+    assert [turn.load for turn in found["ours"]] == [0, 2, 4]
+    assert [turn.others for turn in found["ours"]] == [1.5] * 3
+    said = stated(found)
+    assert said["load_average_before"] == {"ours": [0, 2, 4], "peer": [1, 3, 5]}
+    assert said["doubts"] == ["other processes took up to 1.5 cores, more than 0.5"]
+
+
+def test_what_others_took_is_everybodys_time_less_ones_own() -> None:
+    assert others(Clock(10, 4, 100), Clock(14, 11, 113)) == pytest.approx((13 - 7) / 4)
+    assert others(Clock(10, 4, 100), Clock(14, 11, 107)) == 0
+    # The system counts in hundredths of a second: less than nothing is nothing.
+    assert others(Clock(10, 4, 100), Clock(14, 11, 106.99)) == 0
+    assert others(Clock(10, 4, None), Clock(14, 11, None)) is None
+
+
+def test_the_systems_clock_counts_work_alone(tmp_path) -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    numbers = [
+        1,
+        2,
+        4,
+        5000,
+        6000,
+        8,
+        16,
+        32,
+        7000,
+        8000,
+    ]  # user nice system idle iowait irq softirq steal guest guest_nice
+    (tmp_path / "stat").write_text(f"cpu  {' '.join(str(ticks * n) for n in numbers)}\ncpu0 1 1 1\n")
+    clock = read_clock(tmp_path / "stat")
+    assert clock.everybody == 1 + 2 + 4 + 8 + 16 + 32
+    assert clock.own <= sum(os.times()[:4])
+    assert read_clock(tmp_path / "none").everybody is None
+
+
+def test_own_work_and_that_of_ended_children_is_ones_own() -> None:
+    before = read_clock()
+    pid = os.fork()
+    if not pid:
+        while sum(os.times()[:2]) < 0.2:
+            pass
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert read_clock().own - before.own >= 0.15
+
+
+def test_the_processor_is_named_with_its_instruction_sets(tmp_path) -> None:
+    (tmp_path / "x86").write_text(CPUINFO)
+    found = processor(tmp_path / "x86")
+    assert found["name"] == "Some CPU"
+    assert found["instructions"] == ["sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"]
+    assert found["cpus"] >= 1
+    (tmp_path / "arm").write_text(ARM)
+    assert processor(tmp_path / "arm")["instructions"] == ["asimd", "sve", "bf16"]
+    assert processor(tmp_path / "none")["instructions"] == []
+
+
+MACHINE = {"name": "Some CPU", "instructions": ["avx2", "fma"], "cpus": 2, "threads": 1, "kernels": "AVX2"}
+
+
+def test_a_figure_says_how_it_was_made_and_when_not_to_trust_it() -> None:
+    sides = {"ours": turns(1.0, 1.05), "peer": turns(4.0, 5.0, taken=0.75)}
+    text = told("a_over_b", {"ratio": 4.0, "difference": 1e-6} | stated(sides), MACHINE)
+    assert text.splitlines() == [
+        "a_over_b: 4.00 by the quickest of 2 rounds of either side",
+        "    NOT TO BE TRUSTED: other processes took up to 0.8 cores, more than 0.5",
+        "    NOT TO BE TRUSTED: peer: rounds differ by 25%, more than 10%",
+        "    slowest round over quickest, less 1: ours 5.0%, peer 25.0%",
+        "    load average before each call: ours 1.00 1.00; peer 1.00 1.00; other processes: at most 0.75 cores meanwhile",
+        "    on Some CPU (avx2, fma), processors 2; torch: threads 1, AVX2",
+        "    difference 1e-06",
+    ]
+    quiet = {"ours": turns(1.0, 1.0), "peer": turns(2.0, 2.0)}
+    assert "NOT TO BE TRUSTED" not in told("a", {"ratio": 2.0} | stated(quiet), MACHINE)
+    assert told("equality", {"largest": 0.0}, MACHINE) == "equality:\n    largest 0"
+
+
+def test_the_frechet_step_is_compared_with_the_textbooks() -> None:
+    found = bench.frechet(bench.Size(rounds=2, dimensions=24))
+    assert found["relative_difference"] < 1e-6
+    assert {name: len(side) for name, side in found["rounds"].items()} == {"ours": 2, "sqrtm": 2}
+    assert found["ratio"] == min(found["rounds"]["sqrtm"]) / min(found["rounds"]["ours"])

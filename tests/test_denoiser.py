@@ -158,7 +158,7 @@ def test_u_net_and_module_decay_each_as_its_own_settings_say(base, caches, tmp_p
     aligning = {"optimizer": "adam", "weight_decay": 0.5, "lr": 0.01}
     run = trainer(base, caches, tmp_path, aligning, second_order=True, lr=0.1, weight_decay=0.2)
     assert [type(optimizer) for optimizer in run.optimizers] == [torch.optim.AdamW, torch.optim.Adam]
-    for name, parameter in run.weights.named_parameters():
+    for parameter in run.weights.parameters():
         if parameter.requires_grad:
             parameter.data.add_(torch.where(parameter >= 0, 1.0, -1.0))  # none is near 0
             parameter.grad = torch.zeros_like(parameter)
@@ -328,7 +328,7 @@ def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None
 
 def test_a_training_that_makes_nothing_better_leaves_the_weights_and_says_so(arguments, base, tmp_path, capsys) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
-    config["denoiser"] |= {"lr": 0.3, "steps": 4}
+    config["denoiser"] |= {"train_denoiser": "unet", "lr": 1.0, "steps": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert program(arguments) == 0
     assert "denoiser: no held-out loss was below the" in capsys.readouterr().err

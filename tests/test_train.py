@@ -101,7 +101,10 @@ def test_the_best_checkpoint_on_held_out_data_is_kept(tmp_path) -> None:
 
 
 def test_a_training_that_makes_nothing_better_keeps_the_untrained_module(tmp_path, capsys) -> None:
-    run = trainer(tmp_path, lr=30.0)
+    contrary = cache(24, 1)
+    for targets in (contrary.captions_NKD, contrary.texts_LD):
+        targets.neg_()
+    run = training.Trainer(MODEL, training.Training(**TRAIN), contrary, cache(16, 2), tmp_path, "cpu")
     untrained = [value.clone() for value in weights(run.module)]
     module = run.train()
     assert run.progress.kept == 0
@@ -119,9 +122,9 @@ def test_the_checkpoint_is_chosen_on_as_many_images_as_asked_for(tmp_path) -> No
     run.train()
     drawn = [heldout_at(run.heldout, t, 0, 5).batch(run.heldout).tensors() for t in TIMES]
     module = trainer(tmp_path / "untrained").module.eval()
-    losses = torch.stack([torch.stack([omega_B.mean() for omega_B in module.losses(*batch)]) for batch in drawn]).mean(
-        0
-    )
+    with torch.no_grad():
+        each = [torch.stack([omega_B.mean() for omega_B in module.losses(*batch)]) for batch in drawn]
+    losses = torch.stack(each).mean(0)
     assert run.progress.curve[0]["heldout_global"] == pytest.approx(float(losses[0]), rel=1e-5)
     assert run.progress.curve[0]["heldout_local"] == pytest.approx(float(losses[1]), rel=1e-5)
     asked = [validate(module, run.heldout, 0, images) for images in (None, 16, 256, 5)]
@@ -151,11 +154,12 @@ def test_parts_of_what_is_held_out_are_judged_together(tmp_path, monkeypatch) ->
 
 def test_a_batch_too_large_for_memory_says_what_to_lower(tmp_path, monkeypatch) -> None:
     run = trainer(tmp_path)
+    losses = run.module.losses
 
-    def fill(*_: object) -> None:
+    def fill() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(run.module, "losses", fill)
+    monkeypatch.setattr(run.module, "losses", lambda *batch: fill() if run.module.training else losses(*batch))
     with pytest.raises(InputError, match="alignment: out of memory at step 0; lower its micro_batch"):
         run.train()
 

@@ -1,27 +1,47 @@
 """Choose a method's setting on held-out data: the smallest that improves on a reference as well as the best one does.
 
     python -m evaluation.choose --key eta --reference metrics/gligen_sd/heldout.json \
-        --candidates metrics/hcma_eta_*/heldout.json --specs methods/hcma_eta_*.json --out calibration.json
+        --scores scores/gligen_sd/heldout.parquet --candidates metrics/hcma_eta_*/heldout.json \
+        --specs methods/hcma_eta_*.json --out calibration.json
 
 A candidate's score is the mean over the four metrics of its improvement divided by the reference's standard error;
-distances improve downwards, CLIP scores upwards. The smallest setting within one standard error of the best score is
-chosen (the one-standard-error rule): what a few held-out images cannot tell apart shall not move a latent further. A single
-candidate is taken as it is, without a score, however few the images. Refuses the split `test`.
+distances improve downwards, CLIP scores upwards. Those four standard errors are units, which weigh the metrics; they do not
+say how well a score is known, since all rows are of the same images and noise. The smallest setting is chosen whose score
+is within one standard error of the best one (the one-standard-error rule): what a few held-out images cannot tell apart
+shall not move a latent further. That standard error is of the difference of the two scores, by the delete-a-group jackknife
+over images, every group left out of both rows and of all metrics at once, the units held fixed. A single candidate is taken
+as it is, without a score, however few the images. Refuses the split `test`.
+
+What makes a choice doubtful stands in `warnings`, and on stderr: the best candidate, or the chosen one, is at an end of the
+sweep, or none is better than the reference by more than the standard error of its score.
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from evaluation.compare import read_row
 from evaluation.files import InputError, read_json, write_json
+from evaluation.jackknife import groups, standard_error
 from evaluation.program import run
 from evaluation.tables import METRICS
+
+SWEEP = "alignment.calibrate.multiples"
+Row = dict[str, Any]  # what evaluation.metrics wrote
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--key", required=True, help="name of the setting among the specifications' params")
     parser.add_argument("--reference", type=Path, required=True)
+    parser.add_argument(
+        "--scores", type=Path, required=True, help="the reference's, for the images that all rows are of"
+    )
     parser.add_argument("--candidates", type=Path, nargs="+", required=True, help="their metrics")
     parser.add_argument("--specs", type=Path, nargs="+", required=True, help="their specifications, in the same order")
     parser.add_argument("--out", type=Path, required=True)
@@ -32,11 +52,20 @@ def main() -> None:
         if metrics["method"] != spec["method"]:
             raise InputError(f"metrics of {metrics['method']} beside the specification of {spec['method']}")
         candidates[spec["params"][arguments.key]] = metrics
-    write_json(arguments.out, choose(arguments.key, reference, candidates))
+    image_ids = read_row(arguments.reference, arguments.scores).image_ids
+    chosen = choose(arguments.key, reference, candidates, image_ids)
+    for text in chosen["warnings"]:
+        print(f"warning: {text}", file=sys.stderr)
+    write_json(arguments.out, chosen)
 
 
-def choose(key: str, reference: dict[str, Any], candidates: dict[float, dict[str, Any]]) -> dict[str, Any]:
-    """{key: chosen value, "split", "curve": every candidate with its score and metrics}."""
+def choose(key: str, reference: Row, candidates: dict[float, Row], image_ids: dict[str, np.ndarray]) -> dict[str, Any]:
+    """{key: chosen value, "split", "n_images", "warnings", "curve": every candidate with its score and metrics}.
+
+    image_ids: of the images and of the regions that all rows were measured on. Of several candidates the curve has `score`,
+    the improvement over the reference, and `gains`, by metric; `behind`, the best score minus its own; and the standard
+    errors of both. Raises InputError for rows of other images, of too few, or of the split `test`.
+    """
     for row in (reference, *candidates.values()):
         if row["split"] == "test":
             raise InputError(f"{row['method']}: measured on the test sample, which must not choose anything")
@@ -45,26 +74,95 @@ def choose(key: str, reference: dict[str, Any], candidates: dict[float, dict[str
     measured = {"split": reference["split"], "n_images": reference["n_images"]}
     if len(candidates) == 1:
         (value,) = candidates
-        return {key: value} | measured | {"curve": [{key: value, "metrics": _values(candidates[value])}]}
-    curve = [{key: value} | _score(reference, candidates[value]) for value in sorted(candidates)]
-    best = max(point["score"] for point in curve)
-    chosen = next(point for point in curve if point["score"] >= best - 1)
-    return {key: chosen[key]} | measured | {"curve": curve}
+        alone = {key: value, "metrics": _values(candidates[value])}
+        return {key: value} | measured | {"warnings": [], "curve": [alone]}
+    scale = Scale.of(reference, list(candidates.values()), image_ids)
+    rows = {value: candidates[value] for value in sorted(candidates)}
+    best = max(rows.values(), key=lambda row: scale.score(row, reference))
+    curve: list[dict[str, Any]] = [{key: value} | scale.point(row, best, reference) for value, row in rows.items()]
+    chosen = next(point for point in curve if point["behind"] <= point["behind_se"])
+    return {key: chosen[key]} | measured | {"warnings": _warnings(key, curve, chosen), "curve": curve}
 
 
-def _values(row: dict[str, Any]) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class Scale:
+    """By which improvements are scored, and the jackknife groups by whose left-out values a score is known.
+
+    units: of each metric, what counts as one, negative where less is better. numbers: the groups of its left-out values.
+    """
+
+    units: dict[str, float]
+    numbers: dict[str, list[int]]
+
+    @staticmethod
+    def of(reference: Row, candidates: Sequence[Row], image_ids: dict[str, np.ndarray]) -> "Scale":
+        """The scale of the reference's standard errors; raises InputError where a row has too few images for any."""
+        units, numbers = {}, {}
+        for metric in METRICS:
+            measured = [row["metrics"][metric] for row in (reference, *candidates)]
+            if not all(measured) or not measured[0]["se"]:
+                raise InputError(f"{metric}: too few held-out images to choose on; raise data.heldout.count")
+            units[metric] = (-1 if metric.endswith("fid") else 1) * measured[0]["se"]
+            numbers[metric] = sorted(set(groups(image_ids[metric.partition("_")[0]].tolist()).tolist()))
+            if any(len(found["left_out"]) != len(numbers[metric]) for found in measured):
+                raise InputError(
+                    f"{metric}: the scores are of other images than the metrics; delete both and run again"
+                )
+        return Scale(units, numbers)
+
+    def gains(self, row: Row, other: Row) -> dict[str, float]:
+        """Improvement of a row over another in each metric."""
+        pairs = {metric: (row["metrics"][metric], other["metrics"][metric]) for metric in self.units}
+        return {metric: (one["value"] - two["value"]) / self.units[metric] for metric, (one, two) in pairs.items()}
+
+    def score(self, row: Row, other: Row) -> float:
+        """Mean improvement of a row over another."""
+        return float(np.mean(list(self.gains(row, other).values())))
+
+    def score_se(self, row: Row, other: Row) -> float:
+        """Standard error of `score`, by the paired delete-a-group jackknife."""
+        without = {number: self.gains(row, other) for own in self.numbers.values() for number in own}
+        for metric, unit in self.units.items():
+            left_out = np.subtract(row["metrics"][metric]["left_out"], other["metrics"][metric]["left_out"])
+            # A group without regions leaves the regions' metrics as they are.
+            for number, difference in zip(self.numbers[metric], left_out, strict=True):
+                without[number][metric] = difference / unit
+        return standard_error([float(np.mean(list(gains.values()))) for gains in without.values()])
+
+    def point(self, row: Row, best: Row, reference: Row) -> dict[str, Any]:
+        """What the curve shows of a candidate."""
+        return {
+            "score": self.score(row, reference),
+            "score_se": self.score_se(row, reference),
+            "behind": self.score(best, row),
+            "behind_se": self.score_se(best, row),
+            "gains": self.gains(row, reference),
+            "metrics": _values(row),
+        }
+
+
+def _values(row: Row) -> dict[str, float | None]:
     return {metric: (row["metrics"][metric] or {}).get("value") for metric in METRICS}
 
 
-def _score(reference: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    gains = {}
-    for metric in METRICS:
-        before, after = reference["metrics"][metric], row["metrics"][metric]
-        if not before or not after or not before["se"]:
-            raise InputError(f"{metric}: too few held-out images to choose on; raise data.heldout.count")
-        sign = -1 if metric.endswith("fid") else 1
-        gains[metric] = sign * (after["value"] - before["value"]) / before["se"]
-    return {"score": sum(gains.values()) / len(gains), "gains": gains, "metrics": _values(row)}
+def _warnings(key: str, curve: list[dict[str, Any]], chosen: dict[str, Any]) -> list[str]:
+    """One line for each reason to doubt the choice."""
+    found: list[str] = []
+    best = max(curve, key=lambda point: point["score"])
+    for point, said in ((best, "the best score"), (chosen, "the choice")):
+        if point[key] in (curve[0][key], curve[-1][key]) and not found:
+            end, beyond = ("lower", "smaller") if point[key] == curve[0][key] else ("upper", "larger")
+            found.append(
+                f"{said} stands at the {end} end of the sweep, {key} {point[key]:.3g}, and no {beyond} one was tried;"
+                f" widen {SWEEP}"
+            )
+    if best["score"] <= best["score_se"]:
+        by = " by one standard error" if best["score"] > 0 else ""
+        found.append(
+            f"no candidate is better than the reference{by}: the best score is"
+            f" {best['score']:.2f} ± {best['score_se']:.2f}, at {key} {best[key]:.3g}"
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -41,27 +41,38 @@ def draw(data: Cache, rows: torch.Tensor, generator: torch.Generator, any_captio
 
 @dataclass(frozen=True)
 class Drawn:
-    """What chance decides of a batch: a timestep, a noise and a caption for each of its images `rows_B`; all on the CPU."""
+    """What chance decides of a batch: a timestep, a noise and a caption for each of its images `rows_B`, and from which of
+    them the denoiser's caption or boxes are kept; all on the CPU."""
 
     rows_B: torch.Tensor
     t_B: torch.Tensor
     noise_BCHW: torch.Tensor
     which_B: torch.Tensor
+    without_caption_B: torch.Tensor
+    without_boxes_B: torch.Tensor
 
     def batch(self, data: Cache) -> Batch:
         return batch_of(data, self.rows_B, noised(data, self.rows_B, self.t_B, self.noise_BCHW), self.t_B, self.which_B)
 
     def split(self, size: int) -> Iterator[Drawn]:
-        tensors = (self.rows_B, self.t_B, self.noise_BCHW, self.which_B)
+        tensors = (self.rows_B, self.t_B, self.noise_BCHW, self.which_B, self.without_caption_B, self.without_boxes_B)
         return (Drawn(*parts) for parts in zip(*(x.split(size) for x in tensors), strict=True))
 
 
-def draw_noise(data: Cache, rows: torch.Tensor, generator: torch.Generator, any_caption: bool) -> Drawn:
-    """Timesteps, noise and captions of `rows`, from `generator` alone."""
+def draw_noise(
+    data: Cache,
+    rows: torch.Tensor,
+    generator: torch.Generator,
+    any_caption: bool,
+    caption_dropout: float = 0.0,
+    grounding_dropout: float = 0.0,
+) -> Drawn:
+    """Timesteps, noise, captions and dropouts of `rows`, from `generator` alone; the dropouts' shares change nothing else."""
     t_B = torch.randint(len(data.alphas_cumprod_T), (len(rows),), generator=generator)
     noise = torch.randn(len(rows), *data.latents_NCHW.shape[1:], generator=generator)
     which = (torch.rand(len(rows), generator=generator) * data.counts_N[rows]).long() * any_caption
-    return Drawn(rows, t_B, noise, which)
+    dropped = [torch.rand(len(rows), generator=generator) < share for share in (caption_dropout, grounding_dropout)]
+    return Drawn(rows, t_B, noise, which, *dropped)
 
 
 def noised(data: Cache, rows: torch.Tensor, t_B: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:

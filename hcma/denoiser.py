@@ -24,12 +24,12 @@ from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, encode_text
 from hcma.sampling.grounding import fusers_enabled, grounding_tokens, require_gated
 from hcma.sampling.layout import Layout
-from hcma.trainer import Training, cached, check_data, lasting, make_optimizer
+from hcma.sampling.spec import expect, is_number
+from hcma.trainer import OPTIMIZERS, Training, cached, check_data, expect_validated, lasting, make_optimizer
 from hcma.validate import TIMES, heldout_at, validate
 
 TRAINED = ("none", "fuser", "unet")
 GLIGENS_OWN = ("fuser", "position_net")  # the layers that GLIGEN added to Stable Diffusion, and trains
-ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,12 @@ class Denoising:
     train_denoiser  what it trains of the U-Net: GLIGEN's own layers (fuser), all of it (unet), or nothing (none)
     second_order    let it reach the alignment module through Z_t^(a), which then trains on, on (6) and (7) too
     steps, batch    optimiser steps, and images a step; micro_batch at a time, for memory only
-    lr              of the U-Net's parameters: GLIGEN's; the module keeps alignment.train.lr
+    lr, optimizer, weight_decay  of the U-Net's parameters: GLIGEN's; the module keeps those of alignment.train, in an
+                    optimiser of its own
+    caption_dropout, grounding_dropout  shares of the training images whose caption, and whose boxes, the U-Net is not shown,
+                    as in guidance's unconditional half: GLIGEN's
     relative_step   share of a latent's norm that the eta of training is calibrated to, by hcma.calibrate
+    validate_images  the best checkpoint is chosen on so many held-out images, the first; None: on all
     """
 
     train_denoiser: str
@@ -49,10 +53,23 @@ class Denoising:
     batch: int = 1024
     micro_batch: int = 8
     lr: float = 5e-5
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    caption_dropout: float = 0.1
+    grounding_dropout: float = 0.1
     relative_step: float = 0.01
     validate_every: int = 64
+    validate_images: int | None = 64
 
     def __post_init__(self) -> None:
+        section, known = "alignment.train.denoiser", ", ".join(OPTIMIZERS)
+        expect(f"{section}.optimizer", self.optimizer, lambda value: value in OPTIMIZERS, f"one of {known}")
+        decay = self.weight_decay
+        expect(f"{section}.weight_decay", decay, lambda v: is_number(v) and v >= 0, "a number of at least 0")
+        for key in ("caption_dropout", "grounding_dropout"):
+            share = getattr(self, key)
+            expect(f"{section}.{key}", share, lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
+        expect_validated(f"{section}.validate_images", self.validate_images)
         if self.train_denoiser not in TRAINED:
             raise InputError(f"train_denoiser: {self.train_denoiser!r} is not one of {', '.join(TRAINED)}")
         if self.train_denoiser == "none" and not self.second_order:
@@ -86,20 +103,22 @@ class DenoiserTrainer(Loop):
         base_sha256: str,
     ) -> None:
         self.sd, self.params, (self.aligning, self.settings), (self.data, self.heldout) = sd, params, settings, splits
-        check_data(self.settings.batch, "alignment.train.denoiser.batch", self.data.cache, self.heldout.cache)
+        section, images = "alignment.train.denoiser", self.settings.validate_images
+        check_data(section, self.settings.batch, images, self.data.cache, self.heldout.cache)
         require_gated(sd.unet)
         assert isinstance(sd.alignment, Alignment)
         self.module = sd.alignment.requires_grad_(self.settings.second_order)
         described = [lasting(self.aligning), lasting(self.settings), asdict(params), base_sha256]
         identity = identity_of(described, [*cached(self.data.cache), *self.module.state_dict().values()])
-        rates = {"lr": self.settings.lr}
-        groups = [rates | {"params": choose(sd.unet, self.settings.train_denoiser)}]
-        groups.append({"params": list(self.module.parameters()) if self.settings.second_order else []})
-        optimizer = make_optimizer(self.aligning, [group for group in groups if group["params"]])
+        # Each with its own decay: the pretrained U-Net as GLIGEN was trained, the module as it was before.
+        optimizers, unets, modules = [], self.settings, self.aligning
+        if ours := choose(sd.unet, unets.train_denoiser):
+            optimizers.append(make_optimizer(ours, unets.optimizer, unets.lr, unets.weight_decay))
+        if unets.second_order:
+            theirs = self.module.parameters()
+            optimizers.append(make_optimizer(theirs, modules.optimizer, modules.lr, modules.weight_decay))
         weights = torch.nn.ModuleDict({"unet": sd.unet, "alignment": self.module})
-        super().__init__(weights, optimizer, Processes(sd.device), work, identity)
-        curve = self.progress.curve
-        self.baseline = curve[0]["baseline_noise"] if curve else self._heldout_noise()
+        super().__init__(weights, optimizers, Processes(sd.device), work, identity)
 
     def train(self) -> None:
         """Train to the end; `sd` then holds the weights of the lowest held-out loss."""
@@ -107,12 +126,13 @@ class DenoiserTrainer(Loop):
         self.weights.requires_grad_(False)
 
     def _step(self, step: int) -> dict[str, float]:
-        self.optimizer.zero_grad(set_to_none=True)
-        seed, data = self.aligning.seed, self.data.cache
-        rows = rows_of(data, self.settings.batch, seed, step)
-        drawn = draw_noise(data, rows, seeded(seed, 4, step), self.aligning.caption == "random")
+        self._forget_gradients()
+        seed, data, settings = self.aligning.seed, self.data.cache, self.settings
+        rows, generator = rows_of(data, settings.batch, seed, step), seeded(seed, 4, step)
+        shares = {"caption_dropout": settings.caption_dropout, "grounding_dropout": settings.grounding_dropout}
+        drawn = draw_noise(data, rows, generator, self.aligning.caption == "random", **shares)
         sums: dict[str, float] = {}
-        for part in self.processes.share(drawn.split(self.settings.micro_batch)):
+        for part in self.processes.share(drawn.split(settings.micro_batch)):
             losses = self._losses(self.data, part)
             (self._total(losses).sum() / len(rows)).backward()
             for name, loss_B in losses.items():
@@ -120,7 +140,7 @@ class DenoiserTrainer(Loop):
         means = self._summed(sums, len(rows))
         if not all(map(math.isfinite, means.values())):
             raise InputError(f"the noise loss is not finite at step {step}; lower alignment.train.denoiser.lr")
-        self.optimizer.step()
+        self._update()
         return means
 
     def _total(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -142,8 +162,7 @@ class DenoiserTrainer(Loop):
         return {"noise": self._noise_loss(split, drawn, aligned)} | losses
 
     def _noise_loss(self, split: Split, drawn: Drawn, aligned_BCHW: torch.Tensor) -> torch.Tensor:
-        chosen = zip(drawn.rows_B.tolist(), drawn.which_B.tolist(), strict=True)
-        layouts = [replace(split.layouts[row], caption=captions_of(split.layouts[row])[k]) for row, k in chosen]
+        layouts = shown(split.layouts, drawn)
         text_BTD, _ = encode_text(self.sd, [layout.caption for layout in layouts])
         # The doubled batch of guidance: its second half sees the boxes.
         gligen = {name: value[len(layouts) :] for name, value in grounding_tokens(self.sd, layouts).items()}
@@ -157,19 +176,42 @@ class DenoiserTrainer(Loop):
 
     @torch.no_grad()
     def _heldout_noise(self) -> float:
-        """Mean noise loss of the first held-out images over TIMES, always with the same noise."""
-        drawn = [heldout_at(self.heldout.cache, t, self.aligning.seed, ROWS) for t in TIMES]
+        """Mean noise loss of the first held-out images over TIMES, always with the same noise, captions and boxes shown."""
+        images = self.settings.validate_images
+        drawn = [heldout_at(self.heldout.cache, t, self.aligning.seed, images) for t in TIMES]
         parts = [part for one in drawn for part in one.split(self.settings.micro_batch)]
         return float(torch.cat([self._losses(self.heldout, part)["noise"] for part in parts]).mean())
 
     def _validate(self) -> dict[str, float]:
-        row = {"heldout_noise": self._heldout_noise(), "baseline_noise": self.baseline}
+        noise = self._heldout_noise()
+        untrained = self.progress.curve[0]["heldout_noise"] if self.progress.curve else noise
+        row = {"heldout_noise": noise, "baseline_noise": untrained}
         if not self.settings.second_order:
             return row | {"heldout_loss": row["heldout_noise"]}
-        row |= validate(self.module, self.heldout.cache, self.aligning.seed)
+        row |= validate(self.module, self.heldout.cache, self.aligning.seed, self.aligning.validate_images)
         lambdas = self.aligning.lambda_global, self.aligning.lambda_local
         aligned = lambdas[0] * row["heldout_global"] + lambdas[1] * row["heldout_local"]
         return row | {"heldout_loss": row["heldout_noise"] + aligned}
+
+
+def shown(layouts: Sequence[Layout], drawn: Drawn) -> list[Layout]:
+    """What the U-Net is shown of the drawn images: one caption, or the empty one; the boxes, or none, so null tokens alone.
+
+    Guidance's unconditional half is both. Update (8) keeps the caption and boxes all the same: in sampling it comes before the
+    latents are doubled, so that the unconditional half sees aligned latents too.
+    """
+    found = []
+    for number, row in enumerate(drawn.rows_B.tolist()):
+        caption = captions_of(layouts[row])[int(drawn.which_B[number])]
+        objects = layouts[row].objects
+        found.append(
+            replace(
+                layouts[row],
+                caption="" if drawn.without_caption_B[number] else caption,
+                objects=() if drawn.without_boxes_B[number] else objects,
+            )
+        )
+    return found
 
 
 def choose(unet: UNet2DConditionModel, trained: str) -> list[torch.nn.Parameter]:

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,26 @@ class Progress:
 
     step: int = 0
     best: float = math.inf
+    kept: int = 0  # the step of the best weights
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
 class Loop:
-    """A module, its optimiser, and the checkpoint from which a killed training goes on as if nothing had happened.
+    """A module, its optimisers, and the checkpoint from which a killed training goes on as if nothing had happened.
 
     Parameters that need no gradient are neither saved nor kept. Of several processes all do the same but for their shares of a
     batch, and only the main one writes.
     """
 
     def __init__(
-        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, processes: Processes, work: Path, identity: str
+        self,
+        module: torch.nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        processes: Processes,
+        work: Path,
+        identity: str,
     ) -> None:
-        self.weights, self.optimizer, self.processes, self.device = module, optimizer, processes, processes.device
+        self.weights, self.optimizers, self.processes, self.device = module, optimizers, processes, processes.device
         self.identity, self.checkpoint = identity, work / "checkpoint.pt"
         self.frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
         self.progress = Progress()
@@ -56,8 +62,16 @@ class Loop:
         """Step to `total`, checking every so many steps; the module ends with the weights of the lowest held-out loss.
 
         step_on: one optimiser step; returns the means of its losses. validate: the held-out row, whose `heldout_loss` is what
-        the best weights have lowest. Both must follow from the step's number and the weights alone.
+        the best weights have lowest. Both must follow from the step's number and the weights alone. The untrained weights are
+        the first candidate, step 0: a training that makes nothing better leaves them as they were, and says so.
         """
+        if not self.progress.curve:
+            row = validate()
+            if not math.isfinite(row["heldout_loss"]):
+                raise InputError(
+                    f"{name}: the held-out loss is not finite before the first step; see the weights and the data"
+                )
+            self._keep({"step": 0.0} | row)
         recent: list[dict[str, float]] = []
         first, times, silent = self.progress.step, [], not self.processes.main
         for step in tqdm(range(first, total), initial=first, total=total, desc=name, mininterval=2, disable=silent):
@@ -72,10 +86,22 @@ class Loop:
             recent.clear()
             self._keep({"step": step + 1.0} | means | validate())
         self._load(self.best)
+        if not silent and not self.progress.kept:
+            found = f"no held-out loss was below the {self.progress.best:.6g} of the weights before this training"
+            tqdm.write(f"{name}: {found}; they are kept, as step 0", file=sys.stderr)
+
+    def _forget_gradients(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def _update(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def _summed(self, sums: dict[str, float], images: int) -> dict[str, float]:
         """Sum gradients and losses over the processes; returns the losses' means over the batch's images."""
-        self.processes.add_gradients(value for group in self.optimizer.param_groups for value in group["params"])
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.processes.add_gradients(value for group in groups for value in group["params"])
         totals = self.processes.add_up(list(sums.values()))
         return {f"train_{name}": total / images for name, total in zip(sums, totals, strict=True)}
 
@@ -90,14 +116,14 @@ class Loop:
         self.progress.step = int(row["step"])
         self.progress.curve.append(row)
         if row["heldout_loss"] < self.progress.best:
-            self.progress.best = row["heldout_loss"]
+            self.progress.best, self.progress.kept = row["heldout_loss"], self.progress.step
             self.best = {name: value.detach().clone() for name, value in self._state().items()}
         if not self.processes.main:
             return
         saved = {
             "identity": self.identity,
             "module": self._state(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "best": self.best,
             "progress": asdict(self.progress),
         }
@@ -113,7 +139,8 @@ class Loop:
                 print(f"{self.checkpoint}: of other settings or data; this training starts afresh", file=sys.stderr)
             return
         self._load(saved["module"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         self.best, self.progress = saved["best"], Progress(**saved["progress"])
 
 

@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     from hcma.curves import write_curves
 
-    write_curves(run.progress.curve, args.curves)
+    write_curves(run.progress.curve, run.progress.kept, args.curves)
     from hcma.alignment import save_alignment
 
     save_alignment(module, args.out)

@@ -57,7 +57,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     from hcma.curves import write_curves
 
-    write_curves(run.progress.curve, args.out / "curves.csv")
+    write_curves(run.progress.curve, run.progress.kept, args.out / "curves.csv")
     save_alignment(run.module, args.out / "alignment.safetensors")
     write_model(args.model, run.sd.unet, args.out / "model")
     run.checkpoint.unlink(missing_ok=True)

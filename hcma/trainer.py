@@ -14,11 +14,14 @@ from hcma.cache import Cache
 from hcma.loop import Loop, identity_of
 from hcma.processes import Processes
 from hcma.sampling import InputError
-from hcma.sampling.spec import from_keys
+from hcma.sampling.spec import expect, from_keys
 from hcma.validate import validate
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Training:
     caption     random: one of an image's captions each time; first: always the first
     timesteps   uniform over the schedule's
     validate_every  optimiser steps between held-out validations and checkpoints
+    validate_images  the best checkpoint is chosen on so many held-out images, the first; None: on all
     """
 
     epochs: int = 60
@@ -45,12 +49,13 @@ class Training:
     caption: str = "random"
     timesteps: str = "uniform"
     validate_every: int = 65
+    validate_images: int | None = 256
     seed: int = 0
 
     def __post_init__(self) -> None:
         choices = {
             "precision": ("float32", "bfloat16"),
-            "optimizer": ("adam", "adamw"),
+            "optimizer": tuple(OPTIMIZERS),
             "caption": ("random", "first"),
             "timesteps": ("uniform",),
         }
@@ -60,6 +65,7 @@ class Training:
         for key in ("epochs", "batch", "micro_batch", "validate_every"):
             if type(getattr(self, key)) is not int or getattr(self, key) < 1:
                 raise InputError(f"alignment.train.{key}: expected a positive integer, found {getattr(self, key)!r}")
+        expect_validated("alignment.train.validate_images", self.validate_images)
 
 
 class Trainer(Loop):
@@ -69,7 +75,7 @@ class Trainer(Loop):
         self, model: dict[str, Any], settings: Training, train: Cache, heldout: Cache, work: Path, device: str
     ) -> None:
         self.settings, self.data, self.heldout = settings, train, heldout
-        check_data(settings.batch, "alignment.train.batch", train, heldout)
+        check_data("alignment.train", settings.batch, settings.validate_images, train, heldout)
         sizes = {
             "latent_channels": train.latents_NCHW.shape[1],
             "latent_size": train.latents_NCHW.shape[2],
@@ -82,8 +88,8 @@ class Trainer(Loop):
         self.module.caption_mean_D.copy_(caption_mean(train))
         self.module.label_mean_D.copy_(label_mean(train))
         identity = identity_of([asdict(config), lasting(settings)], cached(train))
-        optimizer = make_optimizer(settings, self.module.parameters())
-        super().__init__(self.module, optimizer, processes, work, identity)
+        optimizer = make_optimizer(self.module.parameters(), settings.optimizer, settings.lr, settings.weight_decay)
+        super().__init__(self.module, [optimizer], processes, work, identity)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -103,7 +109,7 @@ class Trainer(Loop):
     def _step(self, step: int) -> dict[str, float]:
         """One optimiser step on the batch that (seed, step) decides."""
         self.module.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._forget_gradients()
         sums, settings = {"global": 0.0, "local": 0.0}, self.settings
         rows, generator = rows_of(self.data, settings.batch, settings.seed, step), seeded(settings.seed, 1, step)
         drawn = draw_noise(self.data, rows, generator, settings.caption == "random")
@@ -117,28 +123,43 @@ class Trainer(Loop):
         means = self._summed(sums, len(rows))
         if not all(map(math.isfinite, means.values())):
             raise InputError(f"the training loss is not finite at step {step}; lower alignment.train.lr")
-        self.optimizer.step()
+        self._update()
         return means
 
     def _validate(self) -> dict[str, float]:
-        row, settings = validate(self.module, self.heldout, self.settings.seed), self.settings
+        settings = self.settings
+        row = validate(self.module, self.heldout, settings.seed, settings.validate_images)
         loss = settings.lambda_global * row["heldout_global"] + settings.lambda_local * row["heldout_local"]
         return row | {"heldout_loss": loss}
 
 
-def check_data(batch: int, key: str, train: Cache, heldout: Cache) -> None:
-    """Raise InputError where a batch of the size under `key` cannot be drawn, or a split has no boxes."""
+def check_data(section: str, batch: int, validated: int | None, train: Cache, heldout: Cache) -> None:
+    """Raise InputError where a batch cannot be drawn, or where no boxes are there to learn from or to be judged on.
+
+    section: of the configuration, whose `batch` and `validate_images` are `batch` and `validated`.
+    """
     count = len(train.latents_NCHW)
     if count < batch:
-        raise InputError(f"{key}: {batch}, but only {count} training images are there")
+        raise InputError(f"{section}.batch: {batch}, but only {count} training images are there")
     if not len(heldout.latents_NCHW) or not (heldout.labels_NM >= 0).any() or not (train.labels_NM >= 0).any():
         raise InputError("training needs images with boxes in both splits; see the data report")
+    if not (heldout.labels_NM[:validated] >= 0).any():
+        found = f"{validated}, but none of the first so many held-out images has boxes"
+        raise InputError(f"{section}.validate_images: {found}; raise it, or null for all")
 
 
-def make_optimizer(settings: Training, parameters: Iterable[Any]) -> torch.optim.Optimizer:
-    """The optimiser of parameters, or of groups of them with rates of their own."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+def make_optimizer(
+    parameters: Iterable[torch.nn.Parameter], kind: str, lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """An optimiser of OPTIMIZERS: adam decays by L2, inside the gradient that it normalises; adamw decays beside it."""
+    return OPTIMIZERS[kind](parameters, lr=lr, weight_decay=weight_decay)
+
+
+def expect_validated(key: str, images: Any) -> None:
+    """Raise InputError unless it says how many held-out images are judged."""
+    expect(
+        key, images, lambda value: value is None or (type(value) is int and value >= 1), "a positive integer, or null"
+    )
 
 
 def lasting(settings: "DataclassInstance") -> dict[str, Any]:

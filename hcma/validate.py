@@ -9,11 +9,10 @@ from hcma.batches import PART, Batch, Drawn, caption_mean, label_mean, seeded
 from hcma.cache import Cache
 
 TIMES = (100, 300, 500, 700, 900)
-ROWS = 256
 
 
-def validate(module: Alignment, data: Cache, seed: int) -> dict[str, float]:
-    """Means over TIMES on the first 256 held-out images, always with the same noise.
+def validate(module: Alignment, data: Cache, seed: int, images: int | None = None) -> dict[str, float]:
+    """Means over TIMES on the first `images` held-out images (None: all), always with the same noise.
 
     heldout_global, heldout_local  losses (6) and (7)
     baseline_global, baseline_local  the losses of the constant mean embedding: what a collapsed module reaches
@@ -23,17 +22,18 @@ def validate(module: Alignment, data: Cache, seed: int) -> dict[str, float]:
     module.eval()
     rows: dict[str, list[float]] = {}
     for t in TIMES:
-        for name, value in _at(module, heldout_at(data, t, seed).batch(data), data, t).items():
+        for name, value in _at(module, heldout_at(data, t, seed, images).batch(data), data, t).items():
             rows.setdefault(name, []).append(value)
     means = {name: sum(values) / len(values) for name, values in rows.items()}
-    return means | _baselines(module, data)
+    return means | _baselines(module, data, images)
 
 
-def heldout_at(data: Cache, t: int, seed: int, rows: int = ROWS) -> Drawn:
-    """The first images of a split in noise at t: the same noise every time, their first captions."""
-    numbers = torch.arange(min(rows, len(data.latents_NCHW)))
+def heldout_at(data: Cache, t: int, seed: int, images: int | None) -> Drawn:
+    """The first images of a split (None: all) in noise at t: the same noise every time, their first captions, and boxes."""
+    numbers = torch.arange(len(data.latents_NCHW))[:images]
     noise = torch.randn(len(numbers), *data.latents_NCHW.shape[1:], generator=seeded(seed, 2, t))
-    return Drawn(numbers, torch.full((len(numbers),), t), noise, torch.zeros_like(numbers))
+    first, none = torch.zeros_like(numbers), torch.zeros(len(numbers), dtype=torch.bool)
+    return Drawn(numbers, torch.full((len(numbers),), t), noise, first, none, none)
 
 
 def _at(module: Alignment, batch: Batch, data: Cache, t: int) -> dict[str, float]:
@@ -79,10 +79,10 @@ def _relative_gradient(omega_B: torch.Tensor, latents: torch.Tensor) -> torch.Te
 
 
 @torch.no_grad()
-def _baselines(module: Alignment, data: Cache) -> dict[str, float]:
+def _baselines(module: Alignment, data: Cache, images: int | None) -> dict[str, float]:
     """Losses of a module that always answers with the mean of its own split's targets."""
-    captions, cosine = data.captions_NKD[:ROWS, 0], torch.nn.functional.cosine_similarity
-    found = data.labels_NM[:ROWS]
+    captions, cosine = data.captions_NKD[:images, 0], torch.nn.functional.cosine_similarity
+    found = data.labels_NM[:images]
     labels = data.texts_LD[found[found >= 0]]
     shift_caption, shift_label = torch.zeros(1), torch.zeros(1)
     if module.config.center:

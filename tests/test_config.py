@@ -112,6 +112,21 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
         ({"alignment": {"train": {"train_denoiser": "unet"}}}, "train_denoiser: 'unet' needs objective: align+noise"),
         ({"alignment": {"train": {"second_order": True}}}, "second_order: True needs objective: align+noise"),
         ({"alignment": {"train": {"objective": "align+noise"}}}, "objective: the noise loss would train nothing"),
+        ({"alignment": {"train": {"validate_images": 0}}}, "validate_images: 0 is less than the minimum of 1"),
+        ({"alignment": {"train": {"denoiser": {"optimizer": "sgd"}}}}, "'sgd' is not one of 'adam', 'adamw'"),
+        (
+            {"alignment": {"train": {"denoiser": {"weight_decay": -1}}}},
+            "weight_decay: -1 is less than the minimum of 0",
+        ),
+        (
+            {"alignment": {"train": {"denoiser": {"caption_dropout": 1.1}}}},
+            "caption_dropout: 1.1 is greater than the maximum of 1",
+        ),
+        (
+            {"alignment": {"train": {"denoiser": {"validate_images": "all"}}}},
+            "validate_images: expected ['integer', 'null'], found 'all'",
+        ),
+        ({"alignment": {"calibrate": {"multiples": [1.0, 1.0]}}}, "[1.0, 1.0] has non-unique elements"),
     ],
 )
 def test_a_fault_is_one_line_naming_key_and_file(change, line, monkeypatch) -> None:
@@ -141,6 +156,11 @@ def test_the_readings_of_algorithm_1_have_no_fault(monkeypatch) -> None:
         {"train_denoiser": "fuser"},
         {"train_denoiser": "unet", "second_order": True},
         {"second_order": True},
+        {
+            "train_denoiser": "fuser",
+            "validate_images": None,
+            "denoiser": {"validate_images": None, "grounding_dropout": 0},
+        },
     ):
         change = {"alignment": {"train": {"objective": "align+noise"} | readings, "text": {"model": "sd14"}}}
         assert faults(merged(CONFIG, change), [FILE]) == []

@@ -10,11 +10,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hcma import denoiser, train_denoiser
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
+from hcma.batches import seeded
 from hcma.cache import read_cache, write_cache
 from hcma.denoiser import DenoiserTrainer, Denoising, Split
 from hcma.method import Params, Targets, align_step
 from hcma.sampling import InputError
-from hcma.sampling.diffusion import Sampling, load_diffusion
+from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
+from hcma.sampling.grounding import denoise_grounded, grounding_tokens
 from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.sampling.weights import folder_sha256, read_config, verify_folder, write_model
 from hcma.trainer import Training
@@ -52,14 +54,16 @@ def module() -> Alignment:
     return Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).eval()
 
 
-def trainer(base: Path, caches: dict[str, Path], work: Path, precision: str = "float32", **changes) -> DenoiserTrainer:
+def trainer(
+    base: Path, caches: dict[str, Path], work: Path, aligning: dict | None = None, **changes
+) -> DenoiserTrainer:
     sd = load_diffusion(base, Sampling())
     sd.alignment = module().requires_grad_(False)
     splits = tuple(
         Split(read_cache([path.with_suffix(".safetensors")]), layouts(count))
         for path, count in ((caches["train"], 8), (caches["heldout"], 4))
     )
-    settings = (Training(**TRAIN, precision=precision), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))
+    settings = (Training(**(TRAIN | (aligning or {}))), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))
     return DenoiserTrainer(sd, Params(eta=ETA), settings, splits, work, folder_sha256(base))
 
 
@@ -104,6 +108,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     monkeypatch.setattr(DenoiserTrainer, "_step", step)
     resumed = trainer(base, caches, tmp_path / "killed", second_order=second_order)
     assert resumed.progress.step == dies_at // 2 * 2
+    assert [row["step"] for row in resumed.progress.curve] == list(range(0, dies_at, 2))
     resumed.train()
     assert not changed(state(whole), state(resumed))
     assert resumed.progress == whole.progress
@@ -112,16 +117,20 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 def test_a_checkpoint_of_other_settings_is_not_gone_on_with(base, caches, tmp_path) -> None:
     trainer(base, caches, tmp_path).train()
     assert trainer(base, caches, tmp_path).progress.step == 9
-    assert trainer(base, caches, tmp_path, lr=1e-4).progress.step == 0
+    for change in ({"lr": 1e-4}, {"weight_decay": 0.1}, {"optimizer": "adam"}, {"grounding_dropout": 0.2}):
+        assert trainer(base, caches, tmp_path, **change).progress.step == 0
+    for change in ({"caption_dropout": 0.0}, {"validate_images": 2}):
+        assert trainer(base, caches, tmp_path, **change).progress.step == 0
 
 
 def test_micro_batches_change_nothing_but_rounding(base, caches, tmp_path) -> None:
-    once, parts = (trainer(base, caches, tmp_path / str(size), micro_batch=size) for size in (4, 1))
+    half = {"caption_dropout": 0.5, "grounding_dropout": 0.5}
+    once, parts = (trainer(base, caches, tmp_path / str(size), micro_batch=size, **half) for size in (4, 1))
     assert once._step(0)["train_noise"] == pytest.approx(parts._step(0)["train_noise"], rel=1e-5)
 
 
 def test_products_in_bfloat16_are_those_of_the_training_alone(base, caches, tmp_path) -> None:
-    full, half = (trainer(base, caches, tmp_path / kind, precision=kind) for kind in ("float32", "bfloat16"))
+    full, half = (trainer(base, caches, tmp_path / kind, {"precision": kind}) for kind in ("float32", "bfloat16"))
     assert full._heldout_noise() == half._heldout_noise()
     noises = [run._step(0)["train_noise"] for run in (full, half)]
     assert noises[0] != noises[1] == pytest.approx(noises[0], rel=0.02)
@@ -143,6 +152,100 @@ def test_only_second_order_lets_the_noise_loss_reach_the_module(base, caches, tm
     run.train()
     found = changed(before, run.weights.state_dict())
     assert found and all(name.startswith("alignment.") for name in found)
+
+
+def test_u_net_and_module_decay_each_as_its_own_settings_say(base, caches, tmp_path) -> None:
+    aligning = {"optimizer": "adam", "weight_decay": 0.5, "lr": 0.01}
+    run = trainer(base, caches, tmp_path, aligning, second_order=True, lr=0.1, weight_decay=0.2)
+    assert [type(optimizer) for optimizer in run.optimizers] == [torch.optim.AdamW, torch.optim.Adam]
+    for parameter in run.weights.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(torch.where(parameter >= 0, 1.0, -1.0))  # none is near 0
+            parameter.grad = torch.zeros_like(parameter)
+    before = state(run)
+    run._update()
+    after = run.weights.state_dict()
+    for name, parameter in run.weights.named_parameters():
+        value = before[name]
+        if name.startswith("alignment."):  # L2 is the gradient, and Adam's first step is its sign
+            expected = value - 0.01 * value.sign()
+        else:
+            expected = value * (1 - 0.1 * 0.2) if parameter.requires_grad else value
+        assert torch.allclose(after[name], expected, atol=1e-6), name
+    default = trainer(base, caches, tmp_path / "default").optimizers
+    assert [(type(one), one.defaults["weight_decay"], one.defaults["lr"]) for one in default] == [
+        (torch.optim.AdamW, 0.0, 1e-3)
+    ]
+
+
+def seen_by_the_u_net(run: DenoiserTrainer, call) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Text states and grounding that the U-Net is given inside `call`."""
+    seen = []
+    forward = run.sd.unet.forward
+
+    def spy(*arguments, **options):
+        seen.append((arguments[2], options["cross_attention_kwargs"]["gligen"]))
+        return forward(*arguments, **options)
+
+    run.sd.unet.forward = spy
+    try:
+        call()
+    finally:
+        run.sd.unet.forward = forward
+    return seen[0]
+
+
+def test_what_is_dropped_is_what_guidances_unconditional_half_has(base, caches, tmp_path) -> None:
+    run = trainer(base, caches, tmp_path, caption_dropout=1.0, grounding_dropout=1.0, micro_batch=4)
+    text_BTD, gligen = seen_by_the_u_net(run, lambda: run._step(0))
+    rows = layouts(4)
+    tokens = grounding_tokens(run.sd, rows)
+
+    def sample() -> None:
+        captions = encode_text(run.sd, [layout.caption for layout in rows])[0]
+        denoise_grounded(run.sd, tokens, torch.zeros(4, 4, 8, 8), captions, 1.0)
+
+    doubled_BTD, both = seen_by_the_u_net(run, sample)
+    assert torch.allclose(text_BTD, doubled_BTD[:4], atol=1e-6)
+    assert not torch.allclose(text_BTD, doubled_BTD[4:], atol=1e-3)
+    for name, values in gligen.items():
+        assert torch.equal(values, both[name][:4]), name
+        assert not torch.equal(values, both[name][4:]), name
+
+
+def test_each_dropout_keeps_from_the_u_net_what_it_names_and_leaves_update_8_alone(
+    base, caches, tmp_path, monkeypatch
+) -> None:
+    found = {}
+    for kind in ("none", "caption", "grounding"):
+        pulls, step = [], align_step
+        monkeypatch.setattr(
+            denoiser, "align_step", lambda *inputs, step=step, pulls=pulls: pulls.append(inputs) or step(*inputs)
+        )
+        shares = {f"{name}_dropout": float(name == kind) for name in ("caption", "grounding")}
+        run = trainer(base, caches, tmp_path / kind, **shares, micro_batch=4)
+        heldout = run._heldout_noise()
+        pulls.clear()
+        text_BTD, gligen = seen_by_the_u_net(run, lambda run=run: run._step(0))
+        (_, latents, t_B, targets, *_) = pulls[0]
+        found[kind] = text_BTD, gligen["masks"], [latents, t_B, *vars(targets).values()], heldout
+        monkeypatch.setattr(denoiser, "align_step", step)
+    texts, masks, pulled, losses = zip(*found.values(), strict=True)
+    assert [torch.equal(text, texts[0]) for text in texts] == [True, False, True]
+    assert [int(mask.sum()) for mask in masks] == [4, 4, 0]
+    assert all(torch.equal(a, b) for other in pulled[1:] for a, b in zip(pulled[0], other, strict=True))
+    assert len(set(losses)) == 1
+
+
+def test_dropouts_are_independent_and_change_no_other_draw(caches) -> None:
+    data, rows = read_cache([caches["train"].with_suffix(".safetensors")]), torch.zeros(20000, dtype=torch.int64)
+    plain, dropped = (denoiser.draw_noise(data, rows, seeded(7), True, *shares) for shares in ((), (0.1, 0.3)))
+    for name in ("t_B", "noise_BCHW", "which_B"):
+        assert torch.equal(getattr(plain, name), getattr(dropped, name))
+    assert not plain.without_caption_B.any() and not plain.without_boxes_B.any()
+    both = dropped.without_caption_B & dropped.without_boxes_B
+    for found, share in ((dropped.without_caption_B, 0.1), (dropped.without_boxes_B, 0.3), (both, 0.03)):
+        assert float(found.float().mean()) == pytest.approx(share, abs=4 * (share * (1 - share) / len(rows)) ** 0.5)
 
 
 @pytest.mark.parametrize("mode", ["raw", "grad_norm"])
@@ -215,10 +318,26 @@ def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None
     verify_folder(tmp_path / "out/model")
     assert (tmp_path / "out/alignment.safetensors").read_bytes() == (tmp_path / "alignment.safetensors").read_bytes()
     rows = (tmp_path / "out/curves.csv").read_text().splitlines()
-    assert rows[0] == "step,train_noise,heldout_noise,baseline_noise,heldout_loss"
-    assert len(rows) == 6
+    assert rows[0] == "step,train_noise,heldout_noise,baseline_noise,heldout_loss,kept"
+    assert [row.split(",")[0] for row in rows[1:]] == ["0", "2", "4", "6", "8", "9"]
+    assert rows[1].split(",")[1] == ""
+    assert sum(int(row.split(",")[-1]) for row in rows[1:]) == 1
     assert (tmp_path / "out/curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_training_that_makes_nothing_better_leaves_the_weights_and_says_so(arguments, base, tmp_path, capsys) -> None:
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["denoiser"] |= {"train_denoiser": "unet", "lr": 1.0, "steps": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert program(arguments) == 0
+    assert "denoiser: no held-out loss was below the" in capsys.readouterr().err
+    untrained, trained = (
+        load_diffusion(folder, Sampling()).unet.state_dict() for folder in (base, tmp_path / "out/model")
+    )
+    assert not changed(untrained, trained)
+    kept = [row.split(",")[-1] for row in (tmp_path / "out/curves.csv").read_text().splitlines()[1:]]
+    assert kept == ["1", "0", "0"]
 
 
 @pytest.mark.slow
@@ -241,6 +360,9 @@ def test_layouts_of_other_images_are_one_line(arguments, caches, capsys) -> None
 def test_a_noise_loss_that_trains_nothing_and_a_plain_u_net_are_refused(caches, tmp_path) -> None:
     with pytest.raises(InputError, match="trains nothing"):
         Denoising("none")
+    for key, value in {"optimizer": "sgd", "weight_decay": -1, "caption_dropout": 1.5, "validate_images": 0}.items():
+        with pytest.raises(InputError, match=rf"alignment\.train\.denoiser\.{key}: expected .*, found {value!r}"):
+            Denoising("fuser", **{key: value})
     plain = write_tiny(tmp_path / "plain")
     with pytest.raises(InputError, match='attention_type "gated"'):
         trainer(plain, caches, tmp_path)

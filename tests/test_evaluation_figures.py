@@ -130,11 +130,11 @@ def test_equal_numbers_give_equal_bytes_of_every_figure(tmp_path, monkeypatch) -
         scores = pd.DataFrame({"id": range(9), "object": 0, "image_id": range(9), "clip": np.linspace(0, 1, 9)})
         scores.to_parquet(tmp_path / f"{name}.parquet")
     scores.assign(phrase=["a $ta$r"] * 5 + ["r$ing"] * 4).to_parquet(tmp_path / "regions.parquet")
-    point = {"gains": dict.fromkeys(("image_fid", "image_clip"), 1.0), "score": 1.0}
+    point = {"gains": dict.fromkeys(("image_fid", "image_clip"), 1.0), "score": 1.0, "behind_se": 0.5}
     curve = [point | {"eta": 0.1}, point | {"eta": 10.0}]
-    write_json(tmp_path / "calibration.json", {"eta": 0.1, "n_images": 48, "curve": curve})
-    curves = {"step": [1, 2], "train_global": [1.0, 0.5], "recall_100": [0.1, 0.2], "label_accuracy_100": [0.1, 0.2]}
-    pd.DataFrame(curves).to_csv(tmp_path / "curves.csv", index=False)
+    write_json(tmp_path / "calibration.json", {"eta": 0.1, "n_images": 48, "curve": curve, "warnings": []})
+    curves = {"step": [0, 2], "train_global": [None, 0.5], "recall_100": [0.1, 0.2], "label_accuracy_100": [0.1, 0.2]}
+    pd.DataFrame(curves | {"kept": [1, 0]}).to_csv(tmp_path / "curves.csv", index=False)
     rows = {kind: [tmp_path / f"{name}.{kind}" for name in ("real", "hcma")] for kind in ("json", "csv", "parquet")}
     calls = {
         metrics: {"metrics": rows["json"], "published": PUBLISHED},
@@ -152,10 +152,10 @@ def test_equal_numbers_give_equal_bytes_of_every_figure(tmp_path, monkeypatch) -
 
 
 def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkeypatch) -> None:
-    calibration.draw({"eta": 0.5, "n_images": 16, "curve": [{"eta": 0.5}]}, "eta", tmp_path / "one")
+    calibration.draw({"eta": 0.5, "n_images": 16, "curve": [{"eta": 0.5}], "warnings": []}, "eta", tmp_path / "one")
     drawn(tmp_path / "one")
     write_json(tmp_path / "other.json", {"eta": 1})
-    with pytest.raises(InputError, match=r"other\.json: not a calibration of eta"):
+    with pytest.raises(InputError, match=r"other\.json: not a calibration of eta \(no `curve`\)"):
         call(monkeypatch, calibration.main, calibration=tmp_path / "other.json", key="eta", out=tmp_path / "none")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for program, arguments in (

@@ -28,7 +28,6 @@ from evaluation import (
     statistics,
     tables,
 )
-from evaluation import choose as choosing
 from evaluation.compare import WHAT_IS_TESTED
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
@@ -493,33 +492,6 @@ def test_published_values_are_the_papers() -> None:
     assert rows.groupby("table").size().to_dict() == {1: 8, 2: 4}
     both = rows[rows["method"].isin(["hcma", "gligen_sd"])].groupby("method")
     assert all(len(set(group["region_fid"])) == 1 for _, group in both)  # Table 2's ends are rows of Table 1
-
-
-def test_the_choice_is_the_smallest_within_one_standard_error_of_the_best_mean_gain() -> None:
-    reference = row_of("gligen", "heldout")
-    better, worse = row_of("a", "heldout", image_fid=7.0), row_of("b", "heldout", region_fid=21.0)
-    found = choosing.choose("eta", reference, {1.0: worse, 3.0: better})
-    assert [point["score"] for point in found["curve"]] == pytest.approx([-2 / 4, 6 / 4])
-    assert found["eta"] == 3.0
-    nearly = row_of("c", "heldout", image_fid=8.8)
-    assert choosing.choose("eta", reference, {1.0: worse, 2.0: nearly, 3.0: better})["eta"] == 2.0
-
-
-def test_a_single_candidate_needs_no_score_and_two_do() -> None:
-    few = row_of("few", "heldout")
-    few["metrics"] |= {"image_fid": None, "region_fid": {"value": 3.0, "se": None}}
-    found = choosing.choose("eta", few, {2.0: few})
-    assert (found["eta"], found["split"]) == (2.0, "heldout")
-    values = {"image_fid": None, "image_clip": 0.3, "region_fid": 3.0, "region_clip": 0.2}
-    assert found["curve"] == [{"eta": 2.0, "metrics": values}]
-    with pytest.raises(InputError, match=r"image_fid: too few held-out images"):
-        choosing.choose("eta", few, {1.0: few, 2.0: few})
-
-
-def test_the_test_split_is_refused() -> None:
-    reference = row_of("gligen", "heldout")
-    with pytest.raises(InputError, match="must not choose"):
-        choosing.choose("eta", reference, {1.0: row_of("hcma", "test")})
 
 
 def test_exported_crops_are_named_safely(tmp_path, monkeypatch) -> None:

@@ -19,7 +19,7 @@ from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
 from hcma.sampling.images import write_images
 from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.shards import Sharded
-from hcma.validate import validate
+from hcma.validate import TIMES, heldout_at, validate
 from tests.tiny import write_tiny
 
 MODEL = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
@@ -74,6 +74,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypa
     monkeypatch.setattr(training.Trainer, "_step", step)
     resumed = trainer(tmp_path / "killed")
     assert resumed.progress.step == dies_at // 2 * 2
+    assert resumed.progress.curve[0]["step"] == 0
     assert same(resumed.train(), expected)
     assert resumed.progress == whole.progress
 
@@ -100,6 +101,48 @@ def test_the_best_checkpoint_on_held_out_data_is_kept(tmp_path) -> None:
     assert again["heldout_global"] == pytest.approx(best["heldout_global"], abs=1e-6)
 
 
+def test_a_training_that_makes_nothing_better_keeps_the_untrained_module(tmp_path, capsys) -> None:
+    contrary = cache(24, 1)
+    for targets in (contrary.captions_NKD, contrary.texts_LD):
+        targets.neg_()
+    run = training.Trainer(MODEL, training.Training(**TRAIN), contrary, cache(16, 2), tmp_path, "cpu")
+    untrained = [value.clone() for value in weights(run.module)]
+    module = run.train()
+    assert run.progress.kept == 0
+    assert min(row["heldout_loss"] for row in run.progress.curve[1:]) > run.progress.best
+    assert all(torch.equal(x, y) for x, y in zip(untrained, weights(module), strict=True))
+    assert "alignment: no held-out loss was below the" in capsys.readouterr().err
+    better = trainer(tmp_path / "better", epochs=8)
+    better.train()
+    assert better.progress.kept > 0
+    assert "no held-out loss" not in capsys.readouterr().err
+
+
+def test_the_checkpoint_is_chosen_on_as_many_images_as_asked_for(tmp_path) -> None:
+    run = trainer(tmp_path, validate_images=5)
+    run.train()
+    drawn = [heldout_at(run.heldout, t, 0, 5).batch(run.heldout).tensors() for t in TIMES]
+    module = trainer(tmp_path / "untrained").module.eval()
+    with torch.no_grad():
+        each = [torch.stack([omega_B.mean() for omega_B in module.losses(*batch)]) for batch in drawn]
+    losses = torch.stack(each).mean(0)
+    assert run.progress.curve[0]["heldout_global"] == pytest.approx(float(losses[0]), rel=1e-5)
+    assert run.progress.curve[0]["heldout_local"] == pytest.approx(float(losses[1]), rel=1e-5)
+    asked = [validate(module, run.heldout, 0, images) for images in (None, 16, 256, 5)]
+    assert asked[0] == asked[1] == asked[2] != asked[3]
+    assert trainer(tmp_path, validate_images=None).progress.step == 0
+    with pytest.raises(
+        InputError, match=r"alignment\.train\.validate_images: expected a positive integer, or null, found 0"
+    ):
+        trainer(tmp_path, validate_images=0)
+    boxless = cache(16, 2)
+    boxless.labels_NM[:3] = -1
+    with pytest.raises(
+        InputError, match=r"validate_images: 3, but none of the first so many .* has boxes; raise it, or null"
+    ):
+        training.Trainer(MODEL, training.Training(**TRAIN, validate_images=3), cache(24, 1), boxless, tmp_path, "cpu")
+
+
 def test_parts_of_what_is_held_out_are_judged_together(tmp_path, monkeypatch) -> None:
     module, data = trainer(tmp_path).train(), cache(16, 2)
     whole = [validate(module, data, 0), calibrate(module, data, Params(eta=1.0), 0.01, 16)["eta"]]
@@ -112,11 +155,12 @@ def test_parts_of_what_is_held_out_are_judged_together(tmp_path, monkeypatch) ->
 
 def test_a_batch_too_large_for_memory_says_what_to_lower(tmp_path, monkeypatch) -> None:
     run = trainer(tmp_path)
+    losses = run.module.losses
 
-    def fill(*_: object) -> None:
+    def fill() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(run.module, "losses", fill)
+    monkeypatch.setattr(run.module, "losses", lambda *batch: fill() if run.module.training else losses(*batch))
     with pytest.raises(InputError, match="alignment: out of memory at step 0; lower its micro_batch"):
         run.train()
 
@@ -140,6 +184,10 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path) -> None:
     run = trainer(tmp_path)
     run.data.latents_NCHW.parts[0].fill_(float("nan"))
     with pytest.raises(InputError, match="not finite at step 0"):
+        run.train()
+    run = trainer(tmp_path / "heldout")
+    run.heldout.latents_NCHW.parts[0].fill_(float("nan"))
+    with pytest.raises(InputError, match="alignment: the held-out loss is not finite before the first step"):
         run.train()
 
 
@@ -174,6 +222,7 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     assert load_alignment(tmp_path / "alignment.safetensors").config.text_width == 32
     header = (tmp_path / "curves.csv").read_text().splitlines()[0].split(",")
     assert {"step", "train_global", "heldout_local", "baseline_local", "recall_500", "gradient_global"} <= set(header)
+    assert header[-1] == "kept"
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
 

@@ -1,5 +1,7 @@
 """How eta was chosen: what each candidate gained over the reference on held-out images, metric by metric, and the mean.
 
+Bars at the mean are the standard errors of its distance from the best one; what makes the choice doubtful stands below.
+
     python -m evaluation.figures.calibration --calibration train/calibration.json --key eta --out figures/calibration
 
 writes calibration.png and calibration.svg.
@@ -7,6 +9,7 @@ writes calibration.png and calibration.svg.
 
 import argparse
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib import pyplot
@@ -26,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     key = arguments.key
-    chosen = read_object(arguments.calibration, f"a calibration of {key}", key, "curve", "n_images")
+    chosen = read_object(arguments.calibration, f"a calibration of {key}", key, "curve", "n_images", "warnings")
     draw(chosen, key, arguments.out)
 
 
@@ -39,6 +42,11 @@ def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
     _curves(axis, chosen, key)
     axis.set_title(f"{title}\n", loc="left", fontweight="bold")
+    for place, text in enumerate(chosen["warnings"]):
+        note = fill(f"Warning: {text}.", 110)
+        axis.annotate(
+            note, (0, -0.28 - 0.12 * place), xycoords="axes fraction", color="#D55E00", va="top", annotation_clip=False
+        )
     save(figure, out)
 
 
@@ -48,8 +56,10 @@ def _curves(axis: Axes, chosen: dict[str, Any], key: str) -> None:
     for metric, colour, marker in zip(curve[0]["gains"], COLOURS, MARKERS, strict=False):
         gains = [point["gains"][metric] for point in curve]
         axis.plot(values, gains, color=colour, marker=marker, markersize=4, linewidth=1, label=PANELS[metric][0])
-    axis.plot(values, scores, color="black", marker="s", linewidth=2, label="mean, the score")
-    axis.axhline(max(scores) - 1, color="0.4", linestyle=":", label="one standard error below the best")
+    errors = [point["behind_se"] for point in curve]
+    label = "mean, the score\n± its distance's error from the best"
+    axis.errorbar(values, scores, errors, color="black", marker="s", linewidth=2, capsize=4, label=label)
+    axis.axhline(max(scores), color="0.4", linestyle=":", label="the best score")
     axis.axvline(chosen[key], color="0.4", linestyle="--", label=f"chosen: {chosen[key]:.3g}")
     axis.set_xscale("log")
     axis.margins(x=0.1)

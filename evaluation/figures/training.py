@@ -40,6 +40,9 @@ def draw(curves: pd.DataFrame, out: Path) -> None:
         for stem, (style, shown) in STYLES.items():
             if f"{stem}_{term}" in curves:
                 axes[0].plot(curves[f"{stem}_{term}"], style, color=colour, label=f"{name}, {shown}")
+    for step in curves.index[curves["kept"] == 1] if "kept" in curves else []:
+        label = f"kept: step {step:.0f}" if step else "kept: the untrained weights"
+        axes[0].axvline(step, color="0.6", linewidth=1, label=label)
     _finish(axes[0], "Losses", LOWER, "1 - cosine")
     for axis, (stem, name) in zip(axes[1:], ABILITIES.items(), strict=True):
         columns = [column for column in curves if str(column).startswith(stem)]

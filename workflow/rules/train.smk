@@ -116,6 +116,7 @@ rule choose_eta:
     input:
         eta=f"{R}/train/eta.json",
         reference=f"{R}/metrics/{ALIGNMENT['reference']}/heldout.json",
+        scores=f"{R}/scores/{ALIGNMENT['reference']}/heldout.parquet",
         candidates=expand(f"{R}/metrics/{{candidate}}/heldout.json", candidate=CANDIDATES),
         specs=expand(f"{R}/methods/{{candidate}}.json", candidate=CANDIDATES),
     output:
@@ -128,5 +129,5 @@ rule choose_eta:
     message:
         "Choosing eta by held-out metrics"
     shell:
-        "python -m evaluation.choose --key eta --reference {input.reference} --candidates {input.candidates}"
-        " --specs {input.specs} --out {output} > {log} 2>&1"
+        "python -m evaluation.choose --key eta --reference {input.reference} --scores {input.scores}"
+        " --candidates {input.candidates} --specs {input.specs} --out {output} > {log} 2>&1"

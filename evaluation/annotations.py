@@ -286,9 +286,7 @@ class _File:
         return _Unreadable(f"{found}, expected {expected}")
 
     def _note(self, what: str) -> None:
-        self.report.note(
-            f"{self.path.name}, {self.part}: {what}", self.row.get("id") if isinstance(self.row, dict) else None
-        )
+        self.report.note(f"{self.path.name}, {self.part}: {what}", self.row.get("id"))
 
     def images(self, records: list[ImageRecord]) -> dict[int, ImageRecord]:
         """Images by id; one listed twice counts once, an id of two different images is a fault."""

@@ -141,7 +141,9 @@ class Split:
         self.instances = read_instances(self.instances_path, self.report)
         self.captions = read_captions(captions_path, self.report)
         if unknown := sorted(set(self.instances.names.values()) - set(words)):
-            raise InputError(f"{data['words']}: no words for category {unknown[0]!r} of {self.instances_path.name}")
+            raise InputError(
+                f"{data['words']}: no words for category {shown(unknown[0])} of {self.instances_path.name}"
+            )
         images, said = self.instances.images, self.captions.of
         for image_id in sorted(set(said) - set(images)):
             self.report.drop("caption of an image that is not listed", image_id)
@@ -185,13 +187,16 @@ class Split:
 
     def check_photos(self, ids: list[int]) -> None:
         """Raises InputError for photos that are missing, unreadable, or of another size than their record says."""
-        faults, other = [], ""
+        faults, other, names = [], "", set()
         for image_id in ids:
             try:
                 seen, record = self._look(image_id), self.instances.images[image_id]
             except InputError as error:
                 faults.append(str(error))
                 continue
+            if seen.name in names:
+                self.report.note("photo that an earlier image has as well", image_id)
+            names.add(seen.name)
             said = record.width or seen.width, record.height or seen.height
             if said != seen[1:3]:
                 turned = f", of EXIF orientation {seen.orientation}," if seen.orientation in ASIDE else ""

@@ -367,6 +367,15 @@ def test_a_photo_of_another_name_is_found_by_its_record(root, tmp_path) -> None:
     good(root, tmp_path / "zip")
 
 
+def test_two_images_of_one_photo_are_counted(root, tmp_path) -> None:
+    one, other = photos(root)[8:10]
+    one.unlink()
+    for kind in ("instances", "captions"):
+        change(root, kind, first("images", file_name=other.name), ("val2014",))
+    _, report = prepared(root, tmp_path / "out")
+    assert report["read_as"]["val2014"] == {"photo that an earlier image has as well": {"count": 1, "examples": [102]}}
+
+
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", "..\\secret.jpg"])
 def test_no_record_leads_out_of_the_split(root, tmp_path, name) -> None:
     photos(root)[0].rename(root / "secret.jpg")

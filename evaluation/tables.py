@@ -57,7 +57,9 @@ def main() -> None:
         + unmeasured(table)
     )
     notes += tokens(cost, table) + cut_prompts(cost, table) + settings([read_json(path) for path in arguments.specs])
-    write(table, notes, arguments.table, arguments.out)
+    if not arguments.caveat:
+        notes.append("In brackets: the paper's value.")
+    write(table, notes, arguments.table, arguments.out, beside_published=not arguments.caveat)
 
 
 def read_published(path: Path, number: int) -> pd.DataFrame:
@@ -166,7 +168,6 @@ def protocol(metrics: list[dict[str, Any]], data: dict[str, Any]) -> list[str]:
         f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
         if floors
         else "No distance could be measured.",
-        "In brackets: the paper's value, from other networks and photos at full size; ours need not resemble it.",
         *_versions(metrics),
     ]
 
@@ -302,9 +303,16 @@ def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items() if value not in ("", None))
 
 
-def write(table: pd.DataFrame, notes: list[str], number: int, out: Path) -> None:
-    """Write the three forms, each whole or not at all; the caveat and protocol stand in all but the CSV's cells."""
+def write(table: pd.DataFrame, notes: list[str], number: int, out: Path, beside_published: bool) -> None:
+    """Write the three forms, each whole or not at all; the caveat and protocol stand in all but the CSV's cells.
+
+    Beside what a run with a caveat measured the paper's value would invite a comparison that means nothing: without
+    `beside_published` the CSV alone has it, but for rows that were not measured.
+    """
     write_csv(out.with_suffix(".csv"), table.drop(columns="label"))
+    if not beside_published:
+        published = [f"published_{metric}" for metric in METRICS]
+        table = table.assign(**table[published].mask(table["n_images"] > 0))
     write_text(out.with_suffix(".md"), _markdown(table, notes, number))
     write_text(out.with_suffix(".tex"), _latex(table, notes, number))
 
@@ -335,7 +343,8 @@ def _markdown(table: pd.DataFrame, notes: list[str], number: int) -> str:
 
 
 def _latex(table: pd.DataFrame, notes: list[str], number: int) -> str:
-    """A table for booktabs: ours beside the published value, metric by metric."""
+    """A table for booktabs: ours, and beside it the published value where any is shown, metric by metric."""
+    pairs = bool(table[[f"published_{metric}" for metric in METRICS]].notna().any(axis=None))
     heads = " & ".join(["", *(rf"\multicolumn{{2}}{{c}}{{{head}}}" for head in HEADS[1:])]) + r" \\"
     rules = " ".join(rf"\cmidrule(lr){{{2 * place}-{2 * place + 1}}}" for place in range(1, 5))
     rows = []
@@ -343,19 +352,19 @@ def _latex(table: pd.DataFrame, notes: list[str], number: int) -> str:
         cells = [_escaped(str(row["label"]))]
         for metric in METRICS:
             ours = _escaped(_ours(row, metric))
-            cells += [rf"\textbf{{{ours}}}" if row.get(f"{metric}_best") else ours, _published(row, metric) or "-"]
+            cells.append(rf"\textbf{{{ours}}}" if row.get(f"{metric}_best") else ours)
+            cells += [_published(row, metric) or "-"] * pairs
         rows.append(" & ".join(cells) + r" \\")
+    head = [heads, rules, "Method" + " & ours & paper" * 4 + r" \\"] if pairs else [" & ".join(HEADS) + r" \\"]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
             *(f"% {note}" for note in notes),
             r"\begin{table}\centering\small",
             rf"\caption{{Table {number}. {_escaped(' '.join(notes))}}}",
-            r"\begin{tabular}{l*{4}{rr}}",
+            r"\begin{tabular}{l*{4}{rr}}" if pairs else r"\begin{tabular}{l*{4}{r}}",
             r"\toprule",
-            heads,
-            rules,
-            "Method" + " & ours & paper" * 4 + r" \\",
+            *head,
             r"\midrule",
             *rows,
             r"\bottomrule",

@@ -151,6 +151,18 @@ def test_equal_numbers_give_equal_bytes_of_every_figure(tmp_path, monkeypatch) -
         assert drawn(tmp_path / "once" / name) == drawn(tmp_path / "again" / name)
 
 
+def test_what_makes_a_choice_doubtful_stands_in_the_figure(tmp_path, monkeypatch) -> None:
+    figures = []
+    monkeypatch.setattr(calibration, "save", lambda figure, out: figures.append(figure))
+    point = {"gains": {"image_fid": 1.0}, "score": 1.0, "behind_se": 0.5}
+    chosen = {"eta": 0.1, "n_images": 48, "curve": [point | {"eta": 0.1}, point | {"eta": 10.0}]}
+    for warnings in ([], ["the best score stands at an end", "none is better"]):
+        calibration.draw(chosen | {"warnings": warnings}, "eta", tmp_path / "one")
+    written = ["\n".join(text.get_text() for text in figure.axes[0].texts) for figure in figures]
+    assert "Warning" not in written[0]
+    assert "Warning: the best score stands at an end.\nWarning: none is better." in written[1]
+
+
 def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkeypatch) -> None:
     calibration.draw({"eta": 0.5, "n_images": 16, "curve": [{"eta": 0.5}], "warnings": []}, "eta", tmp_path / "one")
     drawn(tmp_path / "one")

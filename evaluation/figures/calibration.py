@@ -42,11 +42,10 @@ def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
     _curves(axis, chosen, key)
     axis.set_title(f"{title}\n", loc="left", fontweight="bold")
-    for place, text in enumerate(chosen["warnings"]):
-        note = fill(f"Warning: {text}.", 110)
-        axis.annotate(
-            note, (0, -0.28 - 0.12 * place), xycoords="axes fraction", color="#D55E00", va="top", annotation_clip=False
-        )
+    notes = "\n".join(fill(f"Warning: {text}.", 110) for text in chosen["warnings"])
+    axis.annotate(
+        notes, (0, -0.25), xycoords="axes fraction", fontsize=7, color="#D55E00", va="top", annotation_clip=False
+    )
     save(figure, out)
 
 
@@ -57,8 +56,8 @@ def _curves(axis: Axes, chosen: dict[str, Any], key: str) -> None:
         gains = [point["gains"][metric] for point in curve]
         axis.plot(values, gains, color=colour, marker=marker, markersize=4, linewidth=1, label=PANELS[metric][0])
     errors = [point["behind_se"] for point in curve]
-    label = "mean, the score\n± its distance's error from the best"
-    axis.errorbar(values, scores, errors, color="black", marker="s", linewidth=2, capsize=4, label=label)
+    label = "mean, the score\n± error of its distance from the best"
+    axis.errorbar(values, scores, errors, color="black", marker="s", linewidth=2, elinewidth=1, capsize=3, label=label)
     axis.axhline(max(scores), color="0.4", linestyle=":", label="the best score")
     axis.axvline(chosen[key], color="0.4", linestyle="--", label=f"chosen: {chosen[key]:.3g}")
     axis.set_xscale("log")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from workflow.scripts.check_config import faults
-from workflow.scripts.places import folder_of, settle, unusable
+from workflow.scripts.places import folder_of, place, settle, unusable
 
 
 def stop(*lines):
@@ -55,7 +55,20 @@ def drop_stale_locks():
 # Kept open until the process ends.
 ALIVE = drop_stale_locks() if workflow.is_main_process else None
 
-if found := faults(config, workflow.configfiles):
+
+def configured_by():
+    # The Snakefile's files, those of the command line, and its single values: Snakemake lists the first two in one, the first
+    # last, but merges them in this order. Its settings are internal; without them all files are taken in the order listed.
+    try:
+        settings = workflow.config_settings
+        over, given = list(settings.configfiles), dict(settings.config)
+        own = [path for path in workflow.configfiles if path not in over]
+        return [] if settings.replace_workflow_config else own, over, given
+    except AttributeError:
+        return workflow.configfiles, [], {}
+
+
+if found := faults(config, *configured_by()):
     stop(*found)
 if wants_conda() and not shutil.which("conda"):
     stop(
@@ -187,6 +200,11 @@ def archive_of(photos):
     return f"{ROOT}/{photos}.zip" if DRAWN or f"coco/{photos}.zip" in FETCHED.files else []
 
 
+def annotations_of(root):
+    kinds = [(kind, split) for kind in ("instances", "captions") for split in ("train", "val")]
+    return [f"{root}/annotations/{kind}_{split}2014.json" for kind, split in kinds]
+
+
 def as_json(content):
     return json.dumps(content, sort_keys=True)
 
@@ -250,7 +268,7 @@ def measured(wildcards, input):
 def protocol():
     # The options of evaluation.protocol.
     regions, resolution = config["regions"], config["evaluation"]["resolution"]
-    words = ["--label-template", regions["label_template"], "--min-side", regions["min_side"]]
+    words = [f"--label-template={regions['label_template']}", "--min-side", regions["min_side"]]
     words += ["--region-resize", regions["resize"], "--region-pad", regions["pad"]]
     if regions["max_per_image"]:
         words += ["--max-per-image", regions["max_per_image"]]

@@ -151,14 +151,9 @@ rule pass_checks:
 rule prepare_layouts:
     input:
         passed=ancient(f"{R}/checks/passed"),
-        annotations=expand(
-            "{root}/annotations/{kind}_{split}2014.json",
-            root=ROOT,
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        annotations=lambda wildcards: annotations_of(ROOT),
         config=f"{R}/config/data.json",
-        words=config["data"]["words"],
+        words=lambda wildcards: config["data"]["words"],
     output:
         expand(f"{R}/layouts/{{split}}.jsonl", split=PHOTOS),
         report=f"{R}/layouts/report.json",

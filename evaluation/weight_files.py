@@ -15,7 +15,12 @@ from safetensors.torch import load_file
 
 from evaluation.files import InputError
 
-TORCHSCRIPT, ZIP_PICKLE, LEGACY_PICKLE, SAFETENSORS = "TorchScript archive", "zip pickle", "legacy pickle", "safetensors"
+TORCHSCRIPT, ZIP_PICKLE, LEGACY_PICKLE, SAFETENSORS = (
+    "TorchScript archive",
+    "zip pickle",
+    "legacy pickle",
+    "safetensors",
+)
 CONTAINERS = (TORCHSCRIPT, ZIP_PICKLE, LEGACY_PICKLE, SAFETENSORS)
 # torch.save's number 0x1950a86a20f9469cfc6c, as the first pickle of its format from before zips.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"

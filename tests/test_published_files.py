@@ -14,7 +14,6 @@ import open_clip
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
 from torch import nn
 
 from evaluation.detectors import load_detector
@@ -38,7 +37,7 @@ SMALL = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
 NUMBERS = {"input_resolution": 64, "context_length": 77, "vocab_size": 49408}
-# Bytes of the published files (paper.yaml): what is written here differs by its code, the archive's name and the length of keys.
+# Bytes of the published files. What is written here differs by its code, the archive's name and the length of keys.
 SIZES = {"clip": 353_976_522, "inception": 95_628_359, "detector": 175_221_657}
 KINDS = {"clip": TORCHSCRIPT, "inception": LEGACY_PICKLE, "detector": ZIP_PICKLE}
 TEXTS = ["a red star above a blue ring", "Two dogs."]
@@ -189,7 +188,8 @@ def test_a_file_that_is_cut_off_is_one_line(small, tmp_path, kind, share) -> Non
 
 
 @pytest.mark.parametrize(
-    ("network", "kind"), [*(("clip", kind) for kind in CONTAINERS), ("inception", LEGACY_PICKLE), ("detector", ZIP_PICKLE)]
+    ("network", "kind"),
+    [*(("clip", kind) for kind in CONTAINERS), ("inception", LEGACY_PICKLE), ("detector", ZIP_PICKLE)],
 )
 def test_tensors_of_another_network_are_told_by_name(small, tmp_path, network, kind) -> None:
     write_tensors({"layer.weight": torch.rand(3, 3)}, kind, tmp_path / "file.pt")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from workflow.scripts.check_config import faults
-from workflow.scripts.places import folder_of, place, settle, unusable
+from workflow.scripts.places import folder_of, place, settle, stated, unstated, unusable
 
 
 def stop(*lines):
@@ -202,7 +202,7 @@ def archive_of(photos):
 
 def annotations_of(root):
     kinds = [(kind, split) for kind in ("instances", "captions") for split in ("train", "val")]
-    return [f"{root}/annotations/{kind}_{split}2014.json" for kind, split in kinds]
+    return [stated(f"{root}/annotations/{kind}_{split}2014.json") for kind, split in kinds]
 
 
 def as_json(content):
@@ -213,6 +213,11 @@ def identity(entry):
     # All that may cause a new download. Mirrors, licences and `offline` stand in the plan, which is `ancient`.
     known = ("hub", "revision", "size", "sha256", "md5")
     return as_json({key: entry[key] for key in known if key in entry})
+
+
+def sums_of(folder):
+    # Of a model, or of the folder of a file without a hash of its own.
+    return stated(f"{folder}/SHA256SUMS")
 
 
 def base(method):
@@ -239,7 +244,7 @@ def model(method):
 def weights_of(extractor):
     # Without a hash of its own, a file is what the SHA256SUMS beside it say.
     path = extractor["path"]
-    return path if "sha256" in extractor else str(Path(path).parent / "SHA256SUMS")
+    return stated(path) if "sha256" in extractor else sums_of(Path(path).parent)
 
 
 def eta_of(method):
@@ -253,7 +258,7 @@ def alignment_of(method):
 
 
 def text_of(method):
-    return [] if OWN_TEXT or method not in ALIGNED else f"{TEXT_FOLDER}/SHA256SUMS"
+    return [] if OWN_TEXT or method not in ALIGNED else sums_of(TEXT_FOLDER)
 
 
 def measured(wildcards, input):

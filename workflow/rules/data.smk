@@ -153,7 +153,7 @@ rule prepare_layouts:
         passed=ancient(f"{R}/checks/passed"),
         annotations=lambda wildcards: annotations_of(ROOT),
         config=f"{R}/config/data.json",
-        words=lambda wildcards: config["data"]["words"],
+        words=lambda wildcards: stated(config["data"]["words"]),
     output:
         expand(f"{R}/layouts/{{split}}.jsonl", split=PHOTOS),
         report=f"{R}/layouts/report.json",

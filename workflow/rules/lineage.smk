@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 def collected(path):
     # Slices of one thing count as the folder they lie in.
-    return re.sub(r"[/][0-9]{4}\.\w+$", "", str(path).removeprefix(f"{R}/"))
+    return re.sub(r"[/][0-9]{4}\.\w+$", "", unstated(str(path)).removeprefix(f"{R}/"))
 
 
 def lineage_of(name, **wildcards):

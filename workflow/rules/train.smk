@@ -16,8 +16,8 @@ rule cache_latents:
             f"{R}/samples/real/{wildcards.split}/{{shard}}.zip",
             shard=encoded_shards(wildcards),
         ),
-        weights=ancient(lambda wildcards: f"{config['models'][ALIGNMENT['base']]}/SHA256SUMS"),
-        text=ancient(lambda wildcards: [] if OWN_TEXT else f"{TEXT_FOLDER}/SHA256SUMS"),
+        weights=ancient(lambda wildcards: sums_of(config["models"][ALIGNMENT["base"]])),
+        text=ancient(lambda wildcards: [] if OWN_TEXT else sums_of(TEXT_FOLDER)),
     output:
         f"{R}/train/latents/{{split}}/{{part}}.safetensors",
     log:

@@ -4,7 +4,8 @@ import ast
 import csv
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from workflow.scripts.places import FILLED
+
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 PUBLISHED = Path(__file__).parents[1] / "config" / "published.csv"
 Keys = tuple[str | int, ...]
@@ -20,11 +23,11 @@ COMMAND_LINE = "the command line"
 
 
 class Fault(NamedTuple):
-    """What is wrong with the value at `keys`; `beside` are the keys of other values that it contradicts."""
+    """What is wrong at `keys`. Where the value there does not decide it alone, `by` has the keys of all that do."""
 
     keys: Keys
     text: str
-    beside: tuple[Keys, ...] = ()
+    by: tuple[Keys, ...] = ()
 
 
 class Origin(NamedTuple):
@@ -51,7 +54,7 @@ def faults(
     contents = [*map(_content, files), *map(_content, over), given or {}]
     laid = [_origin(content or {}, number) for number, content in enumerate(contents)]
     origin = reduce(_merged, [*laid[: len(files)], reduce(_merged, laid[len(files) :])])
-    sources = (max(_source(origin, keys) for keys in (fault.keys, *fault.beside)) for fault in found)
+    sources = (max(_source(origin, keys) for keys in fault.by or (fault.keys,)) for fault in found)
     return [
         f"{names[source]}: {'.'.join(map(str, fault.keys))}: {fault.text}"
         for fault, source in zip(found, sources, strict=True)
@@ -96,8 +99,8 @@ def _source(origin: Origin, keys: Keys) -> int:
 
 def _explained(error: ValidationError) -> Iterable[Fault]:
     keys: Keys = tuple(error.absolute_path)
-    if "propertyNames" in error.schema_path:
-        keys = (*keys, error.instance)  # the name itself is what is wrong
+    # A name that may not be: the mapping is where it stands, and who wrote the name is who gave its value.
+    by: tuple[Keys, ...] = ((*keys, str(error.instance)),) if "propertyNames" in error.schema_path else ()
     rule: Any = error.validator_value
     found: Any = error.instance
     schema: Any = error.schema
@@ -111,11 +114,11 @@ def _explained(error: ValidationError) -> Iterable[Fault]:
     elif error.validator == "type":
         yield Fault(keys, f"expected {rule}, found {error.instance!r}")
     elif error.validator == "enum":
-        yield Fault(keys, f"{error.instance!r} is not one of {', '.join(map(repr, rule))}")
+        yield Fault(keys, f"{error.instance!r} is not one of {', '.join(map(repr, rule))}", by)
     elif error.validator == "anyOf":
         yield Fault(keys, f"give one of {', '.join(name for option in rule for name in option['required'])}")
     else:
-        yield Fault(keys, error.message)
+        yield Fault(keys, error.message, by)
 
 
 def _beyond_the_schema(config: dict[str, Any]) -> list[Fault]:
@@ -126,7 +129,9 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[Fault]:
     for name, stanza in methods.items():
         found += _module_fault(name, stanza["module"])
         if stanza["base"] not in models:
-            found.append(Fault(("methods", name, "base"), f"{stanza['base']!r} is not one of models: {', '.join(models)}"))
+            found.append(
+                Fault(("methods", name, "base"), f"{stanza['base']!r} is not one of models: {', '.join(models)}")
+            )
     for table, rows in config["tables"].items():
         for row in rows:
             if row not in methods and row != "real":
@@ -135,24 +140,53 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[Fault]:
                 text = (
                     f"{row!r} cannot be run, since models.{methods[row]['base']} is null, and has no published values"
                 )
-                found.append(Fault(("tables", table), text, (("models", methods[row]["base"]),)))
+                found.append(Fault(("tables", table), text, (("tables", table), ("models", methods[row]["base"]))))
     alignment = config["alignment"]
     for key, known in (("base", models), ("method", methods), ("reference", methods)):
         if alignment[key] not in known:
             found.append(Fault(("alignment", key), f"{alignment[key]!r} is not one of {', '.join(known)}"))
         elif (base := alignment[key] if key == "base" else methods[alignment[key]]["base"]) in absent:
             text = f"{alignment[key]!r} has no model folder: it is null under models"
-            found.append(Fault(("alignment", key), text, (("models", base),)))
+            found.append(Fault(("alignment", key), text, (("alignment", key), ("models", base))))
     if not found and not methods[alignment["method"]].get("aligned"):
         text = f"{alignment['method']!r} is not a method with `aligned: true`"
-        found.append(Fault(("alignment", "method"), text, (("methods", alignment["method"], "aligned"),)))
+        by = (("alignment", "method"), ("methods", alignment["method"], "aligned"))
+        found.append(Fault(("alignment", "method"), text, by))
     found += _reading_faults(alignment, {name for name in models if name not in absent})
     heldout = config["data"]["heldout"]["count"]
     for key in ("count", "images"):
         if (asked := alignment["calibrate"].get(key, 0)) > heldout:
             text = f"{asked}, but data.heldout.count is {heldout}"
-            found.append(Fault(("alignment", "calibrate", key), text, (("data", "heldout", "count"),)))
+            keys: Keys = ("alignment", "calibrate", key)
+            found.append(Fault(keys, text, (keys, ("data", "heldout", "count"))))
+    found += _path_faults(config)
     return found + _data_faults(config["data"]) + _evaluation_faults(config) + _fetch_faults(config)
+
+
+def _path_faults(config: dict[str, Any]) -> list[Fault]:
+    """Paths that no line of a log can hold, and folders for rules' outputs in whose names Snakemake would fill something in."""
+    found: list[Fault] = []
+    for keys, path in _paths(config):
+        made = keys in (("fetch", "folder"), ("pretrain", "work"))
+        if odd := sorted(set(path) & set("\0\n\r" + (FILLED if made else ""))):
+            text = f"{path!r} holds {odd[0]!r}, which cannot be taken there; rename the folder, or give a link to it"
+            found.append(Fault(keys, text))
+    return found
+
+
+def _paths(config: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
+    """Every path that the configuration gives, by its keys."""
+    single: list[Keys] = [("reference",), ("data", "root"), ("data", "words"), ("fetch", "folder")]
+    single += [("pretrain", "work"), ("pretrain", "out")]
+    single += [("models", name) for name in config["models"]]
+    single += [("models", name, "path") for name in config["models"]]
+    single += [("extractors", name, key) for name in config["extractors"] for key in ("path", "model")]
+    for keys in single:
+        value: Any = config
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, str):
+            yield keys, value
 
 
 def _reading_faults(alignment: dict[str, Any], there: set[str]) -> list[Fault]:
@@ -167,11 +201,12 @@ def _reading_faults(alignment: dict[str, Any], there: set[str]) -> list[Fault]:
     for key, is_set in (("train_denoiser", trained), ("second_order", second_order)):
         if is_set and not noise:
             text = f"{train[key]!r} needs objective: align+noise"
-            found.append(Fault(("alignment", "train", key), text, (("alignment", "train", "objective"),)))
+            keys: Keys = ("alignment", "train", key)
+            found.append(Fault(keys, text, (keys, ("alignment", "train", "objective"))))
     if noise and not (trained or second_order):
         text = "the noise loss would train nothing: set train_denoiser to fuser or unet, or second_order to true"
-        beside = (("alignment", "train", "train_denoiser"), ("alignment", "train", "second_order"))
-        found.append(Fault(("alignment", "train", "objective"), text, beside))
+        by = tuple(("alignment", "train", key) for key in ("objective", "train_denoiser", "second_order"))
+        found.append(Fault(("alignment", "train", "objective"), text, by))
     return found
 
 
@@ -186,8 +221,8 @@ def _data_faults(data: dict[str, Any]) -> list[Fault]:
     # Whoever names a folder has no need to take the source out of the file below.
     if given in (["root"], ["draw"], ["source"], ["root", "source"]):
         return []
-    beside = tuple(("data", key) for key in given)
-    return [Fault(("data", "root"), "give either data.root or data.draw, and null for the other", beside)]
+    by = tuple(("data", key) for key in given or ("root", "draw"))
+    return [Fault(("data", "root"), "give either data.root or data.draw, and null for the other", by)]
 
 
 def _evaluation_faults(config: dict[str, Any]) -> list[Fault]:
@@ -196,18 +231,18 @@ def _evaluation_faults(config: dict[str, Any]) -> list[Fault]:
     regions, data, seed = config["regions"], config["data"], config["sampling"]["seed"]
     if regions["pad"] != "none" and regions["resize"] != "squash":
         text = f"{regions['resize']!r} has no use for pad {regions['pad']!r}; choose one"
-        found.append(Fault(("regions", "resize"), text, (("regions", "pad"),)))
+        found.append(Fault(("regions", "resize"), text, (("regions", "resize"), ("regions", "pad"))))
     asked = (data.get("val") or {}).get("count", 0)
     if config["evaluation"]["reference"] == "full_val" and asked < data["test"]["count"]:
         text = f"'full_val' needs data.val.count of at least data.test.count, {data['test']['count']}; found {asked}"
-        beside = (("data", "val", "count"), ("data", "test", "count"))
-        found.append(Fault(("evaluation", "reference"), text, beside))
+        by = (("evaluation", "reference"), ("data", "val", "count"), ("data", "test", "count"))
+        found.append(Fault(("evaluation", "reference"), text, by))
     if (resolution := config["evaluation"]["resolution"] or 0) > data["size"]:
         text = f"{resolution}, above data.size, {data['size']}"
-        found.append(Fault(("evaluation", "resolution"), text, (("data", "size"),)))
+        found.append(Fault(("evaluation", "resolution"), text, (("evaluation", "resolution"), ("data", "size"))))
     if (seeds := config.get("seeds", [seed]))[0] != seed:
         text = f"begins with {seeds[0]}, expected sampling.seed, {seed}: the tables' rows are of it"
-        found.append(Fault(("seeds",), text, (("sampling", "seed"),)))
+        found.append(Fault(("seeds",), text, (("seeds",), ("sampling", "seed"))))
     return found
 
 

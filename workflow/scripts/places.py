@@ -1,12 +1,18 @@
 """Where a configuration's data and weights are: in folders that it names, or fetched into one."""
 
 import copy
+import hashlib
+import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 FOLDER = "downloads"
+# By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
+FILLED = "{}<>"
+LINKS = Path(".snakemake/places")
 ANNOTATIONS = "annotations_trainval2014.zip"
 
 
@@ -33,6 +39,29 @@ def place(path: str) -> str:
     redundant slash.
     """
     return str(Path(path).absolute() if path.startswith("-") else Path(path))
+
+
+def stated(path: str) -> str:
+    """A file of the user's own as a rule may state it: through a link where its folders' names hold what Snakemake fills in."""
+    parts = Path(path).parts
+    odd = [number for number, part in enumerate(parts, 1) if set(part) & set(FILLED)]
+    if not odd:
+        return path
+    target = Path(*parts[: odd[-1]]).absolute()
+    link = LINKS / f"{re.sub(r'[^A-Za-z0-9]+', '_', target.name)}-{hashlib.sha256(bytes(target)).hexdigest()[:12]}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # of the same target, whose hash is in its name
+        link.symlink_to(target)
+    return str(link.joinpath(*parts[odd[-1] :]))
+
+
+def unstated(path: str) -> str:
+    """The file of `stated`."""
+    beneath = Path(path)
+    if LINKS not in beneath.parents:
+        return path
+    link, *rest = beneath.relative_to(LINKS).parts
+    return str((LINKS / link).readlink().joinpath(*rest))
 
 
 def settle(config: dict[str, Any]) -> tuple[dict[str, Any], Fetched]:
@@ -69,8 +98,8 @@ def settle(config: dict[str, Any]) -> tuple[dict[str, Any], Fetched]:
 
 
 def _place(source: dict[str, Any], fetched: Fetched) -> str:
-    """Where an extractor's file goes: under its own name, unless another file has that."""
-    name = source["urls"][0].rpartition("/")[2]
+    """Where an extractor's file goes: under its own name, as far as a rule may state it, unless another file has that."""
+    name = re.sub(r"[^\w.+-]", "_", source["urls"][0].rpartition("/")[2]) or "weights"
     taken = fetched.files.get(f"extractors/{name}")
     other = taken is not None and taken["sha256"] != source["sha256"]
     return f"extractors/{source['sha256'][:12]}-{name}" if other else f"extractors/{name}"

@@ -7,6 +7,11 @@ CORES ?= all
 # Of the rehearsal: its jobs ask for 15 GB each, so that this much runs them one at a time.
 MEM_MB ?= 16000
 
+# The folder as it is given, whatever is in its name: neither make nor a shell reads it, and Snakemake gets it in a file.
+unexport COCO
+export COCO_FOLDER := $(value COCO)
+WRITE_ROOT := mkdir -p .snakemake && "$(BIN)/python" -c 'import json, os; print(json.dumps({"data": {"root": os.path.abspath(os.environ["COCO_FOLDER"])}}))'
+
 REGRESS := --configfile workflow/config/regress.yaml
 
 .PHONY: help demo demo-coco rehearsal test test-slow test-processors test-slurm test-next bench regress regress-accept regress-spread reference docs lint format lock clean
@@ -28,7 +33,7 @@ help:
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "error: Python 3.11 to 3.13 is needed, found %d.%d; set PYTHON=..." % v)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	@touch $@
 
 .venv: .venv/installed
@@ -41,13 +46,15 @@ demo: .venv/installed
 	@echo "page:   results/miniature/report.html (tables, figures, every image; open it from disk)"
 
 demo-coco: .venv/installed
-	@test -n "$(COCO)" || { echo "error: give the folder in COCO 2014's layout: make demo-coco COCO=/path/to/coco" >&2; exit 1; }
-	$(RUN) snakemake --cores $(CORES) --configfile workflow/config/coco.yaml --config data='{"root": "$(abspath $(COCO))"}'
+	@test -n "$$COCO_FOLDER" || { echo "error: give the folder in COCO 2014's layout: make demo-coco COCO=/path/to/coco" >&2; exit 1; }
+	@$(WRITE_ROOT) > .snakemake/demo-coco.json
+	$(RUN) snakemake --cores $(CORES) --configfile workflow/config/coco.yaml .snakemake/demo-coco.json
 	@cat results/coco/tables/table1.md; echo; cat results/coco/tables/table2.md
 
 rehearsal: .venv/installed
-	@test -n "$(COCO)" || { echo "error: give the folder in COCO 2014's layout: make rehearsal COCO=/path/to/coco" >&2; exit 1; }
-	$(RUN) snakemake --cores $(CORES) --resources mem_mb=$(MEM_MB) --configfile workflow/config/rehearsal.yaml --config data='{"root": "$(abspath $(COCO))"}'
+	@test -n "$$COCO_FOLDER" || { echo "error: give the folder in COCO 2014's layout: make rehearsal COCO=/path/to/coco" >&2; exit 1; }
+	@$(WRITE_ROOT) > .snakemake/rehearsal.json
+	$(RUN) snakemake --cores $(CORES) --resources mem_mb=$(MEM_MB) --configfile workflow/config/rehearsal.yaml .snakemake/rehearsal.json
 	@cat results/rehearsal/tables/table1.md; echo; cat results/rehearsal/tables/table2.md
 
 test: .venv/installed

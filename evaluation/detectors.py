@@ -8,17 +8,16 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from evaluation.extractors import ImageBatch, squash, verified
 from evaluation.files import InputError
 from evaluation.sizes import BATCH
+from evaluation.weight_files import read_weights
 
 MOST = 100  # detections an image, COCO's own limit
 LEAST = 0.05  # score below which a detection is not kept
@@ -105,7 +104,7 @@ def _decoded(peaks_LHW: torch.Tensor, boxes_HW4: torch.Tensor, labels: Sequence[
 def _small_detector(stanza: dict[str, Any]) -> tuple[list[str], Callable[[ImageBatch], list[Detections]]]:
     labels = json.loads((Path(stanza["path"]).parent / "labels.json").read_text())
     network = SmallDetector(len(labels))
-    network.load_state_dict({name: value.float() for name, value in load_file(stanza["path"]).items()})
+    network.load_state_dict(read_weights(Path(stanza["path"]), "the small detector", network.state_dict()))
     network.eval()
 
     @torch.no_grad()
@@ -126,11 +125,8 @@ def _faster_rcnn(stanza: dict[str, Any]) -> tuple[list[str], Callable[[ImageBatc
 
     names = detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"]
     network = detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=len(names))
-    try:
-        network.load_state_dict(torch.load(stanza["path"], weights_only=True, map_location="cpu"))
-    except (RuntimeError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{stanza['path']}: not fasterrcnn_resnet50_fpn_v2's weights ({reason})") from None
+    state = read_weights(Path(stanza["path"]), "fasterrcnn_resnet50_fpn_v2", network.state_dict())
+    network.load_state_dict(state, assign=True)
     network.eval()
 
     @torch.no_grad()

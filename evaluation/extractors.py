@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from open_clip.factory import load_state_dict
 from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
-from safetensors.torch import load_file
 from torch import nn
 from torch.func import functional_call
 
 from evaluation.files import InputError, sha256
 from evaluation.sizes import BATCH
+from evaluation.weight_files import read_weights
 
 SIZE = 64
+# What OpenAI's archives hold beside the tensors: sizes, as tensors of one number.
+OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 ImageBatch = Sequence[np.ndarray]
 
 
@@ -111,7 +112,7 @@ def _batched(work: Callable[[Any], torch.Tensor], items: Sequence[Any]) -> np.nd
 
 def _small_features(stanza: dict[str, Any], digest: str) -> Extractor:
     network = SmallFeatures()
-    network.load_state_dict({name: value.float() for name, value in load_file(stanza["path"]).items()})
+    network.load_state_dict(read_weights(Path(stanza["path"]), "the small feature network", network.state_dict()))
     network.eval()
 
     def work(images: ImageBatch) -> torch.Tensor:
@@ -173,18 +174,14 @@ def encode_texts(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:
 
 
 def _load_clip(stanza: dict[str, Any]) -> tuple[Any, open_clip.SimpleTokenizer]:
-    """The model of a config JSON with safetensors, or an open_clip architecture with OpenAI's weights.
+    """The model of a config JSON, or an open_clip architecture with OpenAI's weights.
 
     `ViT-B-32` with OpenAI's weights needs its -quickgelu name: with a local file open_clip would not even warn.
     """
     name = stanza["model"]
     if name.endswith(".json"):
         model = build_clip(Path(name))
-        state = {
-            key: value.float() if value.is_floating_point() else value
-            for key, value in load_file(stanza["path"]).items()
-        }
-        model.load_state_dict(state)
+        model.load_state_dict(read_weights(Path(stanza["path"]), name, model.state_dict()))
         return model, clip_tokenizer(Path(name))
     if not name.endswith("quickgelu"):
         raise InputError(f"extractors.{stanza['name']}: OpenAI's weights need a -quickgelu model, found {name!r}")
@@ -202,18 +199,19 @@ class OneDnnLinear(nn.Linear):
 
 
 def _large_clip(name: str, weights: Path) -> nn.Module:
-    """open_clip's model of a name with the weights of a file, in float32.
+    """open_clip's model of a name with the weights of a file, such as OpenAI's archive (half precision in part), in float32.
 
-    open_clip's own loading holds a model two or three times; here its weights are the file's from the start.
+    open_clip's own loading holds a model two or three times, and its reader refuses OpenAI's archives; here the model's
+    weights are the file's from the start.
     """
     with torch.device("meta"):
         model = open_clip.CLIP(**open_clip.get_model_config(name))
-    model.load_state_dict(load_state_dict(weights), assign=True)
+    model.load_state_dict(read_weights(weights, name, model.state_dict(), beside=OPENAI_NUMBERS), assign=True)
     model.attn_mask = torch.full(model.attn_mask.shape, -torch.inf).triu(1)  # no file has it
     if torch.backends.mkldnn.is_available():
         for block in filter(lambda module: isinstance(module, ResidualAttentionBlock), model.modules()):
             block.mlp.c_fc.__class__ = block.mlp.c_proj.__class__ = OneDnnLinear
-    return model.float()
+    return model
 
 
 def _inception(stanza: dict[str, Any], digest: str) -> Extractor:

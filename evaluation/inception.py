@@ -6,7 +6,6 @@ file that was verified before.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from unittest.mock import patch
 
 import numpy as np
@@ -15,7 +14,7 @@ from cleanfid import inception_pytorch
 from cleanfid.resize import build_resizer
 from torch import nn
 
-from evaluation.files import InputError
+from evaluation.weight_files import read_weights
 
 # Images at a time: the early maps of more take memory and no less time, and fewer leave torch's fast convolutions.
 PART = 16
@@ -43,12 +42,20 @@ def inception_features(weights: Path, mode: str) -> Callable[[Sequence[np.ndarra
     return features
 
 
+def untrained_inception() -> nn.Module:
+    """The whole FID network of clean-fid's port, which would fetch its weights while it is built."""
+    with (
+        patch.object(inception_pytorch, "load_state_dict_from_url", lambda *_, **__: {}),
+        patch.object(nn.Module, "load_state_dict", lambda *_, **__: None),
+    ):
+        return inception_pytorch.fid_inception_v3()
+
+
 def load_inception(weights: Path) -> nn.Module:
     """clean-fid's InceptionV3 up to its last pooling, from a local state dict; raises InputError for another file."""
-    try:
-        state = torch.load(weights, weights_only=True, map_location="cpu")
-        with patch.object(inception_pytorch, "load_state_dict_from_url", lambda *_, **__: state):
-            network = inception_pytorch.InceptionV3(output_blocks=[3], resize_input=False, normalize_input=False)
-    except (RuntimeError, OSError, AttributeError, UnpicklingError) as error:
-        raise InputError(f"{weights}: not the FID Inception's weights ({str(error).splitlines()[0]})") from None
+    with torch.device("meta"):
+        like = untrained_inception().state_dict()
+    state = read_weights(weights, "the FID Inception", like)
+    with patch.object(inception_pytorch, "load_state_dict_from_url", lambda *_, **__: state):
+        network = inception_pytorch.InceptionV3(output_blocks=[3], resize_input=False, normalize_input=False)
     return network.eval()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from snakemake.utils import update_config
 
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from hcma.sampling.layout import Layout, Object
@@ -58,6 +59,28 @@ def test_shipped_configurations_have_no_fault(overlay, monkeypatch) -> None:
     if over["data"].get("root", 1) is None:
         over["data"]["root"] = "somewhere"
     assert faults(merged(CONFIG, over), [FILE, Path(overlay)]) == []
+
+
+def leaves(content: object, keys: tuple = ()) -> dict[tuple, object]:
+    """Every value that is no mapping, by its keys; an empty mapping is one too."""
+    if not (isinstance(content, dict) and content):
+        return {keys: content}
+    return {key: leaf for name, value in content.items() for key, leaf in leaves(value, (*keys, name)).items()}
+
+
+def test_nothing_of_the_miniature_is_left_in_the_papers_configuration() -> None:
+    """What Snakemake makes of the two files, by its own function, key by key: all of it stands in paper.yaml."""
+    paper = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())
+    resolved = copy.deepcopy(CONFIG)
+    update_config(resolved, paper)
+    stated = leaves(paper)
+    left = {".".join(map(str, keys)): value for keys, value in leaves(resolved).items() if keys not in stated}
+    assert left == {}
+    assert leaves(resolved) == stated
+    # The test can fail: an overlay that is not to name every key leaves much.
+    other = copy.deepcopy(CONFIG)
+    update_config(other, yaml.safe_load((ROOT / "workflow/config/rehearsal.yaml").read_text()))
+    assert leaves(other).keys() - leaves(yaml.safe_load((ROOT / "workflow/config/rehearsal.yaml").read_text())).keys()
 
 
 @pytest.mark.parametrize(

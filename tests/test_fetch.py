@@ -539,7 +539,9 @@ def test_sources_settle_into_the_folder_of_downloads() -> None:
         "gligen_ldm": None,
     }
     assert settled["extractors"]["clip"]["path"] == "downloads/extractors/ViT-B-32.pt"
-    assert len(fetched.files) == 5
+    detector = "extractors/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"
+    assert settled["extractors"]["detector"]["path"] == f"downloads/{detector}"
+    assert (len(fetched.files), fetched.files[detector]["size"]) == (6, 175_221_657)
     assert set(fetched.models) == {"sd14", "sd15", "gligen"}
     assert "source" not in json.dumps([settled["data"], settled["extractors"]])
     assert PAPER["data"]["root"] is None
@@ -550,6 +552,7 @@ def test_a_path_of_ones_own_goes_before_a_source() -> None:
     own["data"]["root"] = "/coco"
     own["models"] |= {"sd14": "/sd14", "sd15": own["models"]["sd15"] | {"path": "/sd15"}}
     own["extractors"]["clip"]["path"] = "/clip.pt"
+    own["extractors"]["detector"] = None
     settled, fetched = settle(own)
     assert settled["data"]["root"] == "/coco"
     assert (settled["models"]["sd14"], settled["models"]["sd15"]) == ("/sd14", "/sd15")

@@ -212,3 +212,53 @@ def test_a_broken_weights_file_is_refused(folder):
     write_sums(folder)
     with pytest.raises(WeightsError, match="unet: cannot be loaded"):
         load_diffusion(folder, Sampling())
+
+
+PAGE = b"<!DOCTYPE html><title>Sign in</title>"
+PARTS = {"unet": UNET, "vae": "vae/diffusion_pytorch_model.safetensors", "text_encoder": TEXT}
+
+
+def stored(folder, part, **options):
+    """The part's weights as a pickle under the hub's name."""
+    path = folder / PARTS[part]
+    pickle = path.with_name(path.name.replace("model.safetensors", "model.bin"))
+    if part == "text_encoder":
+        pickle = path.with_name("pytorch_model.bin")
+    tensors = load_file(path)
+    path.unlink()
+    torch.save(tensors, pickle, **options)
+    return pickle
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("part", PARTS)
+def test_pickles_of_both_kinds_are_the_same_weights(folder, part, zipped):
+    before = getattr(load_diffusion(folder, Sampling()), part)
+    stored(folder, part, _use_new_zipfile_serialization=zipped)
+    write_sums(folder)
+    after = getattr(load_diffusion(folder, Sampling()), part)
+    assert all(torch.equal(a, b) for a, b in zip(after.parameters(), before.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("container", ["safetensors", "zip", "legacy"])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("damage", [lambda data: PAGE, lambda data: data[: len(data) // 2], lambda data: b""])
+def test_a_page_or_a_part_under_a_name_of_weights_is_one_line(folder, part, container, damage):
+    path = folder / PARTS[part]
+    if container != "safetensors":
+        path = stored(folder, part, _use_new_zipfile_serialization=container == "zip")
+    path.write_bytes(damage(path.read_bytes()))
+    write_sums(folder)
+    with pytest.raises(WeightsError, match=f"{part}: cannot be loaded") as error:
+        load_diffusion(folder, Sampling())
+    assert "\n" not in str(error.value)
+    assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json"])
+def test_a_page_instead_of_a_tokenizers_file_is_one_line(folder, name):
+    (folder / name).write_bytes(PAGE)
+    write_sums(folder)
+    with pytest.raises(WeightsError, match="tokenizer: cannot be loaded as CLIPTokenizer") as error:
+        load_diffusion(folder, Sampling())
+    assert "\n" not in str(error.value)

@@ -9,7 +9,7 @@ import torch
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
 from transformers import BertTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from hcma.sampling.weights import WeightsError, load_frozen, read_config, verify_folder
+from hcma.sampling.weights import WeightsError, load_frozen, load_pretrained, read_config, verify_folder
 
 TextEncoder: TypeAlias = CLIPTextModel | LDMBertModel
 Tokenizer: TypeAlias = CLIPTokenizer | BertTokenizer
@@ -47,7 +47,7 @@ def load_text_features(folder: str | Path, feature: str, device: str | torch.dev
         tokenizer, encoder = load_text_encoder(folder)
         return TextFeatures(tokenizer, encoder.to(device))
     whole = load_frozen(CLIPTextModelWithProjection, folder, "text_encoder").to(device)
-    clip = CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer", local_files_only=True)
+    clip = load_pretrained(CLIPTokenizer, Path(folder) / "tokenizer")
     return TextFeatures(clip, whole if feature == "projected" else whole.text_model)
 
 
@@ -62,9 +62,9 @@ def load_text_encoder(folder: str | Path) -> tuple[Tokenizer, TextEncoder]:
     tokenizer = Path(folder) / "tokenizer"
     if (Path(folder) / "bert").is_dir():
         bert = load_frozen(LDMBertModel, folder, "bert")
-        return BertTokenizer.from_pretrained(tokenizer, local_files_only=True), bert
+        return load_pretrained(BertTokenizer, tokenizer), bert
     clip = load_frozen(CLIPTextModel, folder, "text_encoder")
-    return CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True), clip
+    return load_pretrained(CLIPTokenizer, tokenizer), clip
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> torch.Tensor:

@@ -104,6 +104,14 @@ def read_config(folder: str | Path, name: str) -> dict[str, Any]:
         raise WeightsError(f"{path}: not JSON ({error})") from None
 
 
+def load_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+    """What `kind.from_pretrained` makes of a folder on this machine; whatever is wrong there is a WeightsError of one line."""
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **options)
+    except Exception as error:  # damaged JSON, pickles, archives and vocabularies raise errors without a common base
+        raise WeightsError(f"{folder}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
+
+
 def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     """One component of a model folder in float32, frozen, in evaluation mode; `kind` is its model class.
 
@@ -116,12 +124,9 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
         raise WeightsError(f'{path}/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"')
     # transformers would otherwise keep the precision of the file, diffusers would not.
     precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
-    options = {precision: torch.float32, "output_loading_info": True, "local_files_only": True}
+    options = {precision: torch.float32, "output_loading_info": True}
     options |= _stored(path)
-    try:
-        model, info = kind.from_pretrained(path, **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
+    model, info = load_pretrained(kind, path, **options)
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(map(str, info.get(fault, ())))
         if names:
@@ -138,7 +143,20 @@ def _stored(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: no weights there, expected a .safetensors or .bin file")
     safe = [name for name in names if name.endswith(".safetensors")]
     half = all(".fp16" in name for name in safe or names)
+    for name in safe or names:
+        if half or ".fp16" not in name:
+            _check_beginning(path / name)
     return {"use_safetensors": bool(safe), "variant": "fp16" if half else None}
+
+
+def _check_beginning(path: Path) -> None:
+    """A page or another file under a name of weights is told by its first bytes: the loaders' own words mislead there."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    safe = path.suffix == ".safetensors"
+    if not (head[8:] == b"{" if safe else head.startswith((b"PK\x03\x04", b"\x80\x02"))):
+        kind = "safetensors" if safe else "pickle of weights"
+        raise WeightsError(f"{path.parent}: cannot be loaded: {path.name} is no {kind}, it begins with {head!r}")
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from workflow.scripts.check_config import faults
-from workflow.scripts.places import folder_of, settle, unusable
+from workflow.scripts.places import folder_of, place, settle, stated, unstated, unusable
 
 
 def stop(*lines):
@@ -55,7 +55,20 @@ def drop_stale_locks():
 # Kept open until the process ends.
 ALIVE = drop_stale_locks() if workflow.is_main_process else None
 
-if found := faults(config, workflow.configfiles):
+
+def configured_by():
+    # The Snakefile's files, those of the command line, and its single values: Snakemake lists the first two in one, the first
+    # last, but merges them in this order. Its settings are internal; without them all files are taken in the order listed.
+    try:
+        settings = workflow.config_settings
+        over, given = list(settings.configfiles), dict(settings.config)
+        own = [path for path in workflow.configfiles if path not in over]
+        return [] if settings.replace_workflow_config else own, over, given
+    except AttributeError:
+        return workflow.configfiles, [], {}
+
+
+if found := faults(config, *configured_by()):
     stop(*found)
 if wants_conda() and not shutil.which("conda"):
     stop(
@@ -187,6 +200,11 @@ def archive_of(photos):
     return f"{ROOT}/{photos}.zip" if DRAWN or f"coco/{photos}.zip" in FETCHED.files else []
 
 
+def annotations_of(root):
+    kinds = [(kind, split) for kind in ("instances", "captions") for split in ("train", "val")]
+    return [stated(f"{root}/annotations/{kind}_{split}2014.json") for kind, split in kinds]
+
+
 def as_json(content):
     return json.dumps(content, sort_keys=True)
 
@@ -195,6 +213,11 @@ def identity(entry):
     # All that may cause a new download. Mirrors, licences and `offline` stand in the plan, which is `ancient`.
     known = ("hub", "revision", "size", "sha256", "md5")
     return as_json({key: entry[key] for key in known if key in entry})
+
+
+def sums_of(folder):
+    # Of a model, or of the folder of a file without a hash of its own.
+    return stated(f"{folder}/SHA256SUMS")
 
 
 def base(method):
@@ -221,7 +244,7 @@ def model(method):
 def weights_of(extractor):
     # Without a hash of its own, a file is what the SHA256SUMS beside it say.
     path = extractor["path"]
-    return path if "sha256" in extractor else str(Path(path).parent / "SHA256SUMS")
+    return stated(path) if "sha256" in extractor else sums_of(Path(path).parent)
 
 
 def eta_of(method):
@@ -235,7 +258,7 @@ def alignment_of(method):
 
 
 def text_of(method):
-    return [] if OWN_TEXT or method not in ALIGNED else f"{TEXT_FOLDER}/SHA256SUMS"
+    return [] if OWN_TEXT or method not in ALIGNED else sums_of(TEXT_FOLDER)
 
 
 def measured(wildcards, input):
@@ -250,7 +273,7 @@ def measured(wildcards, input):
 def protocol():
     # The options of evaluation.protocol.
     regions, resolution = config["regions"], config["evaluation"]["resolution"]
-    words = ["--label-template", regions["label_template"], "--min-side", regions["min_side"]]
+    words = [f"--label-template={regions['label_template']}", "--min-side", regions["min_side"]]
     words += ["--region-resize", regions["resize"], "--region-pad", regions["pad"]]
     if regions["max_per_image"]:
         words += ["--max-per-image", regions["max_per_image"]]

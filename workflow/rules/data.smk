@@ -151,18 +151,13 @@ rule pass_checks:
 rule prepare_layouts:
     input:
         passed=ancient(f"{R}/checks/passed"),
-        annotations=expand(
-            "{root}/annotations/{kind}_{split}2014.json",
-            root=ROOT,
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        annotations=lambda wildcards: annotations_of(ROOT),
         # Held against their records; a folder of the user's own is looked into without being watched.
-        photos=[
+        photos=lambda wildcards: [
             archive_of(f"{split}2014") for split in ("train", "val") if archive_of(f"{split}2014")
         ],
         config=f"{R}/config/data.json",
-        words=config["data"]["words"],
+        words=lambda wildcards: stated(config["data"]["words"]),
     output:
         expand(f"{R}/layouts/{{split}}.jsonl", split=PHOTOS),
         report=f"{R}/layouts/report.json",

@@ -22,7 +22,7 @@ use rule calibrate_eta as calibrate_training_eta with:
 
 rule train_denoiser:
     input:
-        weights=ancient(f"{config['models'][ALIGNMENT['base']]}/SHA256SUMS"),
+        weights=ancient(lambda wildcards: sums_of(config["models"][ALIGNMENT["base"]])),
         alignment=f"{R}/train/alignment.safetensors",
         eta=f"{R}/train/noise/training-eta.json",
         config=f"{R}/config/denoiser.json",

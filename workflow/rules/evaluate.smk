@@ -58,7 +58,9 @@ rule extract_features:
         images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
         regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
         extractors=f"{R}/config/extractors.json",
-        weights=ancient([weights_of(row) for row in config["extractors"].values() if row]),
+        weights=ancient(
+            lambda wildcards: [weights_of(row) for row in config["extractors"].values() if row]
+        ),
     output:
         f"{R}/features/{{method}}/{{split}}/{{shard}}.npz",
     log:

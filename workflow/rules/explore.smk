@@ -55,7 +55,7 @@ rule write_page:
         mem_mb=config["resources"]["mem_mb"],
     params:
         run=config["run"],
-        caveat=config.get("caveat", ""),
+        caveat=lambda wildcards: config.get("caveat", ""),
         scores=lambda wildcards: f"{R}/scores",
         methods=ORDERED,
         compare=[
@@ -65,6 +65,6 @@ rule write_page:
     message:
         "Writing report.html"
     shell:
-        "python -m evaluation.page --run {params.run:q} --caveat {params.caveat:q} --tables {input.tables}"
+        "python -m evaluation.page --run {params.run:q} --caveat={params.caveat:q} --tables {input.tables}"
         " --figures {input.figures} --layouts {input.layouts} --scores {params.scores} --methods {params.methods}"
         " --compare {params.compare} --strips {input.strips} --out {output} > {log} 2>&1"

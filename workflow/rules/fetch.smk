@@ -30,7 +30,7 @@ rule check_licences:
         "../envs/harness.yaml"
     params:
         needed=lambda wildcards: as_json(FETCHED.licences(FETCH["licences"])),
-        accept=FETCH["accept"],
+        accept=lambda wildcards: FETCH["accept"],
     message:
         "Checking that these licences are accepted: {params.needed}"
     shell:
@@ -151,7 +151,7 @@ rule fetch_model:
     log:
         f"{DOWNLOADS}/logs/fetch_model/{{model}}.log",
     wildcard_constraints:
-        model="|".join(FETCHED.models) or "none",
+        model="|".join(map(re.escape, FETCHED.models)) or "none",
     priority: 30
     conda:
         "../envs/harness.yaml"
@@ -188,5 +188,5 @@ rule unpack_annotations:
 
 rule fetch:
     input:
-        expand(f"{DOWNLOADS}/{{file}}", file=FETCHED.files),
-        expand(f"{DOWNLOADS}/{{model}}/SHA256SUMS", model=FETCHED.models),
+        lambda wildcards: [f"{DOWNLOADS}/{file}" for file in FETCHED.files],
+        lambda wildcards: [f"{DOWNLOADS}/{model}/SHA256SUMS" for model in FETCHED.models],

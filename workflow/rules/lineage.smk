@@ -4,17 +4,19 @@ from types import SimpleNamespace
 
 def collected(path):
     # Slices of one thing count as the folder they lie in.
-    return re.sub(r"[/][0-9]{4}\.\w+$", "", str(path).removeprefix(f"{R}/"))
+    return re.sub(r"[/][0-9]{4}\.\w+$", "", unstated(str(path)).removeprefix(f"{R}/"))
 
 
 def lineage_of(name, **wildcards):
     # Of each file what makes it, and of which files; paths in the run's folder begin there.
     stated = getattr(rules, name)
+    # What a function answers are paths; what else is stated are patterns, in which Snakemake fills in the wildcards.
     taken = [
-        item(SimpleNamespace(**wildcards)) if callable(item) else item for item in stated.input
+        item(SimpleNamespace(**wildcards)) if callable(item) else item.format(**wildcards)
+        for item in stated.input
     ]
     paths = [path for item in taken for path in ([item] if isinstance(item, str) else item)]
-    known = {collected(path.format(**wildcards)) for path in paths} - {"checks/passed"}
+    known = {collected(path) for path in paths} - {"checks/passed"}
     return {
         collected(path.format(**wildcards)): {"rule": name, "inputs": sorted(known)}
         for path in stated.output

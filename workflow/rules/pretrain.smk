@@ -1,7 +1,7 @@
 # The miniature's weights from nothing: snakemake pretrain --cores 1. Hours; every stage resumes from its checkpoint.
 
 PRETRAIN = config["pretrain"]
-CHECKPOINTS = PRETRAIN["work"]
+CHECKPOINTS = place(PRETRAIN["work"])
 AFTER = {
     "judge": [],
     "vae": [],
@@ -53,7 +53,7 @@ rule pretrain:
         "../envs/harness.yaml"
     params:
         work=lambda wildcards: CHECKPOINTS,
-        out=PRETRAIN["out"],
+        out=lambda wildcards: place(PRETRAIN["out"]),
     message:
         "Writing the trained weights and their card"
     shell:

@@ -32,7 +32,7 @@ rule write_random_weights:
 
 rule count_parameters:
     input:
-        ancient(lambda wildcards: f"{config['models'][wildcards.name]}/SHA256SUMS"),
+        ancient(lambda wildcards: sums_of(config["models"][wildcards.name])),
     output:
         f"{R}/architectures/{{name}}.json",
     log:

@@ -1,5 +1,5 @@
 # Held against what is known: recorded metrics, the published values, another run.
-RECORDED = config.get("reference", f"results/reference/{config['run']}.json")
+RECORDED = place(config.get("reference", f"results/reference/{config['run']}.json"))
 TWO = [config.get(name) for name in ("first", "second")]
 # Whose hashes are recorded: all that makes layouts, images and metrics.
 CODE = [
@@ -38,7 +38,7 @@ rule regress:
         "../envs/harness.yaml"
     params:
         run=lambda wildcards: R,
-        reference=RECORDED,
+        reference=lambda wildcards: RECORDED,
         code=CODE,
     message:
         "Holding {params.run} against {params.reference}"
@@ -57,7 +57,7 @@ rule accept:
         "../envs/harness.yaml"
     params:
         run=lambda wildcards: R,
-        reference=RECORDED,
+        reference=lambda wildcards: RECORDED,
         code=CODE,
     message:
         "Recording {params.run} as {params.reference}"
@@ -79,13 +79,13 @@ rule tabulate_reproduction:
     conda:
         "../envs/harness.yaml"
     params:
-        caveat=config.get("caveat", ""),
+        caveat=lambda wildcards: config.get("caveat", ""),
         out=lambda wildcards, output: output.csv.removesuffix(".csv"),
     message:
         "Comparing with the published values"
     shell:
         "python -m evaluation.reproduce --tables {input.tables} --distances {input.distances}"
-        " --significance {input.significance} --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
+        " --significance {input.significance} --caveat={params.caveat:q} --out {params.out} > {log} 2>&1"
 
 
 rule reproduce:

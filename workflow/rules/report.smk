@@ -42,7 +42,7 @@ rule tabulate:
     conda:
         "../envs/harness.yaml"
     params:
-        caveat=config.get("caveat", ""),
+        caveat=lambda wildcards: config.get("caveat", ""),
         rows=lambda wildcards: config["tables"][f"table{wildcards.table}"],
         mark=ALIGNMENT["method"],
         out=lambda wildcards, output: output.csv.removesuffix(".csv"),
@@ -52,7 +52,7 @@ rule tabulate:
         "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --rows {params.rows}"
         " --specs {input.specs} --data {input.data} --cost {input.cost} --published {input.published}"
         " --significance {input.significance} --best {input.best} --mark-against {params.mark}"
-        " --caveat {params.caveat:q} --out {params.out} > {log} 2>&1"
+        " --caveat={params.caveat:q} --out {params.out} > {log} 2>&1"
 
 
 rule compare_rows:

@@ -9,7 +9,7 @@ rule write_method:
     input:
         stanza=f"{R}/config/method-{{method}}.json",
         passed=ancient(f"{R}/checks/passed"),
-        weights=ancient(lambda wildcards: f"{base(wildcards.method)}/SHA256SUMS"),
+        weights=ancient(lambda wildcards: sums_of(base(wildcards.method))),
         text=ancient(lambda wildcards: text_of(wildcards.method)),
         retrained=lambda wildcards: (
             f"{model(wildcards.method)}/SHA256SUMS" if retrained(wildcards.method) else []

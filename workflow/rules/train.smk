@@ -16,8 +16,8 @@ rule cache_latents:
             f"{R}/samples/real/{wildcards.split}/{{shard}}.zip",
             shard=encoded_shards(wildcards),
         ),
-        weights=ancient(f"{config['models'][ALIGNMENT['base']]}/SHA256SUMS"),
-        text=[] if OWN_TEXT else ancient(f"{TEXT_FOLDER}/SHA256SUMS"),
+        weights=ancient(lambda wildcards: sums_of(config["models"][ALIGNMENT["base"]])),
+        text=ancient(lambda wildcards: [] if OWN_TEXT else sums_of(TEXT_FOLDER)),
     output:
         f"{R}/train/latents/{{split}}/{{part}}.safetensors",
     log:
@@ -37,12 +37,14 @@ rule cache_latents:
     params:
         model=lambda wildcards: config["models"][ALIGNMENT["base"]],
         template=lambda wildcards: ALIGNMENT["model"].get("label_template", "{label}"),
-        text=[] if OWN_TEXT else ["--text", TEXT_FOLDER, "--text-feature", TEXT["feature"]],
+        text=lambda wildcards: (
+            [] if OWN_TEXT else ["--text", TEXT_FOLDER, "--text-feature", TEXT["feature"]]
+        ),
     message:
         "Encoding photos and texts of {wildcards.split}, file {wildcards.part}"
     shell:
         "python -m hcma.cache --model {params.model:q} --layouts {input.layouts} --images {input.images}"
-        " --label-template {params.template:q} {params.text:q} --device {resources.device} --out {output} > {log} 2>&1"
+        " --label-template={params.template:q} {params.text:q} --device {resources.device} --out {output} > {log} 2>&1"
 
 
 TRAINING_GPUS = config["resources"].get("train_gpu", config["resources"]["gpu"])

@@ -89,13 +89,16 @@ def _run(side: str, folder: Path, images: int) -> tuple[float, dict[str, float]]
 def write_world(folder: Path, images: int) -> None:
     """Weights, and of each row its images; for the libraries also CLIP as transformers keeps it, and the crops."""
     import open_clip
-    from safetensors.torch import load_file
 
+    from evaluation.extractors import OPENAI_NUMBERS
+    from evaluation.weight_files import read_weights
     from workflow.scripts.random_weights.__main__ import write_folder
+    from workflow.scripts.random_weights.architecture import read_architecture
 
     for name in ("inception", "clip"):
         write_folder(name, 0, folder / name)
-    state = {name: value.float() for name, value in load_file(_clip_weights(folder)).items()}
+    like = read_architecture("clip").components["."].build().state_dict()
+    state = dict(read_weights(_weights(folder, "clip"), CLIP, like, OPENAI_NUMBERS))
     as_transformers(state, open_clip.get_model_config(CLIP)).save_pretrained(folder / "transformers")
     boxes = kept_boxes(layouts(images), regions(layouts(images), SIDE, 1))
     for seed, row in enumerate(ROWS):
@@ -136,8 +139,8 @@ def ours(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, fl
     from evaluation.protocol import Protocol
 
     stanzas = {
-        "frechet": {"kind": "inception_clean", "name": "i", "path": str(folder / "inception" / "inception.pth")},
-        "clip": {"kind": "open_clip", "name": "c", "model": CLIP, "path": str(_clip_weights(folder))},
+        "frechet": {"kind": "inception_clean", "name": "i", "path": str(_weights(folder, "inception"))},
+        "clip": {"kind": "open_clip", "name": "c", "model": CLIP, "path": str(_weights(folder, "clip"))},
     }
     networks, _ = load_networks(stanzas)
     rows = layouts(images)
@@ -163,7 +166,7 @@ def theirs(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, 
     from evaluation.inception import load_inception
     from workflow.scripts.random_weights.vocabulary import write_tokenizer
 
-    network = load_inception(folder / "inception" / "inception.pth")
+    network = load_inception(_weights(folder, "inception"))
     clip = CLIPModel.from_pretrained(folder / "transformers").eval()
     write_tokenizer(folder / "tokenizer", {"tokenizer_class": "CLIPTokenizer"})
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
@@ -202,8 +205,10 @@ def _clip_scores(folder: Path, texts: Sequence[str], parts: tuple[Any, Any, Any]
         yield torch.cosine_similarity(seen.image_embeds, seen.text_embeds).numpy()
 
 
-def _clip_weights(folder: Path) -> Path:
-    return folder / "clip" / "open_clip_model.safetensors"
+def _weights(folder: Path, name: str) -> Path:
+    from workflow.scripts.random_weights.architecture import read_architecture
+
+    return folder / name / read_architecture(name).components["."].file
 
 
 def as_transformers(state: "dict[str, torch.Tensor]", config: dict[str, Any]) -> "CLIPModel":

@@ -3,7 +3,8 @@
     python -m workflow.scripts.random_weights --architecture gligen --seed 14 --out results/rehearsal/weights/gligen
 
 An architecture is one of architectures/*.json; a network is built without memory, its parameters are counted against the
-published number, and its values follow from the seed and their names (values.py). The same seed gives the same bytes.
+published number, and its values follow from the seed and their names (values.py). The same seed gives the same tensors, and the
+same bytes but for a legacy pickle, in which torch writes addresses.
 """
 
 import argparse
@@ -13,11 +14,11 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from hcma.program import status
 from hcma.sampling import InputError
 from workflow.scripts.random_weights.architecture import Architecture, Network, check_count, read_architecture
+from workflow.scripts.random_weights.containers import write_tensors
 from workflow.scripts.random_weights.values import random_value
 from workflow.scripts.random_weights.vocabulary import write_tokenizer
 from workflow.scripts.seal import SUMS, digests, write_sums
@@ -53,18 +54,13 @@ def write_network(network: Network, name: str, seed: int, folder: Path) -> None:
     """Write a network's configuration and weights after checking its number of parameters."""
     model = network.build()
     check_count(name, model, network.parameters)
-    dtype = getattr(torch, network.dtype)
-    state = {}
-    for key, like in model.state_dict().items():
-        value = random_value(f"{name}.{key}", like, seed)
-        state[network.published_name(key)] = value.to(dtype) if value.is_floating_point() else value
+    state = {key: torch.tensor(number) for key, number in network.beside.items()}
+    for key, like in network.stored(model).items():
+        state[network.published_name(key)] = random_value(f"{name}.{key}", like, seed).to(like.dtype)
     folder.mkdir(parents=True, exist_ok=True)
     if network.config:
         (folder / "config.json").write_text(json.dumps(network.config, indent=2) + "\n")
-    if network.file.endswith(".safetensors"):
-        save_file(state, folder / network.file, metadata={"format": "pt"})
-    else:
-        torch.save(state, folder / network.file)
+    write_tensors(state, network.container, folder / network.file)
 
 
 def write_pipeline_files(architecture: Architecture, out: Path) -> None:

@@ -5,7 +5,10 @@ files, for a pipeline), and `components`: folder ("." for the top) to a network 
 
     class       key of CLASSES
     config      the published config.json
-    file, dtype how its weights are stored
+    file, container
+                where its weights are stored, and in what (evaluation/weight_files.py)
+    dtype       how: float16, float32, or "clip", OpenAI's mixture: products in float16, embeddings and norms in float32
+    beside      whole numbers that the file holds beside the weights
     parameters  the published count, `all`, and those of the submodules of a name
     renamed     where the published keys differ from today's: regular expression to replacement
 """
@@ -16,29 +19,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import open_clip
 import torch
-from cleanfid import inception_pytorch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from torch import nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from evaluation.inception import untrained_inception
 from hcma.sampling import InputError
 
 FOLDER = Path(__file__).parent / "architectures"
-
-
-def _inception() -> nn.Module:
-    """clean-fid's port, which would fetch its weights while it is built."""
-    with (
-        patch.object(inception_pytorch, "load_state_dict_from_url", lambda *_, **__: {}),
-        patch.object(nn.Module, "load_state_dict", lambda *_, **__: None),
-    ):
-        return inception_pytorch.fid_inception_v3()
 
 
 CLASSES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
@@ -47,7 +40,7 @@ CLASSES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "CLIPTextModel": lambda config: CLIPTextModel(CLIPTextConfig(**config)),
     "LDMBertModel": lambda config: LDMBertModel(LDMBertConfig(**config)),
     "CLIP": lambda config: open_clip.CLIP(**config),
-    "InceptionV3": lambda config: _inception(),
+    "InceptionV3": lambda config: untrained_inception(),
     "FasterRCNN": lambda config: fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, **config),
 }
 
@@ -59,14 +52,24 @@ class Network:
     kind: str
     config: dict[str, Any]
     file: str
+    container: str
     dtype: str
     parameters: dict[str, int]
+    beside: dict[str, int] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         """The network on the meta device: shapes, and no memory."""
         with torch.device("meta"):
             return CLASSES[self.kind](self.config)
+
+    def stored(self, network: nn.Module) -> dict[str, torch.Tensor]:
+        """The network's state_dict in the types that the file has; floating-point tensors alone differ."""
+        if self.dtype == "clip":
+            open_clip.convert_weights_to_fp16(network)
+        else:
+            network.to(getattr(torch, self.dtype))
+        return network.state_dict()
 
     def published_name(self, name: str) -> str:
         """The key under which the hub's file holds what today's class calls `name`."""

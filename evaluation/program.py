@@ -1,5 +1,6 @@
-"""How every program of the evaluation ends on bad input: one line on stderr, exit status 1."""
+"""How every program of the evaluation ends on bad input: one line on stderr, exit status 1; and how it reads numbers."""
 
+import argparse
 import gc
 import sys
 from collections.abc import Callable, Iterator
@@ -32,3 +33,14 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def integer_from(least: int) -> Callable[[str], int]:
+    """An option's type: integers from `least` on, of nine digits at most; argparse names any other value."""
+
+    def integer(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected an integer from {least} on, found {text!r}")
+        return int(text)
+
+    return integer

@@ -6,7 +6,7 @@ protocols never meet.
 
 import argparse
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.files import InputError
+from evaluation.program import integer_from
 from formats import listed
 
 RESIZES = ("squash", "short_side_center_crop")
@@ -56,28 +57,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min-side",
-        type=_integer_from(0),
+        type=integer_from(0),
         default=default.min_side,
         help="regions with a shorter side in the real image are not scored (pixels)",
     )
     parser.add_argument(
-        "--max-per-image", type=_integer_from(1), help="regions of an image that are scored, largest first (all)"
+        "--max-per-image", type=integer_from(1), help="regions of an image that are scored, largest first (all)"
     )
     parser.add_argument("--region-resize", choices=RESIZES, default=default.resize, help="a region to a square")
     parser.add_argument("--region-pad", choices=PADS, default=default.pad, help="a region to a square beforehand")
     parser.add_argument(
-        "--resolution", type=_integer_from(1), help="pixels at which Frechet networks see whole images (their own)"
+        "--resolution", type=integer_from(1), help="pixels at which Frechet networks see whole images (their own)"
     )
-
-
-def _integer_from(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        # At most nine digits: more pixels or regions than any image has.
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"expected an integer from {least} on, found {text!r}")
-        return int(text)
-
-    return integer
 
 
 def _template(text: str) -> str:

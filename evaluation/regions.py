@@ -19,7 +19,7 @@ import pandas as pd
 
 from evaluation.files import InputError, replacing
 from evaluation.layouts import read_layouts
-from evaluation.program import run
+from evaluation.program import integer_from, run
 from evaluation.protocol import add_options, chosen
 
 COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "kept", "why"]
@@ -29,7 +29,7 @@ ROUNDING = 1e-3  # pixels; boxes are stored with six decimals, so an edge on a p
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--size", type=int, required=True, help="side of the canvas in pixels")
+    parser.add_argument("--size", type=integer_from(1), required=True, help="side of the canvas in pixels")
     add_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

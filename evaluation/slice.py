@@ -8,14 +8,14 @@ from pathlib import Path
 
 from evaluation.files import InputError
 from evaluation.layouts import read_layouts, write_layouts
-from evaluation.program import run
+from evaluation.program import integer_from, run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--shard", type=int, required=True)
-    parser.add_argument("--shard-size", type=int, required=True)
+    parser.add_argument("--shard", type=integer_from(0), required=True)
+    parser.add_argument("--shard-size", type=integer_from(1), required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     start = arguments.shard * arguments.shard_size

@@ -20,7 +20,7 @@ from PIL import Image
 from evaluation.files import InputError, read_object, replacing, write_json
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
-from evaluation.program import run
+from evaluation.program import integer_from, run
 
 SIDE = 128
 QUALITY = 90
@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--samples", type=Path, required=True, help="folder of {method}/test/{shard}.zip")
     parser.add_argument("--shard", required=True)
     parser.add_argument("--methods", nargs="+", required=True, help="left to right")
-    parser.add_argument("--side", type=int, default=SIDE, help=f"larger images are reduced to it (pixels; {SIDE})")
+    parser.add_argument(
+        "--side", type=integer_from(GUTTER), default=SIDE, help=f"larger images are reduced to it (pixels; {SIDE})"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the index")
     arguments = parser.parse_args()
     ids = [row["id"] for row in read_layouts(arguments.layouts)]

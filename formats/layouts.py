@@ -13,7 +13,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ def read_layouts(path: str | Path, start: int = 0, stop: int | None = None) -> l
             layouts[layout.id] = layout
         except LayoutError as error:
             faults.append(f"line {number}: {error}")
+        except RecursionError:
+            faults.append(f"line {number}: JSON nested too deeply, expected one object a line")
     if faults:
         raise LayoutError(f"{path}, {listed(faults)}")
     return list(layouts.values())
@@ -89,11 +91,19 @@ def read_layouts(path: str | Path, start: int = 0, stop: int | None = None) -> l
 
 def as_row(layout: Layout) -> dict[str, Any]:
     """The JSON row of a layout, what is optional only where there is something in it."""
-    row = asdict(layout)
-    for key in ("captions", "ignored", "photo"):
-        if not row[key]:
-            del row[key]
+    row: dict[str, Any] = {"id": layout.id, "image_id": layout.image_id, "caption": layout.caption}
+    row["objects"] = [_record(thing) for thing in layout.objects]
+    if layout.captions:
+        row["captions"] = list(layout.captions)
+    if layout.ignored:
+        row["ignored"] = [_record(thing) for thing in layout.ignored]
+    if layout.photo:
+        row["photo"] = layout.photo
     return row
+
+
+def _record(thing: Object | Ignored) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(thing).items()}
 
 
 def as_line(row: dict[str, Any]) -> str:
@@ -160,8 +170,6 @@ def _parsed(line: bytes) -> Any:
         raise LayoutError(
             f"not JSON ({error.msg}, column {error.colno}); expected one object a line, found {start}"
         ) from None
-    except RecursionError:
-        raise LayoutError("JSON nested too deeply, expected one object a line") from None
 
 
 def _wrong(name: str, value: Any, expected: str) -> LayoutError:
@@ -175,8 +183,8 @@ def _layout(row: Any) -> Layout:
     name = f"layout {id}: "
     caption = _text(row.get("caption", MISSING), f"{name}`caption`")
     things = _entries(row.get("objects", MISSING), f"{name}`objects", "records with a `phrase` and a `box`")
-    texts = _entries(row.get("captions") or [], f"{name}`captions", "texts")
-    others = _entries(row.get("ignored") or [], f"{name}`ignored", "records with a `phrase`, a `box` and a `why`")
+    texts = _entries(_optional(row, "captions"), f"{name}`captions", "texts")
+    others = _entries(_optional(row, "ignored"), f"{name}`ignored", "records with a `phrase`, a `box` and a `why`")
     return Layout(
         id,
         _integer(row.get("image_id", MISSING), f"{name}`image_id`"),
@@ -186,6 +194,10 @@ def _layout(row: Any) -> Layout:
         tuple(_ignored(other, entry) for entry, other in others),
         None if row.get("photo") is None else _text(row["photo"], f"{name}`photo`", filled=True),
     )
+
+
+def _optional(row: dict[str, Any], key: str) -> Any:
+    return [] if row.get(key) is None else row[key]
 
 
 def _entries(value: Any, name: str, expected: str) -> list[tuple[str, Any]]:

@@ -28,6 +28,9 @@ from evaluation.layouts import write_layouts
 from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, chosen
 from evaluation.regions import crop, pixel_box, regions
+from evaluation.regions import main as regions_main
+from evaluation.slice import main as slice_main
+from evaluation.strips import main as strips_main
 from tests.test_evaluation_metrics import ROOT, row_of
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.world import SIDE, draw, scene
@@ -345,6 +348,22 @@ def test_an_option_that_makes_no_sense_is_named_by_the_parser(capsys, option, va
         parser.parse_args([f"{option}={value}"])
     assert stopped.value.code == 2
     assert re.search(rf"error: argument {option}: (expected|invalid choice)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("main", "option", "value"),
+    [
+        (regions_main, "--size", "0"),
+        (slice_main, "--shard", "-1"),
+        (slice_main, "--shard-size", "0"),
+        (strips_main, "--side", "7"),
+    ],
+)
+def test_so_do_the_programs_of_the_dag(monkeypatch, capsys, main, option, value) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", f"{option}={value}"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"error: argument {option}: expected an integer from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("template", ["{label}", "a {label} and a {label}", "{{x}} {label}", "ein {label} übrig"])

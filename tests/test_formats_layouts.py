@@ -181,6 +181,14 @@ BAD = [
         for value in [[5, 2], [2, 2], [2, 15], [-1, 2], [2], [2.5, 3], ["2", 5], [True, 5], 2, "cat"]
     ],
     (changed("objects.0.annotation_id", "a1"), r"`objects\[0\].annotation_id` is 'a1', expected an integer"),
+    *[
+        (changed("captions", value), "layout 7: `captions` is .*, expected a list of texts")
+        for value in ("", 0, {}, False)
+    ],
+    *[
+        (changed("ignored", value), "layout 7: `ignored` is .*, expected a list of records")
+        for value in ("", 0, {}, False)
+    ],
     (changed("captions", "a cat"), "layout 7: `captions` is 'a cat', expected a list of texts"),
     (changed("captions.1", None), r"layout 7: `captions\[1\]` is None, expected text"),
     (changed("ignored", {}) | {"ignored": {"a": 1}}, "layout 7: `ignored` is {'a': 1}, expected a list of records"),
@@ -222,6 +230,15 @@ DEEP = b'{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 def test_a_line_that_is_no_layout_is_named(tmp_path, read, content, named) -> None:
     (tmp_path / "layouts.jsonl").write_bytes(content)
     one_line(read, tmp_path / "layouts.jsonl", named)
+
+
+@every_reader
+def test_nesting_of_any_depth_is_one_line(tmp_path, read) -> None:
+    for depth in [*range(1, 40), *range(40, 1200, 13), 10_000]:
+        nested = b"[" * depth + b"7" + b"]" * depth
+        for content in (nested, lines(ROW).replace(b'"id": 7', b'"id": ' + nested)):
+            (tmp_path / "layouts.jsonl").write_bytes(content)
+            one_line(read, tmp_path / "layouts.jsonl", "line 1: ")
 
 
 @every_reader
@@ -342,7 +359,7 @@ def test_any_record_is_valid_or_one_line(tmp_path, rows) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=20_000, **FUZZ)
+@settings(max_examples=5_000, **FUZZ)
 @given(rows=st.lists(spoilt(), min_size=1, max_size=4))
 def test_very_many_records_are_valid_or_one_line(tmp_path, rows) -> None:
     read_or_refuse(tmp_path / "layouts.jsonl", rows)

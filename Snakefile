@@ -46,6 +46,11 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"
 
 
+onstart:
+    if lost := lost_on_the_way():
+        stop(*lost)
+
+
 onsuccess:
     if checks_are_new():
         print(

@@ -68,6 +68,21 @@ def configured_by():
         return workflow.configfiles, [], {}
 
 
+def lost_on_the_way():
+    # Values of --config that a cluster's jobs would not get as they are: Snakemake (9.27) quotes them as Python does, and a shell
+    # reads that. Which executor it is, is known when the run starts, not before.
+    try:
+        words = list(workflow.config_settings.config_args or []) * workflow.non_local_exec
+    except AttributeError:
+        return []
+    lost = [word for word in words if repr(word) != f"'{word}'"]
+    return [
+        f"the command line: {word}: Snakemake cannot hand apostrophes, backslashes and control characters on to a cluster's jobs;"
+        " write the value into a file and give that with --configfile"
+        for word in lost
+    ]
+
+
 if found := faults(config, *configured_by()):
     stop(*found)
 if wants_conda() and not shutil.which("conda"):

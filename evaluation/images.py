@@ -52,6 +52,15 @@ def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarra
             yield number, _decode(path, archive, _name(number))
 
 
+def read_image(path: Path, number: int) -> np.ndarray:
+    """uint8 pixels [H, W, 3] of one image, of which alone anything is read; raises InputError as `read_images` does."""
+    name = _name(number)
+    with _open(path) as archive:
+        if name not in archive.namelist():
+            raise InputError(f"{path}: no {name} in it")
+        return _decode(path, archive, name)
+
+
 def check_images(path: Path, ids: Sequence[int]) -> None:
     """Raises InputError unless the zip holds exactly the images of `ids` and every member's checksum is right."""
     with _open(path) as archive:

@@ -4,7 +4,6 @@ import ast
 import csv
 import importlib.util
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path

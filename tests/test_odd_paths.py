@@ -211,7 +211,7 @@ def test_a_line_break_in_the_folder_is_one_line(tmp_path, target) -> None:
     [
         ({"data": {"root": "/a\nb", "draw": None}}, "data.root: '/a\\nb' holds '\\n'"),
         ({"models": {"sd14": "/a\rb"}}, "models.sd14: '/a\\rb' holds '\\r'"),
-        ({"models": {"sd14": {"path": "/a\0b"}}}, "models.sd14.path: '/a\\x00b' holds '\\x00'"),
+        ({"extractors": {"clip": {"model": "/a\0b.json"}}}, "extractors.clip.model: '/a\\x00b.json' holds '\\x00'"),
         ({"extractors": {"clip": {"path": "a\n"}}}, "extractors.clip.path: 'a\\n' holds '\\n'"),
         ({"data": {"words": "a\n.yaml"}}, "data.words: 'a\\n.yaml' holds"),
         ({"pretrain": {"work": "a/{stage}"}}, "pretrain.work: 'a/{stage}' holds '{'"),

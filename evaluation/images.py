@@ -83,11 +83,24 @@ def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarra
     with _open(path) as archive:
         members = _checked(path, archive, ids)
         for number in ids:
-            name = _name(number)
-            try:
-                yield number, _pixels(archive.read(members[name]))
-            except DAMAGED as error:
-                raise InputError(f"{path}: {name} {_reason(error)}; {_advice(members)}") from None
+            yield number, _read(path, archive, members, _name(number))
+
+
+def read_image(path: Path, number: int) -> np.ndarray:
+    """uint8 pixels [H, W, 3] of one image, of which alone anything is read; raises InputError as `read_images` does."""
+    name = _name(number)
+    with _open(path) as archive:
+        members = _members(path, archive)
+        if name not in members:
+            raise InputError(f"{path}: no {name} in it")
+        return _read(path, archive, members, name)
+
+
+def _read(path: Path, archive: Archive, members: Members, name: str) -> np.ndarray:
+    try:
+        return _pixels(archive.read(members[name]))
+    except DAMAGED as error:
+        raise InputError(f"{path}: {name} {_reason(error)}; {_advice(members)}") from None
 
 
 def check_images(path: Path, ids: Sequence[int]) -> dict[int, tuple[int, int]]:

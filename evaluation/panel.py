@@ -19,7 +19,7 @@ from matplotlib import pyplot
 from matplotlib.patches import Rectangle
 
 from evaluation.figures.drawing import labels, plain, save, save_sentence
-from evaluation.images import read_images
+from evaluation.images import read_image
 from evaluation.layouts import read_layouts
 from evaluation.program import run
 
@@ -41,9 +41,11 @@ def main() -> None:
     layouts = read_layouts(arguments.layouts)
     chosen = choose_layouts(layouts)
     names = labels(arguments.published, arguments.methods)
+    shards = [f"{layouts.index(row) // arguments.shard_size:04d}.zip" for row in chosen.values()]
     images = {
         names[method]: [
-            _image(arguments.samples / method / "test", layouts, row, arguments.shard_size) for row in chosen.values()
+            read_image(arguments.samples / method / "test" / shard, row["id"])
+            for shard, row in zip(shards, chosen.values(), strict=True)
         ]
         for method in arguments.methods
     }
@@ -73,12 +75,6 @@ KINDS: dict[str, Callable[[Layout], bool]] = {
     "relation": lambda row: len(row["objects"]) <= 3 and bool(RELATION.search(row["caption"])),
     "counting": lambda row: bool(COUNT.search(row["caption"])) and max(_phrases(row).values()) >= 3,
 }
-
-
-def _image(folder: Path, layouts: Sequence[Layout], row: Layout, shard_size: int) -> np.ndarray:
-    shard = layouts.index(row) // shard_size
-    ids = [other["id"] for other in layouts[shard * shard_size : (shard + 1) * shard_size]]
-    return dict(read_images(folder / f"{shard:04d}.zip", ids))[row["id"]]
 
 
 def draw(chosen: dict[str, Layout], images: dict[str, list[np.ndarray]], out: Path) -> None:

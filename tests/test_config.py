@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from hcma.sampling.layout import Layout, Object
 from hcma.sampling.spec import from_keys
+from tests.dag import snakemake
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.scripts import check_methods
 from workflow.scripts.check_config import SCHEMA, faults
@@ -194,6 +195,84 @@ def test_the_file_named_is_the_one_that_holds_the_key(tmp_path) -> None:
     overlay.write_text("sampling: {stepz: 3}")
     (fault,) = faults(merged(CONFIG, yaml.safe_load(overlay.read_text())), [ROOT / FILE, overlay])
     assert fault.startswith(f"{overlay}: sampling.stepz")
+
+
+def blamed(tmp_path: Path, *contents: dict, given: dict | None = None) -> str:
+    """Who is blamed for the first fault of the miniature under these files and values of the command line."""
+    paths = [tmp_path / f"{number}.yaml" for number in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(yaml.safe_dump(content))
+    config, over = copy.deepcopy(CONFIG), {}
+    for content in (*contents, given or {}):
+        update_config(over, content)
+    update_config(config, over)
+    found = faults(config, [ROOT / FILE], paths, given)
+    return found[0].partition(": ")[0].replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize(
+    ("contents", "given", "who"),
+    [
+        ([{"sampling": {"steps": "many"}}], {}, "0.yaml"),
+        ([{"sampling": {"steps": "many"}}, {"sampling": {"seed": 3}}], {}, "0.yaml"),
+        ([{"sampling": {"steps": 7}}, {"sampling": {"steps": "many"}}], {}, "1.yaml"),
+        ([{"sampling": {"steps": "many"}}, {"sampling": {"steps": "more"}}], {}, "1.yaml"),
+        ([{"sampling": {"steps": 7}}], {"sampling": {"steps": "8"}}, "the command line"),
+        ([{"sampling": {"steps": "many"}}], {"run": "mine"}, "0.yaml"),
+        ([], {"sampling": "50"}, "the command line"),
+        # A mapping that replaces null has the keys that it states alone; one over a mapping keeps the others.
+        ([{"evaluation": None}, {"evaluation": {"reference": "same_ids"}}], {"run": 1}, "the command line"),
+        ([{"methods": {"mine": {"module": "hcma.method"}}}, {"methods": {"mine": {"version": 1}}}], {}, "1.yaml"),
+        ([{"methods": {"Mine": {}}}, {"methods": {"sd14": {"version": 2}}}], {}, "0.yaml"),
+        ([{"resources": {"rules": {"smaple": {}}}}, {"resources": {"rules": {"sample": {}}}}], {}, "0.yaml"),
+        ([{"seeds": [0, "1"]}], {"run": "mine"}, "0.yaml"),
+        # Two values that contradict each other: the one that came last.
+        ([{"evaluation": {"resolution": 48}}, {"data": {"size": 32}}], {}, "1.yaml"),
+        ([{"data": {"size": 32}}, {"evaluation": {"resolution": 48}}], {}, "1.yaml"),
+        ([{"data": {"root": "/coco"}}], {}, "0.yaml"),
+        ([{"models": {"gligen": None}}], {"run": "mine"}, "0.yaml"),
+        ([{"data": {"heldout": {"count": 8}}}], {}, "0.yaml"),
+        ([{"methods": {"hcma": {"aligned": False}}}], {}, "0.yaml"),
+        ([{"sampling": {"seed": 3}, "seeds": [3, 4]}], {"seeds": [4]}, "the command line"),
+    ],
+)
+def test_the_source_whose_value_won_is_blamed(contents, given, who, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert blamed(tmp_path, *contents, given=given) == who
+
+
+@pytest.mark.parametrize(
+    ("arguments", "who", "line"),
+    [
+        (["--configfile", "{0}"], "{0}", "sampling.steps: expected integer, found 'many'"),
+        (["--configfile", "{1}", "{0}"], "{0}", "sampling.steps: expected integer, found 'many'"),
+        (["--configfile", "{0}", "{1}"], None, ""),
+        (
+            ["--configfile", "{0}", "--config", "sampling={steps: x}"],
+            "the command line",
+            "steps: expected integer, found 'x'",
+        ),
+        (["--config", 'data={"size": "64px"}'], "the command line", "data.size: expected integer, found '64px'"),
+        (["--configfile", "{2}"], "{2}", "run: 'a b' does not match"),
+        (["--config", "run=a b"], "the command line", "run: 'a b' does not match"),
+    ],
+)
+def test_snakemake_names_the_source_too(arguments, who, line, tmp_path) -> None:
+    (tmp_path / "bad.yaml").write_text("sampling: {steps: many}")
+    (tmp_path / "good.yaml").write_text("sampling: {steps: 4, seed: 1}")
+    (tmp_path / "run.json").write_text('{\n\t"run": "a b"\n}')
+    files = [str(tmp_path / name) for name in ("bad.yaml", "good.yaml", "run.json")]
+    done = snakemake(
+        "-n", *(word.replace("{0}", files[0]).replace("{1}", files[1]).replace("{2}", files[2]) for word in arguments)
+    )
+    lines = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    if who is None:
+        assert (done.returncode, lines) == (0, [])
+        return
+    (found,) = lines
+    assert found.startswith(f"error: {who.format(*files)}: {line if line.startswith(('data', 'run')) else 'sampling.'}")
+    assert line in found
+    assert done.returncode == 1 and "Traceback" not in done.stderr
 
 
 def test_parameters_are_checked_for_all_methods_at_once() -> None:

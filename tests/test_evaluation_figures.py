@@ -1,6 +1,8 @@
 """Figures: what they are drawn from, and that the same numbers give the same bytes."""
 
+import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation import by_size, panel
+from evaluation import by_size, images, panel
 from evaluation.figures import calibration, categories, drawing, metrics, sizes, training
 from evaluation.files import InputError, write_json
 from evaluation.frechet import frechet_distance
+from evaluation.images import write_images
 from evaluation.jackknife import groups
 from evaluation.statistics import Summary
 from tests.test_evaluation_frechet import thinned
@@ -107,6 +110,49 @@ def test_a_run_whose_boxes_are_all_too_small_has_its_figures(tmp_path, monkeypat
     pd.DataFrame(columns=by_size.COLUMNS).to_csv(tmp_path / "sizes.csv", index=False)
     call(monkeypatch, sizes.main, sizes=tmp_path / "sizes.csv", published=PUBLISHED, out=tmp_path / "sizes")
     drawn(tmp_path / "sizes")
+
+
+def test_the_panel_decodes_the_images_it_shows_and_no_other(tmp_path, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    thing = {"phrase": "dog", "box": [0.1, 0.1, 0.6, 0.6]}
+    rows = [{"id": 100 - i, "image_id": i, "caption": "a dog", "objects": [thing] * (i == 7)} for i in range(11)]
+    pixels = {row["id"]: rng.integers(0, 256, (8, 8, 3), np.uint8) for row in rows}
+    for shard in range(3):
+        members = [(f"{row['id']:012d}.png", pixels[row["id"]]) for row in rows[4 * shard : 4 * shard + 4]]
+        write_images(tmp_path / f"samples/real/test/{shard:04d}.zip", members, {})
+    (tmp_path / "layouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    decoded, decode = [], images._decode
+    monkeypatch.setattr(images, "_decode", lambda *arguments: decoded.append(arguments[-1]) or decode(*arguments))
+    shown: dict = {}
+    monkeypatch.setattr(panel, "draw", lambda chosen, pictures, out: shown.update(pictures))
+    call(
+        monkeypatch,
+        panel.main,
+        layouts=tmp_path / "layouts.jsonl",
+        samples=tmp_path / "samples",
+        shard_size=4,
+        methods=["real"],
+        published=ROOT / "workflow/config/published.csv",
+        out=tmp_path / "panel",
+    )
+    assert decoded == [f"{93:012d}.png"]
+    ((picture,),) = shown.values()
+    assert np.array_equal(picture, pixels[93])
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_one_image_is_the_one_that_all_have_and_what_is_not_there_is_named(tmp_path, folder) -> None:
+    path, rng = tmp_path / "0001.zip", np.random.default_rng(0)
+    write_images(path, [(f"{i:012d}.png", rng.integers(0, 256, (6, 5, 3), np.uint8)) for i in (4, 9, 7)], {})
+    whole = dict(images.read_images(path, [4, 9, 7]))
+    if folder:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "folder")
+        path = tmp_path / "folder"
+    for number, pixels in whole.items():
+        assert np.array_equal(images.read_image(path, number), pixels)
+    with pytest.raises(InputError, match=rf"{path.name}: no 000000000005\.png in it"):
+        images.read_image(path, 5)
 
 
 def test_names_are_those_of_the_tables() -> None:

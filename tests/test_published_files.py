@@ -23,6 +23,7 @@ from evaluation.files import InputError, sha256
 from evaluation.inception import load_inception, untrained_inception
 from evaluation.weight_files import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from tests.dag import ROOT
+from workflow.scripts.places import settle
 from workflow.scripts.random_weights import __main__ as writer
 from workflow.scripts.random_weights.architecture import read_architecture
 from workflow.scripts.random_weights.containers import write_tensors
@@ -253,9 +254,26 @@ def test_the_rehearsals_files_have_the_published_names_and_containers() -> None:
         assert {network.container for network in read_architecture(name).components.values()} == {kind}
 
 
+def test_the_table_of_published_files_names_each_and_tests_that_there_are() -> None:
+    text = (ROOT / "workflow/config/README.md").read_text().split("## The published files")[1].split("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith(("| `", "| of"))]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
+    _, fetched = settle(PAPER)
+    assert {Path(path).name for path in fetched.files} | set(fetched.models) <= named
+    for _, kind, opened, tests in rows:
+        assert any(word.lower() in kind.lower() for word in (*CONTAINERS, "zip of", "JSON"))
+        for path in re.findall(r"`([^`]+)`", opened):
+            assert (ROOT / path).is_file(), path
+        found = re.findall(r"`([^`]+)`", tests)
+        assert found
+        for test in found:
+            path, _, name = test.partition("::")
+            assert f"def {name}(" in (ROOT / path).read_text(), test
+
+
 @pytest.mark.parametrize("name", ["inception", "detector", pytest.param("clip", marks=pytest.mark.slow)])
 def test_a_file_of_random_weights_has_the_published_containers_size(tmp_path, name) -> None:
-    """The sizes tell the containers apart: a zip of the Inception is 59 kB too large, a legacy pickle of the detector 46 kB too
+    """The sizes tell the containers apart: a zip of the Inception is 59 kB too large, a legacy pickle of the detector 69 kB too
     small, and CLIP with all its weights in halves 51 MB. What is left of CLIP is its code, 450 kB."""
     writer.write_folder(name, 3, tmp_path)
     path = tmp_path / read_architecture(name).components["."].file

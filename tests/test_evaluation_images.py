@@ -190,7 +190,7 @@ def test_a_checksum_is_checked_even_where_all_pixels_are_there(tmp_path, write) 
 def test_all_faulty_images_are_counted(tmp_path) -> None:
     path = write_folder(tmp_path / "images", {f"{number:012d}.png": b"x" * number for number in range(5)})
     with pytest.raises(
-        InputError, match=r"000000000000.png is empty; .*1.png is damaged.*; .*2.png.*; and 2 more; repl"
+        InputError, match=r"000000000000.png is empty; .*1.png is damaged.*; .*2.png.*; and 2 more, 5 in all; repl"
     ):
         check_images(path, range(5))
 

@@ -131,8 +131,8 @@ BAD = [
             (7.5, "7.5"),
             (-1, "-1"),
             ("-1", "'-1'"),
-            (True, "True"),
-            (None, "None"),
+            (True, "true"),
+            (None, "null"),
             ([7], r"\[7\]"),
             (2**63, str(2**63)),
             (str(2**63), f"'{2**63}'"),
@@ -145,14 +145,14 @@ BAD = [
     (changed("image_id", drop=True), rf"layout 7: `image_id` is missing, expected {ID}"),
     (changed("image_id", "x.jpg"), rf"layout 7: `image_id` is 'x.jpg', expected {ID}"),
     (changed("caption", drop=True), "layout 7: `caption` is missing, expected text"),
-    (changed("caption", None), "layout 7: `caption` is None, expected text"),
+    (changed("caption", None), "layout 7: `caption` is null, expected text"),
     (changed("caption", 5), "layout 7: `caption` is 5, expected text"),
     (changed("caption", f"a {HALF} cat"), r"layout 7: `caption` is 'a \\ud83d cat', expected text without halves"),
     (changed("objects", drop=True), "layout 7: `objects` is missing, expected a list of records"),
-    (changed("objects", None), "layout 7: `objects` is None, expected a list of records"),
+    (changed("objects", None), "layout 7: `objects` is null, expected a list of records"),
     (changed("objects.0", "cat"), r"layout 7: `objects\[0\]` is 'cat', expected a record"),
     (changed("objects.0.phrase", drop=True), r"`objects\[0\].phrase` is missing, expected text that is not blank"),
-    (changed("objects.0.phrase", None), r"`objects\[0\].phrase` is None, expected text that is not blank"),
+    (changed("objects.0.phrase", None), r"`objects\[0\].phrase` is null, expected text that is not blank"),
     (changed("objects.0.phrase", " \n"), r"`objects\[0\].phrase` is ' \\n', expected text that is not blank"),
     (changed("objects.0.phrase", HALF), r"`objects\[0\].phrase` is '\\ud83d', expected text without halves"),
     *[
@@ -190,13 +190,13 @@ BAD = [
         for value in ("", 0, {}, False)
     ],
     (changed("captions", "a cat"), "layout 7: `captions` is 'a cat', expected a list of texts"),
-    (changed("captions.1", None), r"layout 7: `captions\[1\]` is None, expected text"),
+    (changed("captions.1", None), r"layout 7: `captions\[1\]` is null, expected text"),
     (changed("ignored", {}) | {"ignored": {"a": 1}}, "layout 7: `ignored` is {'a': 1}, expected a list of records"),
     (changed("ignored.0.box", [0, 0, 2, 1]), rf"`ignored\[0\].box` is \[0, 0, 2, 1\], expected {UNIT}"),
     (changed("ignored.0.phrase", ""), r"`ignored\[0\].phrase` is '', expected text that is not blank"),
     (changed("ignored.0.why", drop=True), r"`ignored\[0\].why` is missing, expected text that is not blank"),
     ([ROW], "line 1: expected an object, found "),
-    (None, "line 1: expected an object, found None"),
+    (None, "line 1: expected an object, found null"),
     ("text", "line 1: expected an object, found 'text'"),
 ]
 
@@ -244,7 +244,9 @@ def test_nesting_of_any_depth_is_one_line(tmp_path, read) -> None:
 @every_reader
 def test_the_first_faulty_rows_are_listed_and_all_counted(tmp_path, read) -> None:
     (tmp_path / "layouts.jsonl").write_bytes(b"\n" + lines(ROW, *(ROW | {"id": f"x{i}"} for i in range(5))))
-    one_line(read, tmp_path / "layouts.jsonl", r"line 3: `id` is 'x0'.*; line 4: .*; line 5: [^;]*; and 2 more$")
+    one_line(
+        read, tmp_path / "layouts.jsonl", r"line 3: `id` is 'x0'.*; line 4: .*; line 5: [^;]*; and 2 more, 5 in all$"
+    )
 
 
 @every_reader

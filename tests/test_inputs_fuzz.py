@@ -132,7 +132,7 @@ def accounts_for_all(files: dict, rows: dict[str, list[dict]], report: dict) -> 
         assert boxes["listed"] == sum(boxes[name] for name in ("used", "not asked for", "without a caption"))
         for part in parts:
             found = report["splits"][part]
-            regions = [region["box"] for row in rows[part] for region in row["ignored"]]
+            regions = [region["box"] for row in rows[part] for region in row.get("ignored", [])]
             assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, y0, x1, y1 in regions)
             assert found["boxes"] == sum(len(row["objects"]) for row in rows[part])
             assert found["boxes_read"] == found["boxes"] + sum(reason["count"] for reason in found["dropped"].values())

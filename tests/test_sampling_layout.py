@@ -48,7 +48,7 @@ def test_a_bad_box_names_its_layout_and_object(tmp_path, box):
     ("change", "message"),
     [
         ({"id": "7a"}, "`id` is '7a', expected an integer from 0"),
-        ({"caption": None}, "layout 7: `caption` is None, expected text"),
+        ({"caption": None}, "layout 7: `caption` is null, expected text"),
         ({"objects": {}}, "layout 7: `objects` is {}, expected a list of records"),
         ({"captions": "a cat"}, "layout 7: `captions` is 'a cat', expected a list of texts"),
         ({"caption": "a"}, r"layout 7: `objects\[0\].span` is \[2, 5\], expected \[start, stop\] .* 1, the caption's"),

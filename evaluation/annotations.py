@@ -21,9 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 from evaluation.files import InputError, read_json
 from evaluation.report import Report
 from formats import listed, shown
+from formats.fields import LARGEST, is_text, whole
 
-LARGEST = 2**63 - 1
-EXACT = 2**53  # up to here every integer is a float of its own
 _DIGITS = re.compile(r"\s*0*([0-9]{1,19})(?:\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
@@ -118,13 +117,11 @@ def read_captions(path: Path, report: Report) -> Captions:
     return Captions(images, of, ids_repeat)
 
 
-def whole(value: Any) -> int | None:
-    """The integer from 0 to 2^63 - 1 that a value is without doubt: an int, an integral float, or digits as text."""
+def _integer(value: Any) -> int | None:
+    """`formats.fields.whole`, text padded or with a zero fraction included: exports of tables have such ids."""
     if isinstance(value, str) and (digits := _DIGITS.fullmatch(value)):
-        value = int(digits[1])
-    elif type(value) is float and value.is_integer() and value <= EXACT:
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= LARGEST else None
+        value = digits[1]
+    return whole(value)
 
 
 def _decimal(value: Any) -> float | None:
@@ -153,14 +150,6 @@ def _flag(value: Any) -> bool | None:
     if isinstance(value, str):
         return _FLAGS.get(value.strip().lower())
     return bool(value) if type(value) in (int, float, bool) and value in (0, 1) else None
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written: JSON may hold half of a surrogate pair, UTF-8 and file names cannot."""
-    try:
-        return isinstance(value, str) and value.encode() is not None
-    except UnicodeEncodeError:
-        return False
 
 
 class _Unreadable(Exception):
@@ -219,7 +208,7 @@ class _File:
 
     def category(self) -> CategoryRecord:
         name = self.row.get("name", _MISSING)
-        if not _is_text(name) or not name.strip():
+        if not is_text(name) or not name.strip():
             raise self._unreadable("name", "a name as text")
         return CategoryRecord(self._id("id"), name.strip())
 
@@ -240,7 +229,7 @@ class _File:
 
     def caption(self) -> CaptionRecord:
         text = self.row.get("caption")
-        if text is not None and not _is_text(text):
+        if text is not None and not is_text(text):
             raise self._unreadable("caption", "text of whole Unicode characters")
         record = CaptionRecord(self._id("id"), self._id("image_id"), (text or "").strip())
         if not record.caption:
@@ -249,7 +238,7 @@ class _File:
 
     def _id(self, key: str) -> int:
         value = self.row.get(key)
-        found = whole(value)
+        found = _integer(value)
         if found is None:
             raise self._unreadable(key, "an integer from 0 to 2^63 - 1")
         if type(value) is not int:
@@ -260,15 +249,15 @@ class _File:
         value = self.row.get("id")
         if type(value) is int and -LARGEST <= value <= LARGEST:
             return value
-        found = whole(value)
+        found = _integer(value)
         self._note(
             "`id` read as an integer from text or float" if found is not None else "`id` that is no integer, left out"
         )
-        return found if found is not None or not _is_text(value) else str(value)
+        return found if found is not None or not is_text(value) else str(value)
 
     def _side(self, key: str) -> int | None:
         value = self.row.get(key)
-        found = whole(value) or None
+        found = _integer(value) or None
         if found is None:
             self._note(f"`{key}` that is missing or no positive integer, taken from the photo")
         elif type(value) is not int:
@@ -277,7 +266,7 @@ class _File:
 
     def _file_name(self) -> str | None:
         name = self.row.get("file_name")
-        if name is not None and (not _is_text(name) or "\0" in name):
+        if name is not None and (not is_text(name) or "\0" in name):
             raise self._unreadable("file_name", "a file's name as text")
         return name or None
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from evaluation.files import InputError, replacing
+from evaluation.pictures import ASIDE, rgb
 from formats import SHOWN, listed
 
 META = "meta.json"
@@ -29,7 +30,6 @@ LITTER_FOLDERS = {"__macosx", ".spotlight-v100", ".trashes", ".fseventsd", "@ead
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PIXELS = 2**26  # 8192 x 8192
 BYTES = 2**28  # of a file: more than PIXELS take uncompressed
-ORIENTATION = 0x0112  # EXIF's tag
 
 DAMAGED = (
     zipfile.BadZipFile,
@@ -228,20 +228,15 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height as EXIF wants the picture seen; unlike Image.getexif this decodes nothing."""
     exif = Image.Exif()
     exif.load(image.info.get("exif", b""))
-    return image.size if exif.get(ORIENTATION, 1) < 5 else (image.height, image.width)
+    return image.size if exif.get(ExifTags.Base.Orientation, 1) not in ASIDE else (image.height, image.width)
 
 
 def _pixels(content: bytes) -> np.ndarray:
     image = _opened(content)
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode == "RGB":
-        return np.asarray(image)
-    if image.has_transparency_data:
-        pixels = np.asarray(image.convert("RGBA"))
-        if pixels[..., 3].min() < 255:
-            raise InputError("is transparent in part, expected an opaque picture; put it on a background")
-        return np.ascontiguousarray(pixels[..., :3])
-    return np.asarray(image.convert("RGB"))
+    try:
+        return np.asarray(rgb(image, upright=True))
+    except InputError as error:
+        raise InputError(f"has {error}") from None
 
 
 def _reason(error: Exception) -> str:

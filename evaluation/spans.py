@@ -1,7 +1,6 @@
 """Where a caption names a category: whole words from a table of names, plurals and synonyms, longest match first."""
 
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,10 +128,3 @@ def _has_forms(row: Any) -> bool:
     ):
         return False
     return set(row.get("alone", ())) <= {*row["forms"], *row["synonyms"]}
-
-
-def find_spans(
-    caption: str, words: Mapping[str, dict[str, list[str]]], synonyms: bool = True
-) -> dict[str, tuple[int, int]]:
-    """`Words.spans` of any such mapping."""
-    return (words if isinstance(words, Words) else Words(words)).spans(caption, synonyms)

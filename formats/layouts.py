@@ -11,7 +11,6 @@ be integers, integral floats or digits as text; blank lines and a byte order mar
 
 import codecs
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from formats import InputError, listed, shown
+from formats.fields import LARGEST, is_text, whole
 
 Box = tuple[float, float, float, float]
 
-LARGEST = 2**63 - 1  # ids become signed 64-bit integers in the files of features
-EXACT = 2**53  # from it on a float does not say which integer was meant
 UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 UNIT_BOX = "[x0, y0, x1, y1] with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
 
@@ -232,11 +230,8 @@ def _phrase_and_box(row: Any, name: str, expected: str) -> tuple[str, Box]:
 
 
 def _integer(value: Any, name: str, least: int = 0) -> int:
-    """What can be read as one integer without doubt: an int, an integral float, a text of digits."""
-    digits = isinstance(value, str) and re.fullmatch("-?[0-9]{1,40}", value)
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT
-    read = int(value) if digits or whole else value
-    if type(read) is not int or not least <= read <= LARGEST:
+    read = whole(value, least)
+    if read is None:
         raise _wrong(name, value, f"an integer from {least} to {LARGEST}")
     return read
 
@@ -244,7 +239,7 @@ def _integer(value: Any, name: str, least: int = 0) -> int:
 def _text(value: Any, name: str, filled: bool = False) -> str:
     if not isinstance(value, str) or (filled and not value.strip()):
         raise _wrong(name, value, "text that is not blank" if filled else "text")
-    if re.search("[\ud800-\udfff]", value):
+    if not is_text(value):
         raise _wrong(name, value, "text without halves of surrogate pairs")
     return value
 

@@ -162,7 +162,7 @@ class DenoiserTrainer(Loop):
         return {"noise": self._noise_loss(split, drawn, aligned)} | losses
 
     def _noise_loss(self, split: Split, drawn: Drawn, aligned_BCHW: torch.Tensor) -> torch.Tensor:
-        layouts = shown(split.layouts, drawn)
+        layouts = conditioned_on(split.layouts, drawn)
         text_BTD, _ = encode_text(self.sd, [layout.caption for layout in layouts])
         # The doubled batch of guidance: its second half sees the boxes.
         gligen = {name: value[len(layouts) :] for name, value in grounding_tokens(self.sd, layouts).items()}
@@ -194,7 +194,7 @@ class DenoiserTrainer(Loop):
         return row | {"heldout_loss": row["heldout_noise"] + aligned}
 
 
-def shown(layouts: Sequence[Layout], drawn: Drawn) -> list[Layout]:
+def conditioned_on(layouts: Sequence[Layout], drawn: Drawn) -> list[Layout]:
     """What the U-Net is shown of the drawn images: one caption, or the empty one; the boxes, or none, so null tokens alone.
 
     Guidance's unconditional half is both. Update (8) keeps the caption and boxes all the same: in sampling it comes before the

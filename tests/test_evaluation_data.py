@@ -16,18 +16,16 @@ from evaluation.files import InputError
 from evaluation.layouts import read_layouts
 from evaluation.photos import Frame, Photos, canvas
 from evaluation.slice import main as slice_main
-from evaluation.spans import find_spans, read_words
+from evaluation.spans import Words, read_words
+from tests import coco_sets
 from workflow.scripts.miniature.draw import write_split
 
 ROOT = Path(coco.__file__).parents[1]
 WORDS = ROOT / "workflow/config/words/miniature.yaml"
-DATA = {
+DATA = coco_sets.DATA | {
     "size": 64,
     "words": str(WORDS),
-    "caption": "first",
-    "resize": "center_crop",
     "boxes": {"min_area_frac": 0.01, "max": 3, "drop_crowd": True},
-    "split": {"train_fraction": 0.8, "seed": 1},
     "train": {"count": 20},
     "heldout": {"count": 5},
     "test": {"count": 10, "seed": 1, "require_boxes": False},
@@ -216,20 +214,24 @@ def test_the_canvas_shows_what_the_box_says() -> None:
 
 
 def test_spans_are_whole_words_longest_first() -> None:
-    words = {
-        "dog": {"forms": ["dog", "dogs"], "synonyms": ["puppy"]},
-        "hot dog": {"forms": ["hot dog", "hot dogs"], "synonyms": []},
-    }
-    assert find_spans("A hot dog and a puppy", words) == {"hot dog": (2, 9), "dog": (16, 21)}
-    assert find_spans("A hot dog and a puppy", words, synonyms=False) == {"hot dog": (2, 9)}
-    assert find_spans("dogma", words) == {}
+    words = Words(
+        {
+            "dog": {"forms": ["dog", "dogs"], "synonyms": ["puppy"]},
+            "hot dog": {"forms": ["hot dog", "hot dogs"], "synonyms": []},
+        }
+    )
+    assert words.spans("A hot dog and a puppy") == {"hot dog": (2, 9), "dog": (16, 21)}
+    assert words.spans("A hot dog and a puppy", synonyms=False) == {"hot dog": (2, 9)}
+    assert words.spans("dogma") == {}
 
 
 @pytest.mark.parametrize("caption", ["my BİKE", "my bıke", "my BIKE"])
 def test_a_word_is_found_in_whatever_letters_it_is_written(caption: str) -> None:
-    words = {"bicycle": {"forms": ["bicycle", "bike"], "synonyms": []}, "bus": {"forms": ["bus"], "synonyms": []}}
-    assert find_spans(caption, words) == find_spans(caption, words, synonyms=False) == {"bicycle": (3, 7)}
-    assert find_spans("a buſ", words) == {"bus": (2, 5)}
+    words = Words(
+        {"bicycle": {"forms": ["bicycle", "bike"], "synonyms": []}, "bus": {"forms": ["bus"], "synonyms": []}}
+    )
+    assert words.spans(caption) == words.spans(caption, synonyms=False) == {"bicycle": (3, 7)}
+    assert words.spans("a buſ") == {"bus": (2, 5)}
 
 
 @pytest.mark.parametrize(

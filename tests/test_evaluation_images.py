@@ -157,8 +157,8 @@ DEEP = GREY.astype(np.uint16) * 257
         (encoded(Image.fromarray(PIXELS), "JPEG")[:-40], "is damaged"),
         (encoded(Image.fromarray(DEEP)), "has mode I;16, expected RGB of 8 bits"),
         (encoded(Image.fromarray(OPAQUE, "CMYK"), "JPEG"), "has mode CMYK, expected RGB of 8 bits"),
-        (encoded(Image.fromarray(CLEAR)), "is transparent in part"),
-        (encoded(FEW, transparency=int(np.asarray(FEW)[0, 0])), "is transparent in part"),
+        (encoded(Image.fromarray(CLEAR)), "has pixels of opacity 0 of 255"),
+        (encoded(FEW, transparency=int(np.asarray(FEW)[0, 0])), "has pixels of opacity 0 of 255"),
         (encoded(Image.fromarray(LARGE)), "has 70 x 70 pixels, more than 4,096"),
     ],
 )

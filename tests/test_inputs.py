@@ -18,7 +18,8 @@ from evaluation.coco import prepare
 from evaluation.files import InputError
 from evaluation.images import read_images
 from evaluation.layouts import read_layouts
-from evaluation.photos import TURNS, Photos, rgb
+from evaluation.photos import Photos
+from evaluation.pictures import TURNS, rgb
 from hcma.sampling.layout import read_layouts as read_for_sampling
 from tests.coco_sets import DATA, IDS, TALL, change, every, path_of, photos, picture, turn, write_set
 
@@ -313,11 +314,12 @@ def opened(file: bytes) -> Image.Image:
     ],
 )
 def test_pictures_of_every_mode_keep_their_greys(file) -> None:
-    assert np.abs(np.asarray(rgb(opened(file))).astype(int) - GREY[..., None]).max() <= 1
+    assert np.abs(np.asarray(rgb(opened(file), upright=False)).astype(int) - GREY[..., None]).max() <= 1
 
 
 def test_one_bit_is_black_and_white() -> None:
-    assert set(np.unique(np.asarray(rgb(opened(saved(Image.fromarray(GREY).convert("1"), "PNG")))))) == {0, 255}
+    photo = opened(saved(Image.fromarray(GREY).convert("1"), "PNG"))
+    assert set(np.unique(np.asarray(rgb(photo, upright=False)))) == {0, 255}
 
 
 @pytest.mark.parametrize(
@@ -336,7 +338,7 @@ def test_one_bit_is_black_and_white() -> None:
 )
 def test_pictures_whose_greys_nobody_knows_are_refused(tmp_path, file, named) -> None:
     with pytest.raises(InputError, match=named):
-        rgb(opened(file))
+        rgb(opened(file), upright=False)
     # And before anything else is done, whatever the photo's name says.
     root = write_set(tmp_path / "set")
     photos(root)[0].write_bytes(file)

@@ -21,7 +21,7 @@ from evaluation.extractors import load_extractor
 from evaluation.features import load_networks
 from evaluation.files import InputError, sha256
 from evaluation.inception import load_inception, untrained_inception
-from evaluation.weight_files import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
+from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from tests.dag import ROOT
 from workflow.scripts.places import settle
 from workflow.scripts.random_weights import __main__ as writer

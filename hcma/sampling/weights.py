@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from formats.containers import LEGACY_PICKLE, SAFETENSORS, ZIP_PICKLE, container
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
 
@@ -145,18 +146,16 @@ def _stored(path: Path) -> dict[str, Any]:
     half = all(".fp16" in name for name in safe or names)
     for name in safe or names:
         if half or ".fp16" not in name:
-            _check_beginning(path / name)
+            _check_container(path / name)
     return {"use_safetensors": bool(safe), "variant": "fp16" if half else None}
 
 
-def _check_beginning(path: Path) -> None:
-    """A page or another file under a name of weights is told by its first bytes: the loaders' own words mislead there."""
-    with open(path, "rb") as file:
-        head = file.read(9)
-    safe = path.suffix == ".safetensors"
-    if not (head[8:] == b"{" if safe else head.startswith((b"PK\x03\x04", b"\x80\x02"))):
-        kind = "safetensors" if safe else "pickle of weights"
-        raise WeightsError(f"{path.parent}: cannot be loaded: {path.name} is no {kind}, it begins with {head!r}")
+def _check_container(path: Path) -> None:
+    """A page or another file under a name of weights is told by its content: the loaders' own words mislead there."""
+    found = container(path)
+    expected = (SAFETENSORS,) if path.suffix == ".safetensors" else (ZIP_PICKLE, LEGACY_PICKLE)
+    if found not in expected:
+        raise WeightsError(f"{path.parent}: cannot be loaded: {path.name} is {found}, expected {' or '.join(expected)}")
 
 
 def _first_line(error: Exception) -> str:

@@ -154,7 +154,7 @@ rule prepare_layouts:
         annotations=lambda wildcards: annotations_of(ROOT),
         # Held against their records; a folder of the user's own is looked into without being watched.
         photos=lambda wildcards: [
-            archive_of(f"{split}2014") for split in ("train", "val") if archive_of(f"{split}2014")
+            path for split in ("train", "val") if (path := archive_of(f"{split}2014"))
         ],
         config=f"{R}/config/data.json",
         words=lambda wildcards: stated(config["data"]["words"]),

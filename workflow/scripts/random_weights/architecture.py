@@ -6,7 +6,7 @@ files, for a pipeline), and `components`: folder ("." for the top) to a network 
     class       key of CLASSES
     config      the published config.json
     file, container
-                where its weights are stored, and in what (evaluation/weight_files.py)
+                where its weights are stored, and in what (formats/containers.py)
     dtype       how: float16, float32, or "clip", OpenAI's mixture: products in float16, embeddings and norms in float32
     beside      whole numbers that the file holds beside the weights
     parameters  the published count, `all`, and those of the submodules of a name

@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from evaluation.weight_files import LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE
+from formats.containers import LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE
 
 
 def write_tensors(state: dict[str, torch.Tensor], container: str, path: Path) -> None:
-    """Write a table of tensors into one file; `container` is one of evaluation.weight_files.CONTAINERS."""
+    """Write a table of tensors into one file; `container` is one of formats.containers.CONTAINERS."""
     writers = {
         SAFETENSORS: lambda: save_file(state, path, metadata={"format": "pt"}),
         ZIP_PICKLE: lambda: torch.save(state, path),

@@ -46,9 +46,10 @@ function route() {
   refreshSelection();
 }
 
+// What was typed is applied a moment later: by then the reader may be in another section, whose address stays.
 function filterChanged() {
   refreshSelection();
-  history.replaceState(null, "", filterAddress());
+  if (location.hash.split("?")[0] === "#images") history.replaceState(null, "", filterAddress());
 }
 
 function refreshSelection() {

@@ -5,7 +5,7 @@ Update (8) of the paper, then GLIGEN's denoising. The gradient passes through th
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -15,6 +15,7 @@ from hcma.sampling import InputError
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
+    Sampling,
     decode,
     duplicate_calls,
     encode_targets,
@@ -22,9 +23,10 @@ from hcma.sampling.diffusion import (
     identity,
     make_scheduler,
 )
-from hcma.sampling.grounding import denoise_grounded, grounding_tokens, label_features, largest
+from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
 from hcma.sampling.layout import Layout
 from hcma.sampling.spec import expect, is_number
+from hcma.sampling.work import Passes
 
 MODES = ("raw", "grad_norm")
 # The paper calls eta_t a learning rate and says no more; factors are functions of alpha_cumprod and of t / T.
@@ -92,6 +94,12 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     tokens = grounding_tokens(sd, layouts)
     guide = make_guide(sd, make_targets(sd, layouts, caption_BD, tokens), params) if params.aligns else identity
     return decode(sd, denoise_grounded(sd, tokens, noise_BCHW, text_BTD, params.tau, guide))
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What every image takes: GLIGEN's passes, and those of the alignment module, forward and back."""
+    aligned = sum(aligns_at(step, sampling.steps, params) for step in range(sampling.steps)) if params.aligns else 0
+    return replace(grounded_passes(params.tau, sampling), other={"alignments": aligned})
 
 
 def make_guide(sd: Diffusion, targets: Targets, params: Params) -> Guide:

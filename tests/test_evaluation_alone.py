@@ -32,8 +32,8 @@ from evaluation.regions import main as regions_main
 from evaluation.slice import main as slice_main
 from evaluation.strips import main as strips_main
 from tests.test_evaluation_metrics import ROOT, row_of
-from workflow.scripts.miniature.captions import captions
-from workflow.scripts.miniature.world import SIDE, draw, scene
+from workflow.miniature.captions import captions
+from workflow.miniature.world import SIDE, draw, scene
 
 MASTER = 128  # side of the real images that are stretched
 EXTRACTORS = yaml.safe_load((ROOT / "workflow/config/miniature.yaml").read_text())["extractors"]

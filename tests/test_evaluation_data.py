@@ -18,7 +18,7 @@ from evaluation.photos import Frame, Photos, canvas
 from evaluation.slice import main as slice_main
 from evaluation.spans import Words, read_words
 from tests import coco_sets
-from workflow.scripts.miniature.draw import write_split
+from workflow.miniature.draw import write_split
 
 ROOT = Path(coco.__file__).parents[1]
 WORDS = ROOT / "workflow/config/words/miniature.yaml"

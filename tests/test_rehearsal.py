@@ -14,8 +14,8 @@ from hcma.sampling.spec import from_keys
 from hcma.trainer import Training
 from tests.dag import ROOT, snakemake
 from tests.test_config import CONFIG, merged
+from workflow.random_weights.architecture import FOLDER, read_architecture
 from workflow.scripts import check_methods
-from workflow.scripts.random_weights.architecture import FOLDER, read_architecture
 
 OVERLAY = "workflow/config/rehearsal.yaml"
 CONFIGURED = merged(CONFIG, yaml.safe_load((ROOT / OVERLAY).read_text()))

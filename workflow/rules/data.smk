@@ -29,7 +29,7 @@ rule draw_coco:
     message:
         "Drawing a COCO of coloured shapes"
     shell:
-        "python -m workflow.scripts.miniature.draw --out {params.out} --train {params.draw[train]}"
+        "python -m workflow.miniature.draw --out {params.out} --train {params.draw[train]}"
         " --val {params.draw[val]} --seed {params.draw[seed]} > {log} 2>&1"
 
 

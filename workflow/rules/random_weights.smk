@@ -26,7 +26,7 @@ rule write_random_weights:
     message:
         "Writing random weights of {wildcards.name}"
     shell:
-        "python -m workflow.scripts.random_weights --architecture {params.row[kind]} --seed {params.row[random_seed]}"
+        "python -m workflow.random_weights --architecture {params.row[kind]} --seed {params.row[random_seed]}"
         " --out {params.out} > {log} 2>&1"
 
 

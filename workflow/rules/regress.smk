@@ -7,7 +7,7 @@ CODE = [
     "hcma",
     "baselines",
     "evaluation",
-    "workflow/scripts/miniature",
+    "workflow/miniature",
     "workflow/scripts/write_method.py",
 ]
 BESIDE = f"results/compare/{TWO[0]}-{TWO[1]}"

@@ -35,7 +35,7 @@ def count(architecture: str, folder: str) -> dict[str, dict[str, int]]:
     """Parameters by network and part; raises InputError when a count is not the published one."""
     with quick_imports():
         from hcma.sampling.diffusion import Sampling, load_diffusion
-        from workflow.scripts.random_weights.architecture import check_count, read_architecture
+        from workflow.random_weights.architecture import check_count, read_architecture
 
     published = read_architecture(architecture).components
     sd = load_diffusion(folder, Sampling())

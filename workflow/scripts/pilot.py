@@ -124,7 +124,7 @@ def network_configs(folder: str, gated: bool) -> dict[str, Any]:
             name: json.loads((Path(folder) / part / "config.json").read_text())
             for name, part in (("unet", "unet"), ("vae", autoencoder))
         }
-    from workflow.scripts.random_weights.architecture import read_architecture
+    from workflow.random_weights.architecture import read_architecture
 
     components = read_architecture("gligen" if gated else "stable-diffusion").components
     return {name: components[name].config for name in ("unet", "vae")}

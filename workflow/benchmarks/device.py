@@ -1,8 +1,8 @@
 """Images a second and peak memory of the rows on one accelerator, and the speed of two against diffusers' pipelines.
 
-    python -m workflow.scripts.bench_device --weights FOLDER --layouts test.jsonl --out device.json
+    python -m workflow.benchmarks.device --weights FOLDER --layouts test.jsonl --out device.json
 
-FOLDER holds the model folders sd14, gligen and gligen_ldm; random weights do, as `workflow.scripts.random_weights` writes
+FOLDER holds the model folders sd14, gligen and gligen_ldm; random weights do, as `workflow.random_weights` writes
 them, since time and memory do not depend on values (only the guided rows' early exits do: their counts stand beside the
 times). A peer in half precision runs the same autocast U-Net. Every cell is one call from layouts to pixels after a short
 one to warm up; a cell that fails says why. The file is written after every cell, and no cell begins once --budget seconds
@@ -32,8 +32,8 @@ from hcma.sampling.atomic import replacing
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
 from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.provenance import commit, device_name, versions
-from workflow.scripts.bench import Size, against_attend_and_excite, against_diffusers
-from workflow.scripts.rounds import seconds
+from workflow.benchmarks.peers import Size, against_attend_and_excite, against_diffusers
+from workflow.benchmarks.rounds import seconds
 
 SIDE, PRODUCTS = 8192, 20
 
@@ -73,7 +73,7 @@ def main() -> None:
     layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects]
     models: dict[str, Diffusion] = {}
     record: dict[str, Any] = {
-        "command": "python -m workflow.scripts.bench_device",
+        "command": "python -m workflow.benchmarks.device",
         "commit": commit(),
         "device": device_name(torch.device(arguments.device)),
         "versions": versions(),

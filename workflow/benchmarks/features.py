@@ -1,6 +1,6 @@
 """What the features of a table cost against the libraries they come from: one process each, the same images and weights.
 
-    python -m workflow.scripts.bench_evaluation --side ours --folder work --out ours.npz
+    python -m workflow.benchmarks.features --side ours --folder work --out ours.npz
 
 is one of the two processes that `compare` starts (part of `make bench`). A table of two rows and `real`, at both levels:
 
@@ -27,7 +27,7 @@ from PIL import Image
 
 from evaluation.regions import crop, kept_boxes, regions
 from evaluation.sizes import BATCH
-from workflow.scripts.rounds import ROUNDS, stated, take_turns
+from workflow.benchmarks.rounds import ROUNDS, stated, take_turns
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ def compare(rounds: int = ROUNDS, images: int = IMAGES) -> dict[str, Any]:
 
 def _run(side: str, folder: Path, images: int) -> tuple[float, dict[str, float]]:
     words = ["--side", side, "--folder", str(folder), "--images", str(images), "--out", str(folder / f"{side}.npz")]
-    command = [sys.executable, "-W", "ignore", "-m", "workflow.scripts.bench_evaluation", *words]
+    command = [sys.executable, "-W", "ignore", "-m", "workflow.benchmarks.features", *words]
     spent = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
     return spent["seconds"], spent
 
@@ -92,8 +92,8 @@ def write_world(folder: Path, images: int) -> None:
 
     from evaluation.extractors import OPENAI_NUMBERS
     from evaluation.weight_files import read_weights
-    from workflow.scripts.random_weights.__main__ import write_folder
-    from workflow.scripts.random_weights.architecture import read_architecture
+    from workflow.random_weights.__main__ import write_folder
+    from workflow.random_weights.architecture import read_architecture
 
     for name in ("inception", "clip"):
         write_folder(name, 0, folder / name)
@@ -164,7 +164,7 @@ def theirs(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, 
     from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
     from evaluation.inception import load_inception
-    from workflow.scripts.random_weights.vocabulary import write_tokenizer
+    from workflow.random_weights.vocabulary import write_tokenizer
 
     network = load_inception(_weights(folder, "inception"))
     clip = CLIPModel.from_pretrained(folder / "transformers").eval()
@@ -186,16 +186,17 @@ def theirs(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, 
                     f"{folder / name}{suffix}", lambda x: network((x - 128) / 128)[0].flatten(1), **options
                 )
         for row in ROWS:
-            scores = _clip_scores(Path(f"{folder / row}{suffix}"), texts[level], (clip, tokenizer, prepare))
+            scores = _clip_scores(Path(f"{folder / row}{suffix}"), texts[level], clip, tokenizer, prepare)
             arrays[f"{row}_{level}_clip"] = np.concatenate(list(scores))
     return arrays, _timed(started)
 
 
-def _clip_scores(folder: Path, texts: Sequence[str], parts: tuple[Any, Any, Any]) -> Iterator[np.ndarray]:
+def _clip_scores(
+    folder: Path, texts: Sequence[str], clip: "CLIPModel", tokenizer: Any, prepare: Any
+) -> Iterator[np.ndarray]:
     """Cosines of the folder's images with their texts, a batch at a time."""
     import torch
 
-    clip, tokenizer, prepare = parts
     paths = sorted(folder.iterdir())
     for start in range(0, len(paths), BATCH):
         images = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
@@ -206,7 +207,7 @@ def _clip_scores(folder: Path, texts: Sequence[str], parts: tuple[Any, Any, Any]
 
 
 def _weights(folder: Path, name: str) -> Path:
-    from workflow.scripts.random_weights.architecture import read_architecture
+    from workflow.random_weights.architecture import read_architecture
 
     return folder / name / read_architecture(name).components["."].file
 

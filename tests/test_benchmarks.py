@@ -4,8 +4,19 @@ import os
 
 import pytest
 
-from workflow.scripts import bench, rounds
-from workflow.scripts.rounds import Clock, Turn, doubts, others, processor, quickest, read_clock, spread, stated, told
+from workflow.benchmarks import peers, rounds
+from workflow.benchmarks.rounds import (
+    Clock,
+    Turn,
+    doubts,
+    others,
+    processor,
+    quickest,
+    read_clock,
+    spread,
+    stated,
+    told,
+)
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU
@@ -141,7 +152,7 @@ def test_a_figure_says_how_it_was_made_and_when_not_to_trust_it() -> None:
 
 
 def test_the_frechet_step_is_compared_with_the_textbooks() -> None:
-    found = bench.frechet(bench.Size(rounds=2, dimensions=24))
+    found = peers.frechet(peers.Size(rounds=2, dimensions=24))
     assert found["relative_difference"] < 1e-6
     assert {name: len(side) for name, side in found["rounds"].items()} == {"ours": 2, "sqrtm": 2}
     assert found["ratio"] == min(found["rounds"]["sqrtm"]) / min(found["rounds"]["ours"])

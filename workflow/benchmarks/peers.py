@@ -1,11 +1,11 @@
 """Speed against the peers, as ratios measured in one run with the results compared.
 
-    python -m workflow.scripts.bench --gligen methods/gligen_sd.json --hcma methods/hcma.json \
+    python -m workflow.benchmarks.peers --gligen methods/gligen_sd.json --hcma methods/hcma.json \
         --excite methods/attend_and_excite.json --layouts test.jsonl
 
 prints, and writes as JSON with --out: images per second of GLIGEN and of Attend-and-Excite against diffusers' pipelines
 (which guide one layout at a time), HCMA's time over GLIGEN's, the Frechet step at 2048 dimensions against scipy's sqrtm, and
-the features of a table against clean-fid's and transformers' loops (bench_evaluation.py). Refinements carry the last digit of
+the features of a table against clean-fid's and transformers' loops (features.py). Refinements carry the last digit of
 a float32 to the third, so that Attend-and-Excite's latents are compared in float64 as well.
 
 A figure is made of the quickest of several rounds of either side, in turn. It says what processor it is of and what else ran
@@ -24,23 +24,23 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_stable_diffusion_attend_and_excite import (
-    GaussianSmoothing,
+from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite import (
+    pipeline_stable_diffusion_attend_and_excite as their_excite,
 )
 from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.frechet import frechet_distance, root
 from hcma.loading import Method, load_method
-from hcma.sampling import excitation
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
 from hcma.sampling.excitation import Excitation, excite, pad_positions
 from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
 from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.spec import Spec, read_spec
+from hcma.sampling.textmaps import smoothing_kernel
 from hcma.sampling.tokens import named_objects
-from workflow.scripts import bench_evaluation
-from workflow.scripts.rounds import ROUNDS, processor, quickest, seconds, stated, take_turns, told
+from workflow.benchmarks import features
+from workflow.benchmarks.rounds import ROUNDS, processor, quickest, seconds, stated, take_turns, told
 
 ROWS = 4000
 
@@ -107,7 +107,7 @@ def figures_of(
         "excite_over_diffusers": excite,
         "excite_over_diffusers_in_float64": lambda: in_float64(load("excite"), load("excite").sd, layouts, size),
         "frechet_over_sqrtm": lambda: frechet(size),
-        "features_over_libraries": lambda: bench_evaluation.compare(size.rounds, size.images),
+        "features_over_libraries": lambda: features.compare(size.rounds, size.images),
     }
 
 
@@ -167,14 +167,21 @@ def against_attend_and_excite(method: Method, peer: Diffusion, layouts: Sequence
 
 
 def in_float64(method: Method, peer: Diffusion, layouts: Sequence[Layout], size: Size) -> dict[str, float]:
-    """The largest difference of one image's latents where nothing is rounded, the peer's kernel, which is float32, included."""
+    """The largest difference of one image's latents where nothing is rounded to float32."""
     for sd in (method.sd, peer):
         for part in (sd.unet, sd.vae, sd.text_encoder):
             part.double()
-    kernel = GaussianSmoothing(channels=1).weight[0, 0].double()
-    with patch.object(excitation, "smoothing_kernel", lambda *_: kernel):
-        rows = against_attend_and_excite(method, peer, exciting(method.sd, layouts)[0][:1], replace(size, rounds=1))
+    layouts, once = exciting(method.sd, layouts)[0][:1], replace(size, rounds=1)
+    # The peer computes its kernel in float32 whatever its networks' precision, and has no argument for it.
+    with patch.object(their_excite, "GaussianSmoothing", partial(_exact_smoothing, their_excite.GaussianSmoothing)):
+        rows = against_attend_and_excite(method, peer, layouts, once)
     return {name: rows[name] for name in ("largest_difference_of_latents", "refinements")}
+
+
+def _exact_smoothing(smoothing: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    filtered = smoothing()
+    filtered.weight = smoothing_kernel(3, 0.5)[None, None]
+    return filtered
 
 
 def exciting(sd: Diffusion, layouts: Sequence[Layout]) -> tuple[list[Layout], list[list[int]]]:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from hcma.sampling import device
-from workflow.scripts import check_device, pilot
+from workflow.benchmarks import estimate
+from workflow.scripts import check_device
 
 ROOT = Path(__file__).parents[1]
 GPUS = ["GPU-0000/a", "GPU-1111/b"]
@@ -91,8 +92,8 @@ def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_one_line_before_anything_else(tmp_path, capsys) -> None:
     (tmp_path / "plan.json").write_text("{}")
-    for program, more in ((check_device, []), (pilot, ["--plan", str(tmp_path / "plan.json")])):
-        assert program.main(["--device", "cuda", "--out", str(tmp_path / "out.json"), *more]) == 1
+    for program, more in ((check_device, []), (estimate, ["pilot", "--plan", str(tmp_path / "plan.json")])):
+        assert program.main([*more, "--device", "cuda", "--out", str(tmp_path / "out.json")]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: --device cuda: cannot be used here")
     assert check_device.main(["--device", "cpu", "--out", str(tmp_path / "out.json")]) == 0

@@ -1,0 +1,192 @@
+"""What a run will cost on the device of its pilot, and how much of that has been spent: one table, printed and written.
+
+    python -m workflow.benchmarks.estimate pilot --plan config/estimate.json --device cuda --out pilot.json
+    python -m workflow.benchmarks.estimate table --plan config/estimate.json --pilot pilot.json --samples samples --out estimate
+
+The first times the networks with random weights (pilot.py). The second writes estimate.json and estimate.md and prints the
+latter. Each method says what an image takes (`passes` beside its `generate`); what depends on the image (refinements, inner
+iterations, boxes) is a range, from the least to the most that the settings allow for an image whose caption names its boxes. A
+method that does not say is taken for plain sampling, and marked. Hours are of one device.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hcma.program import quick_imports, status
+from hcma.sampling.atomic import replacing
+
+if TYPE_CHECKING:
+    from hcma.sampling.work import Passes
+    from workflow.benchmarks.pilot import Row, Workload
+
+Seconds = dict[str, dict[str, Any]]  # kind of pass -> {seconds, batch}, as pilot.py times them
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; bad input is one line on stderr and status 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True, metavar="pilot | table")
+    pilot, table = verbs.add_parser("pilot"), verbs.add_parser("table")
+    for verb in (pilot, table):
+        verb.add_argument("--plan", type=Path, required=True)
+    pilot.add_argument("--device", default="cpu")
+    pilot.add_argument("--out", type=Path, required=True)
+    table.add_argument("--pilot", type=Path, required=True)
+    table.add_argument("--samples", type=Path, required=True, help="results/{run}/samples, which need not exist yet")
+    table.add_argument("--out", type=Path, required=True, help="path without suffix")
+    pilot.set_defaults(work=lambda given: write_pilot(given.plan, given.device, given.out))
+    table.set_defaults(work=lambda given: write_table(given.plan, given.pilot, given.samples, given.out))
+    arguments = parser.parse_args(argv)
+    return status(lambda: arguments.work(arguments), str(arguments.out))
+
+
+def write_pilot(plan: Path, device: str, out: Path) -> None:
+    """Time the passes of every row on the device."""
+    with quick_imports():
+        from hcma.sampling.device import take_device
+        from hcma.sampling.provenance import commit, device_name, versions
+        from workflow.benchmarks.pilot import read_workload, time_rows
+
+    taken = take_device(device)
+    record = {"device": device_name(taken), "commit": commit(), "versions": versions()}
+    record["rows"] = time_rows(read_workload(plan), taken)
+    with replacing(out) as path:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
+    """Print the table, and write it as Markdown and JSON."""
+    with quick_imports():
+        from workflow.benchmarks.pilot import read_workload
+
+    load, timed = read_workload(plan), json.loads(pilot.read_text())
+    content = {"device": timed["device"], "pilot_commit": timed["commit"]}
+    content["rows"] = [estimated(row, load, timed["rows"][row.name]) | measured(row, samples) for row in load.rows]
+    content["training_hours"] = training_hours(load.images_trained, timed["rows"].values())
+    text = markdown(content)
+    for suffix, written in ((".json", json.dumps(content, indent=1) + "\n"), (".md", text)):
+        with replacing(out.with_suffix(suffix)) as path:
+            path.write_text(written)
+    print(text, end="")
+
+
+def estimated(row: "Row", load: "Workload", seconds: Seconds) -> dict[str, Any]:
+    """A row's images, jobs, work, hours and disk; `known` tells whether its method says all that it takes."""
+    from workflow.benchmarks.pilot import passes_of
+
+    passes, says = passes_of(row)
+    counts = passes.counts((0, load.most_boxes))
+    return {
+        "method": row.name,
+        "known": says and set(passes.other) <= set(seconds),
+        "images": row.images,
+        # Each shard is sampled and its features extracted; a specification and metrics a row.
+        "jobs": 2 * -(-row.images // load.shard_size) + 2,
+        "unet_forwards": counts["unet_forwards"],
+        "guided_passes": counts["guidance_forwards"],
+        "hours": [row.images * an_image(passes, boxes, seconds) / 3600 for boxes in (0, load.most_boxes)],
+        # An image's PNG is at most about its pixels: photographs take half of that.
+        "gigabytes_at_most": row.images * 3 * load.size**2 / 1e9,
+    }
+
+
+def an_image(passes: "Passes", boxes: int, seconds: Seconds) -> float:
+    """Seconds of an image with so many boxes: without any, at the least work; with boxes, at the most."""
+    most = bool(boxes)
+    work = {
+        "pass": passes.calls + passes.each_box * boxes,
+        "grounded_pass": passes.grounded,
+        "guided_pass": passes.guided[most],
+        # An encoding is taken for a decoding, which takes longer.
+        "decoding": 1 + passes.encoded * most,
+    } | dict(passes.other)
+    return sum(times * seconds[kind]["seconds"] for kind, times in work.items() if times and kind in seconds)
+
+
+def training_hours(images: int, rows: Iterable[Seconds]) -> float | None:
+    """Hours of the alignment's training on so many images, held-out validations aside; None where no row is aligned."""
+    return next((images * seconds["training"]["seconds"] / 3600 for seconds in rows if "training" in seconds), None)
+
+
+def measured(row: "Row", samples: Path) -> dict[str, Any]:
+    """Images, hours and gigabytes of the row's finished shards."""
+    from evaluation.images import read_meta
+
+    shards = sorted((samples / row.row / row.split).glob("[0-9][0-9][0-9][0-9].zip"))
+    metas = [read_meta(path) for path in shards]
+    return {
+        "measured_images": sum(meta["images"] for meta in metas),
+        "measured_hours": sum(meta["seconds"] for meta in metas) / 3600,
+        "measured_gigabytes": sum(path.stat().st_size for path in shards) / 1e9,
+        "measured_on": sorted({meta["device"] for meta in metas}),
+    }
+
+
+HEADS = (
+    "Method",
+    "Images",
+    "Jobs",
+    "U-Net passes",
+    "Guided passes",
+    "Hours, estimated",
+    "Hours, measured",
+    "of images",
+    "GB at most",
+    "GB, measured",
+)
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The table, its sums, and how to read it."""
+    lines = [list(HEADS), ["---"] + ["---:"] * (len(HEADS) - 1)]
+    rows = content["rows"]
+    for found in rows:
+        done, least = found["measured_images"] > 0, "" if found["known"] else "at least "
+        lines.append(
+            [
+                found["method"],
+                str(found["images"]),
+                str(found["jobs"]),
+                least + _between(found["unet_forwards"], "d"),
+                _between(found["guided_passes"], "d") if found["known"] else "not known",
+                least + _between(found["hours"], ".3g"),
+                f"{found['measured_hours']:.3g}" if done else "",
+                str(found["measured_images"]) if done else "",
+                f"{found['gigabytes_at_most']:.3g}",
+                f"{found['measured_gigabytes']:.3g}" if done else "",
+            ]
+        )
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    least, most = (sum(found["hours"][end] for found in rows) for end in (0, 1))
+    spent = sum(found["measured_hours"] for found in rows)
+    others = sorted({device for found in rows for device in found["measured_on"]} - {content["device"]})
+    notes = [
+        f"Hours of sampling on one {content['device']}: {_between((least, most), '.3g')} in all, {spent:.3g} measured so far."
+        " Passes are an image's; ranges reach from the least to the most that the settings allow.",
+        *(
+            f"Training of the alignment in float32: {hours:.3g} hours on that device, validations aside."
+            for hours in [content["training_hours"]]
+            if hours is not None
+        ),
+        "Beside it: features and metrics, downloads, caches, and training on the noise loss where it is asked for.",
+        *(
+            f"{found['method']}: its method does not say all that it takes (`passes`): estimated as plain sampling."
+            for found in rows
+            if not found["known"]
+        ),
+        *(f"Measured on another device: {device}." for device in others),
+    ]
+    return f"**Estimate**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+
+
+def _between(ends: Sequence[float], form: str) -> str:
+    least, most = (f"{end:{form}}" for end in ends)
+    return least if least == most else f"{least} to {most}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

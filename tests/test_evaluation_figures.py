@@ -209,6 +209,18 @@ def test_what_makes_a_choice_doubtful_stands_in_the_figure(tmp_path, monkeypatch
     assert "Warning: the best score stands at an end.\nWarning: none is better." in written[1]
 
 
+def test_every_kind_of_column_of_a_training_has_a_panel(tmp_path, monkeypatch) -> None:
+    figures = []
+    monkeypatch.setattr(training, "save", lambda figure, out: figures.append(figure))
+    noise = {"step": [0, 2], "train_noise": [None, 0.5], "heldout_noise": [0.7, 0.6], "baseline_noise": [0.7, 0.7]}
+    both = noise | {"heldout_global": [0.9, 0.8], "recall_100": [0.1, 0.2]}
+    for columns in (noise, both):
+        training.draw(pd.DataFrame(columns | {"kept": [0, 1]}).set_index("step"), tmp_path / "one")
+    titles = [[axis.get_title(loc="left").strip() for axis in figure.axes] for figure in figures]
+    assert titles == [["Noise loss"], ["Losses", "Noise loss", "Caption recall@1, held out"]]
+    assert [line.get_label() for line in figures[0].axes[0].lines][-1] == "kept: step 2"
+
+
 def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkeypatch) -> None:
     calibration.draw({"eta": 0.5, "n_images": 16, "curve": [{"eta": 0.5}], "warnings": []}, "eta", tmp_path / "one")
     drawn(tmp_path / "one")

@@ -1,8 +1,8 @@
-"""How the alignment module learned: its losses and what it can tell of held-out latents, against the optimiser's steps.
+"""How a training went: its losses, and what the alignment module tells of held-out latents, against the optimiser's steps.
 
     python -m evaluation.figures.training --curves train/curves.csv --out figures/training
 
-writes training.png and training.svg from the columns that the curves have.
+writes training.png and training.svg, with a panel for each kind of column that the curves have.
 """
 
 import argparse
@@ -16,8 +16,12 @@ from evaluation.figures.drawing import COLOURS, HIGHER, LOWER, save
 from evaluation.files import InputError
 from evaluation.program import run
 
-LOSSES = {"global": "(6) caption", "local": "(7) boxes"}
-STYLES = {"train": ("-", "train"), "heldout": ("--", "held out"), "baseline": (":", "always the mean embedding")}
+# Losses of one unit share a panel: its title and unit, and the curves' names in columns and legend.
+LOSSES = (
+    ("Losses", "1 - cosine", {"global": "(6) caption", "local": "(7) boxes"}),
+    ("Noise loss", "squared error", {"noise": "noise loss"}),
+)
+STYLES = {"train": ("-", "train"), "heldout": ("--", "held out"), "baseline": (":", "baseline")}
 ABILITIES = {"recall_": "Caption recall@1", "label_accuracy_": "Label accuracy"}
 
 
@@ -34,24 +38,33 @@ def main() -> None:
 
 
 def draw(curves: pd.DataFrame, out: Path) -> None:
-    """Losses at the left, then held-out retrieval and label accuracy by timestep."""
-    figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
-    for (term, name), colour in zip(LOSSES.items(), COLOURS, strict=False):
-        for stem, (style, shown) in STYLES.items():
-            if f"{stem}_{term}" in curves:
-                axes[0].plot(curves[f"{stem}_{term}"], style, color=colour, label=f"{name}, {shown}")
-    for step in curves.index[curves["kept"] == 1] if "kept" in curves else []:
-        label = f"kept: step {step:.0f}" if step else "kept: the untrained weights"
-        axes[0].axvline(step, color="0.6", linewidth=1, label=label)
-    _finish(axes[0], "Losses", LOWER, "1 - cosine")
-    for axis, (stem, name) in zip(axes[1:], ABILITIES.items(), strict=True):
-        columns = [column for column in curves if str(column).startswith(stem)]
+    """A panel for each unit of losses, then held-out retrieval and label accuracy by timestep."""
+    losses = [panel for panel in LOSSES if any(f"heldout_{name}" in curves for name in panel[2])]
+    abilities = {name: [c for c in curves if str(c).startswith(stem)] for stem, name in ABILITIES.items()}
+    abilities = {name: columns for name, columns in abilities.items() if columns}
+    panels = max(1, len(losses) + len(abilities))
+    figure, grid = pyplot.subplots(1, panels, figsize=(11 / 3 * panels, 3.3), layout="constrained", squeeze=False)
+    axes = iter(grid[0])
+    for axis, (title, unit, names) in zip(axes, losses, strict=False):
+        _draw_losses(axis, curves, names)
+        _finish(axis, title, LOWER, unit)
+    for axis, (name, columns) in zip(axes, abilities.items(), strict=False):
         for place, column in enumerate(columns):
             shade = colormaps["cividis"](0.9 * place / max(len(columns) - 1, 1))
-            axis.plot(curves[column], color=shade, label=f"t = {str(column).removeprefix(stem)}")
+            axis.plot(curves[column], color=shade, label=f"t = {str(column).rpartition('_')[2]}")
         axis.set_ylim(0, 1)
         _finish(axis, f"{name}, held out", HIGHER, "share")
     save(figure, out)
+
+
+def _draw_losses(axis: Axes, curves: pd.DataFrame, names: dict[str, str]) -> None:
+    for (term, name), colour in zip(names.items(), COLOURS, strict=False):
+        for stem, (style, shown) in STYLES.items():
+            if f"{stem}_{term}" in curves:
+                axis.plot(curves[f"{stem}_{term}"], style, color=colour, label=f"{name}, {shown}")
+    for step in curves.index[curves["kept"] == 1] if "kept" in curves else []:
+        label = f"kept: step {step:.0f}" if step else "kept: the untrained weights"
+        axis.axvline(step, color="0.6", linewidth=1, label=label)
 
 
 def _finish(axis: Axes, title: str, better: str, unit: str) -> None:

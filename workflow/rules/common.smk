@@ -161,6 +161,7 @@ ALIGNED |= {name for name, (row, _) in REPEATS.items() if row in ALIGNED}
 # What people look at, in the order of the report.
 TABLES = ["table1", "table2", "best", "significance", "adherence", "distances", "cost"]
 FIGURES = ["panel", "metrics", "sizes", "categories", "training", "calibration"]
+FIGURES += ["noise_training"] if NOISE else []
 SHOWN = [
     *expand(f"{R}/tables/{{name}}.csv", name=TABLES + (["seeds"] if REPEATS else [])),
     *expand(f"{R}/figures/{{name}}.{{kind}}", name=FIGURES, kind=["png", "svg"]),

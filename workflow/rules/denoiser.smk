@@ -34,7 +34,6 @@ rule train_denoiser:
         f"{R}/train/noise/model/SHA256SUMS",
         f"{R}/train/noise/alignment.safetensors",
         f"{R}/train/noise/curves.csv",
-        f"{R}/train/noise/curves.png",
     log:
         f"{R}/logs/train_denoiser.log",
     benchmark:

@@ -111,27 +111,33 @@ rule draw_categories:
         " --out {params.out} > {log} 2>&1"
 
 
+# Of the alignment module, and of what is trained on the noise loss.
+CURVES = {"training": f"{R}/train/curves.csv", "noise_training": f"{R}/train/noise/curves.csv"}
+
+
 rule draw_training:
     input:
-        f"{R}/train/curves.csv",
+        lambda wildcards: CURVES[wildcards.training],
     output:
         png=report(
-            f"{R}/figures/training.png",
+            f"{R}/figures/{{training}}.png",
             caption="../report/training.rst",
             category="Figures",
-            labels={"figure": "training of the alignment"},
+            labels={"figure": "{training}"},
         ),
-        svg=f"{R}/figures/training.svg",
+        svg=f"{R}/figures/{{training}}.svg",
     log:
-        f"{R}/logs/draw/training.log",
+        f"{R}/logs/draw/{{training}}.log",
+    wildcard_constraints:
+        training="training|noise_training",
     conda:
         "../envs/harness.yaml"
     params:
         out=lambda wildcards, output: output.png.removesuffix(".png"),
     message:
-        "Drawing the training"
+        "Drawing the {wildcards.training}"
     shell:
-        "python -m evaluation.figures.training --curves {input}" " --out {params.out} > {log} 2>&1"
+        "python -m evaluation.figures.training --curves {input} --out {params.out} > {log} 2>&1"
 
 
 rule draw_calibration:

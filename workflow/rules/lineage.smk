@@ -52,8 +52,10 @@ def lineage():
     once = ["train_alignment", "calibrate_eta", "choose_eta", "compare_rows", "compare_best"]
     once += ["tabulate_distances", "tabulate_adherence", "tabulate_cost", "tabulate_seeds"]
     once += ["draw_panel", "draw_metrics", "draw_sizes", "draw_categories"]
-    once += ["draw_training", "draw_calibration"]
+    once += ["draw_calibration"]
     once += ["calibrate_training_eta", "train_denoiser"] if NOISE else []
+    for training in ["training", "noise_training"] if NOISE else ["training"]:
+        found |= lineage_of("draw_training", training=training)
     for name in once:
         found |= lineage_of(name)
     return found

@@ -66,7 +66,6 @@ rule train_alignment:
     output:
         weights=f"{R}/train/alignment.safetensors",
         curves=f"{R}/train/curves.csv",
-        plot=f"{R}/train/curves.png",
     log:
         f"{R}/logs/train_alignment.log",
     benchmark:

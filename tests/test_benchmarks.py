@@ -1,10 +1,12 @@
 """When a measured ratio is to be trusted: decisions by closed forms; no test here says how long anything takes."""
 
+import json
 import os
 
 import pytest
 
-from workflow.benchmarks import peers, rounds
+from tests.test_config import CONFIG
+from workflow.benchmarks import device, peers, rounds
 from workflow.benchmarks.rounds import (
     Clock,
     Turn,
@@ -156,3 +158,16 @@ def test_the_frechet_step_is_compared_with_the_textbooks() -> None:
     assert found["relative_difference"] < 1e-6
     assert {name: len(side) for name, side in found["rounds"].items()} == {"ours": 2, "sqrtm": 2}
     assert found["ratio"] == min(found["rounds"]["sqrtm"]) / min(found["rounds"]["ours"])
+
+
+def test_an_accelerators_rows_are_the_configurations(tmp_path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    rows = {row.name: row for row in device.read_rows(tmp_path / "config.json", tmp_path)}
+    shown = {name for names in CONFIG["tables"].values() for name in names} - {"real"}
+    assert set(rows) == shown
+    assert rows["hcma"].model == str(tmp_path / "gligen")
+    assert rows["hcma"].sampling["steps"] == CONFIG["sampling"]["steps"]
+    cells = device.plan(list(rows.values()))
+    assert {cell.row.name for cell in cells} == shown
+    peers_of = [cell.label["peer"] for cell in cells if "peer" in cell.label]
+    assert len(peers_of) == 5 and {cell.row.name for cell in cells if "peer" in cell.label} <= shown

@@ -230,11 +230,11 @@ def test_a_method_that_does_not_say_is_estimated_as_plain_sampling_and_marked(tm
     exec(compile(code, "README.md", "exec"), own.__dict__)
     plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
     load = pilot.read_workload(tmp_path / "plan.json")
-    late = replace(load.rows[0], name="late_boxes", module=own.__name__, params={"tau": 1.0}, images=3600)
+    late = replace(load.rows[0][0], name="late_boxes", module=own.__name__, params={"tau": 1.0})
     seconds = {"pass": {"seconds": 1.0}, "decoding": {"seconds": 0.5}}
-    row = estimate.estimated(late, load, seconds)
+    row = estimate.estimated(late, 3600, load, seconds)
     assert (row["hours"], row["known"]) == ([STEPS + 1.5] * 2, False)
-    measured = estimate.measured(late, tmp_path)
+    measured = estimate.measured(tmp_path / "none")
     text = estimate.markdown({"device": "cpu", "rows": [row | measured], "training_hours": None})
     assert f"| at least {2 * STEPS + 2} | not known | at least {STEPS + 1.5} |" in text
     assert "late_boxes: its method does not say all that it takes" in text
@@ -244,8 +244,8 @@ def test_a_network_of_its_own_that_nobody_times_is_marked(tmp_path) -> None:
     plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
     load = pilot.read_workload(tmp_path / "plan.json")
     seconds = {kind: {"seconds": 1.0} for kind in ("pass", "grounded_pass", "decoding")}
-    assert not estimate.estimated(load.rows[2], load, seconds)["known"]
-    assert estimate.estimated(load.rows[2], load, seconds | {"alignments": {"seconds": 1.0}})["known"]
+    hcma, timed = load.rows[2][0], seconds | {"alignments": {"seconds": 1.0}}
+    assert [estimate.estimated(hcma, 5, load, found)["known"] for found in (seconds, timed)] == [False, True]
 
 
 def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so(tmp_path) -> None:

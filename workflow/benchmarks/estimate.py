@@ -65,7 +65,10 @@ def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
 
     load, timed = read_workload(plan), json.loads(pilot.read_text())
     content = {"device": timed["device"], "pilot_commit": timed["commit"]}
-    content["rows"] = [estimated(row, load, timed["rows"][row.name]) | measured(row, samples) for row in load.rows]
+    content["rows"] = [
+        estimated(row, images.count, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)
+        for row, images in load.rows
+    ]
     content["training_hours"] = training_hours(load.images_trained, timed["rows"].values())
     text = markdown(content)
     for suffix, written in ((".json", json.dumps(content, indent=1) + "\n"), (".md", text)):
@@ -74,8 +77,8 @@ def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
     print(text, end="")
 
 
-def estimated(row: "Row", load: "Workload", seconds: Seconds) -> dict[str, Any]:
-    """A row's images, jobs, work, hours and disk; `known` tells whether its method says all that it takes."""
+def estimated(row: "Row", images: int, load: "Workload", seconds: Seconds) -> dict[str, Any]:
+    """So many images of a row: jobs, work, hours and disk; `known` tells whether its method says all that it takes."""
     from workflow.benchmarks.pilot import passes_of
 
     passes, says = passes_of(row)
@@ -83,14 +86,14 @@ def estimated(row: "Row", load: "Workload", seconds: Seconds) -> dict[str, Any]:
     return {
         "method": row.name,
         "known": says and set(passes.other) <= set(seconds),
-        "images": row.images,
+        "images": images,
         # Each shard is sampled and its features extracted; a specification and metrics a row.
-        "jobs": 2 * -(-row.images // load.shard_size) + 2,
+        "jobs": 2 * -(-images // load.shard_size) + 2,
         "unet_forwards": counts["unet_forwards"],
         "guided_passes": counts["guidance_forwards"],
-        "hours": [row.images * an_image(passes, boxes, seconds) / 3600 for boxes in (0, load.most_boxes)],
+        "hours": [images * an_image(passes, boxes, seconds) / 3600 for boxes in (0, load.most_boxes)],
         # An image's PNG is at most about its pixels: photographs take half of that.
-        "gigabytes_at_most": row.images * 3 * load.size**2 / 1e9,
+        "gigabytes_at_most": images * 3 * load.size**2 / 1e9,
     }
 
 
@@ -112,11 +115,11 @@ def training_hours(images: int, rows: Iterable[Seconds]) -> float | None:
     return next((images * seconds["training"]["seconds"] / 3600 for seconds in rows if "training" in seconds), None)
 
 
-def measured(row: "Row", samples: Path) -> dict[str, Any]:
-    """Images, hours and gigabytes of the row's finished shards."""
+def measured(folder: Path) -> dict[str, Any]:
+    """Images, hours and gigabytes of the shards that are finished."""
     from evaluation.images import read_meta
 
-    shards = sorted((samples / row.row / row.split).glob("[0-9][0-9][0-9][0-9].zip"))
+    shards = sorted(folder.glob("[0-9][0-9][0-9][0-9].zip"))
     metas = [read_meta(path) for path in shards]
     return {
         "measured_images": sum(meta["images"] for meta in metas),

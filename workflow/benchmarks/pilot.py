@@ -8,7 +8,7 @@ import importlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +31,9 @@ Batch = Callable[[int], Callable[[], "torch.Tensor"]]
 
 @dataclass(frozen=True)
 class Row:
-    """Images that a run samples: so many of a split of a row, by a stanza's `module`, `params` and `sampling`."""
+    """A method as a stanza of the configuration has it, with all its sampling settings, on a model folder."""
 
     name: str
-    row: str
-    split: str
-    images: int
     module: str
     params: dict[str, Any]
     sampling: dict[str, Any]
@@ -44,10 +41,19 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Images:
+    """Images that a run samples: so many of a split, by a row; they lie in the folders of those names."""
+
+    row: str
+    split: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Workload:
     """What a run samples and trains; `alignment` are the sizes of that module, `batch_size` may be "auto"."""
 
-    rows: tuple[Row, ...]
+    rows: Sequence[tuple[Row, Images]]
     alignment: dict[str, Any]
     images_trained: int
     size: int
@@ -59,17 +65,22 @@ class Workload:
 def read_workload(path: Path) -> Workload:
     """What workflow/rules/estimate.smk writes of the configuration."""
     plan = json.loads(path.read_text(encoding="utf-8"))
-    rows = tuple(_row(name, method, plan["models"]) for name, method in plan.pop("methods").items())
+    rows = [
+        (
+            make_row(name, method["stanza"], method["sampling"], plan["models"][method["stanza"]["base"]]),
+            Images(method["row"], method["split"], method["images"]),
+        )
+        for name, method in plan["methods"].items()
+    ]
     return Workload(rows, **{key: plan[key] for key in Workload.__dataclass_fields__ if key != "rows"})
 
 
-def _row(name: str, method: dict[str, Any], models: dict[str, str]) -> Row:
-    stanza = method["stanza"]
+def make_row(name: str, stanza: Mapping[str, Any], sampling: Mapping[str, Any], model: Path | str) -> Row:
+    """A row of a stanza; `sampling` is what all rows share."""
     # eta is measured by the run itself; its value decides no cost.
-    params = stanza.get("params", {}) | ({"eta": 1.0} if stanza.get("aligned") else {})
-    sampling = method["sampling"] | stanza.get("sampling", {})
-    where = (method["row"], method["split"], method["images"])
-    return Row(name, *where, stanza["module"], params, sampling, models[stanza["base"]])
+    params = {"eta": 1.0} if stanza.get("aligned") else {}
+    params |= stanza.get("params", {})
+    return Row(name, stanza["module"], params, {**sampling, **stanza.get("sampling", {})}, str(model))
 
 
 def passes_of(row: Row) -> "tuple[Passes, bool]":
@@ -100,7 +111,7 @@ def time_rows(load: Workload, device: "torch.device") -> dict[str, dict[str, Any
 
     batch = load.batch_size if isinstance(load.batch_size, int) else ELSEWHERE
     alike: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in load.rows:
+    for row, _ in load.rows:
         alike[json.dumps([networks(row.model, is_gated(load, row.model)), sampling_of(row).precision])].append(row)
     seconds: dict[str, dict[str, Any]] = {}
     for rows in alike.values():
@@ -114,7 +125,7 @@ def time_rows(load: Workload, device: "torch.device") -> dict[str, dict[str, Any
                 if read not in timed:
                     timed[read] = seconds_an_image(work, batch)
                 seconds[row.name][kind] = timed[read]
-    return {row.name: seconds[row.name] for row in load.rows}
+    return {row.name: seconds[row.name] for row, _ in load.rows}
 
 
 def build(row: Row, gated: bool, device: "torch.device") -> "Diffusion":
@@ -152,7 +163,7 @@ def is_gated(load: Workload, folder: str) -> bool:
     config = Path(folder) / "unet/config.json"
     if config.is_file():
         return bool(json.loads(config.read_text()).get("attention_type") == "gated")
-    return any(row.model == folder and passes_of(row)[0].grounded for row in load.rows)
+    return any(row.model == folder and passes_of(row)[0].grounded for row, _ in load.rows)
 
 
 def kinds(sd: "Diffusion", passes: "Passes", layers: Sequence[str], alignment: dict[str, Any]) -> dict[str, Batch]:

@@ -728,7 +728,7 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         config["fetch"] |= {"offline": True, "hub": "http://nowhere"}
         for entry in config["data"]["source"].values():
             entry |= {"urls": ["http://nowhere/x.zip", *entry["urls"]], "licence": LICENCE}
-        again = fetched()
+        again = fetched("--printshellcmds")
         assert again.returncode == 0, again.stderr[-3000:]
         checks = {"check_licences", "write_plan", "check_sources", "pass_sources"}
         assert set(jobs_by_rule(again.stdout + again.stderr)) == {*checks, "total"}

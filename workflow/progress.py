@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -59,7 +60,7 @@ class Tally:
     """What has been done, what is left, and how long that will take."""
 
     def __init__(self, jobs: Counter[str], rows: Counter[str], now: float) -> None:
-        self.left, self.rows_left, self.total, self.began = jobs, +rows, jobs.total(), now
+        self.left, self.rows_left, self.total, self.began = +jobs, +rows, jobs.total(), now
         self.rows = dict(self.rows_left)
         self.running: dict[int, Job] = {}
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
@@ -78,17 +79,21 @@ class Tally:
         return None if self.rows_left[job.row] else job.row
 
     def seconds_left(self, now: float) -> float | None:
-        """What is left, at the mean time of each rule's jobs and with as many at a time as so far; None while most of it is of
-        rules of which no job is done."""
-        known = sum(count for rule, count in self.left.items() if self.seconds[rule])
-        if 2 * known < sum(self.left.values()) or not self.done:
+        """What is left, at the mean time of each rule's jobs and with as many at a time as so far.
+
+        A rule of which no job is done is taken for a middling one. None while most of the jobs are yet to be done and most of
+        those are of such rules.
+        """
+        means = {rule: sum(seconds) / len(seconds) for rule, seconds in self.seconds.items()}
+        left = sum(self.left.values())
+        known = sum(count for rule, count in self.left.items() if rule in means)
+        if not means or (2 * known < left and 2 * self.done < self.total):
             return None
-        spent = [one for seconds in self.seconds.values() for one in seconds]
-        means = {rule: sum(seconds) / len(seconds) for rule, seconds in self.seconds.items() if seconds}
-        mean = sum(spent) / len(spent)
-        ahead = sum(count * means.get(rule, mean) for rule, count in self.left.items())
-        under_way = [(now - job.began, means.get(job.rule, mean)) for job in self.running.values()]
-        at_a_time = (sum(spent) + sum(since for since, _ in under_way)) / max(now - self.began, 1e-9)
+        middling = median(means.values())
+        ahead = sum(count * means.get(rule, middling) for rule, count in self.left.items())
+        under_way = [(now - job.began, means.get(job.rule, middling)) for job in self.running.values()]
+        spent = sum(map(sum, self.seconds.values())) + sum(since for since, _ in under_way)
+        at_a_time = spent / max(now - self.began, 1e-9)
         return max(0.0, ahead - sum(min(pair) for pair in under_way)) / max(at_a_time, 1e-9)
 
     def line(self, now: float) -> str:

@@ -97,7 +97,7 @@ regress-accept: .venv/installed
 
 regress-spread: .venv/installed
 	rm -rf results/regress results/regress-*
-	$(RUN) python -m workflow.scripts.regress_spread --cores $(CORES)
+	$(RUN) python -m workflow.benchmarks.regress_spread --cores $(CORES)
 
 # Times a fresh demo and keeps it as results/reference, which the README shows.
 reference: .venv/installed

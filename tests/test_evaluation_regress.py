@@ -11,7 +11,7 @@ from evaluation import program, regress, reproduce, side_by_side
 from evaluation.files import InputError, read_json, write_json
 from evaluation.images import write_images
 from evaluation.runs import changes, read_run
-from workflow.scripts import regress_spread
+from workflow.benchmarks import regress_spread
 
 ROWS = ("real", "sd14", "hcma")
 IDS = np.arange(40)

@@ -53,5 +53,5 @@ rule count_parameters:
     message:
         "Counting the parameters of {wildcards.name} as loaded"
     shell:
-        "python -m workflow.scripts.count_parameters --architecture {params.architecture} --model {params.model:q}"
+        "python -m workflow.random_weights.count --architecture {params.architecture} --model {params.model:q}"
         " --out {output} > {log} 2>&1"

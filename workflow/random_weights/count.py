@@ -1,6 +1,6 @@
 """Load a model folder as sampling does, and compare every network's number of parameters with the published one.
 
-    python -m workflow.scripts.count_parameters --architecture gligen --model weights/gligen --out architectures/gligen.json
+    python -m workflow.random_weights.count --architecture gligen --model weights/gligen --out architectures/gligen.json
 
 A folder that holds another architecture than it should is one line on stderr and status 1.
 """

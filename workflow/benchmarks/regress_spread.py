@@ -1,6 +1,6 @@
 """Measure how far the metrics of the regression subset move when nothing was changed, and record it as tolerances.
 
-    python -m workflow.scripts.regress_spread --cores 2
+    python -m workflow.benchmarks.regress_spread --cores 2
 
 Makes the subset once as it is, once for each of ROUNDING, where only the order and the kind of floating-point operations
 differ, and once for each of SEEDS, where the random numbers do; then writes the section `spread` of the reference.

@@ -19,6 +19,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 CLEAR = "\r\033[K"  # the line that the cursor is in
 SNAKEMAKES_LOGGER, SNAKEMAKES_HANDLER = logging.getLogger("snakemake.logging"), "DefaultStreamHandler"
+FAILED_COMMAND = "\nCalledProcessError in file"  # Snakemake's words on a failed job, which has lines of its own here
 LAST_LINES = 15  # of a failed job's log
 TICK = 1.0  # seconds between two looks at the clock
 # Seconds between two lines where there is no terminal: a twentieth of the time so far, but at least and at most.
@@ -144,7 +145,7 @@ class Progress(logging.Handler):
             self._finish(record)
         elif event is LogEvent.JOB_ERROR:
             self._fail(record)
-        elif record.levelno >= logging.WARNING:
+        elif record.levelno >= logging.WARNING and FAILED_COMMAND not in record.getMessage():
             self._write(self.own.format(record))
         if self.tally and self.on_terminal:
             self._status()

@@ -175,6 +175,9 @@ class Progress(logging.Handler):
         job = Job(record.rule_name, wildcards, wildcards.get(self.row), time.monotonic(), not record.output)
         self.tally.running[record.jobid] = job
         self.failed.pop(record.jobid, None)
+        if job.answers and self.on_terminal:
+            self.own.stream.write(CLEAR)
+            self.own.stream.flush()
 
     def _finish(self, record: logging.LogRecord) -> None:
         if row := self.tally.finish(record.job_id, time.monotonic()):
@@ -238,7 +241,7 @@ def clock(seconds: float) -> str:
 def last_lines(log: Path) -> list[str]:
     """What a log ends with; of a progress bar's states the last."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = log.read_bytes().decode("utf-8", errors="replace").split("\n")
     except OSError as error:
         return [f"cannot be read: {error.strerror}"]
     shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]

@@ -6,11 +6,11 @@ python -m evaluation.real --root ROOT --photos val2014 --layouts layouts/test/00
 import argparse
 from pathlib import Path
 
-from evaluation.images import write_images
 from evaluation.layouts import read_layouts
 from evaluation.photos import EXIF, Photos, canvas
-from evaluation.program import run
-from evaluation.provenance import commit
+from formats.cli import run
+from formats.images import write_images
+from formats.records import commit
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import torch
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
 from transformers import BertTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from hcma.sampling.weights import WeightsError, load_frozen, load_pretrained, read_config, verify_folder
+from formats.checksums import verify_folder
+from hcma.sampling.weights import WeightsError, load_frozen, load_pretrained, read_config
 
 TextEncoder: TypeAlias = CLIPTextModel | LDMBertModel
 Tokenizer: TypeAlias = CLIPTokenizer | BertTokenizer
@@ -35,7 +36,7 @@ class TextFeatures:
 def load_text_features(folder: str | Path, feature: str, device: str | torch.device = "cpu") -> TextFeatures:
     """The encoder in `text_encoder/` (or `bert/`) of a folder, checked against its SHA256SUMS; `feature` is one of FEATURES.
 
-    Raises WeightsError, also for `projected` where the encoder has no projection, as Stable Diffusion's has none.
+    Raises InputError, also for `projected` where the encoder has no projection, as Stable Diffusion's has none.
     """
     verify_folder(folder)
     if not _projects(Path(folder)):

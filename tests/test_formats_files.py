@@ -37,7 +37,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, place) -> None:
     with pytest.raises(OSError) as error:
         write_text(tmp_path / place, "")
     assert str(error.value.filename).startswith(str(tmp_path / place.partition("/")[0]))
-    assert not [path for path in tmp_path.rglob("*.tmp")]
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_an_error_about_another_file_keeps_its_name(tmp_path) -> None:

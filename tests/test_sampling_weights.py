@@ -52,7 +52,7 @@ def test_half_precision_files_are_computed_in_float32(folder):
 
 def test_a_changed_file_is_refused_before_anything_is_loaded(folder):
     (folder / UNET).write_bytes((folder / UNET).read_bytes()[:-1])
-    with pytest.raises(InputError, match="diffusion_pytorch_model.safetensors: sha256 is"):
+    with pytest.raises(InputError, match=r"diffusion_pytorch_model\.safetensors: sha256 is"):
         load_diffusion(folder, Sampling())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluation.layouts import read_layouts
 from evaluation.photos import EXIF, Photos, canvas
 from formats.cli import run
-from formats.images import write_images
+from formats.images import png_name, write_images
 from formats.records import commit
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     rows = read_layouts(arguments.layouts)
     images = (
         (
-            f"{row['id']:012d}.png",
+            png_name(row["id"]),
             canvas(photos.read(row["image_id"], row.get("photo")), arguments.size, arguments.resize),
         )
         for row in rows

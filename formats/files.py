@@ -51,14 +51,14 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, each: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def read_json(path: str | Path, each: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Read JSON in UTF-8, 16 or 32, every object, as its pairs of key and value, passed through `each` as it is read.
 
     An integer of more digits than Python converts comes as the text of its digits, for the check of its field to name.
     Raises InputError naming a file that is missing or not JSON.
     """
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
         text = content.decode(json.detect_encoding(content))
         del content
         try:
@@ -82,7 +82,7 @@ def _whole(digits: str) -> int | str:
         return digits
 
 
-def read_object(path: Path, kind: str, *keys: str) -> dict[str, Any]:
+def read_object(path: str | Path, kind: str, *keys: str) -> dict[str, Any]:
     """Read a JSON object that has these keys; raises InputError for any other file, `kind` saying what was expected."""
     content = read_json(path)
     if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:

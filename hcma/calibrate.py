@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formats.cli import options, run
-from formats.files import InputError, replacing
+from formats.files import InputError, write_json
 from hcma.sampling.spec import from_keys
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def _run(args: argparse.Namespace) -> None:
     stated = json.loads(args.stanza.read_text())["stanza"]["params"]
     params = from_keys(Params, stated | {"eta": 1.0}, "the aligned method's params")
     row = calibrate(load_alignment(args.alignment), read_cache(args.latents), params, args.relative_step, args.count)
-    with replacing(args.out) as beside:
-        beside.write_text(json.dumps(row, indent=2) + "\n")
+    write_json(args.out, row)
 
 
 def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_step: float, count: int) -> dict[str, Any]:

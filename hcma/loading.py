@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from formats.checksums import folder_sha256
-from formats.files import sha256
+from formats.files import InputError, sha256
 from hcma.alignment import load_alignment
 from hcma.sampling.device import take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion
 from hcma.sampling.spec import Spec, SpecError, from_keys
 from hcma.sampling.text import load_text_features
-from hcma.sampling.weights import WeightsError
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def load_method(spec: Spec, device: str) -> Method:
 
 def _expect(spec: Spec, path: str, found: str | None, expected: str | None) -> None:
     if expected not in (None, found):
-        raise WeightsError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
+        raise InputError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
 
 
 def _import(spec: Spec) -> Any:

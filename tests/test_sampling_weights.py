@@ -7,7 +7,6 @@ from safetensors.torch import load_file, save_file
 
 from formats.files import InputError
 from hcma.sampling.diffusion import Sampling, load_diffusion
-from hcma.sampling.weights import WeightsError
 from tests.tiny import write_sums, write_tiny
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -58,26 +57,26 @@ def test_a_changed_file_is_refused_before_anything_is_loaded(folder):
 
 def test_the_forks_gated_flag_is_refused(folder):
     edit_config(folder, attention_type="default", use_gated_attention=True)
-    with pytest.raises(WeightsError, match="use_gated_attention"):
+    with pytest.raises(InputError, match="use_gated_attention"):
         load_diffusion(folder, Sampling())
 
 
 def test_gated_weights_under_a_plain_configuration_are_refused(folder):
     edit_config(folder, attention_type="default")
-    with pytest.raises(WeightsError, match=r"unet: \d+ unexpected keys"):
+    with pytest.raises(InputError, match=r"unet: \d+ unexpected keys"):
         load_diffusion(folder, Sampling())
 
 
 @pytest.mark.parametrize("path", [UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
 def test_missing_and_unexpected_weights_are_refused(folder, path):
     edit_weights(folder, path, lambda tensors: tensors.pop(sorted(tensors)[0]))
-    with pytest.raises(WeightsError, match="1 missing keys"):
+    with pytest.raises(InputError, match="1 missing keys"):
         load_diffusion(folder, Sampling())
 
 
 def test_unexpected_weights_of_the_text_encoder_are_refused(folder):
     edit_weights(folder, "text_encoder/model.safetensors", lambda t: t.update({"stray": torch.zeros(1)}))
-    with pytest.raises(WeightsError, match="1 unexpected keys, the first is stray"):
+    with pytest.raises(InputError, match="1 unexpected keys, the first is stray"):
         load_diffusion(folder, Sampling())
 
 
@@ -118,7 +117,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(folder, tmp_path):
     as_pickle(folder)
     torch.save({"conv_in.weight": Payload()}, folder / "unet/diffusion_pytorch_model.bin")
     write_sums(folder)
-    with pytest.raises(WeightsError, match="unet: cannot be loaded as UNet2DConditionModel") as error:
+    with pytest.raises(InputError, match="unet: cannot be loaded as UNet2DConditionModel") as error:
         load_diffusion(folder, Sampling())
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ran").exists()
@@ -128,7 +127,7 @@ def test_the_forks_flag_is_refused_before_its_pickle_is_read(folder):
     as_pickle(folder)
     (folder / "unet/diffusion_pytorch_model.bin").write_bytes(b"not read")
     edit_config(folder, attention_type="default", use_gated_attention=True)
-    with pytest.raises(WeightsError) as error:
+    with pytest.raises(InputError) as error:
         load_diffusion(folder, Sampling())
     assert str(error.value) == (
         f'{folder}/unet/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"'
@@ -168,7 +167,7 @@ def test_sharded_weights_and_half_precision_variants_are_found(folder, variant):
 def test_a_component_without_weights_is_named(folder):
     (folder / UNET).unlink()
     write_sums(folder)
-    with pytest.raises(WeightsError, match=r"unet: no weights there, expected a \.safetensors or \.bin file"):
+    with pytest.raises(InputError, match=r"unet: no weights there, expected a \.safetensors or \.bin file"):
         load_diffusion(folder, Sampling())
 
 
@@ -180,14 +179,14 @@ def test_full_precision_goes_before_a_half_precision_variant(folder):
 
 def test_weights_of_another_shape_are_refused(folder):
     edit_config(folder, cross_attention_dim=48)
-    with pytest.raises(WeightsError, match="unet"):
+    with pytest.raises(InputError, match="unet"):
         load_diffusion(folder, Sampling())
 
 
 def test_a_broken_weights_file_is_refused(folder):
     (folder / UNET).write_bytes(b"not safetensors")
     write_sums(folder)
-    with pytest.raises(WeightsError, match="unet: cannot be loaded"):
+    with pytest.raises(InputError, match="unet: cannot be loaded"):
         load_diffusion(folder, Sampling())
 
 
@@ -226,7 +225,7 @@ def test_a_page_or_a_part_under_a_name_of_weights_is_one_line(folder, part, cont
         path = stored(folder, part, _use_new_zipfile_serialization=container == "zip")
     path.write_bytes(damage(path.read_bytes()))
     write_sums(folder)
-    with pytest.raises(WeightsError, match=f"{part}: cannot be loaded") as error:
+    with pytest.raises(InputError, match=f"{part}: cannot be loaded") as error:
         load_diffusion(folder, Sampling())
     assert "\n" not in str(error.value)
     assert "weights_only" not in str(error.value)
@@ -236,6 +235,6 @@ def test_a_page_or_a_part_under_a_name_of_weights_is_one_line(folder, part, cont
 def test_a_page_instead_of_a_tokenizers_file_is_one_line(folder, name):
     (folder / name).write_bytes(PAGE)
     write_sums(folder)
-    with pytest.raises(WeightsError, match="tokenizer: cannot be loaded as CLIPTokenizer") as error:
+    with pytest.raises(InputError, match="tokenizer: cannot be loaded as CLIPTokenizer") as error:
         load_diffusion(folder, Sampling())
     assert "\n" not in str(error.value)

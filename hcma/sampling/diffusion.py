@@ -12,11 +12,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMSc
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from formats.checksums import verify_folder
-from formats.files import InputError
+from formats.files import InputError, read_json
 from formats.layouts import Layout
 from hcma.sampling.seeds import seeded
 from hcma.sampling.text import TextEncoder, TextFeatures, Tokenizer, load_text_encoder, read_tokens, tokenize
-from hcma.sampling.weights import load_frozen, read_config
+from hcma.sampling.weights import load_frozen
 from hcma.sampling.work import Work
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
@@ -122,7 +122,7 @@ def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.d
         text_encoder=text_encoder.to(device),
         unet=unet,
         vae=load_frozen(AutoencoderKL, folder, autoencoder).to(device),
-        scheduler_config=read_config(folder, "scheduler/scheduler_config.json"),
+        scheduler_config=read_json(Path(folder) / "scheduler/scheduler_config.json"),
         sampling=sampling,
     )
 

@@ -10,7 +10,8 @@ from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBe
 from transformers import BertTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from formats.checksums import verify_folder
-from hcma.sampling.weights import WeightsError, load_frozen, load_pretrained, read_config
+from formats.files import InputError, read_json
+from hcma.sampling.weights import load_frozen, load_pretrained
 
 TextEncoder: TypeAlias = CLIPTextModel | LDMBertModel
 Tokenizer: TypeAlias = CLIPTokenizer | BertTokenizer
@@ -41,7 +42,7 @@ def load_text_features(folder: str | Path, feature: str, device: str | torch.dev
     verify_folder(folder)
     if not _projects(Path(folder)):
         if feature == "projected":
-            raise WeightsError(
+            raise InputError(
                 f"{folder}: feature `projected` needs a CLIPTextModelWithProjection in text_encoder/, which is not there;"
                 " take another encoder, or `pooled`"
             )
@@ -55,7 +56,7 @@ def load_text_features(folder: str | Path, feature: str, device: str | torch.dev
 def _projects(folder: Path) -> bool:
     if (folder / "bert").is_dir():
         return False
-    return "CLIPTextModelWithProjection" in read_config(folder, "text_encoder/config.json").get("architectures", ())
+    return "CLIPTextModelWithProjection" in read_json(folder / "text_encoder/config.json").get("architectures", ())
 
 
 def load_text_encoder(folder: str | Path) -> tuple[Tokenizer, TextEncoder]:

@@ -1,6 +1,5 @@
 """Model folders, loaded exactly or not at all, and written; `formats.checksums` verifies them before."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,17 @@ from transformers import PreTrainedModel
 
 from formats.checksums import SUMS, read_sums, write_sums
 from formats.containers import LEGACY_PICKLE, SAFETENSORS, ZIP_PICKLE, container
-from formats.files import InputError, sha256
-
-
-class WeightsError(InputError):
-    """A model folder cannot be loaded, or is not what its configuration says; the message names the file."""
+from formats.files import InputError, read_json, sha256
 
 
 def write_model(base: str | Path, unet: Any, out: str | Path) -> None:
     """Write a model folder with the files of `base`, but another U-Net; its SHA256SUMS last: it is whole or unusable.
 
-    Raises WeightsError where `out` is a model folder already, and InputError for a `base` without SHA256SUMS.
+    Raises InputError where `out` is a model folder already, or `base` has no SHA256SUMS.
     """
     base, out = Path(base), Path(out)
     if (out / SUMS).exists():
-        raise WeightsError(f"{out / SUMS}: is there already; remove the folder to write another model there")
+        raise InputError(f"{out / SUMS}: is there already; remove the folder to write another model there")
     sums = {name: digest for name, digest in read_sums(base).items() if not name.startswith("unet/")}
     for name in sums:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,35 +31,24 @@ def write_model(base: str | Path, unet: Any, out: str | Path) -> None:
     write_sums(out, sums)
 
 
-def read_config(folder: str | Path, name: str) -> dict[str, Any]:
-    """A JSON configuration of a model folder, such as scheduler/scheduler_config.json."""
-    path = Path(folder) / name
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: missing") from None
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: not JSON ({error})") from None
-
-
 def load_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
-    """What `kind.from_pretrained` makes of a folder on this machine; whatever is wrong there is a WeightsError of one line."""
+    """What `kind.from_pretrained` makes of a folder on this machine; whatever is wrong there is an InputError of one line."""
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # damaged JSON, pickles, archives and vocabularies raise errors without a common base
-        raise WeightsError(f"{folder}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
+        raise InputError(f"{folder}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
 
 
 def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     """One component of a model folder in float32, frozen, in evaluation mode; `kind` is its model class.
 
-    Raises WeightsError when a weight is missing, unexpected or of another shape than the configuration says.
+    Raises InputError when a weight is missing, unexpected or of another shape than the configuration says.
     """
     path = Path(folder) / component
-    config = read_config(folder, f"{component}/config.json")
+    config = read_json(path / "config.json")
     if config.get("use_gated_attention"):
         # The flag of GLIGEN's own fork: diffusers would drop it and load a U-Net that ignores boxes.
-        raise WeightsError(f'{path}/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"')
+        raise InputError(f'{path}/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"')
     # transformers would otherwise keep the precision of the file, diffusers would not.
     precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
     options = {precision: torch.float32, "output_loading_info": True}
@@ -73,7 +57,7 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(map(str, info.get(fault, ())))
         if names:
-            raise WeightsError(f"{path}: {len(names)} {fault.replace('_', ' ')}, the first is {names[0]}")
+            raise InputError(f"{path}: {len(names)} {fault.replace('_', ' ')}, the first is {names[0]}")
     return model.eval().requires_grad_(False)
 
 
@@ -83,7 +67,7 @@ def _stored(path: Path) -> dict[str, Any]:
     """
     names = [file.name for file in path.iterdir() if file.suffix in (".safetensors", ".bin")]
     if not names:
-        raise WeightsError(f"{path}: no weights there, expected a .safetensors or .bin file")
+        raise InputError(f"{path}: no weights there, expected a .safetensors or .bin file")
     safe = [name for name in names if name.endswith(".safetensors")]
     half = all(".fp16" in name for name in safe or names)
     for name in safe or names:
@@ -97,7 +81,7 @@ def _check_container(path: Path) -> None:
     found = container(path)
     expected = (SAFETENSORS,) if path.suffix == ".safetensors" else (ZIP_PICKLE, LEGACY_PICKLE)
     if found not in expected:
-        raise WeightsError(f"{path.parent}: cannot be loaded: {path.name} is {found}, expected {' or '.join(expected)}")
+        raise InputError(f"{path.parent}: cannot be loaded: {path.name} is {found}, expected {' or '.join(expected)}")
 
 
 def _first_line(error: Exception) -> str:

@@ -6,11 +6,10 @@ A folder that holds another architecture than it should is one line on stderr an
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from formats.cli import options, quick_imports, run
-from formats.files import replacing
+from formats.files import write_json
 
 
 def main() -> None:
@@ -25,8 +24,7 @@ def main() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     counts = count(arguments.architecture, arguments.model)
     row = {"model": arguments.model, "architecture": arguments.architecture, "parameters": counts}
-    with replacing(arguments.out) as beside:
-        beside.write_text(json.dumps(row, indent=2) + "\n")
+    write_json(arguments.out, row)
 
 
 def count(architecture: str, folder: str) -> dict[str, dict[str, int]]:

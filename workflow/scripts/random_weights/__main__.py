@@ -7,7 +7,6 @@ published number, and its values follow from the seed and their names (values.py
 same bytes but for a legacy pickle, in which torch writes addresses.
 """
 
-import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 
 from formats.checksums import SUMS, digests, write_sums
 from formats.cli import options, run
-from formats.files import InputError
+from formats.files import InputError, write_json
 from workflow.scripts.random_weights.architecture import Architecture, Network, check_count, read_architecture
 from workflow.scripts.random_weights.containers import write_tensors
 from workflow.scripts.random_weights.values import random_value
@@ -56,17 +55,16 @@ def write_network(network: Network, name: str, seed: int, folder: Path) -> None:
         state[network.published_name(key)] = random_value(f"{name}.{key}", like, seed).to(like.dtype)
     folder.mkdir(parents=True, exist_ok=True)
     if network.config:
-        (folder / "config.json").write_text(json.dumps(network.config, indent=2) + "\n")
+        write_json(folder / "config.json", network.config)
     write_tensors(state, network.container, folder / network.file)
 
 
 def write_pipeline_files(architecture: Architecture, out: Path) -> None:
     """model_index.json, the scheduler and the tokenizer, for an architecture that has them."""
     if architecture.model_index:
-        (out / "model_index.json").write_text(json.dumps(architecture.model_index, indent=2) + "\n")
+        write_json(out / "model_index.json", architecture.model_index)
     if architecture.scheduler:
-        (out / "scheduler").mkdir()
-        (out / "scheduler" / "scheduler_config.json").write_text(json.dumps(architecture.scheduler, indent=2) + "\n")
+        write_json(out / "scheduler" / "scheduler_config.json", architecture.scheduler)
     if architecture.tokenizer:
         write_tokenizer(out / "tokenizer", architecture.tokenizer)
 

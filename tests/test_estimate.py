@@ -12,13 +12,14 @@ from types import ModuleType
 import pytest
 import torch
 
-from evaluation.images import write_images
+from formats.images import write_images
+from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.sampling.diffusion import Sampling, duplicate_calls, initial_noise, load_diffusion, make_scheduler
-from hcma.sampling.layout import Layout, Object
 from hcma.sampling.spec import from_keys
 from hcma.sampling.work import Passes
 from tests.dag import ROOT, jobs_by_rule, snakemake
+from tests.launch import status
 from tests.test_config import stanzas
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.benchmarks import estimate, pilot
@@ -177,7 +178,10 @@ def plan_of(tmp_path, models):
 def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, capsys):
     models = {"sd14": str(write_tiny(tmp_path / "sd14")), "gligen": str(write_tiny(tmp_path / "gligen", gated=True))}
     plan_of(tmp_path, models)
-    assert estimate.main(["pilot", "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")]) == 0
+    assert (
+        status(estimate.main, ["pilot", "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")])
+        == 0
+    )
     rows = json.loads((tmp_path / "pilot.json").read_text())["rows"]
     kinds = {name: set(found) - {"pass", "decoding"} for name, found in rows.items()}
     aligned = {"grounded_pass", "alignments", "training"}
@@ -189,7 +193,7 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     paths = {"--plan": "plan.json", "--pilot": "pilot.json", "--samples": "samples", "--out": "estimate"}
     arguments = [text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]
     capsys.readouterr()
-    assert estimate.main(["table", *arguments]) == 0
+    assert status(estimate.main, ["table", *arguments]) == 0
     assert capsys.readouterr().out == (tmp_path / "estimate.md").read_text()
     found = {row["method"]: row for row in json.loads((tmp_path / "estimate.json").read_text())["rows"]}
     row = {kind: timed["seconds"] for kind, timed in rows["sd14"].items()}

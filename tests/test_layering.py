@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # package -> first-party packages it may import (longest prefix wins), and libraries it must not
 ALLOWED = {
-    "formats": ({"formats"}, {"snakemake", "torch", "diffusers", "transformers", "pandas", "cleanfid", "open_clip"}),
+    "formats": ({"formats"}, {"snakemake", "torch"}),
     "hcma.sampling": ({"formats", "hcma.sampling"}, {"snakemake", "pandas", "cleanfid", "open_clip"}),
     "hcma": ({"formats", "hcma"}, {"snakemake", "cleanfid", "open_clip"}),
     "baselines": ({"formats", "hcma.sampling"}, {"snakemake", "cleanfid", "open_clip"}),
@@ -57,6 +58,12 @@ def test_nothing_imports_a_leaf() -> None:
         for leaf in LEAVES:
             if not within(module, {leaf}):
                 assert not [name for name in imported(path) if within(name, {leaf})], f"{module} must not import {leaf}"
+
+
+def test_formats_needs_numpy_and_pil_alone() -> None:
+    for path in (ROOT / "formats").glob("*.py"):
+        needed = {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
+        assert needed <= {"formats", "numpy", "PIL"}, path
 
 
 def test_no_baseline_imports_another() -> None:

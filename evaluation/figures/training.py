@@ -13,8 +13,8 @@ from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import COLOURS, HIGHER, LOWER, save
-from evaluation.files import InputError
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError
 
 # Losses of one unit share a panel: its title and unit, and the curves' names in columns and legend.
 LOSSES = (

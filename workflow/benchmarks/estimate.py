@@ -9,15 +9,12 @@ iterations, boxes) is a range, from the least to the most that the settings allo
 method that does not say is taken for plain sampling, and marked. Hours are of one device.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcma.program import quick_imports, status
-from hcma.sampling.atomic import replacing
+from formats.cli import options, quick_imports, run
+from formats.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from hcma.sampling.work import Passes
@@ -26,9 +23,8 @@ if TYPE_CHECKING:
 Seconds = dict[str, dict[str, Any]]  # kind of pass -> {seconds, batch}, as pilot.py times them
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     verbs = parser.add_subparsers(required=True, metavar="pilot | table")
     pilot, table = verbs.add_parser("pilot"), verbs.add_parser("table")
     for verb in (pilot, table):
@@ -41,21 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     pilot.set_defaults(work=lambda given: write_pilot(given.plan, given.device, given.out))
     table.set_defaults(work=lambda given: write_table(given.plan, given.pilot, given.samples, given.out))
     arguments = parser.parse_args(argv)
-    return status(lambda: arguments.work(arguments), str(arguments.out))
+    arguments.work(arguments)
 
 
 def write_pilot(plan: Path, device: str, out: Path) -> None:
     """Time the passes of every row on the device."""
     with quick_imports():
-        from hcma.sampling.device import take_device
-        from hcma.sampling.provenance import commit, device_name, versions
+        from formats.records import SAMPLING, commit, versions
+        from hcma.sampling.device import device_name, take_device
         from workflow.benchmarks.pilot import read_workload, time_rows
 
     taken = take_device(device)
-    record = {"device": device_name(taken), "commit": commit(), "versions": versions()}
+    record = {"device": device_name(taken), "commit": commit(), "versions": versions(SAMPLING)}
     record["rows"] = time_rows(read_workload(plan), taken)
-    with replacing(out) as path:
-        path.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(out, record)
 
 
 def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
@@ -63,7 +58,7 @@ def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
     with quick_imports():
         from workflow.benchmarks.pilot import read_workload
 
-    load, timed = read_workload(plan), json.loads(pilot.read_text())
+    load, timed = read_workload(plan), read_json(pilot)
     content = {"device": timed["device"], "pilot_commit": timed["commit"]}
     content["rows"] = [
         estimated(row, images.count, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)
@@ -71,9 +66,8 @@ def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
     ]
     content["training_hours"] = training_hours(load.images_trained, timed["rows"].values())
     text = markdown(content)
-    for suffix, written in ((".json", json.dumps(content, indent=1) + "\n"), (".md", text)):
-        with replacing(out.with_suffix(suffix)) as path:
-            path.write_text(written)
+    write_json(out.with_suffix(".json"), content)
+    write_text(out.with_suffix(".md"), text)
     print(text, end="")
 
 
@@ -117,7 +111,7 @@ def training_hours(images: int, rows: Iterable[Seconds]) -> float | None:
 
 def measured(folder: Path) -> dict[str, Any]:
     """Images, hours and gigabytes of the shards that are finished."""
-    from evaluation.images import read_meta
+    from formats.images import read_meta
 
     shards = sorted(folder.glob("[0-9][0-9][0-9][0-9].zip"))
     metas = [read_meta(path) for path in shards]
@@ -192,4 +186,4 @@ def _between(ends: Sequence[float], form: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -32,7 +32,7 @@ from workflow.scripts.fetch.plan import Plan
 from workflow.scripts.fetch.request import Access
 from workflow.scripts.fetch.sources import Source, verify
 from workflow.scripts.fetch.transfer import fetch
-from workflow.scripts.places import settle, unusable
+from workflow.paths import settle, unusable
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 COMMIT = "ab" * 20

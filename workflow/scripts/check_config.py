@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from workflow.scripts.places import FILLED
+from workflow.paths import FILLED
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 PUBLISHED = Path(__file__).parents[1] / "config" / "published.csv"

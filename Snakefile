@@ -20,11 +20,12 @@ localrules:
 rule all:
     default_target: True
     input:
-        SHOWN,
-        f"{R}/layouts/report.json",
-        f"{R}/provenance.json",
-        f"{R}/report.html",
-        lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
+        plan.tables,
+        plan.figures,
+        plan.path.left_out,
+        plan.path.provenance,
+        plan.path.report,
+        [plan.path.architecture(name) for name in plan.counted],
 
 
 include: "workflow/rules/fetch.smk"
@@ -39,7 +40,6 @@ include: "workflow/rules/estimate.smk"
 include: "workflow/rules/explore.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/lineage.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/regress.smk"
 include: "workflow/rules/pretrain.smk"
@@ -47,14 +47,4 @@ include: "workflow/rules/random_weights.smk"
 
 
 onstart:
-    if lost := lost_on_the_way():
-        stop(*lost)
-
-
-onsuccess:
-    if checks_are_new():
-        print(
-            "The checks before the run were made anew, and Snakemake does not see changed parameters behind what it makes anew:"
-            " start the same command once more, for whatever else has changed",
-            file=sys.stderr,
-        )
+    preflight.start(workflow, plan)

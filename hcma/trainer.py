@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+# Keys of `alignment.train` that hcma.train_denoiser alone reads.
+NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 

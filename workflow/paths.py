@@ -15,8 +15,6 @@ FOLDER = "downloads"
 # By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
 FILLED = "{}<>"
 LINKS = Path(".snakemake/places")
-# Keys of a model on the hub, none of which a resolved one has.
-DOWNLOADED: dict[str, Any] = {"hub": None, "revision": None, "licence": None}
 ANNOTATIONS = "annotations_trainval2014.zip"
 
 
@@ -69,16 +67,15 @@ def unstated(path: str) -> str:
 
 
 def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
-    """Settings in which every model, extractor and data root is a local path, and what has to be downloaded for that.
+    """Settings in which every model, extractor and data root has a local path, and what has to be downloaded for that.
 
-    A path of the user's own goes before a source, and is as `place` has it.
+    A path of the user's own goes before a source, and is as `place` has it. What is resolved once more stays as it is.
     """
     downloads = Downloads(folder_of(settings.fetch))
     data = settings.data.model_copy(
         update={
             "root": _root(settings, downloads),
             "words": place(settings.data.words),
-            "source": None,
         }
     )
     models = {name: _model(name, model, downloads) for name, model in settings.models.items()}
@@ -90,33 +87,34 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
 
 
 def _root(settings: "Settings", downloads: Downloads) -> str | None:
-    data = settings.data
-    if data.root is not None:
-        return place(data.root)
-    if data.source and data.draw is None:
+    data, fetched = settings.data, f"{downloads.folder}/coco"
+    if data.source and data.draw is None and data.root in (None, fetched):
         downloads.files |= {f"coco/{name}": source for name, source in data.source.items()}
-        return f"{downloads.folder}/coco"
-    return None
+        return fetched
+    return place(data.root) if data.root is not None else None
 
 
 def _model(name: str, model: "Model | None", downloads: Downloads) -> "Model | None":
     if model is None:
         return None
-    if model.path:
-        return model.model_copy(update=DOWNLOADED | {"path": place(model.path)})
-    downloads.models[name] = model
-    return model.model_copy(update=DOWNLOADED | {"path": f"{downloads.folder}/{name}"})
+    fetched = f"{downloads.folder}/{name}"
+    if model.hub and model.path in (None, fetched):
+        downloads.models[name] = model
+        return model.model_copy(update={"path": fetched})
+    return model.model_copy(update={"path": place(str(model.path)), "hub": None, "revision": None, "licence": None})
 
 
 def _extractor(stanza: "Extractor", downloads: Downloads) -> "Extractor":
-    own: dict[str, Any] = {key: place(path) for key in ("path", "model") if (path := getattr(stanza, key))}
-    if stanza.source and stanza.path is None:
-        file = _file_of(stanza.source, downloads)
+    own: dict[str, Any] = {"model": place(stanza.model)} if stanza.model else {}
+    if not stanza.source:
+        return stanza.model_copy(update=own | {"path": place(str(stanza.path))})
+    file = _file_of(stanza.source, downloads)
+    fetched = f"{downloads.folder}/{file}"
+    if stanza.path in (None, fetched):
         downloads.files[file] = stanza.source
-        own |= {"path": f"{downloads.folder}/{file}", "sha256": stanza.source.sha256}
-    elif stanza.source:
-        # A file of one's own is the published one unless the stanza says otherwise.
-        own |= {"sha256": stanza.sha256 or stanza.source.sha256}
+        return stanza.model_copy(update=own | {"path": fetched, "sha256": stanza.source.sha256})
+    # A file of one's own is the published one unless the stanza says otherwise.
+    own |= {"path": place(str(stanza.path)), "sha256": stanza.sha256 or stanza.source.sha256}
     return stanza.model_copy(update=own | {"source": None})
 
 

@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.files import sha256, write_json
-from workflow.paths import resolve
+from evaluation.files import read_json, sha256, write_json
+from workflow.paths import place, resolve, stated
 from workflow.settings import Architecture, Extractor, Method, Settings
 
 REAL = "real"
@@ -250,6 +250,21 @@ class Plan:
         """The folder of photos and annotations in COCO 2014's layout."""
         return str(self.settings.data.root) if self.settings.data.draw is None else self.path.coco
 
+    @cached_property
+    def drawn(self) -> str:
+        """Options of the program that draws photos and annotations."""
+        draw = self.settings.data.draw
+        return f"--train {draw.train} --val {draw.val} --seed {draw.seed}" if draw else ""
+
+    @cached_property
+    def annotations(self) -> list[str]:
+        names = [f"{kind}_{split}2014.json" for kind in ("instances", "captions") for split in ("train", "val")]
+        return [stated(f"{self.coco}/annotations/{name}") for name in names]
+
+    @cached_property
+    def words(self) -> str:
+        return stated(self.settings.data.words)
+
     def archive(self, photos: str) -> list[str]:
         """The zip of a set of photos where a rule makes it; a folder of the user's own is read without being watched."""
         made = self.settings.data.draw or f"coco/{photos}.zip" in self.downloads.files
@@ -283,6 +298,7 @@ class Plan:
         """The SHA256SUMS, written last, of those of the models that a rule downloads or writes."""
         return [f"{folder}/{SUMS}" for folder in dict.fromkeys(map(self.model, models)) if self.is_made(folder)]
 
+    @cached_property
     def extractors_made(self) -> list[str]:
         """Those of the extractors' files that a rule downloads or writes; one without a hash, by the SHA256SUMS beside it."""
         files = [
@@ -326,6 +342,13 @@ class Plan:
         """The file of an aligned row's eta; a candidate takes a multiple of it."""
         return self.path.eta if row in self.candidates else self.path.calibration
 
+    def artefacts(self, row: str) -> list[str]:
+        """What the run trains and measures for a row."""
+        if row not in self.aligned:
+            return []
+        trained = [f"{self.base(row)}/{SUMS}"] if self.retrained(row) else []
+        return [self.alignment, self.eta(row), *trained]
+
     @cached_property
     def text_model(self) -> str | None:
         """The model whose text encoder makes the alignment's targets; None where it is the base's own, pooled."""
@@ -333,6 +356,12 @@ class Plan:
         if text.model != "backbone":
             return text.model
         return None if text.feature == "pooled" else self.settings.alignment.base
+
+    @cached_property
+    def text_options(self) -> list[str]:
+        """Options of hcma.cache for another text encoder than the base's own."""
+        text = self.settings.alignment.text
+        return ["--text", self.model(self.text_model), "--text-feature", text.feature] if self.text_model else []
 
     @cached_property
     def encoding_models(self) -> list[str]:
@@ -403,6 +432,18 @@ class Plan:
         return self.settings.sampling.model_dump() | self.stanza(row).sampling
 
     @cached_property
+    def estimate_key(self) -> str:
+        """What the pilot times."""
+        models = {name: self.model_key(name) for name, model in self.settings.models.items() if model}
+        keys = {sampled.row: self.method_key(sampled.row) for sampled in self.sampled}
+        return digest([models, keys, self.training_key, self.settings.data.size, self.settings.resources.batch_size])
+
+    @cached_property
+    def pretrained(self) -> str:
+        """The folder of the miniature's pretraining."""
+        return place(self.settings.pretrain.work)
+
+    @cached_property
     def protocol(self) -> list[str]:
         """Options of evaluation.protocol."""
         regions, resolution = self.settings.regions, self.settings.evaluation.resolution
@@ -456,6 +497,11 @@ class Plan:
     @cached_property
     def figures(self) -> list[str]:
         return [self.path.figure(name, kind) for name in FIGURES for kind in ("png", "svg")]
+
+
+def read_plan(config: Path) -> Plan:
+    """The plan of a run's config.json; raises InputError."""
+    return Plan(Settings.model_validate(read_json(config)))
 
 
 def digest(content: Any) -> str:

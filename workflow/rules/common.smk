@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
-from workflow.scripts.check_config import faults
 from workflow.scripts.places import folder_of, place, settle, stated, unstated, unusable
+from workflow.settings import SettingsError, read
 
 
 def stop(*lines):
@@ -83,8 +83,12 @@ def lost_on_the_way():
     ]
 
 
-if found := faults(config, *configured_by()):
-    stop(*found)
+try:
+    SETTINGS = read(config, *configured_by())
+except SettingsError as error:
+    stop(*error.faults)
+# Only what is stated: programs have the same defaults.
+config.update(SETTINGS.model_dump(exclude_unset=True))
 if wants_conda() and not shutil.which("conda"):
     stop(
         "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave the flag out"

@@ -1,10 +1,13 @@
 # From COCO and weights to Table 1 and Table 2. Run from the repository root: snakemake --cores all
 from snakemake.utils import min_version
 
+from workflow.overlays import BASE, scale_file
+
 min_version("9.0")
 
 
-configfile: "workflow/config/miniature.yaml"
+configfile: BASE
+configfile: scale_file(config)
 
 
 report: "workflow/report/workflow.rst"

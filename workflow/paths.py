@@ -79,9 +79,8 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
         }
     )
     models = {name: _model(name, model, downloads) for name, model in settings.models.items()}
-    stanzas = {name: getattr(settings.extractors, name) for name in type(settings.extractors).model_fields}
     extractors = settings.extractors.model_copy(
-        update={name: _extractor(stanza, downloads) for name, stanza in stanzas.items() if stanza}
+        update={name: _extractor(stanza, downloads) for name, stanza in settings.extractors.given()}
     )
     return settings.model_copy(update={"data": data, "models": models, "extractors": extractors}), downloads
 
@@ -146,9 +145,8 @@ def unusable(settings: "Settings", made: str) -> list[str]:
         elif not Path(path, "SHA256SUMS").is_file():
             seal = f"python -m workflow.scripts.seal {shlex.quote(place(path))}"
             found.append(f"models.{name}: {path} has no SHA256SUMS; if its files are right, write it once: {seal}")
-    for name in type(settings.extractors).model_fields:
-        stanza: Extractor | None = getattr(settings.extractors, name)
-        if stanza is None or not stanza.path or stanza.path.startswith(made):
+    for name, stanza in settings.extractors.given():
+        if not stanza.path or stanza.path.startswith(made):
             continue
         if not Path(stanza.path).is_file():
             found.append(f"extractors.{name}: no such file: {stanza.path}")

@@ -281,8 +281,7 @@ class Plan:
 
     @cached_property
     def extractors(self) -> dict[str, Extractor]:
-        found = {name: getattr(self.settings.extractors, name) for name in type(self.settings.extractors).model_fields}
-        return {name: stanza for name, stanza in found.items() if stanza}
+        return dict(self.settings.extractors.given())
 
     @cached_property
     def recipes(self) -> dict[str, Architecture]:

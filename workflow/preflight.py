@@ -10,7 +10,6 @@ where this machine is the one that works. All faults are printed at once, a line
 
 import argparse
 import fcntl
-import importlib
 import os
 import shutil
 import subprocess
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from evaluation.files import write_json
+from workflow.consistency import parameter_faults
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
-from workflow.scripts.check_config import faults
-from workflow.settings import Settings
+from workflow.settings import SettingsError, read
 
 # Rules before whose jobs each check is made.
 BEFORE = {
@@ -40,10 +39,10 @@ def begin(workflow: Any, config: dict[str, Any]) -> Plan:
     """The plan of Snakemake's configuration; ends the process with one line for each of its faults."""
     if workflow.is_main_process:
         drop_stale_locks()
-    if found := faults(config, *configured_by(workflow)):
-        stop(found)
-    config["alignment"]["train"].pop("timesteps", None)
-    settings = Settings.model_validate(config)
+    try:
+        settings = read(config, *configured_by(workflow))
+    except SettingsError as error:
+        stop(error.faults)
     if wants_conda(workflow) and not shutil.which("conda"):
         stop(
             ["--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"]
@@ -86,28 +85,6 @@ def main() -> None:
         stop(found)
 
 
-def methods(plan: Plan) -> list[str]:
-    """One line for each method whose parameters or sampling settings cannot be used: "methods.boxdiff.params: share: ..."."""
-    from hcma.program import quick_imports
-    from hcma.sampling import InputError
-    from hcma.sampling.spec import from_keys
-
-    with quick_imports():
-        from hcma.sampling.diffusion import Sampling
-
-        kinds = {name: importlib.import_module(one.module).Params for name, one in plan.settings.methods.items()}
-    found = []
-    for name, stanza in plan.settings.methods.items():
-        # eta is measured by the run itself.
-        params = stanza.params | ({"eta": 1.0} if stanza.aligned else {})
-        for kind, values, key in ((kinds[name], params, "params"), (Sampling, plan.sampling(name), "sampling")):
-            try:
-                from_keys(kind, values, f"methods.{name}.{key}")
-            except InputError as error:
-                found.append(str(error))
-    return found
-
-
 def disk(plan: Plan) -> list[str]:
     """One line for each disk without room for the run."""
     from workflow.disk_space import lacking, need_of_run
@@ -138,7 +115,7 @@ def device(plan: Plan) -> list[str]:
 
 
 CHECKS: dict[str, Callable[[Plan], list[str]]] = {
-    "methods": methods,
+    "methods": lambda plan: parameter_faults(plan.settings),
     "disk": disk,
     "sources": sources,
     DEVICE: device,

@@ -4,11 +4,25 @@
 where a key may be left out. `docs/configuration.md` has the tables of these models (keys.py).
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from formats import InputError
+from workflow.consistency import contradictions
+from workflow.keys import explained
+from workflow.overlays import blamed, resolved
+
+
+class SettingsError(InputError):
+    """A configuration cannot be used; `faults` has one line for each of its faults."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
 
 
 class Section(BaseModel):
@@ -105,7 +119,9 @@ class Data(Section):
         " null: draw or fetch one"
     )
     draw: Draw | None = Field(description="draw a COCO of coloured shapes")
-    source: dict[CocoFile, Source] | None = Field(None, description="what to fetch where neither `root` nor `draw` is given")
+    source: dict[CocoFile, Source] | None = Field(
+        None, description="what to fetch where neither `root` nor `draw` is given"
+    )
     size: Count = Field(description="side of the canvas in pixels; the models' own")
     words: Text = Field(description="table of the words by which captions name each category, for spans")
     caption: Literal["first", "random"] = Field(
@@ -172,16 +188,20 @@ class Extractors(Section):
     frechet: Extractor = Field(description="features of the Frechet distances")
     clip: Extractor = Field(description="of the CLIP scores")
     frechet_legacy: Extractor | None = Field(
-        None, description="of a second Frechet distance, resized as pytorch-fid does; `reproduce` tests the published ones against both"
+        None, description="of a second Frechet distance, resized as pytorch-fid does; `reproduce` has both"
     )
     cmmd: Extractor | None = Field(None, description="of CMMD")
     detector: Extractor | None = Field(None, description="of layout adherence")
 
+    def given(self) -> list[tuple[str, Extractor]]:
+        """Those that are not null, by their keys."""
+        return [(name, one) for name, one in self if one is not None]
+
 
 class Regions(Section):
     min_side: Count = Field(
-        description="regions with a shorter side are not scored; pixels of the canvas (A34), which for `python -m evaluation` is"
-        " each real image's own"
+        description="regions with a shorter side are not scored; pixels of the canvas (A34), for `python -m evaluation` of"
+        " each real image"
     )
     label_template: Template = Field(description="the text a region is compared with (A35)")
     max_per_image: Count | None = Field(description="only so many regions of an image, largest first (A34); null: all")
@@ -195,7 +215,7 @@ class Regions(Section):
 
 class Evaluation(Section):
     resolution: Count | None = Field(
-        description="pixels to which whole images are brought by bicubic interpolation before the Frechet networks see them (A32);"
+        description="pixels to which whole images are brought, bicubically, before the Frechet networks see them (A32);"
         " null: their own; 256 is GLIGEN's. Regions are cut at the image's own"
     )
     reference: Literal["same_ids", "full_val"] = Field(
@@ -233,7 +253,9 @@ class AlignmentModel(Section):
     box_feature: Literal["fourier_mask", "mask", "fourier_mlp", "fourier_literal"] = Field(
         description="B (A3); fourier_mask is mask x (1 + MLP(Fourier))"
     )
-    pool: Literal["grid_mean", "area_mean"] = Field(description="the mean pooling divides by all cells, or the box's (A5)")
+    pool: Literal["grid_mean", "area_mean"] = Field(
+        description="the mean pooling divides by all cells, or the box's (A5)"
+    )
     time_conditioning: Literal["none", "add"] = Field(description="does the transformer know t (A9)")
     center: bool = Field(description="subtract the mean embedding from the targets (A14)")
     label_template: Template = Field(description="text of a box's target (A15)")
@@ -258,7 +280,9 @@ class NoiseTraining(Section):
         description="as `alignment.calibrate.relative_step`, for the eta of update (8) in training"
     )
     validate_every: Count = Field(description="optimiser steps between validations and checkpoints")
-    validate_images: Count | None = Field(description="of the held-out images; one is five passes of the U-Net each time")
+    validate_images: Count | None = Field(
+        description="of the held-out images; one is five passes of the U-Net each time"
+    )
 
 
 class AlignmentTraining(Section):
@@ -299,7 +323,9 @@ class Calibration(Section):
         description="share of the latent's norm that one update of the calibrated eta moves, at the median (A1)"
     )
     count: Count = Field(description="noised held-out latents of that median")
-    images: Count | None = Field(None, description="held-out layouts that the multiples are sampled on, the first; null: all")
+    images: Count | None = Field(
+        None, description="held-out layouts that the multiples are sampled on, the first; null: all"
+    )
     multiples: Annotated[list[Positive], Unique] = Field(
         min_length=1, description="of the calibrated eta, of which the held-out scores choose one"
     )
@@ -355,8 +381,8 @@ Rule = Literal[
 
 class Resources(Section):
     batch_size: BatchSize = Field(
-        description="images at a time; auto: on a GPU the largest power of two up to 64 that takes at most 0.8 of the free memory,"
-        " 8 elsewhere. One that runs out of memory is halved for the rest of its shard"
+        description="images at a time; auto: on a GPU the largest power of two up to 64 that takes at most 0.8 of the free"
+        " memory, 8 elsewhere. One that runs out of memory is halved for the rest of its shard"
     )
     compile: bool = Field(False, description="`torch.compile` of the U-Net")
     channels_last: bool = Field(False, description="memory layout of the U-Net's images")
@@ -371,7 +397,8 @@ class Resources(Section):
     encode_shards: Count = Field(20, description="shards that one job encodes into one file of latents")
     train_gpu: Count | None = Field(None, description="GPUs of a training, on all its nodes together; null: `gpu`")
     train_launcher: Text | None = Field(
-        None, description="command before `-m hcma.train` and `-m hcma.train_denoiser`; null: accelerate's, on several GPUs"
+        None,
+        description="command before `-m hcma.train` and `-m hcma.train_denoiser`; null: accelerate's, on several GPUs",
     )
 
 
@@ -389,7 +416,8 @@ class Settings(Section):
     """The whole configuration."""
 
     scale: Literal["miniature", "rehearsal", "paper"] = Field(
-        "miniature", description="the file of `workflow/config/` that lies on base.yaml, beneath those of the command line"
+        "miniature",
+        description="the file of `workflow/config/` that lies on base.yaml, beneath those of the command line",
     )
     run: Run = Field(description="results lie in `results/{run}/`")
     caveat: str = Field("", description="a sentence that every table carries")
@@ -400,12 +428,12 @@ class Settings(Section):
     second: Run | None = Field(None, description="of `snakemake compare`: the other one")
     seeds: Annotated[list[int], Unique] = Field(
         [],
-        description="`sampling.seed`, and after it seeds with which every row is sampled once more: the tables stay those of the"
-        " first, and `tables/seeds.*` have mean, standard deviation, least and most of every metric",
+        description="`sampling.seed`, and after it seeds with which every row is sampled again: the tables stay those of"
+        " the first, and `tables/seeds.*` have mean, standard deviation, least and most of every metric",
     )
     data: Data
-    models: dict[ModelName, Annotated[Model | None, BeforeValidator(_folder)]] = Field(
-        description="null: it cannot be had, and its rows show their published values"
+    models: dict[ModelName, Annotated[Model | None, BeforeValidator(_folder), "a folder or a mapping, or null"]] = (
+        Field(description="null: it cannot be had, and its rows show their published values")
     )
     architectures: dict[RowName, Architecture] = Field({}, description="what models have to be")
     fetch: Fetch | None = Field(None, description="needed where there is a source or a hub")
@@ -420,3 +448,21 @@ class Settings(Section):
     )
     pretrain: Pretrain
     resources: Resources
+
+
+def read(
+    config: dict[str, Any], files: Sequence[Path], over: Sequence[Path] = (), given: dict[str, Any] | None = None
+) -> Settings:
+    """The settings that a merged configuration makes; raises SettingsError, whose lines name key and source.
+
+    It was merged as Snakemake does: `files`, which the Snakefile names, and over them what `over`, the files of the command
+    line, and `given`, its single values, make together; later ones win.
+    """
+    try:
+        settings = Settings.model_validate(resolved(config))
+        found = list(contradictions(settings))
+    except ValidationError as error:
+        found = list(explained(Settings, error))
+    if found:
+        raise SettingsError(blamed(found, config, files, over, given))
+    return settings

@@ -98,8 +98,8 @@ def _model(name: str, model: "Model | None", downloads: Downloads) -> "Model | N
         return None
     fetched = f"{downloads.folder}/{name}"
     if model.hub and model.path in (None, fetched):
-        downloads.models[name] = model
-        return model.model_copy(update={"path": fetched})
+        downloads.models[name] = model.model_copy(update={"path": fetched})
+        return downloads.models[name]
     return model.model_copy(update={"path": place(str(model.path)), "hub": None, "revision": None, "licence": None})
 
 

@@ -23,7 +23,7 @@ from workflow.settings import Architecture, Extractor, Method, Settings
 
 REAL = "real"
 SUMS = "SHA256SUMS"
-TABLES = ("table1", "table2", "best", "significance", "adherence", "distances", "cost")
+TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
 FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
 # Keys of `alignment.train` that only the noise loss asks for, and one that decides nothing but memory.
 NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
@@ -130,6 +130,9 @@ class Paths:
 
 class Plan:
     """The run that settings describe. It writes nothing but config.json."""
+
+    # Code whose hashes are recorded with the metrics: all that makes layouts, images and numbers.
+    CODE = ("formats", "hcma", "baselines", "evaluation", "workflow/scripts/miniature", "workflow/write_method.py")
 
     def __init__(self, settings: Settings) -> None:
         # Every model, extractor and data root is a local path here; `downloads` says what has to be brought there.
@@ -486,12 +489,24 @@ class Plan:
         chosen = [option for option, on in switches.items() if on]
         return " ".join(["--batch-size", str(resources.batch_size), "--device", resources.device, *chosen])
 
+    # What the run is compared with.
+
+    @cached_property
+    def recorded(self) -> str:
+        """Metrics that the run must reproduce."""
+        return place(self.settings.reference or f"results/reference/{self.settings.run}.json")
+
+    def side_by_side(self, kind: str) -> str:
+        """The comparison of two finished runs."""
+        return f"results/compare/{self.settings.first}-{self.settings.second}.{kind}"
+
     # What people look at.
 
     @cached_property
     def tables(self) -> list[str]:
         """CSV files, in the order of the report."""
-        return [self.path.table(name) for name in (*TABLES, *(["seeds"] if self.repeats else []))]
+        names = [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+        return [self.path.table(name) for name in names]
 
     @cached_property
     def figures(self) -> list[str]:

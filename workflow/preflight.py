@@ -27,7 +27,15 @@ from workflow.settings import SettingsError, read
 # Rules before whose jobs each check is made.
 BEFORE = {
     "methods": {"fetch_file", "fetch_model", "prepare_layouts", "write_method", "pilot"},
-    "disk": {"fetch_file", "fetch_model", "prepare_layouts", "sample_real", "cache_latents", "sample", "extract_features"},
+    "disk": {
+        "fetch_file",
+        "fetch_model",
+        "prepare_layouts",
+        "sample_real",
+        "cache_latents",
+        "sample",
+        "extract_features",
+    },
     "sources": {"fetch_file", "fetch_model"},
 }
 DEVICE = "device"
@@ -45,7 +53,9 @@ def begin(workflow: Any, config: dict[str, Any]) -> Plan:
         stop(error.faults)
     if wants_conda(workflow) and not shutil.which("conda"):
         stop(
-            ["--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"]
+            [
+                "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"
+            ]
         )
     if found := unusable(settings, made="results/"):
         stop(found)
@@ -73,6 +83,17 @@ def start(workflow: Any, plan: Plan) -> None:
         command = [sys.executable, "-m", "workflow.preflight", "--config", plan.path.config, "--check", *checks]
         if subprocess.run(command, cwd=workflow.basedir, check=False).returncode:
             sys.exit(1)
+
+
+def metrics_of_runs(plan: Plan) -> list[str]:
+    """The metrics files of the two runs that `snakemake compare` is asked for; ends the process where there are none."""
+    found = []
+    for run in (plan.settings.first, plan.settings.second):
+        if not run:
+            stop(["compare needs two runs: --config first=RUN second=RUN, folders of results/"])
+        files = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
+        found += files or stop([f"results/{run}: no metrics/*/test.json; finish that run first"])
+    return found
 
 
 def main() -> None:
@@ -123,6 +144,7 @@ CHECKS: dict[str, Callable[[Plan], list[str]]] = {
 
 
 def stop(lines: Iterable[str]) -> NoReturn:
+    """End the process with one line for each fault."""
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
     sys.exit(1)
@@ -146,7 +168,7 @@ def drop_stale_locks() -> None:
     folder = Path(".snakemake")
     try:
         folder.mkdir(exist_ok=True)
-        handle = open(folder / "alive", "w")
+        handle = open(folder / "alive", "w")  # noqa: SIM115
     except OSError as error:
         stop([f"{folder.absolute()}: cannot be written ({error.strerror}); start Snakemake in a folder that can"])
     _alive.append(handle)
@@ -188,8 +210,8 @@ def lost_on_the_way(workflow: Any) -> list[str]:
         return []
     lost = [word for word in words if repr(word) != f"'{word}'"]
     return [
-        f"the command line: {word}: Snakemake cannot hand apostrophes, backslashes and control characters on to a cluster's jobs;"
-        " write the value into a file and give that with --configfile"
+        f"the command line: {word}: Snakemake cannot hand apostrophes, backslashes and control characters on to a"
+        " cluster's jobs; write the value into a file and give that with --configfile"
         for word in lost
     ]
 

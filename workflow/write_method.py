@@ -1,6 +1,6 @@
-"""Write methods/{row}.json, all that decides a row's images beside the layouts: its stanza, its weights, what the run measured.
+"""Write methods/{row}.json, all that decides a row's images beside the layouts: its stanza, weights, and what the run measured.
 
-    python -m workflow.write_method --config results/miniature/config.json --method hcma --out results/miniature/methods/hcma.json
+python -m workflow.write_method --config results/paper/config.json --method hcma --out results/paper/methods/hcma.json
 """
 
 import argparse

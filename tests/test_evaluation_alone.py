@@ -21,14 +21,15 @@ from PIL import Image
 
 from evaluation import __main__ as alone
 from evaluation import program, tables
+from evaluation.crops import crop, pixel_box
 from evaluation.extractors import load_extractor
 from evaluation.files import read_json, write_json
 from evaluation.images import write_images
 from evaluation.layouts import write_layouts
 from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, chosen
-from evaluation.regions import crop, pixel_box, regions
 from evaluation.regions import main as regions_main
+from evaluation.regions import regions
 from evaluation.slice import main as slice_main
 from evaluation.strips import main as strips_main
 from tests.test_evaluation_metrics import ROOT, row_of

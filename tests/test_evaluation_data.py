@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from evaluation import coco
-from evaluation.coco import Split, prepare, split_ids
+from evaluation.datasets.canvas import Frame, canvas
+from evaluation.datasets.coco import CocoSet, open_photos, split_ids
+from evaluation.datasets.spans import Words, read_words
 from evaluation.files import InputError
 from evaluation.layouts import read_layouts
-from evaluation.photos import Frame, Photos, canvas
 from evaluation.slice import main as slice_main
-from evaluation.spans import Words, read_words
 from tests import coco_sets
+from tests.coco_sets import prepare
 from workflow.scripts.miniature.draw import write_split
 
-ROOT = Path(coco.__file__).parents[1]
+ROOT = Path(coco_sets.__file__).parents[1]
 WORDS = ROOT / "workflow/config/words/miniature.yaml"
 DATA = coco_sets.DATA | {
     "size": 64,
@@ -54,7 +54,7 @@ def edited(drawn: Path, tmp_path: Path, name: str, change) -> Path:
 
 
 def test_it_reads_what_pycocotools_reads(drawn) -> None:
-    ours = Split(drawn, "val2014", DATA, read_words(WORDS))
+    ours = CocoSet(drawn, "val2014", DATA, read_words(WORDS))
     for kind, found in (("instances", ours.instances), ("captions", ours.captions)):
         theirs = COCO(drawn / f"annotations/{kind}_val2014.json")
         assert set(found.images) == set(theirs.imgs)
@@ -253,15 +253,15 @@ def test_words_of_every_miniature_category_are_there() -> None:
 
 
 def test_photos_are_read_from_a_folder_or_a_zip_and_faults_named(drawn, tmp_path) -> None:
-    from_zip = Photos(drawn, "val2014").read(200)
+    from_zip = open_photos(drawn, "test").read(200)
     with zipfile.ZipFile(drawn / "val2014.zip") as archive:
         archive.extractall(tmp_path)
-    assert np.array_equal(from_zip, Photos(tmp_path, "val2014").read(200))
+    assert np.array_equal(from_zip, open_photos(tmp_path, "test").read(200))
     with pytest.raises(InputError, match=r"image 7: val2014 has no COCO_val2014_000000000007\.jpg"):
-        Photos(drawn, "val2014").read(7)
+        open_photos(drawn, "test").read(7)
     (tmp_path / "val2014/COCO_val2014_000000000201.jpg").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"image 201: .* not a readable image"):
-        Photos(tmp_path, "val2014").read(201)
+        open_photos(tmp_path, "test").read(201)
 
 
 def test_a_shard_beyond_the_end_is_refused(drawn, tmp_path, monkeypatch) -> None:
@@ -295,5 +295,5 @@ def test_real_photos_and_boxes_go_through_the_same_preparation(tmp_path) -> None
     assert report["boxes"] > 20
     assert 0.2 < report["share_named"] < 0.95
     rows = read_layouts(tmp_path / "test.jsonl")
-    photos = Photos(root, "val2014")
+    photos = open_photos(root, "test")
     assert all(canvas(photos.read(row["image_id"]), 64).shape == (64, 64, 3) for row in rows)

@@ -29,6 +29,7 @@ from evaluation import (
     tables,
 )
 from evaluation.compare import WHAT_IS_TESTED
+from evaluation.crops import crop, pixel_box
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
@@ -38,7 +39,7 @@ from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
 from evaluation.metrics import cosine, measure
 from evaluation.protocol import Protocol
-from evaluation.regions import crop, pixel_box, regions
+from evaluation.regions import regions
 from evaluation.statistics import Reference, write_reference
 
 CLIP = {

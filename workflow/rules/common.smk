@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
+from evaluation.datasets import find_dataset
+from evaluation.files import InputError
 from workflow.scripts.check_config import faults
 from workflow.scripts.places import folder_of, place, settle, stated, unstated, unusable
 
@@ -90,6 +92,11 @@ if wants_conda() and not shutil.which("conda"):
         "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave the flag out"
     )
 
+DATASET = config["data"].get("dataset", "coco")
+try:
+    LAYOUTS = find_dataset(DATASET)
+except InputError as error:
+    stop(f"data.dataset: {error}")
 if found := unusable(config, made="results/"):
     stop(*found)
 
@@ -114,12 +121,10 @@ settled, FETCHED = settle(config)
 config.update(settled)
 DRAWN = config["data"]["draw"] is not None
 ROOT = f"{R}/coco" if DRAWN else config["data"]["root"]
-PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014"}
+SPLITS = [split for split in ("train", "heldout", "test", "val") if split in config["data"]]
 # The reference set may be larger than the test sample (A33).
 WIDE = config["evaluation"]["reference"] == "full_val"
-if "val" in config["data"]:
-    PHOTOS["val"] = "val2014"
-REFERENCE = {split: "val" if WIDE and split == "test" else split for split in PHOTOS}
+REFERENCE = {split: "val" if WIDE and split == "test" else split for split in SPLITS}
 METHODS = config["methods"]
 DEVICE = config["resources"]["device"]
 ALIGNMENT = config["alignment"]
@@ -169,7 +174,7 @@ SHOWN = [
 
 wildcard_constraints:
     method="|".join(["real", *METHODS, *CANDIDATES, *REPEATS]),
-    split="|".join(PHOTOS),
+    split="|".join(SPLITS),
     shard="[0-9]{4}",
     table="1|2",
 
@@ -210,14 +215,14 @@ def stanza(method):
     return METHODS[ALIGNMENT["method"] if method in CANDIDATES else method]
 
 
-def archive_of(photos):
+def archives_of(*splits):
     # A folder of the user's own may hold photos instead of zips: what it has is told when they are read.
-    return f"{ROOT}/{photos}.zip" if DRAWN or f"coco/{photos}.zip" in FETCHED.files else []
+    names = dict.fromkeys(f"{LAYOUTS.PHOTOS[split]}.zip" for split in splits)
+    return [f"{ROOT}/{name}" for name in names if DRAWN or f"{DATASET}/{name}" in FETCHED.files]
 
 
 def annotations_of(root):
-    kinds = [(kind, split) for kind in ("instances", "captions") for split in ("train", "val")]
-    return [stated(f"{root}/annotations/{kind}_{split}2014.json") for kind, split in kinds]
+    return [stated(f"{root}/{name}") for name in LAYOUTS.ANNOTATIONS]
 
 
 def as_json(content):

@@ -11,12 +11,8 @@ localrules:
 
 rule draw_coco:
     output:
-        photos=expand(f"{R}/coco/{{split}}2014.zip", split=["train", "val"]),
-        annotations=expand(
-            f"{R}/coco/annotations/{{kind}}_{{split}}2014.json",
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        photos=expand(f"{R}/coco/{{name}}.zip", name=find_dataset("coco").SETS),
+        annotations=expand(f"{R}/coco/{{name}}", name=find_dataset("coco").ANNOTATIONS),
     log:
         f"{R}/logs/draw_coco.log",
     benchmark:
@@ -153,13 +149,11 @@ rule prepare_layouts:
         passed=ancient(f"{R}/checks/passed"),
         annotations=lambda wildcards: annotations_of(ROOT),
         # Held against their records; a folder of the user's own is looked into without being watched.
-        photos=lambda wildcards: [
-            path for split in ("train", "val") if (path := archive_of(f"{split}2014"))
-        ],
+        photos=lambda wildcards: archives_of(*SPLITS),
         config=f"{R}/config/data.json",
         words=lambda wildcards: stated(config["data"]["words"]),
     output:
-        expand(f"{R}/layouts/{{split}}.jsonl", split=PHOTOS),
+        expand(f"{R}/layouts/{{split}}.jsonl", split=SPLITS),
         report=f"{R}/layouts/report.json",
     log:
         f"{R}/logs/prepare_layouts.log",
@@ -169,12 +163,14 @@ rule prepare_layouts:
     conda:
         "../envs/harness.yaml"
     params:
+        dataset=DATASET,
         root=lambda wildcards: ROOT,
         out=lambda wildcards: f"{R}/layouts",
     message:
-        "Preparing layouts from COCO annotations"
+        "Preparing layouts of the data set {params.dataset}"
     shell:
-        "python -m evaluation.coco --root {params.root:q} --config {input.config} --out {params.out} > {log} 2>&1"
+        "python -m evaluation.datasets {params.dataset} --root {params.root:q} --config {input.config}"
+        " --out {params.out} > {log} 2>&1"
 
 
 rule slice_layouts:
@@ -199,7 +195,7 @@ rule slice_layouts:
 # Seconds each, and the longest chain of jobs begins with them.
 rule sample_real:
     input:
-        lambda wildcards: archive_of(PHOTOS[wildcards.split]),
+        lambda wildcards: archives_of(wildcards.split),
         layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
     output:
         f"{R}/samples/real/{{split}}/{{shard}}.zip",
@@ -212,12 +208,12 @@ rule sample_real:
         "../envs/harness.yaml"
     params:
         root=lambda wildcards: ROOT,
-        photos=lambda wildcards: PHOTOS[wildcards.split],
+        dataset=DATASET,
         size=config["data"]["size"],
         resize=config["data"]["resize"],
         exif=config["data"]["exif"],
     message:
         "Cropping photos of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python -m evaluation.real --root {params.root:q} --photos {params.photos} --layouts {input.layouts}"
-        " --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"
+        "python -m evaluation.datasets.real --dataset {params.dataset} --root {params.root:q} --split {wildcards.split}"
+        " --layouts {input.layouts} --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"

@@ -13,7 +13,7 @@ SECTIONS["estimate"] = {
         name: SECTIONS[f"method-{row}"] | {"row": row, "split": split, "images": IMAGES[split]}
         for name, (row, split) in SAMPLED.items()
     },
-    "photos": sum(config["data"][split]["count"] for split in PHOTOS),
+    "photos": sum(config["data"][split]["count"] for split in SPLITS),
     "trained_on": sum(config["data"][split]["count"] for split in ("train", "heldout")),
     "models": config["models"],
     "alignment": ALIGNMENT["model"],

@@ -24,7 +24,7 @@ def lineage_of(name, **wildcards):
 
 
 def lineage():
-    splits = [*PHOTOS]
+    splits = [*SPLITS]
     shown = [(row, "test") for row in [*ORDERED, *REPEATS]]
     heldout = [(row, "heldout") for row in ["real", ALIGNMENT["reference"], *CANDIDATES]]
     sampled = [(row, split) for row, split in [*shown, *heldout] if row != "real"]

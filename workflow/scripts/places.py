@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evaluation.datasets import find_dataset, lacking
+
 FOLDER = "downloads"
 # By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
 FILLED = "{}<>"
 LINKS = Path(".snakemake/places")
-ANNOTATIONS = "annotations_trainval2014.zip"
 
 
 @dataclass
@@ -75,8 +76,9 @@ def settle(config: dict[str, Any]) -> tuple[dict[str, Any], Fetched]:
     data |= {key: place(data[key]) for key in ("root", "words") if data[key] is not None}
     source = data.pop("source", None)
     if source and data["root"] is None and data["draw"] is None:
-        data["root"] = f"{folder}/coco"
-        fetched.files |= {f"coco/{name}": entry for name, entry in source.items()}
+        dataset = data.get("dataset", "coco")
+        data["root"] = f"{folder}/{dataset}"
+        fetched.files |= {f"{dataset}/{name}": entry for name, entry in source.items()}
     for name, entry in models.items():
         own = entry.get("path") if isinstance(entry, dict) else entry
         if own:
@@ -112,10 +114,8 @@ def folder_of(config: dict[str, Any]) -> str:
 
 def unusable(config: dict[str, Any], made: str) -> list[str]:
     """One line for every folder or file of the user's own that is not as it has to be; below `made` is the run's work."""
-    found = []
-    root = config["data"]["root"]
-    if root and not Path(root, "annotations").is_dir():
-        found.append(f"data.root: {root} has no annotations/; unpack {ANNOTATIONS} there, or set data.root to null")
+    root, dataset = config["data"]["root"], find_dataset(config["data"].get("dataset", "coco"))
+    found = [f"data.root: {fault}, or set data.root to null" for fault in lacking(dataset, root)] if root else []
     for name, entry in config["models"].items():
         path = entry.get("path") if isinstance(entry, dict) else entry
         if not path or path.startswith(made):

@@ -1,29 +1,37 @@
-"""The method `real`: the photos of a slice of layouts on the canvas, in the same zip as every method's images.
+"""The row `real`: the photos of a shard of layouts on the canvas, in the same zip as every row's images.
 
-python -m evaluation.real --root ROOT --photos val2014 --layouts layouts/test/0000.jsonl --size 64 --out 0000.zip
+    python -m evaluation.datasets.real --dataset coco --root ROOT --split test --layouts layouts/test/0000.jsonl --size 64 \
+        --out 0000.zip
 """
 
 import argparse
 from pathlib import Path
 
+from evaluation.datasets import find_dataset
+from evaluation.datasets.canvas import canvas
+from evaluation.datasets.photos import EXIF
+from evaluation.files import InputError
 from evaluation.images import write_images
 from evaluation.layouts import read_layouts
-from evaluation.photos import EXIF, Photos, canvas
 from evaluation.program import run
 from evaluation.provenance import commit
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="folder in COCO 2014's layout")
-    parser.add_argument("--photos", choices=["train2014", "val2014"], required=True)
+    parser.add_argument("--dataset", default="coco", help="whose photos these are, as evaluation.datasets takes it")
+    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--split", default="test", help="of which the layouts are")
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True, help="side of the canvas in pixels")
     parser.add_argument("--resize", choices=["center_crop", "squash"], default="center_crop")
     parser.add_argument("--exif", choices=EXIF, default="apply", help="turn photos upright, or take them as stored")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    photos = Photos(arguments.root, arguments.photos, arguments.exif)
+    dataset = find_dataset(arguments.dataset)
+    if arguments.split not in getattr(dataset, "PHOTOS", ()):
+        raise InputError(f"data set {arguments.dataset!r}: no photos of the split {arguments.split!r}")
+    photos = dataset.open_photos(arguments.root, arguments.split, arguments.exif)
     rows = read_layouts(arguments.layouts)
     images = (
         (
@@ -34,7 +42,7 @@ def main() -> None:
     )
     meta = {
         "spec": {"method": "real"},
-        "photos": arguments.photos,
+        "photos": photos.name,
         "size": arguments.size,
         "resize": arguments.resize,
         "exif": arguments.exif,

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from evaluation.datasets.dropped import Report
 from evaluation.files import InputError, read_json
-from evaluation.report import Report
 from formats import listed, shown
 from formats.fields import LARGEST, is_text, whole
 

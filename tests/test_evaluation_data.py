@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from evaluation.datasets import coco, write
 from evaluation.datasets.canvas import Frame, canvas
 from evaluation.datasets.coco import CocoSet, open_photos, split_ids
 from evaluation.datasets.spans import Words, read_words
 from evaluation.files import InputError
 from evaluation.layouts import read_layouts
-from evaluation.slice import main as slice_main
 from tests import coco_sets
 from tests.coco_sets import prepare
 from workflow.scripts.miniature.draw import write_split
@@ -264,15 +265,12 @@ def test_photos_are_read_from_a_folder_or_a_zip_and_faults_named(drawn, tmp_path
         open_photos(tmp_path, "test").read(201)
 
 
-def test_a_shard_beyond_the_end_is_refused(drawn, tmp_path, monkeypatch) -> None:
-    prepare(drawn, DATA, tmp_path)
-    flags = ["--layouts", str(tmp_path / "test.jsonl"), "--shard-size", "4", "--out", str(tmp_path / "s.jsonl")]
-    monkeypatch.setattr("sys.argv", ["slice", *flags, "--shard", "2"])
-    slice_main()
-    assert len(read_layouts(tmp_path / "s.jsonl")) == 2
-    monkeypatch.setattr("sys.argv", ["slice", *flags, "--shard", "3"])
-    with pytest.raises(InputError, match="there is no shard 3"):
-        slice_main()
+def test_shards_are_the_layouts_in_order(drawn, tmp_path) -> None:
+    write(coco.prepare(drawn, DATA), tmp_path, shard_size=4)
+    shards = [read_layouts(tmp_path / f"test/{shard:04d}.jsonl") for shard in range(3)]
+    assert [len(rows) for rows in shards] == [4, 4, 2]
+    assert list(chain(*shards)) == read_layouts(tmp_path / "test.jsonl")
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == [f"{shard:04d}.jsonl" for shard in range(5)]
 
 
 def real_coco() -> Path | None:

@@ -69,12 +69,17 @@ def lacking(dataset: Any, root: str) -> list[str]:
     return [f"{root} has no {missing[0]}; {f'unpack {archive} there' if archive else 'give the folder that has'}"]
 
 
-def write(prepared: Prepared, out: Path) -> None:
-    """Write {split}.jsonl and report.json into a folder; raises LayoutError and writes nothing if one could not be read."""
+def write(prepared: Prepared, out: Path, shard_size: int | None = None) -> None:
+    """Write report.json and {split}.jsonl, with a size also its shards {split}/{number:04d}.jsonl of so many layouts each.
+
+    Raises LayoutError, and writes nothing, if a layout could not be read again.
+    """
     splits = {}
     valid = {split: checked(f"{split}.jsonl", layouts) for split, layouts in prepared.layouts.items()}
     for split, layouts in valid.items():
-        path = out / f"{split}.jsonl"
-        write_text(path, "".join(as_line(as_row(layout)) for layout in layouts))
-        splits[split] = prepared.report["splits"][split] | {"sha256": sha256(path)}
+        lines = [as_line(as_row(layout)) for layout in layouts]
+        write_text(out / f"{split}.jsonl", "".join(lines))
+        for shard, start in enumerate(range(0, len(lines), shard_size) if shard_size else ()):
+            write_text(out / split / f"{shard:04d}.jsonl", "".join(lines[start : start + (shard_size or 0)]))
+        splits[split] = prepared.report["splits"][split] | {"sha256": sha256(out / f"{split}.jsonl")}
     write_json(out / "report.json", prepared.report | {"splits": splits})

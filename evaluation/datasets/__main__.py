@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evaluation.datasets import find_dataset, known, write
 from evaluation.files import InputError, read_json
-from evaluation.program import run
+from evaluation.program import integer_from, run
 from formats import listed
 
 
@@ -23,13 +23,14 @@ def main() -> None:
     parser.add_argument("dataset", metavar="DATASET", help=f"{', '.join(known())}, or a module's dotted name")
     parser.add_argument("--root", type=Path, required=True, help="the data set's folder or file")
     parser.add_argument("--config", type=Path, help="the configuration's section `data` as JSON")
+    parser.add_argument("--shard-size", type=integer_from(1), help="also write each split in parts of so many layouts")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     arguments = parser.parse_args()
     dataset = find_dataset(arguments.dataset)
     settings = read_json(arguments.config) if arguments.config else {}
     if faults := dataset.faults(settings):
         raise InputError(f"{arguments.config or 'without --config'}: {listed(faults)}")
-    write(dataset.prepare(arguments.root, settings), arguments.out)
+    write(dataset.prepare(arguments.root, settings), arguments.out, arguments.shard_size)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# COCO's annotations and photos, drawn or real, to layouts, their slices, and the row `real`.
+# COCO's annotations and photos, drawn or real, to layouts in shards, and the row `real`.
 
 
 localrules:
@@ -6,7 +6,6 @@ localrules:
     check_methods,
     check_room,
     pass_checks,
-    slice_layouts,
 
 
 rule draw_coco:
@@ -154,6 +153,7 @@ rule prepare_layouts:
         words=lambda wildcards: stated(config["data"]["words"]),
     output:
         expand(f"{R}/layouts/{{split}}.jsonl", split=SPLITS),
+        [f"{R}/layouts/{split}/{shard}.jsonl" for split in SPLITS for shard in shards(split)],
         report=f"{R}/layouts/report.json",
     log:
         f"{R}/logs/prepare_layouts.log",
@@ -165,31 +165,13 @@ rule prepare_layouts:
     params:
         dataset=DATASET,
         root=lambda wildcards: ROOT,
+        size=config["data"]["shard_size"],
         out=lambda wildcards: f"{R}/layouts",
     message:
         "Preparing layouts of the data set {params.dataset}"
     shell:
         "python -m evaluation.datasets {params.dataset} --root {params.root:q} --config {input.config}"
-        " --out {params.out} > {log} 2>&1"
-
-
-rule slice_layouts:
-    input:
-        f"{R}/layouts/{{split}}.jsonl",
-    output:
-        f"{R}/layouts/{{split}}/{{shard}}.jsonl",
-    log:
-        f"{R}/logs/slice_layouts/{{split}}-{{shard}}.log",
-    priority: 20
-    conda:
-        "../envs/harness.yaml"
-    params:
-        size=config["data"]["shard_size"],
-    message:
-        "Slicing {wildcards.split} layouts, shard {wildcards.shard}"
-    shell:
-        "python -m evaluation.slice --layouts {input} --shard {wildcards.shard} --shard-size {params.size}"
-        " --out {output} > {log} 2>&1"
+        " --shard-size {params.size} --out {params.out} > {log} 2>&1"
 
 
 # Seconds each, and the longest chain of jobs begins with them.

@@ -31,7 +31,6 @@ def lineage():
     reference = [("real", split) for split in splits if ("real", split) not in [*shown, *heldout]]
     found = lineage_of("prepare_layouts")
     for split in splits:
-        found |= lineage_of("slice_layouts", split=split, shard="0000")
         found |= lineage_of("tabulate_regions", split=split, shard="0000")
         found |= lineage_of("sample_real", method="real", split=split, shard="0000")
         found |= lineage_of("summarize_reference", split=split)

@@ -84,7 +84,7 @@ def first_pass(method: Method, batch: Sequence[Layout]) -> None:
     hook = sd.unet.register_forward_hook(stop)
     try:
         with suppress(_Enough):
-            method.module.generate(sd, batch, noise_BCHW, method.params)
+            method.generate(batch, noise_BCHW)
     finally:
         hook.remove()
         sd.work.clear()

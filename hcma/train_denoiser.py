@@ -67,7 +67,7 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
     from hcma.alignment import load_alignment
     from hcma.cache import read_cache
     from hcma.denoiser import DenoiserTrainer, Denoising, Split
-    from hcma.method import Params
+    from hcma.method import Params, State
     from hcma.processes import Processes
     from hcma.sampling.diffusion import Sampling, load_diffusion
     from hcma.sampling.weights import folder_sha256
@@ -80,14 +80,14 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
         from_keys(Denoising, denoiser, "alignment.train.denoiser"),
     )
     eta = json.loads(args.eta.read_text(encoding="utf-8"))["eta"]
-    params = from_keys(Params, sections["params"] | {"eta": eta}, "the aligned method's params")
+    params = from_keys(Params, sections["params"], "the aligned method's params")
     splits = (
         Split(read_cache(args.train), _layouts(args.train_layouts)),
         Split(read_cache(args.heldout), _layouts(args.heldout_layouts)),
     )
     sd = load_diffusion(args.model, Sampling(), Processes(args.device).device)
-    sd.alignment = load_alignment(args.alignment).to(sd.device)
-    return DenoiserTrainer(sd, params, settings, splits, args.work, folder_sha256(args.model))
+    state = State(load_alignment(args.alignment).to(sd.device), eta)
+    return DenoiserTrainer(sd, state, params, settings, splits, args.work, folder_sha256(args.model))
 
 
 def _layouts(paths: Sequence[Path]) -> list[Layout]:

@@ -15,6 +15,8 @@ import torch
 from baselines import stable_diffusion
 from evaluation.images import write_images
 from hcma.alignment import Alignment, AlignmentConfig
+from hcma.loading import Method
+from hcma.method import State
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from hcma.sampling.layout import Layout, Object
 from tests.dag import ROOT, jobs_by_rule, snakemake
@@ -37,11 +39,10 @@ def counted(sd, stanza, sampling):
     """The work of one image, as the loop itself tallies it."""
     torch.manual_seed(0)
     module = AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)
-    sd = replace(sd, sampling=Sampling(**sampling), alignment=Alignment(module).eval().requires_grad_(False))
+    sd, state = replace(sd, sampling=Sampling(**sampling)), State(Alignment(module).eval().requires_grad_(False), 1.0)
     sd.work.clear()
-    params = estimate.params_of(stanza)
-    noise = initial_noise([LAYOUT], 0, sd.latent_shape_CHW)
-    importlib.import_module(stanza["module"]).generate(sd, [LAYOUT], noise, params)
+    method = Method(importlib.import_module(stanza["module"]), estimate.params_of(stanza), sd, state)
+    method.generate([LAYOUT], initial_noise([LAYOUT], 0, sd.latent_shape_CHW))
     return dict(sd.work.images[0])
 
 
@@ -82,7 +83,7 @@ def test_the_ends_of_a_range_are_reached(sd, module, reached, never, out_of_reac
 
 
 def test_hcmas_alignments_are_counted(sd):
-    stanza = {"module": "hcma.method", "aligned": True, "params": {"start": 0.2, "every": 2, "tau": 0.5}}
+    stanza = {"module": "hcma.method", "params": {"start": 0.2, "every": 2, "tau": 0.5}}
     work = counted(sd, stanza, {"steps": STEPS})
     assert count(stanza, {"steps": STEPS}, 30) == Counts((7, 7), grounded=4, aligned=work["alignments"])
 
@@ -108,7 +109,7 @@ def plan_of(tmp_path, models):
             "base": "sd14",
             "params": {"blocks": ["up_blocks.1"]},
         },
-        "hcma": {"module": "hcma.method", "base": "gligen", "aligned": True, "params": {}},
+        "hcma": {"module": "hcma.method", "base": "gligen", "artefacts": {"alignment": "a", "eta": "b"}},
     }
     method = {"sampling": {"steps": STEPS}, "split": "test", "images": 5}
     methods = {name: method | {"row": name, "stanza": stanza} for name, stanza in stanzas.items()}

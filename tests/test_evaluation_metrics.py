@@ -380,7 +380,8 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
         "base": "gligen",
         "weights_sha256": "fedcba9876543210",
         "sampling": {"steps": 50, "negative_prompt": ""},
-        "params": {"eta": 2.0},
+        "params": {},
+        "artefacts": {"eta": {"path": "train/calibration.json", "sha256": "0" * 64, "value": 2.0}},
     }
     write_json(tmp_path / "spec.json", spec | {"source": "as the paper"})
     cost.build([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)]).to_csv(

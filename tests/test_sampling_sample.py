@@ -75,7 +75,6 @@ def run(tmp_path, model):
         "weights_sha256": folder_sha256(model),
         "sampling": {"steps": 3},
         "params": {"tau": 0.5},
-        "alignment": None,
         "version": 1,
     }
     return at(tmp_path / "run", spec)
@@ -109,7 +108,7 @@ def test_a_shard_holds_its_images_and_how_they_were_made(run):
     assert [name for name, _ in image_bytes(run.out)] == [f"{layout.id:012d}.png" for layout in LAYOUTS]
     meta = read_meta(run.out)
     assert meta["spec"]["params"] == {"tau": 0.5}
-    assert meta["weights_sha256"] == {"model": run.spec["weights_sha256"], "alignment": None}
+    assert meta["weights_sha256"] == {"model": run.spec["weights_sha256"]}
     assert meta["counts"] == {"unet_forwards": 8 * 5, "truncated_captions": 1, "dropped_boxes": 5}
     assert meta["counts_per_image"]["unet_forwards"] == 8
     assert {"torch", "diffusers", "transformers", "python"} <= set(meta["versions"])
@@ -364,7 +363,7 @@ def test_compiling_changes_nothing_beyond_a_level(run, tmp_path, module):
         ({"module": "baselines"}, "method gligen_sd: module 'baselines' has no Params"),
         ({"weights_sha256": "0" * 64}, "but method gligen_sd was specified with 0000"),
         ({"model": "absent"}, "absent: no such model folder"),
-        ({"alignment": "absent.safetensors"}, "absent.safetensors: No such file"),
+        ({"artefacts": {"eta": {"path": "absent", "sha256": ""}}}, "module 'baselines.gligen' has no load"),
         ({"extra": 1}, "unknown key 'extra'"),
     ],
 )

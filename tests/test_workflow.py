@@ -104,7 +104,7 @@ def test_images_say_what_made_them(finished) -> None:
     hcma, gligen = (dict(read_images(results / f"samples/{m}/test/0001.zip", ids)) for m in ("hcma", "gligen_sd"))
     assert any((hcma[i] != gligen[i]).any() for i in ids)
     spec = json.loads((results / "methods/hcma.json").read_text())
-    assert spec["params"]["eta"] == json.loads((results / "train/calibration.json").read_text())["eta"]
+    assert spec["artefacts"]["eta"]["value"] == json.loads((results / "train/calibration.json").read_text())["eta"]
     assert json.loads((results / "train/calibration.json").read_text())["split"] == "heldout"
 
 
@@ -249,13 +249,14 @@ def test_the_readings_of_algorithm_1_are_part_of_the_graph(tmp_path) -> None:
     done = snakemake("-n", "-p", *overlay(run, "tests/config/literal.yaml", str(tmp_path / "text.yaml")))
     assert done.returncode == 0
     assert "Training the denoiser on the noise loss" in done.stdout
-    assert f"--alignment results/{run}/train/noise/alignment.safetensors" in done.stdout
+    assert f"--artefacts alignment=results/{run}/train/noise/alignment.safetensors" in done.stdout
     hcma, gligen = (
         next(line for line in done.stdout.splitlines() if f"--method {name} " in line) for name in ("hcma", "gligen_sd")
     )
     assert f"--model results/{run}/train/noise/model" in hcma
-    assert "--text weights/miniature/sd14 --text-feature pooled --trained fuser alignment" in hcma
-    assert "--model weights/miniature/gligen --out" in " ".join(gligen.split())
+    assert "--trained fuser alignment" in hcma
+    assert " text_pooled=weights/miniature/sd14 " in hcma
+    assert "--model weights/miniature/gligen --artefacts --out" in " ".join(gligen.split())
     assert "Training the denoiser" not in small("-n", run=run).stdout
 
 

@@ -135,10 +135,10 @@ OWN_TEXT = TEXT == {"model": "backbone", "feature": "pooled"}
 # With the noise loss, the aligned rows run on a denoiser (and a module) that is trained further: denoiser.smk.
 NOISE = ALIGNMENT["train"].get("objective") == "align+noise"
 TRAINED = f"{R}/train/noise" if NOISE else f"{R}/train"
-# Candidates for eta: the aligned method with a multiple of the calibrated step, sampled on held-out layouts only.
+# Candidates for eta: the aligned method with the file of a multiple of the calibrated step, sampled on held-out layouts only.
 CANDIDATES = {
-    f"{ALIGNMENT['method']}_eta_{number}": multiple
-    for number, multiple in enumerate(ALIGNMENT["calibrate"]["multiples"])
+    f"{ALIGNMENT['method']}_eta_{number}": f"train/eta/{number}.json"
+    for number in range(len(ALIGNMENT["calibrate"]["multiples"]))
 }
 
 
@@ -159,8 +159,6 @@ REPEATS = {
     for seed in config.get("seeds", [])[1:]
     if row != "real"
 }
-ALIGNED = {name for name, stanza in METHODS.items() if stanza.get("aligned")} | set(CANDIDATES)
-ALIGNED |= {name for name, (row, _) in REPEATS.items() if row in ALIGNED}
 
 
 # What people look at, in the order of the report.
@@ -212,7 +210,10 @@ def stanza(method):
     if method in REPEATS:
         row, seed = REPEATS[method]
         return METHODS[row] | {"sampling": METHODS[row].get("sampling", {}) | {"seed": seed}}
-    return METHODS[ALIGNMENT["method"] if method in CANDIDATES else method]
+    if method in CANDIDATES:
+        own = METHODS[ALIGNMENT["method"]]
+        return own | {"artefacts": own["artefacts"] | {"eta": CANDIDATES[method]}}
+    return METHODS[method]
 
 
 def archives_of(*splits):
@@ -254,7 +255,8 @@ def noise_trains():
 
 
 def retrained(method):
-    return NOISE and method in ALIGNED and stanza(method)["base"] == ALIGNMENT["base"]
+    aligned = "alignment" in stanza(method).get("artefacts", {})
+    return NOISE and aligned and stanza(method)["base"] == ALIGNMENT["base"]
 
 
 def model(method):
@@ -267,27 +269,22 @@ def weights_of(extractor):
     return stated(path) if "sha256" in extractor else sums_of(Path(path).parent)
 
 
-def eta_of(method):
-    if method not in ALIGNED:
-        return []
-    return f"{R}/train/eta.json" if method in CANDIDATES else f"{R}/train/calibration.json"
-
-
-def alignment_of(method):
-    return f"{TRAINED}/alignment.safetensors" if method in ALIGNED else []
+def made_for(method):
+    # What the method's module loads beside the model, by name: files that the run makes, below its folder, or the user's own.
+    paths = {name: str(Path(R, path)) for name, path in stanza(method).get("artefacts", {}).items()}
+    if NOISE and "alignment" in paths:
+        paths["alignment"] = f"{TRAINED}/alignment.safetensors"
+    return paths
 
 
 def text_of(method):
-    return [] if OWN_TEXT or method not in ALIGNED else sums_of(TEXT_FOLDER)
+    # The folder of the encoder of its alignment's targets, if that is not the backbone's own.
+    aligned = not OWN_TEXT and "alignment" in stanza(method).get("artefacts", {})
+    return {f"text_{TEXT['feature']}": TEXT_FOLDER} if aligned else {}
 
 
-def measured(wildcards, input):
-    if wildcards.method not in ALIGNED:
-        return ""
-    multiple = CANDIDATES.get(wildcards.method, 1.0)
-    text = "" if OWN_TEXT else f"--text {shlex.quote(TEXT_FOLDER)} --text-feature {TEXT['feature']}"
-    trained = f"--trained {' '.join(noise_trains())}" if retrained(wildcards.method) else ""
-    return f"--alignment {input.alignment} --eta {input.eta} --multiple {multiple} {text} {trained}".rstrip()
+def trained(wildcards):
+    return f"--trained {' '.join(noise_trains())}" if retrained(wildcards.method) else ""
 
 
 def protocol():

@@ -16,6 +16,7 @@ use rule calibrate_eta as calibrate_training_eta with:
         f"{R}/logs/calibrate_training_eta.log",
     params:
         calibrate=ALIGNMENT["calibrate"] | {"relative_step": OF_NOISE.get("relative_step", 0.01)},
+        multiples=[],
     message:
         "Calibrating the eta of training"
 

@@ -10,12 +10,13 @@ rule write_method:
         stanza=f"{R}/config/method-{{method}}.json",
         passed=ancient(f"{R}/checks/passed"),
         weights=ancient(lambda wildcards: sums_of(base(wildcards.method))),
-        text=ancient(lambda wildcards: text_of(wildcards.method)),
         retrained=lambda wildcards: (
             f"{model(wildcards.method)}/SHA256SUMS" if retrained(wildcards.method) else []
         ),
-        alignment=lambda wildcards: alignment_of(wildcards.method),
-        eta=lambda wildcards: eta_of(wildcards.method),
+        text=ancient(
+            lambda wildcards: [sums_of(path) for path in text_of(wildcards.method).values()]
+        ),
+        artefacts=lambda wildcards: list(made_for(wildcards.method).values()),
     output:
         f"{R}/methods/{{method}}.json",
     log:
@@ -25,12 +26,16 @@ rule write_method:
         "../envs/harness.yaml"
     params:
         model=lambda wildcards: model(wildcards.method),
-        measured=measured,
+        artefacts=lambda wildcards: [
+            f"{name}={path}"
+            for name, path in (made_for(wildcards.method) | text_of(wildcards.method)).items()
+        ],
+        trained=trained,
     message:
         "Specifying {wildcards.method}"
     shell:
         "python -m workflow.scripts.write_method --method {wildcards.method} --stanza {input.stanza}"
-        " --model {params.model:q} {params.measured} --out {output} > {log} 2>&1"
+        " --model {params.model:q} {params.trained} --artefacts {params.artefacts:q} --out {output} > {log} 2>&1"
 
 
 # Speed alone, so no parameter: those make a row anew when they change.

@@ -100,6 +100,7 @@ rule calibrate_eta:
         stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
     output:
         f"{R}/train/eta.json",
+        [f"{R}/{path}" for path in CANDIDATES.values()],
     log:
         f"{R}/logs/calibrate_eta.log",
     priority: 10
@@ -107,11 +108,13 @@ rule calibrate_eta:
         "../envs/harness.yaml"
     params:
         calibrate=ALIGNMENT["calibrate"],
+        multiples=ALIGNMENT["calibrate"]["multiples"],
     message:
         "Calibrating eta on held-out latents"
     shell:
         "python -m hcma.calibrate --alignment {input.alignment} --latents {input.latents} --stanza {input.stanza}"
-        " --relative-step {params.calibrate[relative_step]} --count {params.calibrate[count]} --out {output} > {log} 2>&1"
+        " --relative-step {params.calibrate[relative_step]} --count {params.calibrate[count]} --multiples {params.multiples}"
+        " --out {output[0]} > {log} 2>&1"
 
 
 rule choose_eta:

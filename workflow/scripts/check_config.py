@@ -147,9 +147,9 @@ def _beyond_the_schema(config: dict[str, Any]) -> list[Fault]:
         elif (base := alignment[key] if key == "base" else methods[alignment[key]]["base"]) in absent:
             text = f"{alignment[key]!r} has no model folder: it is null under models"
             found.append(Fault(("alignment", key), text, (("alignment", key), ("models", base))))
-    if not found and not methods[alignment["method"]].get("aligned"):
-        text = f"{alignment['method']!r} is not a method with `aligned: true`"
-        by = (("alignment", "method"), ("methods", alignment["method"], "aligned"))
+    if not found and not {"alignment", "eta"} <= set(methods[alignment["method"]].get("artefacts", {})):
+        text = f"{alignment['method']!r} is not a method with the artefacts `alignment` and `eta`"
+        by = (("alignment", "method"), ("methods", alignment["method"], "artefacts"))
         found.append(Fault(("alignment", "method"), text, by))
     found += _reading_faults(alignment, {name for name in models if name not in absent})
     heldout = config["data"]["heldout"]["count"]

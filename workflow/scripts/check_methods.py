@@ -40,10 +40,8 @@ def faults(methods: dict[str, dict[str, Any]]) -> list[str]:
     found = []
     for name, method in methods.items():
         stanza = method["stanza"]
-        # eta is measured by the run itself.
-        params = stanza.get("params", {}) | ({"eta": 1.0} if stanza.get("aligned") else {})
         sampling = method["sampling"] | stanza.get("sampling", {})
-        for kind, values, key in ((kinds[name], params, "params"), (Sampling, sampling, "sampling")):
+        for kind, values, key in ((kinds[name], stanza.get("params", {}), "params"), (Sampling, sampling, "sampling")):
             try:
                 from_keys(kind, values, f"methods.{name}.{key}")
             except InputError as error:

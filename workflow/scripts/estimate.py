@@ -126,9 +126,9 @@ def measured(folder: Path) -> dict[str, Any]:
 
 
 def params_of(stanza: dict[str, Any]) -> Any:
-    """The Params of a stanza; eta, which the run itself measures, is 1."""
-    params = stanza.get("params", {}) | ({"eta": 1.0} if stanza.get("aligned") else {})
-    return from_keys(importlib.import_module(stanza["module"]).Params, params, f"{stanza['module']}, params")
+    """The Params of a stanza."""
+    kind = importlib.import_module(stanza["module"]).Params
+    return from_keys(kind, stanza.get("params", {}), f"{stanza['module']}, params")
 
 
 def count(stanza: dict[str, Any], shared: dict[str, Any], most_boxes: int) -> Counts:

@@ -95,7 +95,7 @@ def signature(name: str, plan: dict[str, Any]) -> str:
     networks = network_configs(plan["models"][stanza["base"]], gated)
     precision = (method["sampling"] | stanza.get("sampling", {})).get("precision")
     read = [getattr(params, key, None) for key in ("resolution", "blocks")]
-    return json.dumps([networks, precision, gated, bool(stanza.get("aligned")), read], sort_keys=True)
+    return json.dumps([networks, precision, gated, sorted(stanza.get("artefacts", {})), read], sort_keys=True)
 
 
 def build(plan: dict[str, Any], name: str, device: "torch.device") -> "Diffusion":
@@ -167,7 +167,7 @@ def passes(sd: "Diffusion", plan: dict[str, Any], name: str, batch: int) -> dict
         found["grounded_pass"] = grounded
     if layers := attended(sd, stanza):
         found["guided_pass"] = lambda: guided(sd, latents, t, text[:batch], layers)
-    if stanza.get("aligned"):
+    if "alignment" in stanza.get("artefacts", {}):
         found["alignment"] = alignment(sd, plan["alignment"], latents, t)
         found["training"] = training(sd, plan["alignment"], latents, t)
     return found
@@ -205,7 +205,7 @@ def alignment(
 
     module, targets = aligner(sd, model, len(latents))
     module.eval().requires_grad_(False)
-    return lambda: align_step(module, latents, t.expand(len(latents)), Targets(*targets), Params(eta=1.0))
+    return lambda: align_step(module, latents, t.expand(len(latents)), Targets(*targets), Params(), 1.0)
 
 
 def training(

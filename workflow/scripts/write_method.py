@@ -1,7 +1,7 @@
-"""Write methods/{method}.json, the file that decides a method's images, from its stanza and what was measured.
+"""Write methods/{method}.json, the file that decides a method's images, from its stanza and its artefacts.
 
     python -m workflow.scripts.write_method --method hcma --stanza STANZA.json --model weights/miniature/gligen \
-        [--alignment train/alignment.safetensors --eta train/calibration.json [--multiple 3]] --out methods/hcma.json
+        [--artefacts alignment=train/alignment.safetensors eta=train/calibration.json] --out methods/hcma.json
 
 STANZA.json holds the method's stanza and the common `sampling` settings.
 """
@@ -14,8 +14,8 @@ from typing import Any
 
 from hcma.sampling import InputError
 from hcma.sampling.atomic import replacing
-from hcma.sampling.spec import Spec, as_json
-from hcma.sampling.weights import file_sha256, folder_sha256
+from hcma.sampling.spec import Spec, as_json, read_artefact
+from hcma.sampling.weights import folder_sha256
 
 
 def main() -> None:
@@ -23,11 +23,9 @@ def main() -> None:
     parser.add_argument("--method", required=True)
     parser.add_argument("--stanza", type=Path, required=True)
     parser.add_argument("--model", required=True, help="model folder")
-    parser.add_argument("--alignment", help="weights of the alignment module")
-    parser.add_argument("--eta", type=Path, help="JSON with the key `eta`")
-    parser.add_argument("--multiple", type=float, default=1.0, help="of that eta")
-    parser.add_argument("--text", help="folder of the encoder of the alignment's targets, if not the model's own")
-    parser.add_argument("--text-feature", default="pooled", help="pooled or projected")
+    parser.add_argument(
+        "--artefacts", nargs="*", default=[], help="NAME=PATH of what the module loads beside the model"
+    )
     parser.add_argument(
         "--trained", nargs="+", help="what the noise loss trained on the stanza's base: named in the tables"
     )
@@ -43,9 +41,7 @@ def main() -> None:
 
 def make_spec(arguments: argparse.Namespace, content: dict[str, Any]) -> Spec:
     """The method's specification."""
-    stanza, params = content["stanza"], dict(content["stanza"].get("params", {}))
-    if arguments.eta:
-        params["eta"] = json.loads(arguments.eta.read_text())["eta"] * arguments.multiple
+    stanza, artefacts = content["stanza"], (entry.partition("=") for entry in arguments.artefacts)
     trained = f" ({' and '.join(arguments.trained)} trained on the noise loss)" if arguments.trained else ""
     return Spec(
         method=arguments.method,
@@ -54,12 +50,8 @@ def make_spec(arguments: argparse.Namespace, content: dict[str, Any]) -> Spec:
         model=arguments.model,
         weights_sha256=folder_sha256(arguments.model),
         sampling=content["sampling"] | stanza.get("sampling", {}),
-        params=params,
-        alignment=arguments.alignment,
-        alignment_sha256=file_sha256(arguments.alignment) if arguments.alignment else None,
-        text=arguments.text,
-        text_sha256=folder_sha256(arguments.text) if arguments.text else None,
-        text_feature=arguments.text_feature,
+        params=stanza.get("params", {}),
+        artefacts={name: read_artefact(name, path) for name, _, path in artefacts},
         version=stanza["version"],
         source=stanza.get("source", ""),
     )

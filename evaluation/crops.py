@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.files import InputError
-from evaluation.images import read_images, write_images
 from evaluation.layouts import read_layouts
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError
+from formats.images import read_images, write_images
 
 # Of a table of regions, which evaluation.regions writes.
 COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "kept", "why"]

@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from evaluation.crops import COLUMNS, pixel_box
-from evaluation.files import replacing
 from evaluation.layouts import read_layouts
-from evaluation.program import integer_from, run
 from evaluation.protocol import add_options, chosen
+from formats.cli import integer_from, run
+from formats.files import replacing
 
 
 def main() -> None:

@@ -17,8 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from formats import InputError, listed, shown
+from formats import listed, shown
 from formats.fields import LARGEST, is_text, whole
+from formats.files import InputError, write_text
 
 Box = tuple[float, float, float, float]
 
@@ -101,6 +102,11 @@ def checked(name: str, layouts: Iterable[Layout]) -> list[Layout]:
     if faults:
         raise LayoutError(f"{name}, {listed(faults)}")
     return list(found.values())
+
+
+def write_layouts(path: str | Path, layouts: Iterable[Layout]) -> None:
+    """Write layouts as JSON lines, whole or not at all."""
+    write_text(path, "".join(as_line(as_row(layout)) for layout in layouts))
 
 
 def as_row(layout: Layout) -> dict[str, Any]:

@@ -9,14 +9,12 @@ choose from on held-out metrics, multiples of that eta, are written beside OUT, 
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcma.program import status
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
+from formats.cli import options, run
+from formats.files import InputError, write_json
 from hcma.sampling.spec import from_keys
 
 if TYPE_CHECKING:
@@ -25,9 +23,8 @@ if TYPE_CHECKING:
     from hcma.method import Params
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(prog="hcma.calibrate", description=__doc__, allow_abbrev=False)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--alignment", type=Path, required=True)
     parser.add_argument("--latents", type=Path, nargs="+", required=True, help="cache files of held-out images")
     parser.add_argument("--stanza", type=Path, required=True, help="JSON with the method's stanza")
@@ -38,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    return status(lambda: _run(args), str(args.out))
+    _run(args)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -49,19 +46,19 @@ def _run(args: argparse.Namespace) -> None:
     stated = json.loads(args.stanza.read_text())["stanza"]["params"]
     params = from_keys(Params, stated, "the aligned method's params")
     row = calibrate(load_alignment(args.alignment), read_cache(args.latents), params, args.relative_step, args.count)
-    candidates = {args.out.with_suffix("") / f"{n}.json": multiple for n, multiple in enumerate(args.multiples)}
-    rows = {path: {"eta": row["eta"] * multiple, "multiple": multiple} for path, multiple in candidates.items()}
-    for path, content in (rows | {args.out: row}).items():
-        with replacing(path) as beside:
-            beside.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(args.out, row)
+    for number, multiple in enumerate(args.multiples):
+        candidate = {"eta": row["eta"] * multiple, "multiple": multiple}
+        write_json(args.out.with_suffix("") / f"{number}.json", candidate)
 
 
 def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_step: float, count: int) -> dict[str, Any]:
     """{"eta", "relative_step", "median_ratio_at_eta_1", "by_t"}; raises InputError when nothing would move."""
     import torch
 
-    from hcma.batches import PART, draw, seeded
+    from hcma.batches import PART, draw
     from hcma.method import Targets, align_step, schedule_at
+    from hcma.sampling.seeds import seeded
 
     if len(data.latents_NCHW) < count:
         raise InputError(
@@ -85,4 +82,4 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

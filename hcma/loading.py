@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from formats.checksums import folder_sha256
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.sampling.device import take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion
-from hcma.sampling.layout import Layout
 from hcma.sampling.spec import Spec, SpecError, artefact_sha256, from_keys
-from hcma.sampling.weights import WeightsError, folder_sha256
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def load_method(spec: Spec, device: str) -> Method:
 
 def _expect(spec: Spec, path: str, found: str | None, expected: str | None) -> None:
     if expected not in (None, found):
-        raise WeightsError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
+        raise InputError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
 
 
 def _import(spec: Spec) -> Any:

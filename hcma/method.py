@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import torch
 
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.alignment import Alignment, load_alignment
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
@@ -26,7 +27,6 @@ from hcma.sampling.diffusion import (
     make_scheduler,
 )
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens, label_features, largest
-from hcma.sampling.layout import Layout
 from hcma.sampling.spec import Artefact, expect, is_number
 from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
 

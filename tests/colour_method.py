@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from baselines import stable_diffusion
+from formats.layouts import Layout
 from hcma.sampling.diffusion import Diffusion
-from hcma.sampling.layout import Layout
 from hcma.sampling.spec import Artefact
 
 

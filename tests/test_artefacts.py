@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from formats.files import InputError, sha256
+from formats.images import read_images, read_meta
+from formats.layouts import Layout, write_layouts
 from hcma import sample
-from hcma.sampling.images import read_images, read_meta
-from hcma.sampling.layout import Layout, write_layouts
-from hcma.sampling.weights import file_sha256
 from tests.dag import ROOT, jobs_by_rule, snakemake
+from tests.launch import status
 from tests.tiny import write_tiny
 from workflow.scripts import write_method
 
@@ -43,7 +44,7 @@ def method(tmp_path, monkeypatch):
 
     def run() -> int:
         names = {"--spec": "spec.json", "--layouts": "layouts.jsonl", "--work": "work", "--out": "images.zip"}
-        return sample.main([text for flag, name in names.items() for text in (flag, str(tmp_path / name))])
+        return status(sample.main, [text for flag, name in names.items() for text in (flag, str(tmp_path / name))])
 
     return specify, run
 
@@ -56,10 +57,10 @@ def test_the_artefact_is_stated_by_hash_loaded_and_used(method, tmp_path) -> Non
     specify, run = method
     specify()
     path = tmp_path / "colour.safetensors"
-    artefact = {"path": str(path), "sha256": file_sha256(path), "value": None}
+    artefact = {"path": str(path), "sha256": sha256(path), "value": None}
     assert json.loads((tmp_path / "spec.json").read_text())["artefacts"] == {"colour": artefact}
     assert run() == 0
-    assert read_meta(tmp_path / "images.zip")["weights_sha256"]["colour"] == file_sha256(path)
+    assert read_meta(tmp_path / "images.zip")["weights_sha256"]["colour"] == sha256(path)
     assert all(found == pytest.approx([100, 120, 140], abs=1) for found in means(tmp_path))
 
 
@@ -106,7 +107,7 @@ def test_a_number_in_json_is_stated_as_such(tmp_path, method) -> None:
     specify(tmp_path / "colour.json")
     assert json.loads((tmp_path / "spec.json").read_text())["artefacts"]["colour"]["value"] == 0.5
     (tmp_path / "colour.json").write_text("{")
-    with pytest.raises(SystemExit, match=r"error: .*colour\.json: not JSON"):
+    with pytest.raises(InputError, match=r"colour\.json: not JSON"):
         specify(tmp_path / "colour.json")
 
 
@@ -119,7 +120,7 @@ def test_its_rule_is_part_of_the_graph_and_a_new_artefact_samples_its_row_alone(
         done = snakemake(*wanted, *options)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         spec = json.loads((results / "methods/colour.json").read_text())
-        assert spec["artefacts"]["colour"]["sha256"] == file_sha256(results / "train/colour.safetensors")
+        assert spec["artefacts"]["colour"]["sha256"] == sha256(results / "train/colour.safetensors")
         assert "Nothing to be done" in snakemake("-n", *wanted, *options).stderr
         train(results / "train/colour.safetensors", 0, 0, 0)
         jobs = jobs_by_rule(snakemake("-n", *wanted, *options).stdout)

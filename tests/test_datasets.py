@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from evaluation import datasets as package
-from evaluation import program
 from evaluation.datasets import Prepared, find_dataset, known, lacking, real, write
 from evaluation.datasets import __main__ as datasets
-from evaluation.files import InputError
-from evaluation.images import read_images
 from evaluation.layouts import read_layouts
+from formats import cli
+from formats.files import InputError
+from formats.images import read_images
 from formats.layouts import Layout, LayoutError, Object
 from tests import jsonl_dataset
 
@@ -96,7 +96,7 @@ def test_a_data_set_that_is_not_there_is_one_line_with_the_known_ones(tmp_path, 
     for wrong in ("cocoo", "photos", "tests.no_such", "../coco"):
         with pytest.raises(SystemExit, match="1"):
             words = [wrong, "--root", tmp_path, "--out", tmp_path / "out"]
-            run(monkeypatch, lambda: program.run(datasets.main), *words)
+            run(monkeypatch, lambda: cli.run(datasets.main), *words)
         error = capsys.readouterr().err
         assert error.startswith(f"error: data set '{wrong}': no such module; known are coco")
         assert error.count("\n") == 1

@@ -15,8 +15,8 @@ from evaluation.datasets import coco, write
 from evaluation.datasets.canvas import Frame, canvas
 from evaluation.datasets.coco import CocoSet, open_photos, split_ids
 from evaluation.datasets.spans import Words, read_words
-from evaluation.files import InputError
 from evaluation.layouts import read_layouts
+from formats.files import InputError
 from tests import coco_sets
 from tests.coco_sets import prepare
 from workflow.scripts.miniature.draw import write_split

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from evaluation.datasets.canvas import canvas
 from evaluation.datasets.coco import open_photos
-from evaluation.files import InputError
+from formats.files import InputError
 from tests.coco_sets import CATEGORIES, DATA, IDS, change, path_of, write_set
 from tests.test_inputs import HUGE, prepared, second_box
 

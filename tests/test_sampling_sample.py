@@ -14,11 +14,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from baselines import stable_diffusion
+from formats.checksums import folder_sha256
+from formats.images import read_images, read_meta
+from formats.layouts import Layout, Object, read_layouts, write_layouts
 from hcma import sample
-from hcma.sampling.images import read_images, read_meta
-from hcma.sampling.layout import Layout, Object, read_layouts, write_layouts
 from hcma.sampling.partial import PartialShard
-from hcma.sampling.weights import folder_sha256
+from tests.launch import status
 from tests.tiny import write_sums, write_tiny
 
 ROOT = Path(sample.__file__).parents[1]
@@ -51,7 +52,7 @@ class Run:
         return [*paths, "--batch-size", str(self.batch_size)]
 
     def sample(self) -> int:
-        return sample.main(self.argv())
+        return status(sample.main, self.argv())
 
     def left(self) -> set[str]:
         return {path.name for path in self.folder.rglob("*")} - {"spec.json", "layouts.jsonl", "samples"}
@@ -333,7 +334,7 @@ def test_an_error_of_writing_ends_the_program(run, monkeypatch, capsys):
 def test_channels_last_changes_nothing_beyond_a_level(run, tmp_path):
     assert run.sample() == 0
     other = at(tmp_path / "other", run.spec)
-    assert sample.main([*other.argv(), "--channels-last"]) == 0
+    assert status(sample.main, [*other.argv(), "--channels-last"]) == 0
     assert all(abs(image - run.images()[id]).max() <= 1 for id, image in other.images().items())
     assert read_meta(other.out)["speed"] == {"compile": False, "channels_last": True}
 
@@ -346,7 +347,7 @@ def test_compiling_changes_nothing_beyond_a_level(run, tmp_path, module):
     run.batch_size = len(LAYOUTS)
     assert run.sample() == 0
     other = at(tmp_path / "other", run.spec, batch_size=len(LAYOUTS))
-    assert sample.main([*other.argv(), "--compile"]) == 0
+    assert status(sample.main, [*other.argv(), "--compile"]) == 0
     assert all(abs(image - run.images()[id]).max() <= 1 for id, image in other.images().items())
     counts = [read_meta(each.out)["counts"] for each in (run, other)]
     assert counts[0] == counts[1]
@@ -399,7 +400,7 @@ def test_missing_layouts_and_bad_arguments(run, capsys):
     assert run.sample() == 1
     assert capsys.readouterr().err.endswith("layouts.jsonl: no such file\n")
     write_layouts(run.folder / "layouts.jsonl", LAYOUTS)
-    assert sample.main([*run.argv(), "--device", "cuda:99"]) == 1
+    assert status(sample.main, [*run.argv(), "--device", "cuda:99"]) == 1
     assert capsys.readouterr().err.startswith("error: --device cuda:99: cannot be used here")
     with pytest.raises(SystemExit):
         sample.main([*run.argv(), "--batch-size", "0"])

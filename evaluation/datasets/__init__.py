@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, sha256, write_json, write_text
-from formats.layouts import Layout, as_line, as_row, checked
+from formats.files import InputError, sha256, write_json
+from formats.layouts import Layout, checked, write_layouts
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ def write(prepared: Prepared, out: Path, shard_size: int | None = None) -> None:
     splits = {}
     valid = {split: checked(f"{split}.jsonl", layouts) for split, layouts in prepared.layouts.items()}
     for split, layouts in valid.items():
-        lines = [as_line(as_row(layout)) for layout in layouts]
-        write_text(out / f"{split}.jsonl", "".join(lines))
-        for shard, start in enumerate(range(0, len(lines), shard_size) if shard_size else ()):
-            write_text(out / split / f"{shard:04d}.jsonl", "".join(lines[start : start + (shard_size or 0)]))
+        write_layouts(out / f"{split}.jsonl", layouts)
+        for shard, start in enumerate(range(0, len(layouts), shard_size) if shard_size else ()):
+            write_layouts(out / split / f"{shard:04d}.jsonl", layouts[start : start + (shard_size or 0)])
         splits[split] = prepared.report["splits"][split] | {"sha256": sha256(out / f"{split}.jsonl")}
     write_json(out / "report.json", prepared.report | {"splits": splits})

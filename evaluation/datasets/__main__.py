@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 from evaluation.datasets import find_dataset, known, write
-from evaluation.files import InputError, read_json
-from evaluation.program import integer_from, run
 from formats import listed
+from formats.cli import integer_from, run
+from formats.files import InputError, read_json
 
 
 def main() -> None:

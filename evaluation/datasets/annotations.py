@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from evaluation.datasets.dropped import Report
-from evaluation.files import InputError, read_json
 from formats import listed, shown
 from formats.fields import LARGEST, is_text, whole
+from formats.files import InputError, read_json
 
 _DIGITS = re.compile(r"\s*0*([0-9]{1,19})(?:\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)

@@ -4,6 +4,7 @@ The root holds annotations/{instances,captions}_{train,val}2014.json, and the ph
 The splits are train, heldout, test and, with `data.val`, val: the photos of a larger reference set.
 """
 
+import hashlib
 import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,8 +16,8 @@ from evaluation.datasets.canvas import Frame, area, rounded
 from evaluation.datasets.dropped import Report
 from evaluation.datasets.photos import ASIDE, EXIF, Photos, Seen
 from evaluation.datasets.spans import Words, read_words
-from evaluation.files import InputError, hash_order
 from formats import listed, shown
+from formats.files import InputError
 from formats.layouts import Box, Ignored, Layout, Object
 
 # Which of COCO's two sets a split is of.
@@ -134,6 +135,11 @@ class CocoPhotos(Photos):
 
     def usual(self, image_id: int) -> str:
         return photo_name(self.name, image_id)
+
+
+def hash_order(seed: int, number: int | str) -> bytes:
+    """A key that puts numbers into a seeded random order, the same on every machine."""
+    return hashlib.sha256(f"{seed} {number}".encode()).digest()
 
 
 def split_ids(ids: Iterable[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:

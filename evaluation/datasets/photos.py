@@ -9,9 +9,9 @@ from typing import IO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from evaluation.files import InputError
-from evaluation.pictures import ASIDE, PLAIN, orientation_of, rgb
 from formats import shown
+from formats.files import InputError
+from formats.pictures import ASIDE, PLAIN, orientation_of, rgb
 
 EXIF = ("apply", "ignore")
 

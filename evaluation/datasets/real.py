@@ -10,11 +10,11 @@ from pathlib import Path
 from evaluation.datasets import find_dataset
 from evaluation.datasets.canvas import canvas
 from evaluation.datasets.photos import EXIF
-from evaluation.files import InputError
-from evaluation.images import write_images
 from evaluation.layouts import read_layouts
-from evaluation.program import run
-from evaluation.provenance import commit
+from formats.cli import run
+from formats.files import InputError
+from formats.images import png_name, write_images
+from formats.records import commit
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     rows = read_layouts(arguments.layouts)
     images = (
         (
-            f"{row['id']:012d}.png",
+            png_name(row["id"]),
             canvas(photos.read(row["image_id"], row.get("photo")), arguments.size, arguments.resize),
         )
         for row in rows

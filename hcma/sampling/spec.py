@@ -7,7 +7,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hcma.sampling import InputError
+from formats.checksums import folder_sha256
+from formats.files import InputError, read_json, sha256
 
 
 class SpecError(InputError):
@@ -73,10 +74,7 @@ def read_artefact(name: str, path: str) -> Artefact:
     """What a specification says of an artefact; raises InputError for a file that is not there or a .json that is not JSON."""
     digest, value = artefact_sha256(path), None
     if path.endswith(".json"):
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: not JSON ({error})") from None
+        content = read_json(Path(path))
         found = content.get(name) if isinstance(content, dict) else None
         value = found if isinstance(found, int | float | str) else None
     return Artefact(path, digest, value)
@@ -84,13 +82,11 @@ def read_artefact(name: str, path: str) -> Artefact:
 
 def artefact_sha256(path: str) -> str:
     """SHA-256 of a file, or of a folder's SHA256SUMS; raises InputError where there is none."""
-    from hcma.sampling.weights import file_sha256, folder_sha256
-
     if Path(path).is_dir():
         return folder_sha256(path)
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
-    return file_sha256(path)
+    return sha256(path)
 
 
 def check_keys(found: dict[str, Any], known: set[str], where: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from evaluation.datasets import find_dataset
-from evaluation.files import InputError
+from formats.files import InputError
 from workflow.scripts.check_config import faults
 from workflow.scripts.places import folder_of, place, settle, stated, unstated, unusable
 

@@ -7,15 +7,13 @@ STANZA.json holds the method's stanza and the common `sampling` settings.
 """
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
+from formats.checksums import folder_sha256
+from formats.cli import run
+from formats.files import read_json, write_json
 from hcma.sampling.spec import Spec, as_json, read_artefact
-from hcma.sampling.weights import folder_sha256
 
 
 def main() -> None:
@@ -31,12 +29,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    try:
-        spec = as_json(make_spec(arguments, json.loads(arguments.stanza.read_text())))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    with replacing(arguments.out) as beside:
-        beside.write_text(json.dumps(spec, indent=2) + "\n")
+    write_json(arguments.out, as_json(make_spec(arguments, read_json(arguments.stanza))))
 
 
 def make_spec(arguments: argparse.Namespace, content: dict[str, Any]) -> Spec:
@@ -58,4 +51,4 @@ def make_spec(arguments: argparse.Namespace, content: dict[str, Any]) -> Spec:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 
 from evaluation.datasets.coco import ANNOTATIONS
-from evaluation.files import InputError, replacing
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, replacing
 from workflow.scripts.fetch.transfer import check_room
 
 LIMIT = 4 << 30  # bytes of a member; COCO's largest has a tenth

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from formats.files import InputError, sha256
 from formats.images import read_images, read_meta
 from formats.layouts import Layout, write_layouts
-from hcma import sample
+from hcma.sampling import sample
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.launch import status
 from tests.tiny import write_tiny

@@ -13,8 +13,8 @@ from snakemake.utils import update_config
 
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
-from hcma.loading import Method
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
+from hcma.sampling.loading import Method
 from hcma.sampling.spec import Artefact, from_keys, read_artefact
 from tests.dag import snakemake
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm

@@ -16,9 +16,9 @@ from baselines import stable_diffusion
 from formats.images import write_images
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.loading import Method
 from hcma.method import State
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
+from hcma.sampling.loading import Method
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.launch import status
 from tests.tiny import WIDTH, write_tiny

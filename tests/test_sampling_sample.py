@@ -17,7 +17,7 @@ from baselines import stable_diffusion
 from formats.checksums import folder_sha256
 from formats.images import read_images, read_meta
 from formats.layouts import Layout, Object, read_layouts, write_layouts
-from hcma import sample
+from hcma.sampling import sample
 from hcma.sampling.partial import PartialShard
 from tests.launch import status
 from tests.tiny import write_sums, write_tiny
@@ -149,7 +149,7 @@ def test_a_killed_process_loses_at_most_its_batch(run, tmp_path):
     run.spec |= {"module": "tests.dying_method", "params": {}}
     whole = at(tmp_path / "whole", run.spec)
     assert whole.sample() == 0
-    command = [sys.executable, "-m", "hcma.sample", *run.argv()]
+    command = [sys.executable, "-m", "hcma.sampling.sample", *run.argv()]
     killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"DIE_AT": "40"}, capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr.decode()
     # The batch before the one that dies may still be on its way to the disk.
@@ -414,7 +414,7 @@ def test_no_layouts_give_an_empty_shard(run):
 
 
 def test_help_is_fast_and_imports_nothing_heavy():
-    code = "import sys, hcma.sample; print(sorted({'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
+    code = "import sys, hcma.sampling.sample; print(sorted({'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
     began = time.perf_counter()
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

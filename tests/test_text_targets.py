@@ -14,10 +14,11 @@ from formats.checksums import folder_sha256
 from formats.files import InputError
 from formats.images import png_name, read_meta, write_images
 from formats.layouts import Layout, Object, write_layouts
-from hcma import cache, sample
+from hcma import cache
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.cache import read_cache
 from hcma.method import Params, State, generate, make_targets
+from hcma.sampling import sample
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
 from hcma.sampling.grounding import grounding_tokens
 from hcma.sampling.spec import Spec, as_json, read_artefact

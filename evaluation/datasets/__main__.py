@@ -22,12 +22,13 @@ def main() -> None:
     )
     parser.add_argument("dataset", metavar="DATASET", help=f"{', '.join(known())}, or a module's dotted name")
     parser.add_argument("--root", type=Path, required=True, help="the data set's folder or file")
-    parser.add_argument("--config", type=Path, help="the configuration's section `data` as JSON")
+    parser.add_argument("--config", type=Path, help="a configuration as JSON, or its section `data`")
     parser.add_argument("--shard-size", type=integer_from(1), help="also write each split in parts of so many layouts")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     arguments = parser.parse_args()
     dataset = find_dataset(arguments.dataset)
     settings = read_json(arguments.config) if arguments.config else {}
+    settings = settings.get("data", settings) if isinstance(settings, dict) else settings
     if faults := dataset.faults(settings):
         raise InputError(f"{arguments.config or 'without --config'}: {listed(faults)}")
     write(dataset.prepare(arguments.root, settings), arguments.out, arguments.shard_size)

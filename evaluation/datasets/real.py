@@ -10,10 +10,10 @@ from pathlib import Path
 from evaluation.datasets import find_dataset
 from evaluation.datasets.canvas import canvas
 from evaluation.datasets.photos import EXIF
-from evaluation.layouts import read_layouts
 from formats.cli import run
 from formats.files import InputError
 from formats.images import png_name, write_images
+from formats.layouts import read_layouts
 from formats.records import commit
 
 
@@ -32,13 +32,10 @@ def main() -> None:
     if arguments.split not in getattr(dataset, "PHOTOS", ()):
         raise InputError(f"data set {arguments.dataset!r}: no photos of the split {arguments.split!r}")
     photos = dataset.open_photos(arguments.root, arguments.split, arguments.exif)
-    rows = read_layouts(arguments.layouts)
+    layouts = read_layouts(arguments.layouts)
     images = (
-        (
-            png_name(row["id"]),
-            canvas(photos.read(row["image_id"], row.get("photo")), arguments.size, arguments.resize),
-        )
-        for row in rows
+        (png_name(layout.id), canvas(photos.read(layout.image_id, layout.photo), arguments.size, arguments.resize))
+        for layout in layouts
     )
     meta = {
         "spec": {"method": "real"},
@@ -46,7 +43,7 @@ def main() -> None:
         "size": arguments.size,
         "resize": arguments.resize,
         "exif": arguments.exif,
-        "images": len(rows),
+        "images": len(layouts),
         "commit": commit(),
     }
     write_images(arguments.out, images, meta)

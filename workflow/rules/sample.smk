@@ -71,7 +71,7 @@ rule sample:
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
-        "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
+        "python -m hcma.sampling.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
         " --batch-size {resources.batch_size} "
         + SPEED
         + " --device {resources.device} --out {output} > {log} 2>&1"

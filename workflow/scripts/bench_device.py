@@ -28,11 +28,11 @@ from formats.files import InputError, replacing
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.generate import generate
-from hcma.loading import Method, quiet_loading
 from hcma.method import State
 from hcma.sampling.device import device_name
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
+from hcma.sampling.fallback import generate
+from hcma.sampling.loading import Method, quiet_loading
 from workflow.scripts.bench import Size, against_attend_and_excite, against_diffusers
 from workflow.scripts.rounds import seconds
 

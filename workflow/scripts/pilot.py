@@ -67,7 +67,7 @@ def measure(name: str, plan: dict[str, Any], device: "torch.device") -> dict[str
     """
     import torch
 
-    from hcma.batch_size import ELSEWHERE
+    from hcma.sampling.batch_size import ELSEWHERE
 
     sd = build(plan, name, device)
     batch = plan["batch_size"] if isinstance(plan["batch_size"], int) else ELSEWHERE

@@ -8,8 +8,8 @@ import torch
 
 from formats.files import InputError
 from formats.layouts import Layout
-from hcma.loading import Method
 from hcma.sampling.diffusion import Diffusion, NonFiniteLatents, count_truncated, initial_noise, set_precision
+from hcma.sampling.loading import Method
 from hcma.sampling.work import Work
 
 # What befell single images: their ids stand in meta.json.

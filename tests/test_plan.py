@@ -42,10 +42,9 @@ def test_seeds_and_candidates_are_rows_of_their_own() -> None:
     assert plan.repeats_of("hcma") == ["hcma_seed_3", "hcma_seed_5"]
     assert plan.stanza("sd14_seed_5").sampling["seed"] == 5
     assert plan.sampling("sd14_seed_5")["steps"] == plan.settings.sampling.steps
-    assert plan.candidates["hcma_eta_0"] == plan.settings.alignment.calibrate.multiples[0]
-    assert plan.artefacts("hcma_seed_3") == ["results/miniature/train/alignment.safetensors", plan.path.calibration]
-    assert plan.artefacts("hcma_eta_0")[1] == plan.path.eta
-    assert plan.artefacts("sd14") == []
+    assert plan.artefacts("hcma_seed_3") == {"alignment": plan.path.alignment, "eta": plan.path.calibration}
+    assert plan.artefacts("hcma_eta_0")["eta"] == plan.candidates["hcma_eta_0"] == plan.path.candidate(0)
+    assert plan.artefacts("sd14") == {}
 
 
 def test_shards_hold_all_layouts_and_parts_all_shards() -> None:
@@ -161,6 +160,8 @@ def test_the_noise_loss_makes_the_aligned_rows_model_and_module() -> None:
     assert plan.noise_trains == ["fuser", "alignment"]
     assert plan.sampling_models("hcma") == ["gligen", "sd14"]
     assert plan.sampling_models("gligen_sd") == ["gligen"]
-    noise = "results/miniature/train/noise"
-    assert plan.artefacts("hcma") == [f"{noise}/alignment.safetensors", plan.path.calibration, f"{noise}/model/SHA256SUMS"]
+    assert plan.artefacts("hcma")["alignment"] == f"{plan.path.noise}/alignment.safetensors"
+    assert f"{plan.path.noise}/model/SHA256SUMS" in plan.artefacts_made("hcma")
+    assert plan.text_artefact("hcma") == {"text_pooled": "weights/miniature/sd14"}
+    assert plan.text_artefact("gligen_sd") == {}
     assert plan.text_options == ["--text", "weights/miniature/sd14", "--text-feature", "pooled"]

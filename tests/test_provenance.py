@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from evaluation.images import write_images
+from formats.images import write_images
 from tests.dag import ROOT
 from workflow import provenance
 

@@ -119,7 +119,11 @@ def test_another_folder_of_a_model_is_what_its_sums_say(folder) -> None:
 @pytest.mark.parametrize(
     ("over", "first", "again"),
     [
-        ({"sampling": {"guidance_scale": 7.0}}, "write_method", {"sd14", "layout_guidance", "gligen_sd", "hcma", "hcma_eta_0"}),
+        (
+            {"sampling": {"guidance_scale": 7.0}},
+            "write_method",
+            {"sd14", "layout_guidance", "gligen_sd", "hcma", "hcma_eta_0"},
+        ),
         ({"methods": {"sd14": {"version": 9}}}, "write_method", {"sd14"}),
         ({"regions": {"min_side": 9}}, "tabulate_regions", {"hcma"}),
         ({"alignment": {"train": {"lr": 0.5}}}, "train_alignment", {"hcma", "hcma_eta_0"}),

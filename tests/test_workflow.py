@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evaluation.files import sha256
-from evaluation.images import read_images
 from evaluation.layouts import read_layouts
+from formats.files import sha256
+from formats.images import read_images
 from tests.dag import ROOT, alone, command, environment, snakemake
 from tests.pages import content_of
 from tests.test_evaluation_data import real_coco
@@ -104,7 +104,7 @@ def test_images_say_what_made_them(finished) -> None:
     hcma, gligen = (dict(read_images(results / f"samples/{m}/test/0001.zip", ids)) for m in ("hcma", "gligen_sd"))
     assert any((hcma[i] != gligen[i]).any() for i in ids)
     spec = json.loads((results / "methods/hcma.json").read_text())
-    assert spec["params"]["eta"] == json.loads((results / "train/calibration.json").read_text())["eta"]
+    assert spec["artefacts"]["eta"]["value"] == json.loads((results / "train/calibration.json").read_text())["eta"]
     assert json.loads((results / "train/calibration.json").read_text())["split"] == "heldout"
 
 

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formats import InputError, shown
+from formats import shown
+from formats.files import InputError
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 from workflow.paths import FILLED
 
@@ -34,7 +35,7 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
 
 def parameter_faults(settings: "Settings") -> list[str]:
     """One line for every row whose `params` or `sampling` its module refuses; imports the modules, and with them torch."""
-    from hcma.program import quick_imports
+    from formats.cli import quick_imports
     from hcma.sampling.spec import from_keys
 
     with quick_imports():
@@ -43,10 +44,8 @@ def parameter_faults(settings: "Settings") -> list[str]:
         kinds = {name: importlib.import_module(method.module).Params for name, method in settings.methods.items()}
     found = []
     for name, method in settings.methods.items():
-        # eta is measured by the run itself.
-        params = method.params | ({"eta": 1.0} if method.aligned else {})
         sampling = settings.sampling.model_dump() | method.sampling
-        for kind, values, key in ((kinds[name], params, "params"), (Sampling, sampling, "sampling")):
+        for kind, values, key in ((kinds[name], method.params, "params"), (Sampling, sampling, "sampling")):
             try:
                 from_keys(kind, values, f"methods.{name}.{key}")
             except InputError as error:
@@ -144,10 +143,10 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
         elif _absent(settings, base := value if key == "base" else methods[value].base):
             text = f"{value!r} has no model folder: it is null under models"
             found.append(Fault(keys, text, (keys, ("models", base))))
-    if not found and not methods[alignment.method].aligned:
+    if not found and not {"alignment", "eta"} <= methods[alignment.method].artefacts.keys():
         keys = ("alignment", "method")
-        text = f"{alignment.method!r} is not a method with `aligned: true`"
-        found.append(Fault(keys, text, (keys, ("methods", alignment.method, "aligned"))))
+        text = f"{alignment.method!r} is not a method with the artefacts `alignment` and `eta`"
+        found.append(Fault(keys, text, (keys, ("methods", alignment.method, "artefacts"))))
     yield from found
     there = ["backbone", *(name for name, model in models.items() if model is not None)]
     if alignment.text.model not in there:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from evaluation.files import write_json
+from formats.cli import quick_imports
+from formats.files import InputError, write_json
 from workflow.consistency import parameter_faults
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
@@ -120,9 +121,6 @@ def sources(plan: Plan) -> list[str]:
 
 def device(plan: Plan) -> list[str]:
     """One line where the configured device is not on this machine."""
-    from hcma.program import quick_imports
-    from hcma.sampling import InputError
-
     with quick_imports():
         from hcma.sampling.device import take_device
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from formats import InputError
+from formats.files import InputError
 from workflow.consistency import contradictions
 from workflow.keys import explained
 from workflow.overlays import blamed, resolved
@@ -59,6 +59,7 @@ Unique = AfterValidator(_unique)
 Run = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), "a name of letters, digits, _ and -"]
 RowName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
 ModelName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$"), "a name of letters, digits, _, . and -"]
+ArtefactName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
 TableName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$"), "a name of letters, digits and _"]
 Device = Annotated[str, Field(pattern="^(cpu|cuda(:[0-9]+)?)$"), "cpu, cuda or cuda:N"]
 Template = Annotated[str, Field(pattern=r"^([^{}]|\{label\})*\{label\}([^{}]|\{label\})*$"), "text with {label}"]
@@ -114,6 +115,7 @@ CocoFile = Literal["train2014.zip", "val2014.zip", "annotations_trainval2014.zip
 
 
 class Data(Section):
+    dataset: Text = Field("coco", description="where layouts come from: a module of evaluation/datasets")
     root: Text | None = Field(
         description="folder in COCO 2014's layout: `annotations/*.json`, and `train2014/` or `train2014.zip`, likewise val;"
         " null: draw or fetch one"
@@ -349,7 +351,11 @@ class Method(Section):
     base: str = Field(description="key of `models` (A38)")
     version: int = Field(description="raise it when the module's images change: it is what re-runs the row")
     source: str = Field("", description="sentence under the tables: where the module's other values are from")
-    aligned: bool = Field(False, description="it needs the alignment module and eta")
+    artefacts: dict[ArtefactName, Text] = Field(
+        {},
+        description="a name and a file each of what the module loads beside the model: below `results/{run}`, or from the root"
+        " on your own",
+    )
     params: dict[str, Any] = Field({}, description="fields of the module's `Params`")
     sampling: dict[str, Any] = Field({}, description="keys of `sampling` that the row has otherwise")
 

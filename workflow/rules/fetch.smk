@@ -128,13 +128,9 @@ rule fetch_model:
 
 rule unpack_annotations:
     input:
-        f"{plan.downloads.folder}/coco/annotations_trainval2014.zip",
+        f"{plan.downloads.folder}/coco/{coco.ARCHIVE}",
     output:
-        expand(
-            f"{plan.downloads.folder}/coco/annotations/{{kind}}_{{split}}2014.json",
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        [f"{plan.downloads.folder}/coco/{name}" for name in coco.ANNOTATIONS],
     log:
         f"{plan.downloads.folder}/logs/unpack_annotations.log",
     priority: 30

@@ -8,7 +8,7 @@ localrules:
 rule write_method:
     input:
         weights=lambda wildcards: plan.weights_made(*plan.sampling_models(wildcards.method)),
-        artefacts=lambda wildcards: plan.artefacts(wildcards.method),
+        artefacts=lambda wildcards: plan.artefacts_made(wildcards.method),
     output:
         plan.path.spec(),
     log:
@@ -48,7 +48,7 @@ rule sample:
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
-        "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {plan.speed}"
+        "python -m hcma.sampling.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {plan.speed}"
         " --out {output} > {log} 2>&1"
 
 

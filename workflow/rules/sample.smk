@@ -53,3 +53,18 @@ rule sample:
 
 
 ruleorder: sample_real > sample
+
+
+# For a cluster, whose nodes Snakemake's own check does not see: is the device there, where the work will run?
+rule check_device:
+    log:
+        plan.path.log("check_device"),
+    conda:
+        "../envs/harness.yaml"
+    resources:
+        **plan.needs("check_device"),
+        gpu=plan.settings.resources.gpu,
+    message:
+        "Checking the device {plan.settings.resources.device}"
+    shell:
+        "python -m workflow.preflight --config {plan.path.config} --check device > {log} 2>&1"

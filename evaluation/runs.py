@@ -12,10 +12,13 @@ from formats.images import read_meta
 
 Metric = dict[str, Any]
 CODE = "code: "
-# Sections of the configuration that decide images and are no row's own.
-SECTIONS = ("data", "alignment")
+# Sections of the configuration that decide images and are no row's own, and what of them.
+SECTIONS = {
+    "data": {"caption", "resize", "exif", "size", "boxes", "split", "draw", "train", "heldout", "test", "val", "words"},
+    "alignment": {"model", "train"},
+}
 # Of a specification: paths, which change no image, and hashes that stand elsewhere.
-UNSTATED = {"method", "model", "alignment", "alignment_sha256", "weights_sha256", "source"}
+UNSTATED = {"method", "model", "artefacts", "weights_sha256", "source"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
     if not paths:
         raise InputError(f"{folder}: no metrics/*/test.json; finish that run first")
     rows = {path.parent.name: read_json(path) for path in paths}
-    sections = {name: folder / "config" / f"{name}.json" for name in SECTIONS}
-    shared = {name: read_json(path) for name, path in sections.items() if path.exists()}
+    config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    shared = {
+        name: {key: value for key, value in config.get(name, {}).items() if key in keys}
+        for name, keys in SECTIONS.items()
+    }
     return Run(
         name=str(folder),
         metrics={name: metrics_of(content) for name, content in rows.items()},
@@ -60,9 +66,11 @@ def inputs_of(content: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
     source = dict(content["source"])
     spec = {key: value for key, value in (source.pop("spec") or {}).items() if key not in UNSTATED}
     counts = {name: content[name] for name in ("n_images", "n_regions")}
+    artefacts = (content["source"]["spec"] or {}).get("artefacts", {})
+    measured_before = {"artefacts": {name: entry["value"] for name, entry in artefacts.items()}}
     made_with = {"device": meta.get("device"), "commit": meta.get("commit")}
     measured = {"evaluation": content["protocol"], "evaluated_with": content.get("made", {}).get("versions")}
-    return flat(counts | spec | source | made_with | measured)
+    return flat(counts | spec | measured_before | source | made_with | measured)
 
 
 def _meta(folder: Path, row: str) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import yaml
 from snakemake.utils import update_config
 
 from formats.layouts import Layout, Object
+from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.sampling.spec import from_keys
+from hcma.sampling.loading import Method
+from hcma.sampling.spec import Artefact, from_keys, read_artefact
 from tests.dag import snakemake
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.scripts import check_methods
@@ -130,7 +132,10 @@ def test_nothing_of_the_miniature_is_left_in_the_papers_configuration() -> None:
             {"data": {"source": SOURCES | {"train2014.zip": None}}},
             "data.source.train2014.zip: expected object, found None",
         ),
-        ({"alignment": {"method": "gligen_sd"}}, "'gligen_sd' is not a method with `aligned: true`"),
+        (
+            {"alignment": {"method": "gligen_sd"}},
+            "'gligen_sd' is not a method with the artefacts `alignment` and `eta`",
+        ),
         ({"alignment": {"text": {"model": "clip"}}}, "alignment.text.model: 'clip' is not one of backbone, gligen"),
         ({"alignment": {"text": {"feature": "last"}}}, "'last' is not one of 'pooled', 'projected'"),
         ({"alignment": {"train": {"train_denoiser": "unet"}}}, "train_denoiser: 'unet' needs objective: align+noise"),
@@ -305,6 +310,18 @@ LAYOUTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory) -> dict[str, Artefact]:
+    """What the run trains and measures for the rows that have artefacts."""
+    folder = tmp_path_factory.mktemp("artefacts")
+    torch.manual_seed(0)
+    module = Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2))
+    save_alignment(module, folder / "alignment.safetensors")
+    (folder / "eta.json").write_text('{"eta": 0.5}')
+    files = {"alignment": "alignment.safetensors", "eta": "eta.json"}
+    return {name: read_artefact(name, str(folder / file)) for name, file in files.items()}
+
+
 def state_of(unet) -> list:
     """What a method might leave behind on a U-Net that others use too."""
     parts = [
@@ -315,31 +332,24 @@ def state_of(unet) -> list:
 
 
 @pytest.mark.parametrize("stanza", stanzas())
-def test_every_method_keeps_the_contract(stanza, models) -> None:
+def test_every_method_keeps_the_contract(stanza, models, artefacts) -> None:
     """Params is a frozen dataclass; images are uint8, repeatable, and independent of batch and of global random state."""
     module = importlib.import_module(stanza["module"])
     assert is_dataclass(module.Params)
     assert module.Params.__dataclass_params__.frozen
-    extra = {"eta": 0.5} if stanza.get("aligned") else {}
     stated = stanza.get("params", {})
     assert set(stated) <= {field.name for field in fields(module.Params)}
     # The tiny U-Net's finest maps are 8 x 8.
     finest = {"resolution": 8} if "resolution" in stated else {}
-    params = from_keys(module.Params, stated | finest | extra, stanza["module"])
+    params = from_keys(module.Params, stated | finest, stanza["module"])
     settings = {"steps": 2, "scheduler": stanza.get("sampling", {}).get("scheduler", "pndm")}
     sd = load_diffusion(models[stanza["base"]], Sampling(**settings))
     before = state_of(sd.unet)
-    if stanza.get("aligned"):
-        from hcma.alignment import Alignment, AlignmentConfig
-
-        torch.manual_seed(0)
-        sd.alignment = Alignment(AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)).requires_grad_(
-            False
-        )
+    method = Method(module, params, sd, module.load(artefacts, sd) if hasattr(module, "load") else None)
 
     def images(layouts: list[Layout], seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return module.generate(sd, layouts, initial_noise(layouts, 0, sd.latent_shape_CHW), params)
+        return method.generate(layouts, initial_noise(layouts, 0, sd.latent_shape_CHW))
 
     together = images(LAYOUTS, 1)
     assert state_of(sd.unet) == before

@@ -4,7 +4,6 @@ import importlib
 import json
 import os
 import re
-import shlex
 import sys
 from dataclasses import fields, replace
 from types import ModuleType
@@ -15,12 +14,14 @@ import torch
 from formats.images import write_images
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
+from hcma.method import State
 from hcma.sampling.diffusion import Sampling, duplicate_calls, initial_noise, load_diffusion, make_scheduler
+from hcma.sampling.loading import Method
 from hcma.sampling.spec import from_keys
 from hcma.sampling.work import Passes
 from tests.dag import ROOT, jobs_by_rule, snakemake
-from tests.launch import status
 from tests.test_config import stanzas
+from tests.test_plan import planned
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.benchmarks import estimate, pilot
 
@@ -49,10 +50,9 @@ def said_and_done(folder, name, params, sampling, layout=LAYOUT):
     torch.manual_seed(0)
     sd = load_diffusion(folder, Sampling(**sampling))
     config = AlignmentConfig(4, sd.latent_shape_CHW[1], WIDTH, patch=2, width=16, blocks=1, heads=2)
-    sd = replace(sd, alignment=Alignment(config).eval().requires_grad_(False))
-    module = importlib.import_module(name)
+    state, module = State(Alignment(config).eval().requires_grad_(False), eta=1.0), importlib.import_module(name)
     params = from_keys(module.Params, params, name)
-    module.generate(sd, [layout], initial_noise([layout], 0, sd.latent_shape_CHW), params)
+    Method(module, params, sd, state).generate([layout], initial_noise([layout], 0, sd.latent_shape_CHW))
     return module.passes(params, sd.sampling), sd.work.images[0]
 
 
@@ -67,7 +67,7 @@ def assert_within(passes, work, boxes):
 @pytest.mark.parametrize("stanza", stanzas())
 def test_every_method_takes_what_it_says(stanza, models):
     """Exactly, but for guidance, whose refinements depend on the image: that stays between what is said."""
-    params = stanza.get("params", {}) | ({"eta": 0.5} if stanza.get("aligned") else {})
+    params = dict(stanza.get("params", {}))
     known = {field.name for field in fields(importlib.import_module(stanza["module"]).Params)}
     # The tiny U-Net's finest maps are 8 x 8, and it has two blocks on either side.
     params |= {key: value for key, value in {"resolution": 8, "blocks": ["up_blocks.1"]}.items() if key in known}
@@ -125,7 +125,7 @@ def test_a_view_a_box_is_counted(models):
 
 
 def test_hcmas_alignments_are_counted(models):
-    params = {"eta": 1.0, "start": 0.2, "every": 2, "tau": 0.5}
+    params = {"start": 0.2, "every": 2, "tau": 0.5}
     passes, work = said_and_done(models["gligen"], "hcma.method", params, {"steps": 6})
     assert passes == Passes(calls=3, grounded=4, other={"alignments": work["alignments"]})
 
@@ -149,39 +149,24 @@ def test_the_published_settings_cost_what_the_literature_says():
     assert [estimate.an_image(many, boxes, seconds) for boxes in (0, 30)] == [102.5, 2 * 51 * 31 + 10.5]
 
 
-def plan_of(tmp_path, models):
+def load_of(sd14, gligen):
+    """Three rows, of which HCMA's model alone has layers for boxes."""
     methods = {
-        "sd14": {"module": "baselines.stable_diffusion", "base": "sd14"},
-        "layout_guidance": {
-            "module": "baselines.layout_guidance",
-            "base": "sd14",
-            "params": {"blocks": ["up_blocks.1"]},
-        },
-        "hcma": {"module": "hcma.method", "base": "gligen", "aligned": True, "params": {}},
+        "sd14": ("baselines.stable_diffusion", {}, sd14),
+        "layout_guidance": ("baselines.layout_guidance", {"blocks": ["up_blocks.1"]}, sd14),
+        "hcma": ("hcma.method", {}, gligen),
     }
-    method = {"sampling": {"steps": STEPS}, "split": "test", "images": 5}
-    methods = {name: method | {"row": name, "stanza": stanza} for name, stanza in methods.items()}
-    plan = {"methods": methods, "models": models}
-    alignment = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
-    plan |= {
-        "alignment": alignment,
-        "size": 64,
-        "shard_size": 2,
-        "most_boxes": 30,
-        "batch_size": 2,
-        "images_trained": 36,
-    }
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    return plan
+    rows = [
+        (pilot.Row(name, module, params, {"steps": STEPS}, str(model)), pilot.Images(name, "test", 5))
+        for name, (module, params, model) in methods.items()
+    ]
+    sizes = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
+    return pilot.Workload(rows, sizes, images_trained=36, size=64, shard_size=2, most_boxes=30, batch_size=2)
 
 
 def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, capsys):
-    models = {"sd14": str(write_tiny(tmp_path / "sd14")), "gligen": str(write_tiny(tmp_path / "gligen", gated=True))}
-    plan_of(tmp_path, models)
-    assert (
-        status(estimate.main, ["pilot", "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")])
-        == 0
-    )
+    load = load_of(write_tiny(tmp_path / "sd14"), write_tiny(tmp_path / "gligen", gated=True))
+    estimate.write_pilot(torch.device("cpu"), load, tmp_path / "pilot.json")
     rows = json.loads((tmp_path / "pilot.json").read_text())["rows"]
     kinds = {name: set(found) - {"pass", "decoding"} for name, found in rows.items()}
     aligned = {"grounded_pass", "alignments", "training"}
@@ -190,10 +175,8 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     pixels = torch.zeros(64, 64, 3, dtype=torch.uint8).numpy()
     meta = {"images": 2, "seconds": 7200.0, "device": "another device"}
     write_images(tmp_path / "samples/hcma/test/0000.zip", [("000000000001.png", pixels)], meta)
-    paths = {"--plan": "plan.json", "--pilot": "pilot.json", "--samples": "samples", "--out": "estimate"}
-    arguments = [text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]
     capsys.readouterr()
-    assert status(estimate.main, ["table", *arguments]) == 0
+    estimate.write_table(load, tmp_path / "pilot.json", tmp_path / "samples", tmp_path / "estimate")
     assert capsys.readouterr().out == (tmp_path / "estimate.md").read_text()
     found = {row["method"]: row for row in json.loads((tmp_path / "estimate.json").read_text())["rows"]}
     row = {kind: timed["seconds"] for kind, timed in rows["sd14"].items()}
@@ -207,9 +190,8 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
 
 
 def test_rows_that_share_a_network_share_its_times(tmp_path):
-    shared = str(write_tiny(tmp_path / "gligen", gated=True))
-    plan_of(tmp_path, {"sd14": shared, "gligen": shared})
-    rows = pilot.time_rows(pilot.read_workload(tmp_path / "plan.json"), torch.device("cpu"))
+    shared = write_tiny(tmp_path / "gligen", gated=True)
+    rows = pilot.time_rows(load_of(shared, shared), torch.device("cpu"))
     assert rows["sd14"]["pass"] is rows["hcma"]["pass"]
 
 
@@ -232,8 +214,7 @@ def test_a_method_that_does_not_say_is_estimated_as_plain_sampling_and_marked(tm
     own = ModuleType("tests.late_boxes")
     monkeypatch.setitem(sys.modules, own.__name__, own)
     exec(compile(code, "README.md", "exec"), own.__dict__)
-    plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
-    load = pilot.read_workload(tmp_path / "plan.json")
+    load = load_of("not/fetched", "not/fetched/yet")
     late = replace(load.rows[0][0], name="late_boxes", module=own.__name__, params={"tau": 1.0})
     seconds = {"pass": {"seconds": 1.0}, "decoding": {"seconds": 0.5}}
     row = estimate.estimated(late, 3600, load, seconds)
@@ -244,17 +225,15 @@ def test_a_method_that_does_not_say_is_estimated_as_plain_sampling_and_marked(tm
     assert "late_boxes: its method does not say all that it takes" in text
 
 
-def test_a_network_of_its_own_that_nobody_times_is_marked(tmp_path) -> None:
-    plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
-    load = pilot.read_workload(tmp_path / "plan.json")
+def test_a_network_of_its_own_that_nobody_times_is_marked() -> None:
+    load = load_of("not/fetched", "not/fetched/yet")
     seconds = {kind: {"seconds": 1.0} for kind in ("pass", "grounded_pass", "decoding")}
     hcma, timed = load.rows[2][0], seconds | {"alignments": {"seconds": 1.0}}
     assert [estimate.estimated(hcma, 5, load, found)["known"] for found in (seconds, timed)] == [False, True]
 
 
-def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so(tmp_path) -> None:
-    plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
-    load = pilot.read_workload(tmp_path / "plan.json")
+def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so() -> None:
+    load = load_of("not/fetched", "not/fetched/yet")
     assert [pilot.is_gated(load, folder) for folder in ("not/fetched", "not/fetched/yet")] == [False, True]
 
 
@@ -264,12 +243,14 @@ def test_the_estimate_is_planned_with_all_that_is_sampled(tmp_path) -> None:
     overlays = ["--configfile", "tests/config/small.yaml", str(tmp_path / "seeds.yaml"), "--config", f"run={run}"]
     planned = snakemake("estimate", "-n", "-p", *overlays)
     assert planned.returncode == 0, planned.stderr[-2000:]
-    assert jobs_by_rule(planned.stdout) == {"write_section": 1, "pilot": 1, "estimate": 1, "total": 3}
-    written = next(line for line in planned.stdout.splitlines() if f"{run}/config/estimate.json '" in line)
-    plan = json.loads(shlex.split(written)[-4])
-    assert plan["images_trained"] == 4 * 64
-    methods = plan["methods"]
-    rows = ["attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
-    expected = [(row, "test", 32) for row in (*rows, *(f"{row}_seed_3" for row in rows))]
-    expected += [("hcma_eta_0", "heldout", 16), ("gligen_sd", "heldout", 16)]
-    assert sorted((one["row"], one["split"], one["images"]) for one in methods.values()) == sorted(expected)
+    assert jobs_by_rule(planned.stdout) == {"pilot": 1, "estimate": 1, "total": 2}
+
+
+def test_what_is_estimated_is_all_that_the_plan_samples(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    load = pilot.workload(planned(seeds=[0, 3]))
+    assert load.images_trained > 0 and load.most_boxes > 0
+    samples = {(images.row, images.split) for _, images in load.rows}
+    assert {("hcma", "test"), ("hcma_seed_3", "test"), ("hcma_eta_0", "heldout"), ("gligen_sd", "heldout")} <= samples
+    assert len({row.name for row, _ in load.rows}) == len(load.rows)
+    assert {row.sampling["seed"] for row, _ in load.rows} == {0, 3}

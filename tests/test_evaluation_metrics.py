@@ -28,6 +28,7 @@ from evaluation import (
     tables,
 )
 from evaluation.compare import WHAT_IS_TESTED
+from evaluation.crops import crop, pixel_box
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
@@ -35,7 +36,7 @@ from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
 from evaluation.metrics import cosine, measure
 from evaluation.protocol import Protocol
-from evaluation.regions import crop, pixel_box, regions
+from evaluation.regions import regions
 from evaluation.statistics import Reference, write_reference
 from formats import cli
 from formats.files import InputError, write_json
@@ -379,7 +380,8 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
         "base": "gligen",
         "weights_sha256": "fedcba9876543210",
         "sampling": {"steps": 50, "negative_prompt": ""},
-        "params": {"eta": 2.0},
+        "params": {},
+        "artefacts": {"eta": {"path": "train/calibration.json", "sha256": "0" * 64, "value": 2.0}},
     }
     write_json(tmp_path / "spec.json", spec | {"source": "as the paper"})
     cost.build([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)]).to_csv(

@@ -24,6 +24,7 @@ from formats.files import InputError, sha256
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.served import Shelf, serve_repository, serving
 from tests.tiny import write_tiny
+from workflow.paths import settle, unusable
 from workflow.scripts import room, seal
 from workflow.scripts.fetch import annotations, request
 from workflow.scripts.fetch.check import ask
@@ -32,7 +33,6 @@ from workflow.scripts.fetch.plan import Plan
 from workflow.scripts.fetch.request import Access
 from workflow.scripts.fetch.sources import Source, verify
 from workflow.scripts.fetch.transfer import fetch
-from workflow.scripts.places import settle, unusable
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 COMMIT = "ab" * 20

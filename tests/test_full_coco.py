@@ -29,7 +29,7 @@ def prepared(tmp_path: Path, share: float) -> tuple[dict, int]:
     (tmp_path / "data.json").write_text(json.dumps(data))
     flags = {"--root": "coco", "--config": "data.json", "--out": "layouts"}
     arguments = [text for flag, name in flags.items() for text in (flag, str(tmp_path / name))]
-    child = subprocess.Popen([sys.executable, "-m", "evaluation.coco", *arguments], cwd=ROOT)
+    child = subprocess.Popen([sys.executable, "-m", "evaluation.datasets", "coco", *arguments], cwd=ROOT)
     _, status, used = os.wait4(child.pid, 0)
     assert status == 0
     report = json.loads((tmp_path / "layouts/report.json").read_text())

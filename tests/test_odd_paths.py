@@ -15,8 +15,8 @@ import yaml
 from tests.dag import ROOT, alone, environment, jobs_by_rule, snakemake
 from tests.test_config import CONFIG, merged
 from workflow.miniature.draw import write_split
+from workflow.paths import LINKS, place, settle, stated, unstated
 from workflow.scripts.check_config import faults
-from workflow.scripts.places import LINKS, place, settle, stated, unstated
 
 ODD = 'it\'s {odd} $HOME "x" folder'
 ODDER = "-a\\b <results> {split} ünï 画像 ;&|`id`*?[]~#%!\tend "
@@ -93,8 +93,8 @@ def test_every_rule_can_be_planned_and_its_command_has_the_path(own) -> None:
     assert planned.returncode == 0, planned.stdout[-2000:] + planned.stderr[-2000:]
     folder = own.parent
     asked = {
-        ("evaluation.coco", "--root"): folder / "coco",
-        ("evaluation.real", "--root"): folder / "coco",
+        ("evaluation.datasets", "--root"): folder / "coco",
+        ("evaluation.datasets.real", "--root"): folder / "coco",
         ("hcma.cache", "--model"): folder / "gligen",
         ("hcma.cache", "--text"): folder / "sd14",
         ("workflow.random_weights.count", "--model"): folder / "gligen",
@@ -182,12 +182,12 @@ def make(target: str, coco: str, cores: str = "1 -n -p") -> subprocess.Completed
 def test_make_hands_the_folder_on_as_it_is(own, target) -> None:
     planned = make(target, str(own.parent / "coco"))
     assert jobs_by_rule(planned.stdout)["prepare_layouts"] == 1, planned.stderr[-2000:]
-    assert option(planned.stdout, "evaluation.coco", "--root") == str(own.parent / "coco")
+    assert option(planned.stdout, "evaluation.datasets", "--root") == str(own.parent / "coco")
 
 
 def test_make_takes_a_folder_relative_to_where_it_runs_and_names_one_that_is_not_there(own) -> None:
     relative = os.path.relpath(own.parent / "coco", ROOT)
-    assert option(make("demo-coco", relative).stdout, "evaluation.coco", "--root") == str(own.parent / "coco")
+    assert option(make("demo-coco", relative).stdout, "evaluation.datasets", "--root") == str(own.parent / "coco")
     for wrong in ("-none", "$(shell touch ran)", "a $$b"):
         refused = make("demo-coco", wrong)
         (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]

@@ -23,11 +23,11 @@ from evaluation.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from formats.files import InputError, sha256
 from tests.dag import ROOT
+from workflow.paths import settle
 from workflow.random_weights import __main__ as writer
 from workflow.random_weights.architecture import read_architecture
 from workflow.random_weights.containers import write_tensors
 from workflow.random_weights.values import random_value
-from workflow.scripts.places import settle
 
 PAPER = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())
 PAGE = b"\n<!DOCTYPE html><html><title>Sign in</title></html>"

@@ -22,28 +22,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from formats.files import InputError, replacing
+from formats.files import InputError, read_json, replacing
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.generate import generate
-from hcma.loading import Method, quiet_loading
+from hcma.method import State
 from hcma.sampling.device import device_name
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
+from hcma.sampling.fallback import generate
+from hcma.sampling.loading import Method, quiet_loading
 from hcma.sampling.spec import from_keys
 from workflow.benchmarks.peers import Size, against_attend_and_excite, against_diffusers
-from workflow.benchmarks.pilot import Row, make_row, passes_of
+from workflow.benchmarks.pilot import Row, passes_of
 from workflow.benchmarks.rounds import seconds
+from workflow.settings import Settings
 
 SIDE, PRODUCTS = 8192, 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a run's whole configuration, JSON or YAML")
+    parser.add_argument("--config", type=Path, required=True, help="a run's config.json")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -90,10 +91,18 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def read_rows(config: Path, weights: Path) -> list[Row]:
     """The methods of a configuration's tables, each once, on the model folders below `weights`."""
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    shown = dict.fromkeys(name for rows in settings["tables"].values() for name in rows if name != "real")
-    rows = [(name, settings["methods"][name]) for name in shown]
-    return [make_row(name, stanza, settings["sampling"], weights / stanza["base"]) for name, stanza in rows]
+    settings = Settings.model_validate(read_json(config))
+    shown = dict.fromkeys(name for rows in settings.tables.values() for name in rows if name != "real")
+    return [
+        Row(
+            name,
+            method.module,
+            method.params,
+            settings.sampling.model_dump() | method.sampling,
+            str(weights / method.base),
+        )
+        for name, method in ((name, settings.methods[name]) for name in shown)
+    ]
 
 
 def make_method(models: dict[str, Diffusion], device: str, row: Row, precision: str) -> Method:
@@ -105,9 +114,8 @@ def make_method(models: dict[str, Diffusion], device: str, row: Row, precision: 
     sd = models[row.model]
     set_precision(sd.unet, precision)
     sd = replace(sd, sampling=Sampling(**row.sampling | {"precision": precision}))
-    if "alignments" in passes_of(row)[0].other:
-        sd.alignment = random_alignment(sd)
-    return Method(module, from_keys(module.Params, row.params, row.name), sd, {})
+    state = State(random_alignment(sd), 1.0) if "alignments" in passes_of(row)[0].other else None
+    return Method(module, from_keys(module.Params, row.params, row.name), sd, state)
 
 
 def random_alignment(sd: Diffusion) -> Alignment:

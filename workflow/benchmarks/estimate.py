@@ -1,7 +1,7 @@
 """What a run will cost on the device of its pilot, and how much of that has been spent: one table, printed and written.
 
-    python -m workflow.benchmarks.estimate pilot --plan config/estimate.json --device cuda --out pilot.json
-    python -m workflow.benchmarks.estimate table --plan config/estimate.json --pilot pilot.json --samples samples --out estimate
+    python -m workflow.benchmarks.estimate pilot --config config.json --device cuda --out pilot.json
+    python -m workflow.benchmarks.estimate table --config config.json --pilot pilot.json --samples samples --out estimate
 
 The first times the networks with random weights (pilot.py). The second writes estimate.json and estimate.md and prints the
 latter. Each method says what an image takes (`passes` beside its `generate`); what depends on the image (refinements, inner
@@ -17,6 +17,8 @@ from formats.cli import options, quick_imports, run
 from formats.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
+    import torch
+
     from hcma.sampling.work import Passes
     from workflow.benchmarks.pilot import Row, Workload
 
@@ -28,37 +30,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     verbs = parser.add_subparsers(required=True, metavar="pilot | table")
     pilot, table = verbs.add_parser("pilot"), verbs.add_parser("table")
     for verb in (pilot, table):
-        verb.add_argument("--plan", type=Path, required=True)
+        verb.add_argument("--config", type=Path, required=True, help="the run's config.json")
     pilot.add_argument("--device", default="cpu")
     pilot.add_argument("--out", type=Path, required=True)
     table.add_argument("--pilot", type=Path, required=True)
     table.add_argument("--samples", type=Path, required=True, help="results/{run}/samples, which need not exist yet")
     table.add_argument("--out", type=Path, required=True, help="path without suffix")
-    pilot.set_defaults(work=lambda given: write_pilot(given.plan, given.device, given.out))
-    table.set_defaults(work=lambda given: write_table(given.plan, given.pilot, given.samples, given.out))
-    arguments = parser.parse_args(argv)
-    arguments.work(arguments)
+    given = parser.parse_args(argv)
+    with quick_imports():
+        from hcma.sampling.device import take_device
+        from workflow.benchmarks.pilot import workload
+        from workflow.plan import read_plan
+    if hasattr(given, "pilot"):
+        write_table(workload(read_plan(given.config)), given.pilot, given.samples, given.out)
+    else:
+        write_pilot(take_device(given.device), workload(read_plan(given.config)), given.out)
 
 
-def write_pilot(plan: Path, device: str, out: Path) -> None:
+def write_pilot(device: "torch.device", load: "Workload", out: Path) -> None:
     """Time the passes of every row on the device."""
-    with quick_imports():
-        from formats.records import SAMPLING, commit, versions
-        from hcma.sampling.device import device_name, take_device
-        from workflow.benchmarks.pilot import read_workload, time_rows
+    from formats.records import SAMPLING, commit, versions
+    from hcma.sampling.device import device_name
+    from workflow.benchmarks.pilot import time_rows
 
-    taken = take_device(device)
-    record = {"device": device_name(taken), "commit": commit(), "versions": versions(SAMPLING)}
-    record["rows"] = time_rows(read_workload(plan), taken)
-    write_json(out, record)
+    made = {"device": device_name(device), "commit": commit(), "versions": versions(SAMPLING)}
+    write_json(out, made | {"rows": time_rows(load, device)})
 
 
-def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
+def write_table(load: "Workload", pilot: Path, samples: Path, out: Path) -> None:
     """Print the table, and write it as Markdown and JSON."""
-    with quick_imports():
-        from workflow.benchmarks.pilot import read_workload
-
-    load, timed = read_workload(plan), read_json(pilot)
+    timed = read_json(pilot)
     content = {"device": timed["device"], "pilot_commit": timed["commit"]}
     content["rows"] = [
         estimated(row, images.count, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)

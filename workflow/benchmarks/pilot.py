@@ -8,7 +8,7 @@ import importlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hcma.alignment import Alignment
     from hcma.sampling.diffusion import Diffusion, Sampling
     from hcma.sampling.work import Passes
+    from workflow.plan import Plan, Sampled
 
 TOKENS = 77
 REPEATS = 3
@@ -62,25 +63,26 @@ class Workload:
     batch_size: int | str
 
 
-def read_workload(path: Path) -> Workload:
-    """What workflow/rules/estimate.smk writes of the configuration."""
-    plan = json.loads(path.read_text(encoding="utf-8"))
-    rows = [
-        (
-            make_row(name, method["stanza"], method["sampling"], plan["models"][method["stanza"]["base"]]),
-            Images(method["row"], method["split"], method["images"]),
-        )
-        for name, method in plan["methods"].items()
-    ]
-    return Workload(rows, **{key: plan[key] for key in Workload.__dataclass_fields__ if key != "rows"})
+def workload(plan: "Plan") -> Workload:
+    """All that a run samples, and what it trains its alignment on."""
+    settings, train = plan.settings, plan.settings.alignment.train
+    return Workload(
+        rows=[(plan_row(plan, images), Images(*images)) for images in plan.sampled],
+        alignment=settings.alignment.model.model_dump(),
+        # What does not fill a batch is left out of its epoch.
+        images_trained=train.epochs * (plan.count("train") // train.batch) * train.batch,
+        size=settings.data.size,
+        shard_size=settings.data.shard_size,
+        most_boxes=settings.data.boxes.max,
+        batch_size=settings.resources.batch_size,
+    )
 
 
-def make_row(name: str, stanza: Mapping[str, Any], sampling: Mapping[str, Any], model: Path | str) -> Row:
-    """A row of a stanza; `sampling` is what all rows share."""
-    # eta is measured by the run itself; its value decides no cost.
-    params = {"eta": 1.0} if stanza.get("aligned") else {}
-    params |= stanza.get("params", {})
-    return Row(name, stanza["module"], params, {**sampling, **stanza.get("sampling", {})}, str(model))
+def plan_row(plan: "Plan", images: "Sampled") -> Row:
+    """A row as the plan samples it; the one that candidates for eta are judged against is sampled on both splits."""
+    held_out = images.split == "heldout" and images.row not in plan.candidates
+    stanza, name = plan.stanza(images.row), f"{images.row}, held out" if held_out else images.row
+    return Row(name, stanza.module, stanza.params, plan.sampling(images.row), plan.model(stanza.base))
 
 
 def passes_of(row: Row) -> "tuple[Passes, bool]":

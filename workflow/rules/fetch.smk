@@ -6,31 +6,35 @@ localrules:
     check_licences,
     write_plan,
     write_identity,
-    check_sources,
-    pass_sources,
     fetch_file,
     fetch_model,
     unpack_annotations,
     fetch,
 
 
-LICENCES = f"{DOWNLOADS}/LICENCES.json"
-PLAN = f"{DOWNLOADS}/plan.json"
-CHECKED = f"{DOWNLOADS}/sources-checked.json"
-PASSED = f"{DOWNLOADS}/sources-passed"
+import json
+import re
+
+
+def as_json(content):
+    return json.dumps(content, sort_keys=True)
+
+
+LICENCES = f"{plan.downloads.folder}/LICENCES.json"
+PLAN = f"{plan.downloads.folder}/plan.json"
 
 
 rule check_licences:
     output:
         LICENCES,
     log:
-        f"{DOWNLOADS}/logs/check_licences.log",
+        f"{plan.downloads.folder}/logs/check_licences.log",
     priority: 30
     conda:
         "../envs/harness.yaml"
     params:
-        needed=lambda wildcards: as_json(FETCHED.licences(FETCH["licences"])),
-        accept=lambda wildcards: FETCH["accept"],
+        needed=lambda wildcards: as_json(plan.downloads.licences(plan.settings.fetch.licences)),
+        accept=lambda wildcards: plan.settings.fetch.accept,
     message:
         "Checking that these licences are accepted: {params.needed}"
     shell:
@@ -42,17 +46,17 @@ rule write_plan:
     output:
         PLAN,
     log:
-        f"{DOWNLOADS}/logs/write_plan.log",
+        f"{plan.downloads.folder}/logs/write_plan.log",
     priority: 30
     conda:
         "../envs/harness.yaml"
     params:
         content=lambda wildcards: as_json(
             {
-                "hub": FETCH["hub"],
-                "offline": FETCH["offline"],
-                "files": FETCHED.files,
-                "models": FETCHED.models,
+                "hub": plan.settings.fetch.hub,
+                "offline": plan.settings.fetch.offline,
+                "files": {name: source.model_dump(exclude_none=True) for name, source in plan.downloads.files.items()},
+                "models": {name: model.model_dump(exclude_none=True) for name, model in plan.downloads.models.items()},
             }
         ),
     message:
@@ -61,59 +65,17 @@ rule write_plan:
         "python -m workflow.scripts.write_json --out {output:q} {params.content:q} > {log:q} 2>&1"
 
 
-# Before the first large download: is all of it to be had, and is there room for it and for the run?
-rule check_sources:
-    input:
-        licences=ancient(LICENCES),
-        passed=ancient(f"{R}/checks/passed"),
-        plan=PLAN,
-    output:
-        CHECKED,
-    log:
-        f"{DOWNLOADS}/logs/check_sources.log",
-    priority: 30
-    conda:
-        "../envs/harness.yaml"
-    resources:
-        estimate=lambda wildcards: as_json(SECTIONS["estimate"]),
-    params:
-        folder=lambda wildcards: DOWNLOADS,
-        run=lambda wildcards: R,
-    message:
-        "Asking for everything that is to be fetched"
-    shell:
-        "python -m workflow.scripts.fetch.check --plan {input.plan:q} --folder {params.folder:q}"
-        " --estimate {resources.estimate:q} --run {params.run} --out {output:q} > {log:q} 2>&1"
-
-
-# Fetching waits for this file, which outlives a check that fails: Snakemake makes anew whatever waits for a file that is gone.
-rule pass_sources:
-    input:
-        CHECKED,
-    output:
-        PASSED,
-    log:
-        f"{DOWNLOADS}/logs/pass_sources.log",
-    priority: 30
-    conda:
-        "../envs/harness.yaml"
-    message:
-        "Everything can be fetched"
-    shell:
-        "touch {output:q} 2> {log:q}"
-
-
 # What a thing is, as a file: Snakemake looks at no parameter of what waits, even `ancient`, for something that is made anew.
 rule write_identity:
     output:
-        f"{DOWNLOADS}/identity/{{item}}.json",
+        f"{plan.downloads.folder}/identity/{{item}}.json",
     log:
-        f"{DOWNLOADS}/logs/write_identity/{{item}}.log",
+        f"{plan.downloads.folder}/logs/write_identity/{{item}}.log",
     priority: 30
     conda:
         "../envs/harness.yaml"
     params:
-        content=lambda wildcards: identity((FETCHED.files | FETCHED.models)[wildcards.item]),
+        content=lambda wildcards: as_json((plan.downloads.files | plan.downloads.models)[wildcards.item].model_dump(exclude_none=True, exclude={"urls", "licence"})),
     message:
         "Writing down what {wildcards.item} is"
     shell:
@@ -122,15 +84,15 @@ rule write_identity:
 
 rule fetch_file:
     input:
-        passed=ancient(PASSED),
+        licences=ancient(LICENCES),
         plan=ancient(PLAN),
-        identity=f"{DOWNLOADS}/identity/{{file}}.json",
+        identity=f"{plan.downloads.folder}/identity/{{file}}.json",
     output:
-        f"{DOWNLOADS}/{{file}}",
+        f"{plan.downloads.folder}/{{file}}",
     log:
-        f"{DOWNLOADS}/logs/fetch_file/{{file}}.log",
+        f"{plan.downloads.folder}/logs/fetch_file/{{file}}.log",
     wildcard_constraints:
-        file="|".join(map(re.escape, FETCHED.files)) or "none",
+        file="|".join(map(re.escape, plan.downloads.files)) or "none",
     priority: 30
     conda:
         "../envs/harness.yaml"
@@ -143,20 +105,20 @@ rule fetch_file:
 # SHA256SUMS comes last and stands for the whole folder, whose other files outlive a job that fails.
 rule fetch_model:
     input:
-        passed=ancient(PASSED),
+        licences=ancient(LICENCES),
         plan=ancient(PLAN),
-        identity=f"{DOWNLOADS}/identity/{{model}}.json",
+        identity=f"{plan.downloads.folder}/identity/{{model}}.json",
     output:
-        f"{DOWNLOADS}/{{model}}/SHA256SUMS",
+        f"{plan.downloads.folder}/{{model}}/SHA256SUMS",
     log:
-        f"{DOWNLOADS}/logs/fetch_model/{{model}}.log",
+        f"{plan.downloads.folder}/logs/fetch_model/{{model}}.log",
     wildcard_constraints:
-        model="|".join(map(re.escape, FETCHED.models)) or "none",
+        model="|".join(map(re.escape, plan.downloads.models)) or "none",
     priority: 30
     conda:
         "../envs/harness.yaml"
     params:
-        out=f"{DOWNLOADS}/{{model}}",
+        out=f"{plan.downloads.folder}/{{model}}",
     message:
         "Fetching the model {wildcards.model}"
     shell:
@@ -166,20 +128,16 @@ rule fetch_model:
 
 rule unpack_annotations:
     input:
-        f"{DOWNLOADS}/coco/annotations_trainval2014.zip",
+        f"{plan.downloads.folder}/coco/{coco.ARCHIVE}",
     output:
-        expand(
-            f"{DOWNLOADS}/coco/annotations/{{kind}}_{{split}}2014.json",
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        [f"{plan.downloads.folder}/coco/{name}" for name in coco.ANNOTATIONS],
     log:
-        f"{DOWNLOADS}/logs/unpack_annotations.log",
+        f"{plan.downloads.folder}/logs/unpack_annotations.log",
     priority: 30
     conda:
         "../envs/harness.yaml"
     params:
-        out=lambda wildcards: f"{DOWNLOADS}/coco",
+        out=lambda wildcards: f"{plan.downloads.folder}/coco",
     message:
         "Unpacking COCO's annotations"
     shell:
@@ -188,5 +146,5 @@ rule unpack_annotations:
 
 rule fetch:
     input:
-        lambda wildcards: [f"{DOWNLOADS}/{file}" for file in FETCHED.files],
-        lambda wildcards: [f"{DOWNLOADS}/{model}/SHA256SUMS" for model in FETCHED.models],
+        lambda wildcards: [f"{plan.downloads.folder}/{file}" for file in plan.downloads.files],
+        lambda wildcards: [f"{plan.downloads.folder}/{model}/SHA256SUMS" for model in plan.downloads.models],

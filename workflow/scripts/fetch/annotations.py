@@ -9,11 +9,11 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from evaluation.datasets.coco import ANNOTATIONS
 from formats.cli import run
 from formats.files import InputError, replacing
 from workflow.scripts.fetch.transfer import check_room
 
-MEMBERS = [f"annotations/{kind}_{split}2014.json" for kind in ("instances", "captions") for split in ("train", "val")]
 LIMIT = 4 << 30  # bytes of a member; COCO's largest has a tenth
 
 
@@ -29,7 +29,7 @@ def unpack(archive: Path, out: Path) -> None:
     """Write the four files below `out`; raises InputError. Names come from here, so no member can leave the folder."""
     try:
         with zipfile.ZipFile(archive) as members:
-            for name in MEMBERS:
+            for name in ANNOTATIONS:
                 _write(members, members.getinfo(name), out / name)
     except KeyError:
         raise InputError(f"{archive}: has no {name}; expected COCO 2014's annotations") from None

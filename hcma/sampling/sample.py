@@ -23,7 +23,7 @@ AUTO = "auto"
 
 # Heavy imports stand inside the functions: `--help` and a misspelt key should answer at once.
 if TYPE_CHECKING:
-    from hcma.loading import Method
+    from hcma.sampling.loading import Method
     from hcma.sampling.partial import PartialShard
 
 
@@ -57,11 +57,11 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
     """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
     with quick_imports():
         from formats.records import SAMPLING, commit, versions
-        from hcma.batch_size import Choice, choose_batch_size
-        from hcma.generate import LISTED
-        from hcma.loading import load_method
+        from hcma.sampling.batch_size import Choice, choose_batch_size
         from hcma.sampling.device import device_name, system
         from hcma.sampling.diffusion import speed_up
+        from hcma.sampling.fallback import LISTED
+        from hcma.sampling.loading import load_method
         from hcma.sampling.partial import open_partial
 
         method = load_method(spec, args.device)
@@ -107,8 +107,8 @@ def sample_rest(method: "Method", layouts: Sequence[Layout], partial: "PartialSh
     import torch
     from tqdm import tqdm
 
-    from hcma.generate import generate_whole
     from hcma.sampling.background import in_background
+    from hcma.sampling.fallback import generate_whole
 
     done, too_large = partial.finished, list[int]()
     rest = [layout for layout in layouts if layout.id not in done]

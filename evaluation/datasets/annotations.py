@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from evaluation.report import Report
+from evaluation.datasets.dropped import Report
 from formats import listed, shown
 from formats.fields import LARGEST, is_text, whole
 from formats.files import InputError, read_json

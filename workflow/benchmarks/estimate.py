@@ -17,6 +17,8 @@ from formats.cli import options, quick_imports, run
 from formats.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
+    import torch
+
     from hcma.sampling.work import Passes
     from workflow.benchmarks.pilot import Row, Workload
 
@@ -34,31 +36,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     table.add_argument("--pilot", type=Path, required=True)
     table.add_argument("--samples", type=Path, required=True, help="results/{run}/samples, which need not exist yet")
     table.add_argument("--out", type=Path, required=True, help="path without suffix")
-    pilot.set_defaults(work=lambda given: write_pilot(given.plan, given.device, given.out))
-    table.set_defaults(work=lambda given: write_table(given.plan, given.pilot, given.samples, given.out))
-    arguments = parser.parse_args(argv)
-    arguments.work(arguments)
-
-
-def write_pilot(plan: Path, device: str, out: Path) -> None:
-    """Time the passes of every row on the device."""
+    given = parser.parse_args(argv)
     with quick_imports():
-        from formats.records import SAMPLING, commit, versions
-        from hcma.sampling.device import device_name, take_device
-        from workflow.benchmarks.pilot import read_workload, time_rows
-
-    taken = take_device(device)
-    record = {"device": device_name(taken), "commit": commit(), "versions": versions(SAMPLING)}
-    record["rows"] = time_rows(read_workload(plan), taken)
-    write_json(out, record)
-
-
-def write_table(plan: Path, pilot: Path, samples: Path, out: Path) -> None:
-    """Print the table, and write it as Markdown and JSON."""
-    with quick_imports():
+        from hcma.sampling.device import take_device
         from workflow.benchmarks.pilot import read_workload
+    if hasattr(given, "pilot"):
+        write_table(read_workload(given.plan), given.pilot, given.samples, given.out)
+    else:
+        write_pilot(take_device(given.device), read_workload(given.plan), given.out)
 
-    load, timed = read_workload(plan), read_json(pilot)
+
+def write_pilot(device: "torch.device", load: "Workload", out: Path) -> None:
+    """Time the passes of every row on the device."""
+    from formats.records import SAMPLING, commit, versions
+    from hcma.sampling.device import device_name
+    from workflow.benchmarks.pilot import time_rows
+
+    made = {"device": device_name(device), "commit": commit(), "versions": versions(SAMPLING)}
+    write_json(out, made | {"rows": time_rows(load, device)})
+
+
+def write_table(load: "Workload", pilot: Path, samples: Path, out: Path) -> None:
+    """Print the table, and write it as Markdown and JSON."""
+    timed = read_json(pilot)
     content = {"device": timed["device"], "pilot_commit": timed["commit"]}
     content["rows"] = [
         estimated(row, images.count, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)

@@ -19,7 +19,6 @@ from hcma.sampling.diffusion import Sampling, duplicate_calls, initial_noise, lo
 from hcma.sampling.spec import from_keys
 from hcma.sampling.work import Passes
 from tests.dag import ROOT, jobs_by_rule, snakemake
-from tests.launch import status
 from tests.test_config import stanzas
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.benchmarks import estimate, pilot
@@ -149,39 +148,24 @@ def test_the_published_settings_cost_what_the_literature_says():
     assert [estimate.an_image(many, boxes, seconds) for boxes in (0, 30)] == [102.5, 2 * 51 * 31 + 10.5]
 
 
-def plan_of(tmp_path, models):
-    methods = {
-        "sd14": {"module": "baselines.stable_diffusion", "base": "sd14"},
-        "layout_guidance": {
-            "module": "baselines.layout_guidance",
-            "base": "sd14",
-            "params": {"blocks": ["up_blocks.1"]},
-        },
-        "hcma": {"module": "hcma.method", "base": "gligen", "aligned": True, "params": {}},
+def load_of(sd14, gligen):
+    """Three rows, of which HCMA's model alone has layers for boxes."""
+    stanzas = {
+        "sd14": ({"module": "baselines.stable_diffusion"}, sd14),
+        "layout_guidance": ({"module": "baselines.layout_guidance", "params": {"blocks": ["up_blocks.1"]}}, sd14),
+        "hcma": ({"module": "hcma.method", "aligned": True}, gligen),
     }
-    method = {"sampling": {"steps": STEPS}, "split": "test", "images": 5}
-    methods = {name: method | {"row": name, "stanza": stanza} for name, stanza in methods.items()}
-    plan = {"methods": methods, "models": models}
-    alignment = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
-    plan |= {
-        "alignment": alignment,
-        "size": 64,
-        "shard_size": 2,
-        "most_boxes": 30,
-        "batch_size": 2,
-        "images_trained": 36,
-    }
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    return plan
+    rows = [
+        (pilot.make_row(name, stanza, {"steps": STEPS}, model), pilot.Images(name, "test", 5))
+        for name, (stanza, model) in stanzas.items()
+    ]
+    sizes = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
+    return pilot.Workload(rows, sizes, images_trained=36, size=64, shard_size=2, most_boxes=30, batch_size=2)
 
 
 def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, capsys):
-    models = {"sd14": str(write_tiny(tmp_path / "sd14")), "gligen": str(write_tiny(tmp_path / "gligen", gated=True))}
-    plan_of(tmp_path, models)
-    assert (
-        status(estimate.main, ["pilot", "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")])
-        == 0
-    )
+    load = load_of(write_tiny(tmp_path / "sd14"), write_tiny(tmp_path / "gligen", gated=True))
+    estimate.write_pilot(torch.device("cpu"), load, tmp_path / "pilot.json")
     rows = json.loads((tmp_path / "pilot.json").read_text())["rows"]
     kinds = {name: set(found) - {"pass", "decoding"} for name, found in rows.items()}
     aligned = {"grounded_pass", "alignments", "training"}
@@ -190,10 +174,8 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     pixels = torch.zeros(64, 64, 3, dtype=torch.uint8).numpy()
     meta = {"images": 2, "seconds": 7200.0, "device": "another device"}
     write_images(tmp_path / "samples/hcma/test/0000.zip", [("000000000001.png", pixels)], meta)
-    paths = {"--plan": "plan.json", "--pilot": "pilot.json", "--samples": "samples", "--out": "estimate"}
-    arguments = [text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]
     capsys.readouterr()
-    assert status(estimate.main, ["table", *arguments]) == 0
+    estimate.write_table(load, tmp_path / "pilot.json", tmp_path / "samples", tmp_path / "estimate")
     assert capsys.readouterr().out == (tmp_path / "estimate.md").read_text()
     found = {row["method"]: row for row in json.loads((tmp_path / "estimate.json").read_text())["rows"]}
     row = {kind: timed["seconds"] for kind, timed in rows["sd14"].items()}
@@ -207,9 +189,8 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
 
 
 def test_rows_that_share_a_network_share_its_times(tmp_path):
-    shared = str(write_tiny(tmp_path / "gligen", gated=True))
-    plan_of(tmp_path, {"sd14": shared, "gligen": shared})
-    rows = pilot.time_rows(pilot.read_workload(tmp_path / "plan.json"), torch.device("cpu"))
+    shared = write_tiny(tmp_path / "gligen", gated=True)
+    rows = pilot.time_rows(load_of(shared, shared), torch.device("cpu"))
     assert rows["sd14"]["pass"] is rows["hcma"]["pass"]
 
 
@@ -232,8 +213,7 @@ def test_a_method_that_does_not_say_is_estimated_as_plain_sampling_and_marked(tm
     own = ModuleType("tests.late_boxes")
     monkeypatch.setitem(sys.modules, own.__name__, own)
     exec(compile(code, "README.md", "exec"), own.__dict__)
-    plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
-    load = pilot.read_workload(tmp_path / "plan.json")
+    load = load_of("not/fetched", "not/fetched/yet")
     late = replace(load.rows[0][0], name="late_boxes", module=own.__name__, params={"tau": 1.0})
     seconds = {"pass": {"seconds": 1.0}, "decoding": {"seconds": 0.5}}
     row = estimate.estimated(late, 3600, load, seconds)
@@ -244,17 +224,15 @@ def test_a_method_that_does_not_say_is_estimated_as_plain_sampling_and_marked(tm
     assert "late_boxes: its method does not say all that it takes" in text
 
 
-def test_a_network_of_its_own_that_nobody_times_is_marked(tmp_path) -> None:
-    plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
-    load = pilot.read_workload(tmp_path / "plan.json")
+def test_a_network_of_its_own_that_nobody_times_is_marked() -> None:
+    load = load_of("not/fetched", "not/fetched/yet")
     seconds = {kind: {"seconds": 1.0} for kind in ("pass", "grounded_pass", "decoding")}
     hcma, timed = load.rows[2][0], seconds | {"alignments": {"seconds": 1.0}}
     assert [estimate.estimated(hcma, 5, load, found)["known"] for found in (seconds, timed)] == [False, True]
 
 
-def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so(tmp_path) -> None:
-    plan_of(tmp_path, {"sd14": "not/fetched", "gligen": "not/fetched/yet"})
-    load = pilot.read_workload(tmp_path / "plan.json")
+def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so() -> None:
+    load = load_of("not/fetched", "not/fetched/yet")
     assert [pilot.is_gated(load, folder) for folder in ("not/fetched", "not/fetched/yet")] == [False, True]
 
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tests.dag import ROOT, alone, environment, jobs_by_rule, snakemake
-from tests.test_config import CONFIG, merged
-from workflow.scripts.check_config import faults
+from tests.test_config import CONFIG, faults, merged
+from workflow import overlays
 from workflow.scripts.miniature.draw import write_split
 from workflow.scripts.places import LINKS, place, settle, stated, unstated
 
@@ -216,9 +216,9 @@ def test_a_line_break_in_the_folder_is_one_line(tmp_path, target) -> None:
         ({"data": {"words": "a\n.yaml"}}, "data.words: 'a\\n.yaml' holds"),
         ({"pretrain": {"work": "a/{stage}"}}, "pretrain.work: 'a/{stage}' holds '{'"),
         ({"reference": "a\nb"}, "reference: 'a\\nb' holds"),
-        ({"run": "mine\n"}, "run: 'mine\\n' does not match"),
-        ({"models": {"a/b": "/sd"}}, "models: 'a/b' does not match"),
-        ({"models": {"sd14": ""}}, "models.sd14: '' should be non-empty"),
+        ({"run": "mine\n"}, "run: expected a name of letters, digits, _ and -, found 'mine\\n'"),
+        ({"models": {"a/b": "/sd"}}, "models.a/b: not a name of letters, digits, _, . and -"),
+        ({"models": {"sd14": ""}}, "models.sd14.path: expected text, not empty, or null, found ''"),
     ],
 )
 def test_what_no_path_can_hold_is_one_line(change, line, monkeypatch) -> None:
@@ -231,7 +231,7 @@ def test_what_no_path_can_hold_is_one_line(change, line, monkeypatch) -> None:
 
 def test_a_folder_of_downloads_in_which_snakemake_would_see_wildcards_is_refused(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    paper = merged(CONFIG, yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text()))
+    paper = overlays.merged(given={"scale": "paper"})
     for folder, sign in (("/data/{x}", "{"), ("/data/<results>", "<")):
         (fault,) = faults(merged(paper, {"fetch": {"folder": folder}}), [Path("workflow/config/paper.yaml")])
         assert f"fetch.folder: '{folder}' holds '{sign}', which cannot be taken there" in fault

@@ -13,7 +13,6 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from evaluation.detectors import load_detector
@@ -23,13 +22,14 @@ from evaluation.files import InputError, sha256
 from evaluation.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from tests.dag import ROOT
+from workflow.overlays import merged
 from workflow.scripts.places import settle
 from workflow.scripts.random_weights import __main__ as writer
 from workflow.scripts.random_weights.architecture import read_architecture
 from workflow.scripts.random_weights.containers import write_tensors
 from workflow.scripts.random_weights.values import random_value
 
-PAPER = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())
+PAPER = merged(given={"scale": "paper"})
 PAGE = b"\n<!DOCTYPE html><html><title>Sign in</title></html>"
 SMALL = {
     "embed_dim": 32,

@@ -35,7 +35,7 @@ def words(kind: Any, metadata: Iterable[Any] = ()) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
     if get_origin(kind) is list:
-        return f"a list, each {words(options[0])}{_bounds(notes)}"
+        return f"a list, each item {words(options[0])}{_bounds(notes)}"
     names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
     return f"{names.get(kind, 'a mapping')}{_bounds(notes)}"
 
@@ -56,7 +56,7 @@ def explained(model: type[BaseModel], error: ValidationError) -> Iterator[Fault]
         ):
             yield Fault(keys, unknown_key(str(keys[-1]), _names(_kind(model, keys[:-1])[0])))
         elif one["loc"][-1] == "[key]":
-            yield Fault(keys, f"expected {words(get_args(_bare(_kind(model, keys[:-1])[0]))[0])} for a name")
+            yield Fault(keys, f"not {words(get_args(_bare(_kind(model, keys[:-1])[0]))[0])}")
         elif one["type"] == "missing":
             yield Fault(keys, "missing")
         elif one["type"] == "repeated":

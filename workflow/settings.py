@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from formats import InputError
 from workflow.consistency import contradictions
 from workflow.keys import explained
-from workflow.overlays import blamed, resolved
+from workflow.overlays import blamed, merge_faults, resolved
 
 
 class SettingsError(InputError):
@@ -415,9 +415,8 @@ class Pretrain(Section):
 class Settings(Section):
     """The whole configuration."""
 
-    scale: Literal["miniature", "rehearsal", "paper"] = Field(
-        "miniature",
-        description="the file of `workflow/config/` that lies on base.yaml, beneath those of the command line",
+    scale: str = Field(
+        description="file of `workflow/config/` that lies on base.yaml, beneath those of the command line"
     )
     run: Run = Field(description="results lie in `results/{run}/`")
     caveat: str = Field("", description="a sentence that every table carries")
@@ -458,6 +457,8 @@ def read(
     It was merged as Snakemake does: `files`, which the Snakefile names, and over them what `over`, the files of the command
     line, and `given`, its single values, make together; later ones win.
     """
+    if found := merge_faults(config):
+        raise SettingsError(blamed(found, config, files, over, given))
     try:
         settings = Settings.model_validate(resolved(config))
         found = list(contradictions(settings))

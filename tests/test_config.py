@@ -15,8 +15,9 @@ from snakemake.utils import update_config
 
 from tests.dag import environment, snakemake
 from workflow import overlays
+from workflow.keys import rows, with_tables
 from workflow.overlays import resolved
-from workflow.settings import Rule, SettingsError, read
+from workflow.settings import Rule, Settings, SettingsError, read
 
 ROOT = Path(__file__).parents[1]
 FILE = Path("workflow/config/miniature.yaml")
@@ -149,6 +150,18 @@ def test_merged_is_what_snakemake_makes_of_the_same_files(arguments, tmp_path) -
     files = [ROOT / word if word.startswith("workflow") else word for word in words if word.endswith(".yaml")]
     given = dict(word.split("=") for word in words if "=" in word)
     assert json.loads(printed.removeprefix("CONFIG ")) == overlays.merged(files, given)
+
+
+def test_the_documentation_has_every_key_as_it_is() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    base = overlays.content(ROOT / overlays.BASE)
+    assert with_tables(page, Settings, base) == page, "run: python -m workflow.keys docs/configuration.md"
+    keys = [row.key for row in rows(Settings, base)]
+    assert len(set(keys)) == len(keys) > 140
+    assert [key for key in keys if f"| `{key}` |" not in page] == []
+    # The test can fail: a key's own words and its published value are in the page.
+    line = next(line for line in page.splitlines() if line.startswith("| `sampling.guidance_scale` |"))
+    assert line.startswith("| `sampling.guidance_scale` | a number | `7.5` |")
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_the_rehearsals_files_have_the_published_names_and_containers() -> None:
 
 
 def test_the_table_of_published_files_names_each_and_tests_that_there_are() -> None:
-    text = (ROOT / "workflow/config/README.md").read_text().split("## The published files")[1].split("\n## ")[0]
+    text = (ROOT / "docs/configuration.md").read_text().split("## The published files")[1].split("\n## ")[0]
     rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith(("| `", "| of"))]
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
     _, fetched = settle(PAPER)

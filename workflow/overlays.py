@@ -77,9 +77,9 @@ def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
 
 def merged(over: Sequence[str | Path] = (), given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration that Snakemake makes of files and of single values on its command line."""
-    laid: Any = reduce(_laid, [*map(_content, over), given or {}], {})
-    config = _laid(_content(ROOT / BASE), laid)
-    return dict(_laid(_laid(config, _content(ROOT / scale_file(config))), laid))
+    laid: Any = reduce(_laid, [*map(content, over), given or {}], {})
+    config = _laid(content(ROOT / BASE), laid)
+    return dict(_laid(_laid(config, content(ROOT / scale_file(config))), laid))
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def blamed(
 ) -> list[str]:
     """Faults as lines, each naming the source whose value won; one that rows inherit is the fault of the row that states it."""
     names = [*map(str, files), *map(str, over), "the command line"]
-    contents = [*map(_content, files), *map(_content, over), given or {}]
-    laid = [_origin(content or {}, number) for number, content in enumerate(contents)]
+    contents = [*map(content, files), *map(content, over), given or {}]
+    laid = [_origin(each or {}, number) for number, each in enumerate(contents)]
     origin = reduce(_merged, [*laid[: len(files)], reduce(_merged, laid[len(files) :])])
     lines = []
     for fault in faults:
@@ -146,7 +146,7 @@ def _stated(config: Mapping[str, Any], keys: Keys) -> Keys:
     return keys
 
 
-def _content(path: str | Path) -> Any:
+def content(path: str | Path) -> Any:
     """As Snakemake reads it: JSON, else YAML."""
     text = Path(path).read_text(encoding="utf-8")
     try:
@@ -155,10 +155,10 @@ def _content(path: str | Path) -> Any:
         return yaml.safe_load(text)
 
 
-def _origin(content: Any, number: int) -> Origin:
-    if not isinstance(content, Mapping):
+def _origin(value: Any, number: int) -> Origin:
+    if not isinstance(value, Mapping):
         return Origin(number, None)
-    return Origin(number, {key: _origin(value, number) for key, value in content.items()})
+    return Origin(number, {key: _origin(below, number) for key, below in value.items()})
 
 
 def _merged(under: Origin, over: Origin) -> Origin:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from formats import InputError
@@ -31,6 +31,15 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True, protected_namespaces=()
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_default_nulls(cls, values: Any) -> Any:
+        """An overlay cannot take a key out of what it lies on: null is the same as leaving out a key whose default it is."""
+        if not isinstance(values, dict):
+            return values
+        left_out = {key for key, field in cls.model_fields.items() if field.default is None}
+        return {key: value for key, value in values.items() if value is not None or key not in left_out}
 
 
 def _unique(values: list[Any]) -> list[Any]:

@@ -24,6 +24,7 @@ from formats.files import InputError, sha256
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.served import Shelf, serve_repository, serving
 from tests.tiny import write_tiny
+from workflow.overlays import merged
 from workflow.paths import settle, unusable
 from workflow.scripts import room, seal
 from workflow.scripts.fetch import annotations, request
@@ -528,7 +529,7 @@ def test_a_zip_without_annotations_or_damaged_or_a_bomb_is_one_line(tmp_path, mo
         annotations.unpack(write_archive(tmp_path / "c.zip"), tmp_path)
 
 
-PAPER = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())
+PAPER = merged(given={"scale": "paper"})
 
 
 def test_sources_settle_into_the_folder_of_downloads() -> None:
@@ -575,7 +576,7 @@ def test_an_extractors_own_file_is_held_against_the_published_hash(tmp_path) -> 
     run = f"test-own-{os.getpid()}"
     planned = snakemake("-n", "--configfile", str(tmp_path / "own.yaml"), "--config", f"run={run}")
     assert planned.returncode == 0, planned.stderr[-2000:]
-    miniature = yaml.safe_load((ROOT / "workflow/config/miniature.yaml").read_text())
+    miniature = merged()
     miniature["extractors"]["frechet"] |= stanza
     settled = settle(miniature)[0]["extractors"]["frechet"]
     assert verified(settled) == sha256(weights)

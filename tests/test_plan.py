@@ -4,23 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
-from snakemake.utils import update_config
 
 from tests.dag import ROOT
+from workflow.overlays import merged
 from workflow.paths import resolve
 from workflow.plan import Plan, read_plan
 from workflow.settings import read
 
-CONFIG = ROOT / "workflow/config"
-
 
 def planned(scale: str = "miniature", **over) -> Plan:
-    config: dict = {}
-    for file in (CONFIG / "base.yaml", CONFIG / f"{scale}.yaml"):
-        update_config(config, yaml.safe_load(file.read_text()))
-    update_config(config, {"scale": scale} | over)
-    return Plan(read(config, [CONFIG / "base.yaml"], [], over))
+    return Plan(read(merged(given={"scale": scale} | over), []))
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,13 @@ from hcma.alignment import Alignment, AlignmentConfig
 from hcma.sampling.spec import from_keys
 from hcma.trainer import Training
 from tests.dag import ROOT, snakemake
-from tests.test_config import CONFIG, merged
+from workflow.consistency import parameter_faults
+from workflow.overlays import merged, resolved
 from workflow.random_weights.architecture import FOLDER, read_architecture
-from workflow.scripts import check_methods
+from workflow.settings import read
 
 OVERLAY = "workflow/config/rehearsal.yaml"
-CONFIGURED = merged(CONFIG, yaml.safe_load((ROOT / OVERLAY).read_text()))
+CONFIGURED = resolved(merged([ROOT / OVERLAY], {"data": {"root": "somewhere"}}))
 METHODS = CONFIGURED["methods"]
 TABLED = [row for table in CONFIGURED["tables"].values() for row in table if row != "real"]
 # What two steps need: all else has the module's defaults, the published values.
@@ -27,8 +28,7 @@ OWN = {"tau", "stop", "max_refinements", "max_iterations"}
 
 def test_every_row_of_both_tables_is_sampled_with_valid_parameters() -> None:
     assert len(set(TABLED)) == 10
-    methods = {name: {"stanza": stanza, "sampling": CONFIGURED["sampling"]} for name, stanza in METHODS.items()}
-    assert check_methods.faults(methods) == []
+    assert parameter_faults(read(CONFIGURED, [])) == []
     assert {METHODS[name]["base"] for name in TABLED} == set(CONFIGURED["models"])
 
 

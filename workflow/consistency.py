@@ -9,8 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from formats import shown
 from formats.files import InputError
+from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 from workflow.paths import FILLED
 
@@ -34,22 +37,18 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
 
 
 def parameter_faults(settings: "Settings") -> list[str]:
-    """One line for every row whose `params` or `sampling` its module refuses; imports the modules, and with them torch."""
+    """One line for every row whose `params` its module refuses; imports the modules, and with them torch."""
     from formats.cli import quick_imports
     from hcma.sampling.spec import from_keys
 
     with quick_imports():
-        from hcma.sampling.diffusion import Sampling
-
         kinds = {name: importlib.import_module(method.module).Params for name, method in settings.methods.items()}
     found = []
     for name, method in settings.methods.items():
-        sampling = settings.sampling.model_dump() | method.sampling
-        for kind, values, key in ((kinds[name], method.params, "params"), (Sampling, sampling, "sampling")):
-            try:
-                from_keys(kind, values, f"methods.{name}.{key}")
-            except InputError as error:
-                found.append(str(error))
+        try:
+            from_keys(kinds[name], method.params, f"methods.{name}.params")
+        except InputError as error:
+            found.append(str(error))
     return found
 
 
@@ -58,11 +57,14 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
         keys: Keys = ("methods", name)
         if name == "real":
             yield Fault(keys, "the photos have this name; choose another")
-        if method.like is not None:
-            yield Fault((*keys, "like"), unknown_name(method.like, [row for row in settings.methods if row != name]))
         if method.base not in settings.models:
             yield Fault((*keys, "base"), unknown_name(method.base, settings.models, "models: "))
         yield from _module_faults(keys, method)
+        try:
+            type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
+        except ValidationError as error:
+            for fault in explained(type(settings.sampling), error):
+                yield Fault((*keys, "sampling", *fault.keys), fault.text)
 
 
 def _module_faults(keys: Keys, method: "Method") -> Iterator[Fault]:

@@ -1,6 +1,6 @@
 """What has to hold before the first job: checked when Snakemake reads the rules and when it starts, or alone.
 
-    python -m workflow.preflight --config results/paper/config.json
+    python -m workflow.preflight --configfile workflow/config/paper.yaml
 
 Reading the rules, `begin` refuses a configuration with faults, weights and folders that are not there, and a folder that cannot
 be written. `start` comes before the first job, never in a dry run: it writes config.json and then checks what takes seconds,
@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TextIO
 from formats.cli import quick_imports
 from formats.files import InputError, write_json
 from workflow.consistency import parameter_faults
+from workflow.overlays import merged
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
 from workflow.settings import SettingsError, read
@@ -99,10 +100,16 @@ def metrics_of_runs(plan: Plan) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a run's config.json")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--configfile", type=Path, nargs="+", default=[], help="as Snakemake's")
+    which.add_argument("--config", type=Path, help="a run's config.json instead")
     parser.add_argument("--check", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="all of them by default")
     arguments = parser.parse_args()
-    plan = read_plan(arguments.config)
+    try:
+        own = Plan(read(merged(arguments.configfile), [], arguments.configfile)) if not arguments.config else None
+    except SettingsError as error:
+        stop(error.faults)
+    plan = own or read_plan(arguments.config)
     if found := [fault for check in arguments.check for fault in CHECKS[check](plan)]:
         stop(found)
 

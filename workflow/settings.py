@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from formats.files import InputError
 from workflow.consistency import contradictions
 from workflow.keys import explained
-from workflow.overlays import blamed, resolved
+from workflow.overlays import blamed, merge_faults, resolved
 
 
 class SettingsError(InputError):
@@ -31,6 +31,15 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True, protected_namespaces=()
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_default_nulls(cls, values: Any) -> Any:
+        """An overlay cannot take a key out of what it lies on: null is the same as leaving out a key whose default it is."""
+        if not isinstance(values, dict):
+            return values
+        left_out = {key for key, field in cls.model_fields.items() if field.default is None}
+        return {key: value for key, value in values.items() if value is not None or key not in left_out}
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -421,9 +430,8 @@ class Pretrain(Section):
 class Settings(Section):
     """The whole configuration."""
 
-    scale: Literal["miniature", "rehearsal", "paper"] = Field(
-        "miniature",
-        description="the file of `workflow/config/` that lies on base.yaml, beneath those of the command line",
+    scale: str = Field(
+        description="file of `workflow/config/` that lies on base.yaml, beneath those of the command line"
     )
     run: Run = Field(description="results lie in `results/{run}/`")
     caveat: str = Field("", description="a sentence that every table carries")
@@ -464,6 +472,8 @@ def read(
     It was merged as Snakemake does: `files`, which the Snakefile names, and over them what `over`, the files of the command
     line, and `given`, its single values, make together; later ones win.
     """
+    if found := merge_faults(config):
+        raise SettingsError(blamed(found, config, files, over, given))
     try:
         settings = Settings.model_validate(resolved(config))
         found = list(contradictions(settings))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from diffusers import AutoencoderKL
 
 from formats.layouts import Layout, Object
@@ -18,6 +17,7 @@ from workflow.miniature.autoencoder import pixels
 from workflow.miniature.captions import captions, named
 from workflow.miniature.judge import in_boxes, load_judge, somewhere
 from workflow.miniature.world import SIDE, Scene, draw, scene
+from workflow.overlays import merged
 
 BATCH = 32
 CONFIG = Path("workflow/config/miniature.yaml")
@@ -38,7 +38,7 @@ def measure(weights: Path, count: int = 128, seed: int = 4242) -> dict[str, Any]
     layouts = [_layout(i, *pair) for i, pair in enumerate(zip(scenes, texts, strict=True))]
     judge, wanted = load_judge(weights / "judge"), [named(text) for text in texts]
     real = np.stack([draw(picture) for picture in scenes])
-    config = yaml.safe_load(CONFIG.read_text())
+    config = merged([CONFIG])
     sampling, params = Sampling(**config["sampling"]), config["methods"]["gligen_sd"]["params"]
     sd = load_diffusion(weights / "sd14", sampling)
     kept = in_boxes(judge, _reconstruct(sd.vae, real), scenes)

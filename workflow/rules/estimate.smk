@@ -50,7 +50,7 @@ rule pilot:
     message:
         "Timing the networks on {params.device}"
     shell:
-        "python -m workflow.benchmarks.estimate pilot --plan {input} --device {params.device} --out {output} > {log} 2>&1"
+        "python -m workflow.benchmarks pilot --plan {input} --device {params.device} --out {output} > {log} 2>&1"
 
 
 # Without output: it is made anew each time, since what has been spent changes.
@@ -68,5 +68,5 @@ rule estimate:
     message:
         "Estimating the cost of {R}"
     shell:
-        "python -m workflow.benchmarks.estimate table --plan {input.plan} --pilot {input.pilot} --samples {params.samples}"
+        "python -m workflow.benchmarks estimate --plan {input.plan} --pilot {input.pilot} --samples {params.samples}"
         " --out {params.out} 2> {log}"

@@ -1,4 +1,4 @@
-"""What people measure: speed against the peers, an accelerator, what a run will cost, and what rounding does to metrics.
+r"""What people measure: speed against the peers, an accelerator, what a run will cost, and what rounding does to metrics.
 
     python -m workflow.benchmarks peers --gligen methods/gligen_sd.json --hcma methods/hcma.json \
         --excite methods/attend_and_excite.json --layouts test.jsonl

@@ -39,6 +39,7 @@ Batch = Callable[[int], Callable[[], torch.Tensor]]
 @dataclass(frozen=True)
 class Row:
     """A method as a stanza of the configuration has it, with all its sampling settings, on a model folder."""
+
     name: str
     module: str
     params: dict[str, Any]
@@ -49,6 +50,7 @@ class Row:
 @dataclass(frozen=True)
 class Images:
     """Images that a run samples: so many of a split, by a row; they lie in the folders of those names."""
+
     row: str
     split: str
     count: int
@@ -57,6 +59,7 @@ class Images:
 @dataclass(frozen=True)
 class Workload:
     """What a run samples and trains; `alignment` are the sizes of that module, `batch_size` may be "auto"."""
+
     rows: Sequence[tuple[Row, Images]]
     alignment: dict[str, Any]
     images_trained: int

@@ -166,7 +166,7 @@ def load_of(sd14, gligen):
 
 def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, capsys):
     load = load_of(write_tiny(tmp_path / "sd14"), write_tiny(tmp_path / "gligen", gated=True))
-    estimate.write_pilot(torch.device("cpu"), load, tmp_path / "pilot.json")
+    pilot.write_pilot(torch.device("cpu"), load, tmp_path / "pilot.json")
     rows = json.loads((tmp_path / "pilot.json").read_text())["rows"]
     kinds = {name: set(found) - {"pass", "decoding"} for name, found in rows.items()}
     aligned = {"grounded_pass", "alignments", "training"}

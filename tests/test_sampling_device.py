@@ -13,7 +13,7 @@ import torch
 
 from hcma.sampling import device
 from tests.launch import status
-from workflow.benchmarks import estimate
+from workflow.benchmarks import __main__ as benchmarks
 from workflow.scripts import check_device
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_one_line_before_anything_else(tmp_path, capsys) -> None:
     (tmp_path / "plan.json").write_text("{}")
-    for program, more in ((check_device, []), (estimate, ["pilot", "--plan", str(tmp_path / "plan.json")])):
+    for program, more in ((check_device, []), (benchmarks, ["pilot", "--config", str(tmp_path / "plan.json")])):
         assert status(program.main, [*more, "--device", "cuda", "--out", str(tmp_path / "out.json")]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: --device cuda: cannot be used here")

@@ -1,7 +1,5 @@
 """Images a second and peak memory of the rows on one accelerator, and the speed of two against diffusers' pipelines.
 
-    python -m workflow.benchmarks.device --config config.json --weights FOLDER --layouts test.jsonl --out device.json
-
 The rows are those of the configuration's tables, with its parameters and its sampling settings but for the precision. FOLDER
 holds a model folder for each of their `base`; random weights do, as `workflow.random_weights` writes them, since time and
 memory do not depend on values (only the guided rows' early exits do: their counts stand beside the times). A peer in half
@@ -9,7 +7,6 @@ precision runs the same autocast U-Net. Every cell is one call from layouts to p
 fails says why. The file is written after every cell, and no cell begins once --budget seconds are over.
 """
 
-import argparse
 import importlib
 import json
 import time
@@ -24,7 +21,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from formats.files import InputError, read_json, replacing
+from formats.files import InputError, read_json, write_json
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
@@ -39,41 +36,31 @@ from workflow.benchmarks.pilot import Row, passes_of
 from workflow.benchmarks.rounds import seconds
 from workflow.settings import Settings
 
-SIDE, PRODUCTS = 8192, 20
+PRODUCTS = 20
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a run's config.json")
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--side", type=int, default=SIDE, help="of the matrix product that shows what the card can do")
-    parser.add_argument("--budget", type=float, default=3600.0, help="seconds after which no cell begins")
-    arguments = parser.parse_args()
+def main(config: Path, weights: Path, layouts: Path, out: Path, device: str, side: int, budget: float) -> None:
+    """Measure cell after cell."""
     began = time.perf_counter()
     quiet_loading()
-    layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects]
+    some = [layout for layout in read_layouts(layouts) if layout.objects]
     models: dict[str, Diffusion] = {}
     record: dict[str, Any] = {
-        "command": "python -m workflow.benchmarks.device",
+        "command": "python -m workflow.benchmarks device",
         "commit": commit(),
-        "device": device_name(torch.device(arguments.device)),
+        "device": device_name(torch.device(device)),
         "versions": versions(SAMPLING),
-        "ceilings_tflops": {name: ceiling(name, arguments.device, arguments.side) for name in ("bfloat16", "float32")},
+        "ceilings_tflops": {name: ceiling(name, device, side) for name in ("bfloat16", "float32")},
         "cells": [],
     }
-    rows = read_rows(arguments.config, arguments.weights)
-    make = partial(make_method, models, arguments.device)
-    for cell in plan(rows):
+    make = partial(make_method, models, device)
+    for cell in plan(read_rows(config, weights)):
         figures: dict[str, Any] = {"not_measured": "no time left"}
-        if time.perf_counter() - began <= arguments.budget:
-            figures = attempt(partial(run, cell, make, layouts))
+        if time.perf_counter() - began <= budget:
+            figures = attempt(partial(run, cell, make, some))
         record["cells"].append(cell.label | figures)
         print(json.dumps(cell.label | figures), f"{time.perf_counter() - began:.0f} s", flush=True)
-        with replacing(arguments.out) as path:
-            path.write_text(json.dumps(record, indent=1) + "\n")
+        write_json(out, record)
 
 
 def run(cell: "Cell", make: Callable[[Row, str], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
@@ -227,7 +214,3 @@ def ceiling(precision: str, device: str, side: int) -> float:
 
     products()
     return 2 * side**3 * PRODUCTS / seconds(products)[0] / 1e12
-
-
-if __name__ == "__main__":
-    main()

@@ -1,63 +1,29 @@
 """What a run will cost on the device of its pilot, and how much of that has been spent: one table, printed and written.
 
-    python -m workflow.benchmarks.estimate pilot --config config.json --device cuda --out pilot.json
-    python -m workflow.benchmarks.estimate table --config config.json --pilot pilot.json --samples samples --out estimate
-
-The first times the networks with random weights (pilot.py). The second writes estimate.json and estimate.md and prints the
-latter. Each method says what an image takes (`passes` beside its `generate`); what depends on the image (refinements, inner
-iterations, boxes) is a range, from the least to the most that the settings allow for an image whose caption names its boxes. A
-method that does not say is taken for plain sampling, and marked. Hours are of one device.
+Writes estimate.json and estimate.md and prints the latter. The pilot has timed each kind of pass, each method says how many of
+them an image takes (`passes` beside its `generate`). What depends on the image (refinements, inner iterations, boxes) is a
+range, from the least to the most that the settings allow for an image whose caption names its boxes. A method that does not say
+is taken for plain sampling, and marked. Hours are of one device.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from formats.cli import options, quick_imports, run
 from formats.files import read_json, write_json, write_text
-
-if TYPE_CHECKING:
-    import torch
-
-    from hcma.sampling.work import Passes
-    from workflow.benchmarks.pilot import Row, Workload
+from formats.images import read_meta
+from hcma.sampling.work import Passes
+from workflow.benchmarks.pilot import Row, Workload, passes_of, workload
+from workflow.plan import read_plan
 
 Seconds = dict[str, dict[str, Any]]  # kind of pass -> {seconds, batch}, as pilot.py times them
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = options(__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="pilot | table")
-    pilot, table = verbs.add_parser("pilot"), verbs.add_parser("table")
-    for verb in (pilot, table):
-        verb.add_argument("--config", type=Path, required=True, help="the run's config.json")
-    pilot.add_argument("--device", default="cpu")
-    pilot.add_argument("--out", type=Path, required=True)
-    table.add_argument("--pilot", type=Path, required=True)
-    table.add_argument("--samples", type=Path, required=True, help="results/{run}/samples, which need not exist yet")
-    table.add_argument("--out", type=Path, required=True, help="path without suffix")
-    given = parser.parse_args(argv)
-    with quick_imports():
-        from hcma.sampling.device import take_device
-        from workflow.benchmarks.pilot import workload
-        from workflow.plan import read_plan
-    if hasattr(given, "pilot"):
-        write_table(workload(read_plan(given.config)), given.pilot, given.samples, given.out)
-    else:
-        write_pilot(take_device(given.device), workload(read_plan(given.config)), given.out)
+def main(config: Path, pilot: Path, samples: Path, out: Path) -> None:
+    write_table(workload(read_plan(config)), pilot, samples, out)
 
 
-def write_pilot(device: "torch.device", load: "Workload", out: Path) -> None:
-    """Time the passes of every row on the device."""
-    from formats.records import SAMPLING, commit, versions
-    from hcma.sampling.device import device_name
-    from workflow.benchmarks.pilot import time_rows
-
-    made = {"device": device_name(device), "commit": commit(), "versions": versions(SAMPLING)}
-    write_json(out, made | {"rows": time_rows(load, device)})
-
-
-def write_table(load: "Workload", pilot: Path, samples: Path, out: Path) -> None:
+def write_table(load: Workload, pilot: Path, samples: Path, out: Path) -> None:
     """Print the table, and write it as Markdown and JSON."""
     timed = read_json(pilot)
     content = {"device": timed["device"], "pilot_commit": timed["commit"]}
@@ -72,10 +38,8 @@ def write_table(load: "Workload", pilot: Path, samples: Path, out: Path) -> None
     print(text, end="")
 
 
-def estimated(row: "Row", images: int, load: "Workload", seconds: Seconds) -> dict[str, Any]:
+def estimated(row: Row, images: int, load: Workload, seconds: Seconds) -> dict[str, Any]:
     """So many images of a row: jobs, work, hours and disk; `known` tells whether its method says all that it takes."""
-    from workflow.benchmarks.pilot import passes_of
-
     passes, says = passes_of(row)
     counts = passes.counts((0, load.most_boxes))
     return {
@@ -92,7 +56,7 @@ def estimated(row: "Row", images: int, load: "Workload", seconds: Seconds) -> di
     }
 
 
-def an_image(passes: "Passes", boxes: int, seconds: Seconds) -> float:
+def an_image(passes: Passes, boxes: int, seconds: Seconds) -> float:
     """Seconds of an image with so many boxes: without any, at the least work; with boxes, at the most."""
     most = bool(boxes)
     work = {
@@ -112,8 +76,6 @@ def training_hours(images: int, rows: Iterable[Seconds]) -> float | None:
 
 def measured(folder: Path) -> dict[str, Any]:
     """Images, hours and gigabytes of the shards that are finished."""
-    from formats.images import read_meta
-
     shards = sorted(folder.glob("[0-9][0-9][0-9][0-9].zip"))
     metas = [read_meta(path) for path in shards]
     return {
@@ -184,7 +146,3 @@ def markdown(content: dict[str, Any]) -> str:
 def _between(ends: Sequence[float], form: str) -> str:
     least, most = (f"{end:{form}}" for end in ends)
     return least if least == most else f"{least} to {most}"
-
-
-if __name__ == "__main__":
-    run(main)

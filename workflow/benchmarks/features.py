@@ -1,8 +1,6 @@
 """What the features of a table cost against the libraries they come from: one process each, the same images and weights.
 
-    python -m workflow.benchmarks.features --side ours --folder work --out ours.npz
-
-is one of the two processes that `compare` starts (part of `make bench`). A table of two rows and `real`, at both levels:
+`compare`, a part of `make bench`, starts two processes of this, one a side. A table of two rows and `real`, at both levels:
 
     ours    evaluation.features on the three folders, which cuts the crops itself
     theirs  clean-fid's feature loop on image and crop folders, found and real for each row, as its compute_fid has it; then
@@ -11,7 +9,6 @@ is one of the two processes that `compare` starts (part of `make bench`). A tabl
 Inception V3 and CLIP ViT-B/32 at full size, random weights. Both are timed from loaded networks to features on disk.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -40,15 +37,10 @@ LABELS = ("dog", "red kite")
 CLIP = "ViT-B-32-quickgelu"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", choices=["ours", "theirs"], required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=IMAGES, help="of a row")
-    arguments = parser.parse_args()
-    arrays, spent = {"ours": ours, "theirs": theirs}[arguments.side](arguments.folder, arguments.images)
-    np.savez(arguments.out, **arrays, allow_pickle=False)
+def main(side: str, folder: Path, out: Path, images: int) -> None:
+    """Take one side's features of images that are there, write them, and print what that took."""
+    arrays, spent = {"ours": ours, "theirs": theirs}[side](folder, images)
+    np.savez(out, **arrays, allow_pickle=False)
     print(json.dumps(spent | {"peak_megabytes": peak_megabytes()}))
 
 
@@ -82,7 +74,7 @@ def compare(rounds: int = ROUNDS, images: int = IMAGES) -> dict[str, Any]:
 
 def _run(side: str, folder: Path, images: int) -> tuple[float, dict[str, float]]:
     words = ["--side", side, "--folder", str(folder), "--images", str(images), "--out", str(folder / f"{side}.npz")]
-    command = [sys.executable, "-W", "ignore", "-m", "workflow.benchmarks.features", *words]
+    command = [sys.executable, "-W", "ignore", "-m", "workflow.benchmarks", "features", *words]
     spent = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
     return spent["seconds"], spent
 
@@ -259,7 +251,3 @@ def as_transformers(state: "dict[str, torch.Tensor]", config: dict[str, Any]) ->
     renamed |= {f"{a}.{kind}": state[f"{b}.{kind}"] for a, b in layers.items() for kind in ("weight", "bias")}
     model.load_state_dict(renamed)
     return model.eval()
-
-
-if __name__ == "__main__":
-    main()

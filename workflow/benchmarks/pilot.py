@@ -11,23 +11,30 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from formats.files import write_json
+from formats.records import SAMPLING, commit, versions
+from hcma.alignment import Alignment, AlignmentConfig
+from hcma.batch_size import ELSEWHERE
+from hcma.method import Params, Targets, align_step
+from hcma.sampling.attention import attention_reader
+from hcma.sampling.device import device_name, take_device
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, predict_noise, set_precision
+from hcma.sampling.grounding import SLOTS, fusers_enabled
 from hcma.sampling.spec import from_keys
-
-if TYPE_CHECKING:
-    import torch
-
-    from hcma.alignment import Alignment
-    from hcma.sampling.diffusion import Diffusion, Sampling
-    from hcma.sampling.work import Passes
-    from workflow.plan import Plan, Sampled
+from hcma.sampling.work import Passes
+from workflow.plan import Plan, Sampled, read_plan
+from workflow.random_weights.architecture import read_architecture
 
 TOKENS = 77
 REPEATS = 3
 
 # Work on a batch of so many images, ready to be timed.
-Batch = Callable[[int], Callable[[], "torch.Tensor"]]
+Batch = Callable[[int], Callable[[], torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,17 @@ class Workload:
     batch_size: int | str
 
 
-def workload(plan: "Plan") -> Workload:
+def main(config: Path, device: str, out: Path) -> None:
+    write_pilot(take_device(device), workload(read_plan(config)), out)
+
+
+def write_pilot(device: torch.device, load: Workload, out: Path) -> None:
+    """Time the passes of every row on the device."""
+    made = {"device": device_name(device), "commit": commit(), "versions": versions(SAMPLING)}
+    write_json(out, made | {"rows": time_rows(load, device)})
+
+
+def workload(plan: Plan) -> Workload:
     """All that a run samples, and what it trains its alignment on."""
     settings, train = plan.settings, plan.settings.alignment.train
     return Workload(
@@ -78,39 +95,33 @@ def workload(plan: "Plan") -> Workload:
     )
 
 
-def plan_row(plan: "Plan", images: "Sampled") -> Row:
+def plan_row(plan: Plan, images: Sampled) -> Row:
     """A row as the plan samples it; the one that candidates for eta are judged against is sampled on both splits."""
     held_out = images.split == "heldout" and images.row not in plan.candidates
     stanza, name = plan.stanza(images.row), f"{images.row}, held out" if held_out else images.row
     return Row(name, stanza.module, stanza.params, plan.sampling(images.row), plan.model(stanza.base))
 
 
-def passes_of(row: Row) -> "tuple[Passes, bool]":
+def passes_of(row: Row) -> tuple[Passes, bool]:
     """What an image of the row takes, and whether its method says so; else it is taken for plain sampling."""
-    from hcma.sampling.work import Passes
-
     module, sampling = importlib.import_module(row.module), sampling_of(row)
     if not hasattr(module, "passes"):
         return Passes(calls=sampling.calls), False
     return module.passes(from_keys(module.Params, row.params, f"{row.module}, params"), sampling), True
 
 
-def sampling_of(row: Row) -> "Sampling":
+def sampling_of(row: Row) -> Sampling:
     """The row's sampling settings."""
-    from hcma.sampling.diffusion import Sampling
-
     return Sampling(**row.sampling)
 
 
-def time_rows(load: Workload, device: "torch.device") -> dict[str, dict[str, Any]]:
+def time_rows(load: Workload, device: torch.device) -> dict[str, dict[str, Any]]:
     """row -> kind of pass -> {seconds an image, batch}, of the kinds that the row uses.
 
     `pass` and `grounded_pass` are calls of the sampler, with and without caption, the latter with boxes; `guided_pass` is
     forward to the last map that is read, and back; `training` is the alignment module's on an image, forward and back.
     Networks that rows share are timed once, and one model is held at a time.
     """
-    from hcma.batch_size import ELSEWHERE
-
     batch = load.batch_size if isinstance(load.batch_size, int) else ELSEWHERE
     alike: defaultdict[str, list[Row]] = defaultdict(list)
     for row, _ in load.rows:
@@ -130,13 +141,8 @@ def time_rows(load: Workload, device: "torch.device") -> dict[str, dict[str, Any
     return {row.name: seconds[row.name] for row, _ in load.rows}
 
 
-def build(row: Row, gated: bool, device: "torch.device") -> "Diffusion":
+def build(row: Row, gated: bool, device: torch.device) -> Diffusion:
     """A row's U-Net and decoder with random weights; the rest of the model is not needed."""
-    import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    from hcma.sampling.diffusion import Diffusion, set_precision
-
     configs, sampling = networks(row.model, gated), sampling_of(row)
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_config(configs["unet"]).to(device).eval().requires_grad_(False)
@@ -154,8 +160,6 @@ def networks(folder: str, gated: bool) -> dict[str, Any]:
             name: json.loads((Path(folder) / part / "config.json").read_text())
             for name, part in (("unet", "unet"), ("vae", autoencoder))
         }
-    from workflow.random_weights.architecture import read_architecture
-
     components = read_architecture("gligen" if gated else "stable-diffusion").components
     return {name: components[name].config for name in ("unet", "vae")}
 
@@ -168,12 +172,8 @@ def is_gated(load: Workload, folder: str) -> bool:
     return any(row.model == folder and passes_of(row)[0].grounded for row, _ in load.rows)
 
 
-def kinds(sd: "Diffusion", passes: "Passes", layers: Sequence[str], alignment: dict[str, Any]) -> dict[str, Batch]:
+def kinds(sd: Diffusion, passes: Passes, layers: Sequence[str], alignment: dict[str, Any]) -> dict[str, Batch]:
     """What is timed for a method that takes such passes."""
-    import torch
-
-    from hcma.sampling.diffusion import decode, predict_noise
-
     t = torch.tensor(500, device=sd.device)
 
     def latents(batch: int) -> torch.Tensor:
@@ -198,20 +198,13 @@ def kinds(sd: "Diffusion", passes: "Passes", layers: Sequence[str], alignment: d
     return found
 
 
-def texts(sd: "Diffusion", batch: int) -> "torch.Tensor":
+def texts(sd: Diffusion, batch: int) -> torch.Tensor:
     """Random text states."""
-    import torch
-
     return torch.randn(batch, TOKENS, sd.unet.config.cross_attention_dim, device=sd.device)
 
 
-def grounded(sd: "Diffusion", latents_BCHW: "torch.Tensor", t: "torch.Tensor") -> "Callable[[], torch.Tensor]":
+def grounded(sd: Diffusion, latents_BCHW: torch.Tensor, t: torch.Tensor) -> Callable[[], torch.Tensor]:
     """A call of the sampler that sees boxes."""
-    import torch
-
-    from hcma.sampling.diffusion import predict_noise
-    from hcma.sampling.grounding import SLOTS, fusers_enabled
-
     text, width = texts(sd, 2 * len(latents_BCHW)), sd.unet.config.cross_attention_dim
     shape = (len(text), SLOTS)
     tokens = {"boxes": torch.rand(*shape, 4), "masks": torch.ones(shape)}
@@ -227,13 +220,9 @@ def grounded(sd: "Diffusion", latents_BCHW: "torch.Tensor", t: "torch.Tensor") -
 
 
 def guided(
-    sd: "Diffusion", latents_BCHW: "torch.Tensor", t: "torch.Tensor", layers: Sequence[str]
-) -> "Callable[[], torch.Tensor]":
+    sd: Diffusion, latents_BCHW: torch.Tensor, t: torch.Tensor, layers: Sequence[str]
+) -> Callable[[], torch.Tensor]:
     """A pass of guidance: to the last map, and the gradient back to the latents."""
-    import torch
-
-    from hcma.sampling.attention import attention_reader
-
     attend = attention_reader(sd, texts(sd, len(latents_BCHW)), layers)
     rows = torch.arange(len(latents_BCHW), device=sd.device)
 
@@ -246,23 +235,22 @@ def guided(
 
 
 def aligning(
-    sd: "Diffusion", model: dict[str, Any], latents_BCHW: "torch.Tensor", t: "torch.Tensor"
-) -> "Callable[[], torch.Tensor]":
+    sd: Diffusion, model: dict[str, Any], latents_BCHW: torch.Tensor, t: torch.Tensor
+) -> Callable[[], torch.Tensor]:
     """One step of update (8)."""
-    from hcma.method import Params, Targets, align_step
-
     module, targets = aligner(sd, model, len(latents_BCHW))
     module.eval().requires_grad_(False)
-    return lambda: align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), Targets(*targets), Params(eta=1.0))
+    t_B, pulled = t.expand(len(latents_BCHW)), Targets(*targets)
+    return lambda: align_step(module, latents_BCHW, t_B, pulled, Params(), 1.0)
 
 
 def training(
-    sd: "Diffusion", model: dict[str, Any], latents_BCHW: "torch.Tensor", t: "torch.Tensor"
-) -> "Callable[[], torch.Tensor]":
+    sd: Diffusion, model: dict[str, Any], latents_BCHW: torch.Tensor, t: torch.Tensor
+) -> Callable[[], torch.Tensor]:
     """A part of a batch of the alignment's training, in float32."""
     module, targets = aligner(sd, model, len(latents_BCHW))
 
-    def call() -> "torch.Tensor":
+    def call() -> torch.Tensor:
         omega_global_B, omega_local_B = module.losses(latents_BCHW, t.expand(len(latents_BCHW)), *targets)
         loss = (omega_global_B + omega_local_B).sum()
         loss.backward()
@@ -271,12 +259,8 @@ def training(
     return call
 
 
-def aligner(sd: "Diffusion", model: dict[str, Any], batch: int) -> tuple["Alignment", list["torch.Tensor"]]:
+def aligner(sd: Diffusion, model: dict[str, Any], batch: int) -> tuple[Alignment, list[torch.Tensor]]:
     """An untrained module, and targets of as many boxes as an image of COCO has on average, 7.3, rounded up."""
-    import torch
-
-    from hcma.alignment import Alignment, AlignmentConfig
-
     channels, side, _ = sd.latent_shape_CHW
     width, boxes = sd.unet.config.cross_attention_dim, 8
     module = Alignment(AlignmentConfig(channels, side, width, **model)).to(sd.device)
@@ -286,8 +270,6 @@ def aligner(sd: "Diffusion", model: dict[str, Any], batch: int) -> tuple["Alignm
 
 def seconds_an_image(work: Batch, batch: int) -> dict[str, float | int]:
     """Seconds an image, and the largest batch up to `batch` that fits into the device's memory by halving."""
-    import torch
-
     while True:
         try:
             return {"seconds": fastest(work(batch)) / batch, "batch": batch}
@@ -298,7 +280,7 @@ def seconds_an_image(work: Batch, batch: int) -> dict[str, float | int]:
         torch.cuda.empty_cache()
 
 
-def fastest(work: "Callable[[], torch.Tensor]") -> float:
+def fastest(work: Callable[[], torch.Tensor]) -> float:
     """Seconds of the fastest of a few calls, after one to warm up; reading a value of the result waits for the device."""
 
     def once() -> float:

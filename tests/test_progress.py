@@ -133,6 +133,20 @@ def test_on_a_cluster_snakemakes_own_lines_go_on_from_the_first() -> None:
     assert own.stream.getvalue().split() == ["None", "workflow_started", "resources_info", "run_info", "job_info"]
 
 
+def test_without_a_terminal_a_line_comes_now_and_then() -> None:
+    display = Progress(logging.Logger("plain"), logging.StreamHandler(io.StringIO()), "method", Counter)
+    tally = Tally(Counter(sample=4), Counter(), now=0.0)
+    display.written = 0.0
+    for now in (29.0, 31.0):
+        display._tick(tally, now)
+    assert display.own.stream.getvalue() == "0 of 4 jobs | 0:31\n"
+    # After an hour, every three minutes.
+    display.written = 3600.0
+    for now in (3600.0 + 170, 3600.0 + 200):
+        display._tick(tally, now)
+    assert display.own.stream.getvalue().splitlines()[1:] == ["0 of 4 jobs | 1:03:20"]
+
+
 def test_a_fault_of_the_display_does_not_end_the_run(capsys) -> None:
     logger, own = logging.Logger("fault"), logging.StreamHandler(io.StringIO())
     display = Progress(logger, own, "method", lambda: 1 / 0)

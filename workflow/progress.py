@@ -134,23 +134,23 @@ class Progress(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def _show(self, event: LogEvent | None, record: logging.LogRecord) -> None:
+    def _show(self, event: LogEvent | None, record: Any) -> None:
         if self.on_cluster:
             self.own.handle(record)
         elif self.tally is None:
             self._before(event, record)
         elif event is LogEvent.JOB_INFO:
-            self._start(record)
+            self._start(self.tally, record)
         elif event is LogEvent.JOB_FINISHED:
-            self._finish(record)
+            self._finish(self.tally, record)
         elif event is LogEvent.JOB_ERROR:
-            self._fail(record)
+            self._fail(self.tally, record)
         elif record.levelno >= logging.WARNING and FAILED_COMMAND not in record.getMessage():
             self._write(self.own.format(record))
         if self.tally and self.on_terminal:
-            self._status()
+            self._status(self.tally)
 
-    def _before(self, event: LogEvent | None, record: logging.LogRecord) -> None:
+    def _before(self, event: LogEvent | None, record: Any) -> None:
         """Until the first job: Snakemake's words pass, its tables wait until it is known where the run runs."""
         if event is LogEvent.RUN_INFO:
             self._begin(Counter({rule: count for rule, count in record.stats.items() if rule != "total"}))
@@ -170,21 +170,21 @@ class Progress(logging.Handler):
         self._write(f"{self.tally.total} jobs; {self.log}")
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def _start(self, record: logging.LogRecord) -> None:
+    def _start(self, tally: Tally, record: Any) -> None:
         wildcards = dict(record.wildcards)
         job = Job(record.rule_name, wildcards, wildcards.get(self.row), time.monotonic(), not record.output)
-        self.tally.running[record.jobid] = job
+        tally.running[record.jobid] = job
         self.failed.pop(record.jobid, None)
         if job.answers and self.on_terminal:
             self.own.stream.write(CLEAR)
             self.own.stream.flush()
 
-    def _finish(self, record: logging.LogRecord) -> None:
-        if row := self.tally.finish(record.job_id, time.monotonic()):
-            self._write(f"{row}: done ({self.tally.rows[row]} jobs) | {self.tally.line(time.monotonic())}")
+    def _finish(self, tally: Tally, record: Any) -> None:
+        if row := tally.finish(record.job_id, time.monotonic()):
+            self._write(f"{row}: done ({tally.rows[row]} jobs) | {tally.line(time.monotonic())}")
 
-    def _fail(self, record: logging.LogRecord) -> None:
-        job = self.tally.running.pop(record.jobid, None)
+    def _fail(self, tally: Tally, record: Any) -> None:
+        job = tally.running.pop(record.jobid, None)
         if job is None:  # told twice, or never started
             return
         self.failed[record.jobid] = job
@@ -208,14 +208,18 @@ class Progress(logging.Handler):
     def _watch(self) -> None:
         """Keep the line on a terminal up to date; elsewhere, write one now and then."""
         while not self.ended.wait(TICK):
-            with self.lock:
-                now = time.monotonic()
-                if self.tally is None:
-                    return
-                if self.on_terminal:
-                    self._status()
-                elif now - self.written >= min(max(SHORTEST, (now - self.tally.began) / 20), LONGEST):
-                    self._write(self.tally.line(now))
+            self.acquire()
+            try:
+                if self.tally:
+                    self._tick(self.tally, time.monotonic())
+            finally:
+                self.release()
+
+    def _tick(self, tally: Tally, now: float) -> None:
+        if self.on_terminal:
+            self._status(tally)
+        elif now - self.written >= min(max(SHORTEST, (now - tally.began) / 20), LONGEST):
+            self._write(tally.line(now))
 
     def _write(self, text: str) -> None:
         """Lines that stay."""
@@ -223,10 +227,10 @@ class Progress(logging.Handler):
         self.own.stream.flush()
         self.written = time.monotonic()
 
-    def _status(self) -> None:
+    def _status(self, tally: Tally) -> None:
         """The line that does not stay; none while a job answers on the same terminal."""
-        if not any(job.answers for job in self.tally.running.values()):
-            line = self.tally.line(time.monotonic())[: shutil.get_terminal_size().columns - 1]
+        if not any(job.answers for job in tally.running.values()):
+            line = tally.line(time.monotonic())[: shutil.get_terminal_size().columns - 1]
             self.own.stream.write(f"{CLEAR}{line}")
             self.own.stream.flush()
 

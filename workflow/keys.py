@@ -67,6 +67,8 @@ def explained(model: type[BaseModel], error: ValidationError) -> Iterator[Fault]
             yield Fault(keys, "missing")
         elif kind == "repeated":
             yield Fault(keys, f"expected each value once, found {shown(found)}")
+        elif kind == "path":
+            yield Fault(keys, f"{one['msg']}, which cannot be taken there; rename the folder, or give a link to it")
         else:
             yield Fault(keys, f"expected {words(*_kind(model, keys))}, found {shown(found)}{_as_text(found)}")
 

@@ -11,7 +11,6 @@ from diffusers import PNDMScheduler
 from baselines import gligen
 from formats.files import InputError
 from formats.layouts import Layout, Object
-from hcma import method
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.method import SCHEDULES, Params, State, align_step, aligns_at, generate, load, make_guide, make_targets
 from hcma.sampling import diffusion

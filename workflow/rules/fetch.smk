@@ -55,8 +55,14 @@ rule write_plan:
             {
                 "hub": plan.settings.fetch.hub,
                 "offline": plan.settings.fetch.offline,
-                "files": {name: source.model_dump(exclude_none=True) for name, source in plan.downloads.files.items()},
-                "models": {name: model.model_dump(exclude_none=True) for name, model in plan.downloads.models.items()},
+                "files": {
+                    name: source.model_dump(exclude_none=True)
+                    for name, source in plan.downloads.files.items()
+                },
+                "models": {
+                    name: model.model_dump(exclude_none=True)
+                    for name, model in plan.downloads.models.items()
+                },
             }
         ),
     message:
@@ -75,7 +81,11 @@ rule write_identity:
     conda:
         "../envs/harness.yaml"
     params:
-        content=lambda wildcards: as_json((plan.downloads.files | plan.downloads.models)[wildcards.item].model_dump(exclude_none=True, exclude={"urls", "licence"})),
+        content=lambda wildcards: as_json(
+            (plan.downloads.files | plan.downloads.models)[wildcards.item].model_dump(
+                exclude_none=True, exclude={"urls", "licence"}
+            )
+        ),
     message:
         "Writing down what {wildcards.item} is"
     shell:
@@ -147,4 +157,6 @@ rule unpack_annotations:
 rule fetch:
     input:
         lambda wildcards: [f"{plan.downloads.folder}/{file}" for file in plan.downloads.files],
-        lambda wildcards: [f"{plan.downloads.folder}/{model}/SHA256SUMS" for model in plan.downloads.models],
+        lambda wildcards: [
+            f"{plan.downloads.folder}/{model}/SHA256SUMS" for model in plan.downloads.models
+        ],

@@ -142,7 +142,7 @@ def runnable(rows):
     return [row for row in rows if row == "real" or config["models"][METHODS[row]["base"]]]
 
 
-ORDERED = list(dict.fromkeys(runnable([*config["tables"]["table1"], *config["tables"]["table2"]])))
+ORDERED = list(dict.fromkeys(runnable([row for rows in config["tables"].values() for row in rows])))
 ROWS = sorted(ORDERED)
 RIVALS = [row for row in ROWS if row != "real"]
 # significance.csv is every row against these.
@@ -159,7 +159,7 @@ ALIGNED |= {name for name, (row, _) in REPEATS.items() if row in ALIGNED}
 
 
 # What people look at, in the order of the report.
-TABLES = ["table1", "table2", "best", "significance", "adherence", "distances", "cost"]
+TABLES = [*config["tables"], "best", "significance", "adherence", "distances", "cost"]
 FIGURES = ["panel", "metrics", "sizes", "categories", "training", "calibration"]
 SHOWN = [
     *expand(f"{R}/tables/{{name}}.csv", name=TABLES + (["seeds"] if REPEATS else [])),
@@ -171,7 +171,6 @@ wildcard_constraints:
     method="|".join(["real", *METHODS, *CANDIDATES, *REPEATS]),
     split="|".join(PHOTOS),
     shard="[0-9]{4}",
-    table="1|2",
 
 
 def numbered(images):
@@ -312,6 +311,14 @@ def needs(rule):
 
 def feature_shards(method, split):
     return expand(f"{R}/features/{method}/{split}/{{shard}}.npz", shard=sampled_shards(split))
+
+
+def summaries_of(rows):
+    return [f"{R}/summaries/{row}/test.npz" for row in rows]
+
+
+def summary_of_real(split):
+    return f"{R}/summaries/real/{REFERENCE[split]}.npz"
 
 
 def metrics_of_run(run):

@@ -1,4 +1,4 @@
-# Region crops, features and metrics: every method is a stranger's zip of images.
+# Region crops, features, summaries and metrics: every method is a stranger's zip of images.
 
 
 localrules:
@@ -62,7 +62,7 @@ rule extract_features:
             lambda wildcards: [weights_of(row) for row in config["extractors"].values() if row]
         ),
     output:
-        f"{R}/features/{{method}}/{{split}}/{{shard}}.npz",
+        temp(f"{R}/features/{{method}}/{{split}}/{{shard}}.npz"),
     log:
         f"{R}/logs/extract_features/{{method}}-{{split}}-{{shard}}.log",
     benchmark:
@@ -82,36 +82,36 @@ rule extract_features:
         " --extractors {input.extractors} {params.protocol} --out {output} > {log} 2>&1"
 
 
-# The reference is summed up once for all methods.
-rule summarize_reference:
+# Features are summed up once; all that is measured of a row takes its summary.
+rule summarize:
     input:
-        lambda wildcards: feature_shards("real", REFERENCE[wildcards.split]),
+        lambda wildcards: feature_shards(wildcards.method, wildcards.split),
     output:
-        f"{R}/statistics/{{split}}.npz",
+        f"{R}/summaries/{{method}}/{{split}}.npz",
     log:
-        f"{R}/logs/summarize_reference/{{split}}.log",
+        f"{R}/logs/summarize/{{method}}-{{split}}.log",
     benchmark:
-        f"{R}/benchmarks/summarize_reference/{{split}}.jsonl"
+        f"{R}/benchmarks/summarize/{{method}}-{{split}}.jsonl"
     priority: 8
     conda:
         "../envs/harness.yaml"
     threads: config["resources"]["threads"]
     resources:
-        **needs("summarize_reference"),
+        **needs("summarize"),
     message:
-        "Summing up the real images of {wildcards.split}"
+        "Summing up {wildcards.method} on {wildcards.split}"
     shell:
-        "python -m evaluation.statistics --features {input} --out {output} > {log} 2>&1"
+        "python -m evaluation.metrics summarize --features {input} --out {output} > {log} 2>&1"
 
 
 rule measure:
     input:
-        features=lambda wildcards: feature_shards(wildcards.method, wildcards.split),
+        summary=f"{R}/summaries/{{method}}/{{split}}.npz",
+        real=lambda wildcards: summary_of_real(wildcards.split),
         layouts=lambda wildcards: expand(
             f"{R}/layouts/{wildcards.split}/{{shard}}.jsonl",
             shard=sampled_shards(wildcards.split),
         ),
-        reference=f"{R}/statistics/{{split}}.npz",
     output:
         metrics=f"{R}/metrics/{{method}}/{{split}}.json",
         scores=f"{R}/scores/{{method}}/{{split}}.parquet",
@@ -130,6 +130,59 @@ rule measure:
     message:
         "Measuring {wildcards.method} on {wildcards.split}"
     shell:
-        "python -m evaluation.metrics --method {wildcards.method} --split {wildcards.split}"
-        " --layouts {input.layouts} --features {input.features} --reference {input.reference}"
+        "python -m evaluation.metrics measure --method {wildcards.method} --split {wildcards.split}"
+        " --layouts {input.layouts} --summary {input.summary} --real {input.real}"
         " --reference-set {params.reference_set} --out {output.metrics} --scores {output.scores} > {log} 2>&1"
+
+
+rule measure_by_size:
+    input:
+        summary=f"{R}/summaries/{{method}}/test.npz",
+        real=lambda wildcards: summary_of_real("test"),
+    output:
+        f"{R}/sizes/{{method}}/test.csv",
+    log:
+        f"{R}/logs/measure_by_size/{{method}}.log",
+    benchmark:
+        f"{R}/benchmarks/measure_by_size/{{method}}.jsonl"
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        **needs("measure_by_size"),
+    params:
+        reference_set=reference_set("test"),
+    message:
+        "Measuring {wildcards.method} on fewer images"
+    shell:
+        "python -m evaluation.metrics sizes --method {wildcards.method} --summary {input.summary} --real {input.real}"
+        " --reference-set {params.reference_set} --out {output} > {log} 2>&1"
+
+
+# What groups of images add to the difference of two rows' distances: once a pair, for every table that compares rows.
+rule swap_images:
+    input:
+        summaries=lambda wildcards: summaries_of([wildcards.method, *partners(wildcards.method)]),
+        real=lambda wildcards: summary_of_real("test"),
+    output:
+        f"{R}/swaps/{{method}}.json",
+    log:
+        f"{R}/logs/swap_images/{{method}}.log",
+    benchmark:
+        f"{R}/benchmarks/swap_images/{{method}}.jsonl"
+    conda:
+        "../envs/harness.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        **needs("swap_images"),
+    params:
+        rows=lambda wildcards: " ".join(
+            f"--row {row} {R}/summaries/{row}/test.npz"
+            for row in [wildcards.method, *partners(wildcards.method)]
+        ),
+        reference_set=reference_set("test"),
+    message:
+        "Swapping images between {wildcards.method} and the rows it is compared with"
+    shell:
+        "python -m evaluation.metrics swap {params.rows} --real {input.real}"
+        " --reference-set {params.reference_set} --out {output} > {log} 2>&1"

@@ -33,7 +33,7 @@ rule cut_strips:
 
 rule write_page:
     input:
-        tables=[path for path in SHOWN if path.endswith(".csv")],
+        tables=[path.replace(".csv", ".json") for path in SHOWN if path.endswith(".csv")],
         figures=[path for path in SHOWN if not path.endswith(".csv")],
         layouts=f"{R}/layouts/test.jsonl",
         scores=expand(f"{R}/scores/{{method}}/test.parquet", method=ORDERED),

@@ -15,6 +15,9 @@ def lineage_of(name, **wildcards):
         item(SimpleNamespace(**wildcards)) if callable(item) else item.format(**wildcards)
         for item in stated.input
     ]
+    taken = [
+        part for item in taken for part in (item.values() if isinstance(item, dict) else [item])
+    ]
     paths = [path for item in taken for path in ([item] if isinstance(item, str) else item)]
     known = {collected(path) for path in paths} - {"checks/passed"}
     return {
@@ -34,7 +37,6 @@ def lineage():
         found |= lineage_of("slice_layouts", split=split, shard="0000")
         found |= lineage_of("tabulate_regions", split=split, shard="0000")
         found |= lineage_of("sample_real", method="real", split=split, shard="0000")
-        found |= lineage_of("summarize_reference", split=split)
     for split in ("train", "heldout"):
         found |= lineage_of("cache_latents", split=split, part="0000")
     for row, split in sampled:
@@ -42,17 +44,19 @@ def lineage():
         found |= lineage_of("sample", method=row, split=split, shard="0000")
     for row, split in [*shown, *heldout, *reference]:
         found |= lineage_of("extract_features", method=row, split=split, shard="0000")
+        found |= lineage_of("summarize", method=row, split=split)
         found |= lineage_of("measure", method=row, split=split)
     for row in ORDERED:
         found |= lineage_of("measure_by_size", method=row)
     for row in [row for row in RIVALS if partners(row)]:
         found |= lineage_of("swap_images", method=row)
-    for table in "12":
+    for table in [*config["tables"], *OF_METRICS, "cost", "seeds"]:
         found |= lineage_of("tabulate", table=table)
-    once = ["train_alignment", "calibrate_eta", "choose_eta", "compare_rows", "compare_best"]
-    once += ["tabulate_distances", "tabulate_adherence", "tabulate_cost", "tabulate_seeds"]
-    once += ["draw_panel", "draw_metrics", "draw_sizes", "draw_categories"]
-    once += ["draw_training", "draw_calibration"]
+    for table in ["significance", "best"]:
+        found |= lineage_of("compare_rows", table=table)
+    for figure in FIGURES:
+        found |= lineage_of("draw", figure=figure)
+    once = ["train_alignment", "calibrate_eta", "choose_eta"]
     once += ["calibrate_training_eta", "train_denoiser"] if NOISE else []
     for name in once:
         found |= lineage_of(name)

@@ -17,7 +17,6 @@ localrules:
     metrics,
     regress,
     accept,
-    tabulate_reproduction,
     reproduce,
     put_side_by_side,
     compare,
@@ -43,7 +42,7 @@ rule regress:
     message:
         "Holding {params.run} against {params.reference}"
     shell:
-        "python -m evaluation.regress check --run {params.run} --reference {params.reference:q} --code {params.code}"
+        "python -m evaluation.regression check --run {params.run} --reference {params.reference:q} --code {params.code}"
         " 2>&1 | tee {log}"
 
 
@@ -62,35 +61,13 @@ rule accept:
     message:
         "Recording {params.run} as {params.reference}"
     shell:
-        "python -m evaluation.regress accept --run {params.run} --reference {params.reference:q} --code {params.code}"
+        "python -m evaluation.regression accept --run {params.run} --reference {params.reference:q} --code {params.code}"
         ' --reason "${{REASON:-}}" > {log} 2>&1'
-
-
-rule tabulate_reproduction:
-    input:
-        tables=expand(f"{R}/tables/table{{table}}.csv", table=[1, 2]),
-        distances=f"{R}/tables/distances.csv",
-        significance=f"{R}/tables/significance.csv",
-    output:
-        csv=f"{R}/tables/reproduction.csv",
-        markdown=f"{R}/tables/reproduction.md",
-    log:
-        f"{R}/logs/tabulate/reproduction.log",
-    conda:
-        "../envs/harness.yaml"
-    params:
-        caveat=lambda wildcards: config.get("caveat", ""),
-        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
-    message:
-        "Comparing with the published values"
-    shell:
-        "python -m evaluation.reproduce --tables {input.tables} --distances {input.distances}"
-        " --significance {input.significance} --caveat={params.caveat:q} --out {params.out} > {log} 2>&1"
 
 
 rule reproduce:
     input:
-        rules.tabulate_reproduction.output.markdown,
+        f"{R}/tables/reproduction.md",
     log:
         f"{R}/logs/reproduce.log",
     conda:
@@ -117,7 +94,7 @@ rule put_side_by_side:
     message:
         "Putting {params.runs[0]} and {params.runs[1]} side by side"
     shell:
-        "python -m evaluation.side_by_side --first results/{params.runs[0]} --second results/{params.runs[1]}"
+        "python -m evaluation.tables runs --first results/{params.runs[0]} --second results/{params.runs[1]}"
         " --out {params.out} > {log} 2>&1"
 
 

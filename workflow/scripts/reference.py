@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.tables import MARK
+from evaluation.tables.headline import MARK
 from hcma.sampling.atomic import replacing
 
 REFERENCE = Path("results/reference/miniature")

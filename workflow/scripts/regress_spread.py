@@ -20,8 +20,7 @@ import yaml
 
 from evaluation.files import InputError, read_json, write_json, write_text
 from evaluation.program import run
-from evaluation.regress import RULE, tolerances
-from evaluation.runs import Run, read_run
+from evaluation.regression import RULE, Run, read_run, tolerances
 
 CONFIG = Path("workflow/config/regress.yaml")
 REFERENCE = Path("results/reference/miniature.json")

@@ -170,7 +170,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def leaders(rows: dict[str, Row], swaps: Swaps) -> Iterator[dict[str, Any]]:
+def leaders(rows: dict[str, Row], swaps: Swaps) -> Iterator[dict[Any, Any]]:
     """A line of `compare` for every headline metric that two rows have: the best row as `method`, the runner-up as `against`.
 
     Which two rows lead is known from the data alone, so p-values are Holm's over all pairs of these rows: they hold whichever
@@ -180,7 +180,7 @@ def leaders(rows: dict[str, Row], swaps: Swaps) -> Iterator[dict[str, Any]]:
     shown = {
         name: replace(row, metrics={m.name: row.metrics.get(m.name) for m in metrics}) for name, row in rows.items()
     }
-    pairs = {
+    pairs: dict[tuple[str, str, str], dict[Any, Any]] = {
         (line["metric"], line["method"], line["against"]): line
         for line in compare(shown, list(shown), swaps).to_dict("records")
     }
@@ -188,4 +188,4 @@ def leaders(rows: dict[str, Row], swaps: Swaps) -> Iterator[dict[str, Any]]:
         values = {name: found["value"] for name, row in shown.items() if (found := row.metrics[metric.name])}
         ranked = sorted(values, key=lambda name: values[name], reverse=metric.higher_is_better)
         if len(ranked) > 1:
-            yield pairs[metric.name, ranked[0], ranked[1]]
+            yield dict(pairs[metric.name, ranked[0], ranked[1]])

@@ -26,8 +26,8 @@ def distances_by_size(method: str, row: Summaries, real: Summaries) -> pd.DataFr
     lines = []
     for metric in METRICS.values():
         if metric.quantity == "fid":
-            pair = (one.summary(metric.extractor, metric.level) for one in (row, real))
-            found = by_size(*pair, apart=method == "real")
+            of = metric.extractor, metric.level
+            found = by_size(row.summary(*of), real.summary(*of), apart=method == "real")
             lines += [{"method": method, "level": metric.level} | line for line in found]
     return pd.DataFrame(lines, columns=COLUMNS)
 

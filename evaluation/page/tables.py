@@ -25,5 +25,6 @@ def pack_table(path: Path, caveat: str = "") -> dict[str, Any]:
 
 def _pack(cell: Shown) -> dict[str, Any]:
     """Of a cell only what it has."""
-    parts = {"text": cell.value, "error": cell.error, "mark": cell.mark, "beside": cell.beside, "bold": cell.bold}
+    parts = {"text": cell.value, "error": cell.error, "mark": cell.mark, "bold": cell.bold}
+    parts["beside"] = cell.published or cell.limits
     return {name: part for name, part in parts.items() if part} | ({} if cell.sort is None else {"sort": cell.sort})

@@ -59,12 +59,14 @@ def thinning(lines: Sequence[Row]) -> list[str]:
     sentences = []
     for level in LEVELS:
         rows = [{key: row[key].value for key in SAMPLES} for row in lines if row["level"].value == level]
-        found = [
-            f"{kept:,} of the {every:,} {level}s {whose}"
-            for whose, part, whole in (("of a row", "samples", "n"), ("of `real`", "real_samples", "real_n"))
-            for kept, every in dict.fromkeys((row[part], row[whole]) for row in rows)
-            if None not in (kept, every) and kept < every
-        ]
+        found = []
+        for whose, part, whole in (("of a row", "samples", "n"), ("of `real`", "real_samples", "real_n")):
+            counts: dict[Any, None] = dict.fromkeys((row[part], row[whole]) for row in rows)
+            found += [
+                f"{kept:,} of the {every:,} {level}s {whose}"
+                for kept, every in counts
+                if None not in (kept, every) and kept < every
+            ]
         if found:
             sentences.append(
                 f"The pairs of all {level}s being too many, KID, CMMD, precision, recall, density and coverage are of "

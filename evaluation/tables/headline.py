@@ -47,7 +47,7 @@ def headline_table(
     leading = best[(best["table"] == name) & (best["different"] == "yes")]
     cells = []
     for row in rows:
-        beside = own.loc[row].to_dict() if row in own.index and not (caveat and row in measured) else {}
+        beside = own.loc[row].dropna().to_dict() if row in own.index and not (caveat and row in measured) else {}
         found = measured.get(row)
         cells.append(_row(row, called[row], found, beside, alike, _pairs(leading)))
     marked = any(cell.mark for row in cells for cell in row.values())
@@ -122,7 +122,7 @@ def _row(
             found.get("se"),
             mark=MARK if pair in alike else "",
             bold=pair in leading,
-            published=Cell.of(published.get(metric.published)).value,
+            published=published.get(metric.published),
         )
         cells[f"{metric.name}_floor"] = Cell(found.get("floor"))
     return cells | {name: Cell(row[name] if row else 0) for name in ("n_images", "n_regions")}

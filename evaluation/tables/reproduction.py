@@ -67,9 +67,10 @@ def reproduction_table(
 
 def _values(rows: pd.DataFrame, measured: dict[str, dict[str, Any]]) -> Iterator[Row]:
     for method in (str(name) for name in rows.index if name in measured):
+        values: dict[Any, Any] = rows.loc[method].to_dict()
         for metric in READINGS:
             found = measured[method]["metrics"].get(metric.name)
-            if found and (line := _line(found["value"], found["se"], rows.loc[method, metric.published])):
+            if found and (line := _line(found["value"], found["se"], values[metric.published])):
                 agrees = abs(float(line["in_errors"].value or 0)) < LIMIT
                 yield _names(method, "", metric.name) | line | {"verdict": Cell("agrees" if agrees else "differs")}
 

@@ -37,8 +37,13 @@ class Cell:
     @staticmethod
     def of(value: Any, standard_error: Any = None, **parts: Any) -> "Cell":
         """A cell of numbers as pandas has them, whose nan is none."""
-        numbers = [None if number is None or pd.isna(number) else number for number in (value, standard_error)]
-        return Cell(*(number.item() if isinstance(number, np.generic) else number for number in numbers), **parts)
+        return Cell(_plain(value), _plain(standard_error), **parts)
+
+
+def _plain(number: Any) -> Any:
+    if number is None or pd.isna(number):
+        return None
+    return number.item() if isinstance(number, np.generic) else number
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Table:
 
     def frame(self) -> pd.DataFrame:
         """Every column in full precision; beside one `{key}_se`, `{key}_published` … where any of its cells has that."""
-        columns: dict[str, list[Any]] = {}
+        columns: dict[str, Any] = {}
         for column in self.columns:
             cells = [row.get(column.key, Cell()) for row in self.rows]
             columns[column.key] = (
@@ -111,24 +116,27 @@ class Shown:
     value: str
     error: str = ""
     mark: str = ""
-    beside: str = ""
+    limits: str = ""
+    published: str = ""
     bold: bool = False
     sort: float | None = None
 
     def text(self) -> str:
-        """Value, error and mark."""
-        return self.value + (f" ± {self.error}" if self.error else "") + self.mark
+        """All but the published value."""
+        error, limits = f" ± {self.error}" * bool(self.error), f" [{self.limits}]" * bool(self.limits)
+        return f"{self.value}{error}{self.mark}{limits}"
 
 
 def shown(cell: Cell, column: Column) -> Shown:
     """A zero has no sign, and a missing number is a dash."""
     if not column.number:
         return Shown("" if cell.value is None else str(cell.value), mark=cell.mark, bold=cell.bold)
-    value, error, *beside = (
+    value, error, published, *limits = (
         _number(part, column) for part in (cell.value, cell.standard_error, cell.published, cell.least, cell.most)
     )
     sort = cell.value if isinstance(cell.value, float | int) else None
-    return Shown(value or "-", error.lstrip("+"), cell.mark, ", ".join(filter(None, beside)), cell.bold, sort)
+    between = ", ".join(filter(None, limits))
+    return Shown(value or "-", error.lstrip("+"), cell.mark, between, published, cell.bold, sort)
 
 
 def _number(value: Any, column: Column) -> str:
@@ -170,7 +178,7 @@ def markdown_grid(columns: Sequence[Column], cells: Sequence[Sequence[Shown]]) -
     """Heads and rows."""
     lines = [
         [
-            (f"**{cell.text()}**" if cell.bold else cell.text()) + (f" [{cell.beside}]" if cell.beside else "")
+            (f"**{cell.text()}**" if cell.bold else cell.text()) + (f" [{cell.published}]" if cell.published else "")
             for cell in row
         ]
         for row in cells
@@ -191,7 +199,7 @@ def latex(table: Table) -> str:
 
 
 def _tabular(columns: Sequence[Column], cells: Sequence[Sequence[Shown]]) -> list[str]:
-    paired = [any(row[place].beside for row in cells) for place in range(len(columns))]
+    paired = [any(row[place].published for row in cells) for place in range(len(columns))]
     kinds = "".join("r" * (1 + pair) if column.number else "l" for column, pair in zip(columns, paired, strict=True))
     heads, rules, second, place = [], [], [], 1
     for column, pair in zip(columns, paired, strict=True):
@@ -206,10 +214,10 @@ def _tabular(columns: Sequence[Column], cells: Sequence[Sequence[Shown]]) -> lis
         for cell, pair in zip(row, paired, strict=True):
             ours = escaped(cell.text())
             texts.append(rf"\textbf{{{ours}}}" if cell.bold else ours)
-            texts += [escaped(cell.beside) or "-"] * pair
+            texts += [escaped(cell.published) or "-"] * pair
         rows.append(" & ".join(texts) + r" \\")
-    head = [" & ".join(heads) + r" \\", *([" ".join(rules), " & ".join(second) + r" \\"] if any(paired) else [])]
-    return [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    top = [" & ".join(heads) + r" \\", *([" ".join(rules), " & ".join(second) + r" \\"] if any(paired) else [])]
+    return [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *top, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
 
 
 LATEX = str.maketrans(

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.files import InputError, read_json, write_json
 from evaluation.metrics import headline
 from evaluation.metrics.jackknife import groups, standard_error
-from evaluation.program import run
 from evaluation.significance import read_row
+from formats.cli import run
+from formats.files import InputError, read_json, write_json
 
 SWEEP = "alignment.calibrate.multiples"
 Row = dict[str, Any]  # a metrics file

@@ -19,11 +19,11 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import InputError, read_json, sha256, write_json
-from evaluation.images import read_meta
 from evaluation.metrics import metric_of, values_of
 from evaluation.printing import number
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, read_json, sha256, write_json
+from formats.images import read_meta
 
 Metric = dict[str, Any]
 CODE = "code: "

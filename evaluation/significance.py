@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from evaluation.files import InputError, read_object
 from evaluation.metrics import METRICS, headline, metric_of
 from evaluation.metrics.jackknife import standard_error
 from evaluation.metrics.permutation import flip_test, swap_test
 from evaluation.metrics.summary import LEVELS
+from formats.files import InputError, read_object
 
 LEVEL_OF_TEST = 0.05
 COLUMNS = ["metric", "method", "against", "difference", "se", "debiased", "opposite", "p", "p_holm", "different"]

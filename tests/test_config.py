@@ -11,8 +11,8 @@ import torch
 import yaml
 from snakemake.utils import update_config
 
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.sampling.layout import Layout, Object
 from hcma.sampling.spec import from_keys
 from tests.dag import snakemake
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm

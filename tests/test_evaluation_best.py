@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.files import InputError, write_json
 from evaluation.metrics import headline
 from evaluation.significance import Row, compare, leaders
 from evaluation.tables.__main__ import main
@@ -17,6 +16,7 @@ from evaluation.tables.published import read_published
 from evaluation.tables.seeds import seeds_table
 from evaluation.tables.significance import DEBIASED, WHAT_IS_TESTED, best_table
 from evaluation.tables.table import markdown
+from formats.files import InputError, write_json
 from tests.tables import grid
 from tests.test_evaluation_metrics import DATA, ROOT
 from tests.test_evaluation_metrics import row_of as measured

@@ -15,13 +15,11 @@ from cleanfid.resize import build_resizer
 from PIL import Image
 from safetensors.torch import save_file
 
-from evaluation import crops, features, program
+from evaluation import crops, features
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
 from evaluation.figures import panel
-from evaluation.files import InputError, write_json
-from evaluation.images import read_images, write_images
 from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
 from evaluation.metrics import summary
@@ -38,6 +36,9 @@ from evaluation.tables.headline import headline_table, made
 from evaluation.tables.published import read_published
 from evaluation.tables.significance import WHAT_IS_TESTED
 from evaluation.tables.table import Cell, Column, Table, markdown, read_frame, write_table
+from formats import cli
+from formats.files import InputError, write_json
+from formats.images import read_images, write_images
 from tests.tables import grid
 
 CLIP = {
@@ -554,7 +555,7 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, capsys, monkeypatch) -> No
     from evaluation.regions import main
 
     with pytest.raises(SystemExit) as stopped:
-        call(monkeypatch, lambda: program.run(main), **paths)
+        call(monkeypatch, lambda: cli.run(main), **paths)
     assert stopped.value.code == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'none.jsonl'}: no such file\n"
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from evaluation.files import write_json
 from evaluation.metrics import METRICS, Metric
 from evaluation.metrics.jackknife import jackknife
 from evaluation.metrics.measure import group_contributions, measure
@@ -18,6 +17,7 @@ from evaluation.tables.headline import headline_table
 from evaluation.tables.published import read_published
 from evaluation.tables.significance import best_table, significance_table
 from evaluation.tables.table import markdown, write_table
+from formats.files import write_json
 from tests.tables import grid
 from tests.test_evaluation_metrics import DATA, ROOT
 from tests.test_evaluation_protocol import Protocol, summed

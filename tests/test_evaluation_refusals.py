@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from evaluation import __main__ as alone
-from evaluation import features, program
-from evaluation.files import read_json, write_json
-from evaluation.images import read_images, write_images
+from evaluation import features
 from evaluation.layouts import read_layouts, write_layouts
 from evaluation.metrics.__main__ import main as metrics_main
 from evaluation.regions import regions
 from evaluation.tables.__main__ import main as tables_main
 from evaluation.tables.cost import cost_table
 from evaluation.tables.table import write_table
+from formats import cli
+from formats.files import read_json, write_json
+from formats.images import read_images, write_images
 from tests.tables import grid
 from tests.test_evaluation_metrics import ROOT, extractors, images, layouts  # noqa: F401  (a fixture)
 
@@ -32,7 +33,7 @@ def start(main: Callable[[], None], *command: str, **options: Any) -> None:
     words = [[f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in options.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", *command, *(word for option in words for word in option)])
-        program.run(main)
+        cli.run(main)
 
 
 def extract(folder: Path, method: str, shard: int) -> None:

@@ -7,15 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation import program, regression
-from evaluation.files import InputError, read_json, write_json
-from evaluation.images import write_images
+from evaluation import regression
 from evaluation.metrics import METRICS, headline
 from evaluation.regression import Run, changes, read_run
 from evaluation.tables.__main__ import main as tables_main
 from evaluation.tables.reproduction import READINGS, reproduction_table
 from evaluation.tables.runs import runs_table
 from evaluation.tables.table import Cell, Column, Table, markdown, write_table
+from formats import cli
+from formats.files import InputError, read_json, write_json
+from formats.images import write_images
 from tests.tables import grid
 from workflow.scripts import regress_spread
 
@@ -68,7 +69,7 @@ def check(run: Path, reference: Path, monkeypatch, capsys, code: Path = CODE) ->
     arguments = ["regress", "check", "--run", str(run), "--reference", str(reference), "--code", str(code)]
     monkeypatch.setattr(sys, "argv", arguments)
     try:
-        program.run(regression.main)
+        cli.run(regression.main)
         status = 0
     except SystemExit as end:
         status = int(str(end.code))

@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation import program
-from evaluation.files import InputError, write_json
 from evaluation.metrics import METRICS
 from evaluation.metrics.frechet import leave_out_distance, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, Estimate, groups, jackknife, standard_error
@@ -18,6 +16,8 @@ from evaluation.significance import Row, Swaps, compare, difference, holm, read_
 from evaluation.tables.__main__ import main
 from evaluation.tables.significance import DEBIASED, WHAT_IS_TESTED, significance_table
 from evaluation.tables.table import markdown, read_table
+from formats import cli
+from formats.files import InputError, write_json
 from tests.tables import grid
 
 ZERO = {"value": 0.0, "left_out": [0.0] * 4}
@@ -242,7 +242,7 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
     assert read_table(tmp_path / "significance.json").frame()["p_holm"].tolist() == [1] * 4
     monkeypatch.setattr(sys, "argv", ["tables", "significance", *arguments, "--against", "c"])
     with pytest.raises(SystemExit):
-        program.run(main)
+        cli.run(main)
     assert "--against c: not among the rows, a, b" in capsys.readouterr().err
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"a\.parquet: not a table of scores"):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evaluation.files import InputError, write_json
 from evaluation.tables.headline import title_of
 from evaluation.tables.table import (
     P_VALUE,
@@ -22,6 +21,7 @@ from evaluation.tables.table import (
     read_table,
     write_table,
 )
+from formats.files import InputError, write_json
 from tests.tables import grid
 
 COLUMNS = [

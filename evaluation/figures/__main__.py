@@ -19,10 +19,10 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.figures import calibration, categories, metrics, panel, sizes, training
-from evaluation.files import read_json, read_object
 from evaluation.layouts import read_layouts
-from evaluation.program import run
 from evaluation.tables.published import labels, read_published, stated_labels
+from formats.cli import run
+from formats.files import read_json, read_object
 
 
 def main() -> None:

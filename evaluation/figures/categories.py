@@ -10,8 +10,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import HIGHER, looks, plain, save, save_sentence
-from evaluation.files import InputError
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
+from formats.files import InputError
 
 COLUMNS = 6
 

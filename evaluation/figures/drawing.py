@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib import pyplot
 
-from evaluation.files import replacing
+from formats.files import replacing
 
 matplotlib.use("agg")
 # Without a salt of its own an SVG's ids are random.

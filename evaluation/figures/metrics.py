@@ -12,8 +12,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import HIGHER, LOWER, looks, save
-from evaluation.files import InputError
 from evaluation.metrics import METRICS, Metric
+from formats.files import InputError
 
 COLUMNS = 4
 

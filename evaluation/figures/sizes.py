@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from evaluation.figures.drawing import LOWER, looks, save
-from evaluation.files import InputError
 from evaluation.metrics.summary import LEVELS
+from formats.files import InputError
 
 
 def read_sizes(path: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import COLOURS, HIGHER, LOWER, save
-from evaluation.files import InputError
+from formats.files import InputError
 
 LOSSES = {"global": "(6) caption", "local": "(7) boxes"}
 STYLES = {"train": ("-", "train"), "heldout": ("--", "held out"), "baseline": (":", "always the mean embedding")}

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from evaluation.files import InputError
 from evaluation.metrics.adherence import measure_adherence
 from evaluation.metrics.clip import measure_clip
 from evaluation.metrics.frechet import measure_frechet, swapped_frechet
 from evaluation.metrics.kernel import measure_cmmd, measure_kid, swap_cmmd, swap_kid
 from evaluation.metrics.metric import Level, Metric
 from evaluation.metrics.neighbours import measure_neighbours
+from formats.files import InputError
 
 
 def _of_level(level: Level) -> Iterator[Metric]:

@@ -21,14 +21,14 @@ import argparse
 from pathlib import Path
 
 from evaluation.feature_files import FeatureShards
-from evaluation.files import replacing, write_json
 from evaluation.layouts import read_layouts
 from evaluation.metrics.measure import group_contributions, measure
 from evaluation.metrics.sizes import distances_by_size
 from evaluation.metrics.summary import REFERENCE_SETS, Summaries, write_summaries
 from evaluation.printing import write_csv
-from evaluation.program import run
-from evaluation.provenance import made
+from formats.cli import run
+from formats.files import replacing, write_json
+from formats.records import made
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evaluation.files import InputError
 from evaluation.metrics.jackknife import Statistic, groups, jackknife, kept, leave_out_mean
 from evaluation.metrics.summary import DETECTIONS
+from formats.files import InputError
 
 if TYPE_CHECKING:
     from evaluation.metrics.metric import Measured, Metric, Result

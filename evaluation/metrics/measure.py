@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import InputError
 from evaluation.metrics import METRICS
 from evaluation.metrics.adherence import adherence
 from evaluation.metrics.clip import cosines
@@ -15,6 +14,7 @@ from evaluation.metrics.metric import Measured, Metric
 from evaluation.metrics.neighbours import COUNTS
 from evaluation.metrics.permutation import contributions
 from evaluation.metrics.summary import LEVELS, Summaries
+from formats.files import InputError
 
 
 def measure(

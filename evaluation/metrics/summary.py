@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.feature_files import FeatureShards, first_difference, read_array
-from evaluation.files import InputError, replacing
 from evaluation.metrics.jackknife import groups
+from formats.files import InputError, replacing
 
 LEVELS = ("image", "region")
 # Of the photos of the same layouts, or of those and others.

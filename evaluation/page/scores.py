@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.files import InputError
 from evaluation.metrics import METRICS
 from evaluation.page.packed import packed_shares
+from formats.files import InputError
 
 SHOWN = [metric for metric in METRICS.values() if metric.scores]
 

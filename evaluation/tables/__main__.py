@@ -21,8 +21,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.files import InputError, read_json
-from evaluation.program import run
 from evaluation.regression import read_run
 from evaluation.significance import Row, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
@@ -35,6 +33,8 @@ from evaluation.tables.runs import runs_table
 from evaluation.tables.seeds import seeds_table
 from evaluation.tables.significance import best_table, significance_table
 from evaluation.tables.table import Table, read_frame, write_table
+from formats.cli import run
+from formats.files import InputError, read_json
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ The row `real` says how good the detector itself is on these boxes.
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.files import InputError
 from evaluation.metrics import in_table
 from evaluation.metrics.adherence import OVERLAP, SURE
 from evaluation.tables.table import Cell, Column, Table, View, decimals
+from formats.files import InputError
 
 
 def adherence_table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError
-from evaluation.images import read_meta
 from evaluation.tables.table import Cell, Column, Row, Table, View
+from formats.files import InputError
+from formats.images import read_meta
 
 # Means over the images, as the heads of the table have them.
 WORK = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import InputError
 from evaluation.metrics import headline
 from evaluation.tables.published import labels
 from evaluation.tables.significance import WHAT_IS_TESTED
 from evaluation.tables.table import Cell, Column, Row, Table, decimals
+from formats.files import InputError
 
 MARK = "†"
 

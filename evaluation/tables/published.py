@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.files import InputError
 from evaluation.metrics import METRICS
+from formats.files import InputError
 
 # In the order of METRICS; another reading of a published metric has no column of its own.
 COLUMNS = list(dict.fromkeys(metric.published for metric in METRICS.values() if metric.published))

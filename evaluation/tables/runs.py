@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from evaluation.files import InputError
 from evaluation.metrics.permutation import FLIPS
 from evaluation.regression import Metric, Run, changes
 from evaluation.significance import Row, debiased_difference, difference, holm, opposite, read_row, verdict
 from evaluation.tables.significance import DEBIASED, DIFFERENCE, P_HOLM, VERDICT, WITHOUT_BIAS, differences
 from evaluation.tables.table import Cell, Column, Table, decimals
+from formats.files import InputError
 
 COLUMNS = [
     Column("method", "Method"),

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.files import InputError
 from evaluation.metrics import METRICS
 from evaluation.tables.table import Cell, Column, Row, Table, decimals
+from formats.files import InputError
 
 NOTE = (
     "Mean ± standard deviation over sampling seeds, least and most in brackets; networks and layouts are the same. All "

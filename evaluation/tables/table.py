@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from evaluation.files import InputError, read_object, write_json, write_text
+from formats.files import InputError, read_object, write_json, write_text
 
 P_VALUE = "p"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from evaluation.tables.headline import MARK
 from evaluation.tables.table import Table, markdown_grid, printed, read_table
-from hcma.sampling.atomic import replacing
+from formats.files import replacing
 
 REFERENCE = Path("results/reference/miniature")
 TABLES = ("table1", "table2", "cost", "adherence", "distances", "best", "significance")

@@ -12,8 +12,8 @@ import torch
 import yaml
 from diffusers import AutoencoderKL
 
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Diffusion, Sampling, initial_noise, load_diffusion
-from hcma.sampling.layout import Layout, Object
 from workflow.scripts.miniature.autoencoder import pixels
 from workflow.scripts.miniature.captions import captions, named
 from workflow.scripts.miniature.judge import in_boxes, load_judge, somewhere

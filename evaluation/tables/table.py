@@ -205,7 +205,7 @@ def _tabular(columns: Sequence[Column], cells: Sequence[Sequence[Shown]]) -> lis
     for column, pair in zip(columns, paired, strict=True):
         head = escaped(column.head)
         heads.append(rf"\multicolumn{{2}}{{c}}{{{head}}}" if pair else head)
-        second += ["ours", "paper"] if pair else [""]
+        second.append("ours & paper" if pair else "")
         rules += [rf"\cmidrule(lr){{{place}-{place + 1}}}"] * pair
         place += 1 + pair
     rows = []

@@ -103,7 +103,7 @@ def pair(rng: np.random.Generator, images: int, width: int, shifts: Sequence[flo
 
 
 def paired(measure: Callable[..., Statistic], a: np.ndarray, b: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """What evaluation.compare finds of a distance."""
+    """What evaluation.significance finds of a distance."""
     numbers = groups(range(len(a)))
     summaries = [Summary.of(rows, numbers) for rows in (a, b, real)]
     swapped = swapped_frechet(*summaries) if measure is frechet else swapped_kid(a, b, real, numbers)

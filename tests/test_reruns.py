@@ -156,8 +156,11 @@ def test_speed_memory_and_mirrors_rerun_nothing(folder, over) -> None:
     assert folder.reruns(over) == {}
 
 
-def test_a_caveat_reruns_what_shows_it(folder) -> None:
-    found = folder.reruns({"caveat": "another"})
+@pytest.mark.parametrize(
+    "over", [{"caveat": "another"}, {"methods": {"sd14": {"label": "Plain"}}}], ids=["caveat", "label"]
+)
+def test_a_caveat_or_label_reruns_what_shows_it(folder, over) -> None:
+    found = folder.reruns(over)
     assert {"tabulate", "write_page"} <= {*found.values()} <= SUMMARIES
 
 

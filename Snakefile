@@ -49,6 +49,14 @@ include: "workflow/rules/random_weights.smk"
 onstart:
     if lost := lost_on_the_way():
         stop(*lost)
+    write_json(Path(R, "config.json"), GIVEN)
+    if any(job.rule.name in FETCHING for job in workflow.dag.needrun_jobs()):
+        if refused := SOURCES.refused():
+            stop(*refused)
+        sizes, found = ask(SOURCES)
+        needed = [Need(name, SOURCES.folder, size) for name, size in sizes.items() if size]
+        if found := found + lacking([*needed, need_of_run(SECTIONS["estimate"], Path(R))]):
+            stop(*found)
 
 
 onsuccess:

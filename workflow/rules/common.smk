@@ -10,8 +10,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
+from evaluation.files import write_json
+from workflow.fetch import ask
+from workflow.fetch.sources import Downloads
 from workflow.scripts.check_config import faults
 from workflow.scripts.places import folder_of, place, settle, stated, unstated, unusable
+from workflow.scripts.room import Need, lacking, need_of_run
 
 
 def stop(*lines):
@@ -108,9 +112,10 @@ def check_writable(folder):
 if workflow.is_main_process:
     check_writable(Path(R).absolute())
 DOWNLOADS = folder_of(config)
-FETCH = config.get("fetch", {"hub": "", "offline": False, "licences": {}, "accept": []})
-# From here on every model, extractor and data root is a local place; FETCHED says what has to be brought there.
-settled, FETCHED = settle(config)
+SOURCES = Downloads.of(config)
+GIVEN = dict(config)
+# From here on every model, extractor and data root is a local place; SOURCES says what has to be brought there.
+settled, _ = settle(config)
 config.update(settled)
 DRAWN = config["data"]["draw"] is not None
 ROOT = f"{R}/coco" if DRAWN else config["data"]["root"]
@@ -212,7 +217,7 @@ def stanza(method):
 
 def archive_of(photos):
     # A folder of the user's own may hold photos instead of zips: what it has is told when they are read.
-    return f"{ROOT}/{photos}.zip" if DRAWN or f"coco/{photos}.zip" in FETCHED.files else []
+    return f"{ROOT}/{photos}.zip" if DRAWN or f"coco/{photos}.zip" in SOURCES.files else []
 
 
 def annotations_of(root):
@@ -222,12 +227,6 @@ def annotations_of(root):
 
 def as_json(content):
     return json.dumps(content, sort_keys=True)
-
-
-def identity(entry):
-    # All that may cause a new download. Mirrors, licences and `offline` stand in the plan, which is `ancient`.
-    known = ("hub", "revision", "size", "sha256", "md5")
-    return as_json({key: entry[key] for key in known if key in entry})
 
 
 def sums_of(folder):

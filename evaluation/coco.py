@@ -1,6 +1,6 @@
 """COCO 2014 annotations to layouts: the 80/20 split of train, the test sample of val, boxes, phrases and spans.
 
-    python -m evaluation.coco --root results/miniature/coco --config results/miniature/data.json --out layouts
+    python -m evaluation.coco --root results/miniature/coco --config results/miniature/config.json --out layouts
 
 writes train.jsonl, heldout.jsonl, test.jsonl and report.json, which counts everything that was left out and why; with
 `data.val` also val.jsonl, the photos of a larger reference set.
@@ -51,10 +51,11 @@ _MISSING = object()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder in COCO 2014's layout")
-    parser.add_argument("--config", type=Path, required=True, help="the config's `data` section as JSON")
+    parser.add_argument("--config", type=Path, required=True, help="a configuration as JSON, or its section `data`")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     data = read_json(arguments.config)
+    data = data.get("data", data) if isinstance(data, dict) else data
     if faults := _faults(data):
         raise InputError(f"{arguments.config}: {listed(faults)}")
     prepare(arguments.root, data, arguments.out)

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)
-    parser.add_argument("--extractors", type=Path, required=True, help="the config's extractors as JSON")
+    parser.add_argument("--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`")
     add_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -58,7 +58,8 @@ def main() -> None:
     protocol = chosen(arguments)
     # Before a network is loaded.
     check_resolution(arguments.images, check_images(arguments.images, ids), protocol.resolution)
-    stanzas = {name: stanza for name, stanza in read_json(arguments.extractors).items() if stanza}
+    content = read_json(arguments.extractors)
+    stanzas = {name: stanza for name, stanza in content.get("extractors", content).items() if stanza}
     with quick_imports():
         networks, detector = load_networks(stanzas)
     write_features(arguments.images, layouts, table, (networks, detector, protocol), arguments.out)

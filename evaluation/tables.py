@@ -2,7 +2,7 @@
 
     python -m evaluation.tables --table 1 --metrics metrics/real/test.json metrics/sd14/test.json ... \
         --rows real sd14 gligen_ldm hcma --published workflow/config/published.csv --specs methods/sd14.json ... \
-        --data config/data.json --cost tables/cost.csv --significance tables/significance.csv --mark-against hcma \
+        --data config.json --cost tables/cost.csv --significance tables/significance.csv --mark-against hcma \
         --best tables/best.csv --caveat "..." --out results/miniature/tables/table1
 
 writes table1.csv, table1.md and table1.tex. A row without metrics is one that cannot be run: it shows its published values.
@@ -37,7 +37,7 @@ def main() -> None:
         "--mark-against", required=True, help="values that are not distinguishable from this row's get a mark"
     )
     parser.add_argument("--best", type=Path, required=True, help="the CSV of evaluation.best")
-    parser.add_argument("--data", type=Path, required=True, help="the config's `data` section as JSON")
+    parser.add_argument("--data", type=Path, required=True, help="the run's config.json")
     parser.add_argument("--published", type=Path, required=True)
     parser.add_argument("--caveat", default="", help="a sentence that every form of the table carries")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
@@ -49,7 +49,7 @@ def main() -> None:
     cost = read_cost(arguments.cost)
     notes = (
         [arguments.caveat] * bool(arguments.caveat)
-        + protocol(metrics, read_json(arguments.data))
+        + protocol(metrics, read_json(arguments.data)["data"])
         + made(cost[cost.index.isin(table["method"])])
         + bold
         + marks

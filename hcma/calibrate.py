@@ -1,7 +1,7 @@
 """Turn a relative step into eta: the eta at which update (8) moves held-out latents by that share of their norm.
 
     python -m hcma.calibrate --alignment train/alignment.safetensors --latents train/latents/heldout/*.safetensors \
-        --stanza config/method-hcma.json --relative-step 0.01 --count 64 --out train/eta.json
+        --config config.json --method hcma --relative-step 0.01 --count 64 --out train/eta.json
 
 The paper does not publish eta. The median relative step is taken over noised held-out latents with t uniform.
 """
@@ -30,9 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hcma.calibrate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--alignment", type=Path, required=True)
     parser.add_argument("--latents", type=Path, nargs="+", required=True, help="cache files of held-out images")
-    parser.add_argument(
-        "--stanza", type=Path, required=True, help="JSON with the method's stanza, its params without eta"
-    )
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.json: its section `methods`")
+    parser.add_argument("--method", required=True, help="whose params, which lack eta")
     parser.add_argument("--relative-step", type=float, required=True, help="|eta gradient| / |Z|, such as 0.01")
     parser.add_argument("--count", type=int, required=True, help="number of held-out latents")
     parser.add_argument("--out", type=Path, required=True)
@@ -45,7 +44,7 @@ def _run(args: argparse.Namespace) -> None:
     from hcma.cache import read_cache
     from hcma.method import Params
 
-    stated = json.loads(args.stanza.read_text())["stanza"]["params"]
+    stated = json.loads(args.config.read_text(encoding="utf-8"))["methods"][args.method]["params"]
     params = from_keys(Params, stated | {"eta": 1.0}, "the aligned method's params")
     row = calibrate(load_alignment(args.alignment), read_cache(args.latents), params, args.relative_step, args.count)
     with replacing(args.out) as beside:

@@ -1,4 +1,4 @@
-"""The Makefile's installation, with an index on this disk: hashes are held, and TORCH=cpu takes PyTorch's builds from the other."""
+"""The Makefile's installation, from indexes on this disk: hashes are held, and TORCH=cpu takes PyTorch's own builds."""
 
 import hashlib
 import shutil
@@ -20,7 +20,9 @@ def wheel(folder: Path, name: str, version: str) -> str:
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     (folder / "index.html").write_text(f'<!DOCTYPE html><a href="{path.name}">{path.name}</a>')
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -14,9 +14,9 @@ import yaml
 
 from tests.dag import ROOT, alone, environment, jobs_by_rule, snakemake
 from tests.test_config import CONFIG, merged
+from workflow.paths import LINKS, place, settle, stated, unstated
 from workflow.scripts.check_config import faults
 from workflow.scripts.miniature.draw import write_split
-from workflow.scripts.places import LINKS, place, settle, stated, unstated
 
 ODD = 'it\'s {odd} $HOME "x" folder'
 ODDER = "-a\\b <results> {split} ünï 画像 ;&|`id`*?[]~#%!\tend "

@@ -23,7 +23,7 @@ from evaluation.files import InputError, sha256
 from evaluation.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from tests.dag import ROOT
-from workflow.scripts.places import settle
+from workflow.paths import settle
 from workflow.scripts.random_weights import __main__ as writer
 from workflow.scripts.random_weights.architecture import read_architecture
 from workflow.scripts.random_weights.containers import write_tensors

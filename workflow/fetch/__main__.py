@@ -14,12 +14,12 @@ import argparse
 import shutil
 import zipfile
 import zlib
-from dataclasses import asdict
 from pathlib import Path
 
-from evaluation.files import InputError, read_json, replacing, write_json
+from evaluation.files import InputError, replacing, write_json
 from evaluation.program import run
-from workflow.fetch.sources import Downloads
+from workflow.fetch import refused
+from workflow.plan import Plan, read_plan
 from workflow.scripts.seal import SUMS, digests, write_sums
 
 MEMBERS = [f"annotations/{kind}_{split}2014.json" for kind in ("instances", "captions") for split in ("train", "val")]
@@ -43,30 +43,31 @@ def main() -> None:
     elif arguments.action == "unpack":
         unpack(arguments.archive, arguments.out)
     else:
-        fetch(arguments.name, Downloads.of(read_json(arguments.config)))
+        fetch(arguments.name, read_plan(arguments.config))
 
 
-def fetch(name: str, downloads: Downloads) -> None:
-    """Fetch one of the downloads, if all their licences are accepted; raises InputError."""
-    from workflow.fetch.download import fetch_file
+def fetch(name: str, plan: Plan) -> None:
+    """Fetch one of a plan's downloads, if all their licences are accepted; raises InputError."""
+    from workflow.fetch.download import fetch_file, network_of
     from workflow.fetch.hub import fetch_model
 
-    if refused := downloads.refused():
-        raise InputError("; ".join(refused))
-    out = downloads.folder / name
-    if model := downloads.models.get(name):
-        fetch_model(model, out, downloads.network)
-    elif file := downloads.files.get(name):
-        digest = fetch_file(file, out, downloads.network)
-        record = asdict(file) | {"size": out.stat().st_size, "sha256": digest}
-        write_json(out.with_name(f"{out.name}.source.json"), record)
-    else:
+    downloads, settings = plan.downloads, plan.settings.fetch
+    if settings is None or name not in downloads.files | downloads.models:
         names = ", ".join([*downloads.files, *downloads.models])
         raise InputError(f"{name}: the configuration fetches no such file or model, only: {names or 'none'}")
+    if found := refused(downloads, settings):
+        raise InputError("; ".join(found))
+    out, network = Path(downloads.folder, name), network_of(settings)
+    if model := downloads.models.get(name):
+        return fetch_model(model, out, network)
+    source = downloads.files[name]
+    digest = fetch_file(source, out, network)
+    record = source.model_dump() | {"size": out.stat().st_size, "sha256": digest}
+    return write_json(out.with_name(f"{out.name}.source.json"), record)
 
 
 def unpack(archive: Path, out: Path) -> None:
-    """Write COCO's captions and instances below `out`; raises InputError. Names come from here, so none can leave the folder."""
+    """Write COCO's captions and instances below `out`; raises InputError. Names come from here: none can leave the folder."""
     try:
         with zipfile.ZipFile(archive) as members:
             for name in MEMBERS:

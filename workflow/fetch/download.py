@@ -11,20 +11,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import requests
+import urllib3
 from filelock import FileLock
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
 from evaluation.files import InputError
-from workflow.fetch.sources import Network, Source
+from workflow.settings import Fetch, Source
 
 PIECE = 1 << 20
 TRIES = 5  # after breaks without progress, or refusals that may pass
@@ -32,6 +33,24 @@ PATIENCE = 300  # seconds that a busy server may ask for
 BUSY = (408, 429, 500, 502, 503, 504)
 PAGES = (b"<!doctype html", b"<html")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Network:
+    """How it may be used. `wait` (seconds, as `timeout`) doubles from one try to the next; the token goes to the hub alone."""
+
+    hub: str = ""
+    offline: bool = False
+    token: str | None = field(default=None, repr=False)
+    timeout: float = 60.0
+    wait: float = 1.0
+
+
+def network_of(settings: Fetch) -> Network:
+    """As the hub's own client does: HF_ENDPOINT, HF_TOKEN, and HF_HUB_OFFLINE, which here stops every download."""
+    silent = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    hub = os.environ.get("HF_ENDPOINT") or settings.hub
+    return Network(hub.rstrip("/"), settings.offline or silent, os.environ.get("HF_TOKEN") or None)
 
 
 @dataclass(frozen=True)
@@ -181,7 +200,7 @@ def _complete(url: str, source: Source, part: Path, network: Network) -> bool:
         try:
             _append(url, source, part, network)
             return in_one_piece
-        except requests.RequestException as error:
+        except urllib3.exceptions.HTTPError as error:
             in_one_piece, failures = False, 1 if _size(part) > before else failures + 1
             said = f"{url}: the connection broke at byte {_size(part):,} ({_reason(error)})"
             if failures > TRIES:
@@ -204,7 +223,7 @@ def _append(url: str, source: Source, part: Path, network: Network) -> None:
         start = start if answer.status_code == 206 else 0
         bar = tqdm(total=_total(answer), initial=start, desc=part.stem, unit="B", unit_scale=True, mininterval=2)
         with bar, open(part, "ab" if start else "wb") as file:
-            for piece in answer.iter_content(PIECE):
+            while piece := answer.raw.read1(PIECE):  # what is there: a break loses nothing of it
                 file.write(piece)
                 bar.update(len(piece))
 

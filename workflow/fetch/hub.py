@@ -1,10 +1,8 @@
 """A pipeline folder from the model hub at one commit, through huggingface_hub: verified, and sealed when it is whole."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -18,9 +16,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from evaluation.files import InputError, write_json
-from workflow.fetch.download import Expected, alone, verify
-from workflow.fetch.sources import Model, Network
+from workflow.fetch.download import Expected, Network, alone, verify
 from workflow.scripts.seal import SUMS, write_sums
+from workflow.settings import Model
 
 RECORD = "SOURCE.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -44,6 +42,8 @@ def fetch_model(model: Model, folder: Path, network: Network) -> None:
     """
     with alone(folder):
         info, needed = listed(model, folder, network)
+        for left in folder.glob(".cache/huggingface/**/*.incomplete"):  # by a killed program; no other is at work here
+            left.unlink()
         with _one_line(model, network):
             snapshot_download(
                 model.hub,
@@ -55,8 +55,9 @@ def fetch_model(model: Model, folder: Path, network: Network) -> None:
             )
         digests = {name: _verified(folder / name, expected) for name, expected in needed.items()}
         files = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in digests}
-        write_json(folder / RECORD, asdict(model) | {"licence_tag": _licence_tag(info), "files": files})
-        shutil.rmtree(folder / ".cache/huggingface", ignore_errors=True)
+        write_json(
+            folder / RECORD, model.model_dump(exclude={"path"}) | {"licence_tag": _licence_tag(info), "files": files}
+        )
         write_sums(folder, digests)
 
 
@@ -88,21 +89,15 @@ def listed(model: Model, folder: Path, network: Network) -> tuple[ModelInfo, dic
     api = HfApi(endpoint=network.hub, token=network.token)
     with _one_line(model, network):
         if not COMMIT.fullmatch(model.revision):
-            commits = [commit.commit_id for commit in api.list_repo_commits(model.hub)]
-            raise InputError(f"{model.hub}: revision {model.revision!r} is no full commit hash{_full(model, commits)}")
+            full = [id for commit in api.list_repo_commits(model.hub) if (id := commit.commit_id).startswith(model.revision)]
+            known = f"; the hub has {full[0]}, put that into the config" if full else ", and the hub knows no such commit on main"
+            raise InputError(f"{model.hub}: revision {model.revision!r} is no full commit hash{known}")
         info = api.model_info(model.hub, revision=model.revision, files_metadata=True)
     if info.sha != model.revision:
         raise InputError(f"{model.hub}: the hub answered for commit {info.sha}, expected {model.revision}")
     if _licence_tag(info) not in (None, model.licence):
         raise InputError(f"{model.hub}: its licence is {_licence_tag(info)!r}, the config says {model.licence!r}")
     return info, _needed(model, {row.rfilename: row for row in info.siblings or []})
-
-
-def _full(model: Model, commits: list[str]) -> str:
-    found = commits[:1] if model.revision == "main" else [id for id in commits if id.startswith(model.revision)]
-    return (
-        f"; the hub has {found[0]}, put that into the config" if found else ", and the hub knows no such commit on main"
-    )
 
 
 def _needed(model: Model, rows: dict[str, RepoSibling]) -> dict[str, Expected]:

@@ -57,10 +57,7 @@ rule extract_features:
         layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
         images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
         regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
-        extractors=f"{R}/config/extractors.json",
-        weights=ancient(
-            lambda wildcards: [weights_of(row) for row in config["extractors"].values() if row]
-        ),
+        weights=plan.extractors_made,
     output:
         f"{R}/features/{{method}}/{{split}}/{{shard}}.npz",
     log:
@@ -74,12 +71,13 @@ rule extract_features:
     resources:
         **needs("extract_features"),
     params:
+        key=plan.extractors_key,
         protocol=lambda wildcards: protocol(),
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m evaluation.features --layouts {input.layouts} --images {input.images} --regions {input.regions}"
-        " --extractors {input.extractors} {params.protocol} --out {output} > {log} 2>&1"
+        " --extractors {plan.path.config} {params.protocol} --out {output} > {log} 2>&1"
 
 
 # The reference is summed up once for all methods.

@@ -1,5 +1,8 @@
-# What is published, fetched into one folder that all runs share: snakemake fetch. That everything can be had, that its licences are
-# accepted and that there is room for it is checked before the first job (onstart).
+# What is published, fetched into one folder that all runs share: snakemake fetch. That everything can be had, under licences that are
+# accepted, and that there is room for it, is checked before the first job (preflight).
+import re
+
+DOWNLOADS = plan.downloads.folder
 
 
 # Where jobs go to a cluster, its nodes often have no way out.
@@ -10,31 +13,22 @@ localrules:
     fetch,
 
 
-FETCHING = {"fetch_file", "fetch_model"}
-
-
-def config_of_run(wildcards, output):
-    # Which run fetches for all is no reason to fetch again: Snakemake compares no parameter that is derived from the output.
-    return f"{R}/config.json"
-
-
 rule fetch_file:
     output:
         f"{DOWNLOADS}/{{file}}",
     log:
         f"{DOWNLOADS}/logs/fetch_file/{{file}}.log",
     wildcard_constraints:
-        file="|".join(map(re.escape, SOURCES.files)) or "none",
+        file="|".join(map(re.escape, plan.downloads.files)) or "none",
     priority: 30
     conda:
         "../envs/harness.yaml"
     params:
-        identity=lambda wildcards: as_json(SOURCES.identity(wildcards.file)),
-        config=config_of_run,
+        key=lambda wildcards: plan.download_key(wildcards.file),
     message:
         "Fetching {wildcards.file}"
     shell:
-        "python -m workflow.fetch file {wildcards.file:q} --config {params.config:q} > {log:q} 2>&1"
+        "python -m workflow.fetch file {wildcards.file:q} --config {plan.path.config:q} > {log:q} 2>&1"
 
 
 # SHA256SUMS comes last and stands for the whole folder, whose other files outlive a job that fails.
@@ -44,17 +38,16 @@ rule fetch_model:
     log:
         f"{DOWNLOADS}/logs/fetch_model/{{model}}.log",
     wildcard_constraints:
-        model="|".join(map(re.escape, SOURCES.models)) or "none",
+        model="|".join(map(re.escape, plan.downloads.models)) or "none",
     priority: 30
     conda:
         "../envs/harness.yaml"
     params:
-        identity=lambda wildcards: as_json(SOURCES.identity(wildcards.model)),
-        config=config_of_run,
+        key=lambda wildcards: plan.download_key(wildcards.model),
     message:
         "Fetching the model {wildcards.model}"
     shell:
-        "python -m workflow.fetch model {wildcards.model:q} --config {params.config:q} > {log:q} 2>&1"
+        "python -m workflow.fetch model {wildcards.model:q} --config {plan.path.config:q} > {log:q} 2>&1"
 
 
 rule unpack_annotations:
@@ -81,5 +74,5 @@ rule unpack_annotations:
 
 rule fetch:
     input:
-        lambda wildcards: [f"{DOWNLOADS}/{file}" for file in SOURCES.files],
-        lambda wildcards: [f"{DOWNLOADS}/{model}/SHA256SUMS" for model in SOURCES.models],
+        [f"{DOWNLOADS}/{file}" for file in plan.downloads.files],
+        [f"{DOWNLOADS}/{model}/SHA256SUMS" for model in plan.downloads.models],

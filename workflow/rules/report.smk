@@ -23,7 +23,6 @@ rule tabulate:
                 if row != "real"
             ],
         ),
-        data=f"{R}/config/data.json",
         cost=f"{R}/tables/cost.csv",
         significance=f"{R}/tables/significance.csv",
         best=f"{R}/tables/best.csv",
@@ -42,6 +41,7 @@ rule tabulate:
     conda:
         "../envs/harness.yaml"
     params:
+        data=plan.data_key,
         caveat=lambda wildcards: config.get("caveat", ""),
         rows=lambda wildcards: config["tables"][f"table{wildcards.table}"],
         mark=ALIGNMENT["method"],
@@ -50,7 +50,7 @@ rule tabulate:
         "Writing Table {wildcards.table}"
     shell:
         "python -m evaluation.tables --table {wildcards.table} --metrics {input.metrics} --rows {params.rows}"
-        " --specs {input.specs} --data {input.data} --cost {input.cost} --published {input.published}"
+        " --specs {input.specs} --data {plan.path.config} --cost {input.cost} --published {input.published}"
         " --significance {input.significance} --best {input.best} --mark-against {params.mark}"
         " --caveat={params.caveat:q} --out {params.out} > {log} 2>&1"
 

@@ -1,8 +1,8 @@
 """Seconds an image of each kind of network pass on this machine's device: what an estimate of a run's cost is made of.
 
-    python -m workflow.scripts.pilot --plan results/paper/config/estimate.json --device cuda --out results/paper/pilot.json
+    python -m workflow.scripts.pilot --config results/paper/config.json --device cuda --out results/paper/pilot.json
 
-PLAN is what workflow/rules/estimate.smk writes of the configuration. Networks are built from their configuration with fresh
+Networks are built from their configuration with fresh
 weights, since time does not depend on values: of a model folder that is there its own files, else the published
 architecture. So nothing needs to be fetched first.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcma.program import quick_imports, status
 from hcma.sampling.atomic import replacing
+from workflow.plan import read_plan
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ REPEATS = 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; bad input is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.json")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
@@ -45,7 +46,9 @@ def _run(arguments: argparse.Namespace) -> None:
         from hcma.sampling.provenance import commit, device_name, versions
 
     device = take_device(arguments.device)
-    plan = json.loads(arguments.plan.read_text())
+    from workflow.scripts.estimate import estimated
+
+    plan = estimated(read_plan(arguments.config))
     seconds: dict[str, dict[str, Any]] = {}
     for name in plan["methods"]:
         alike = signature(name, plan)

@@ -1,22 +1,16 @@
-"""Is there room on the disk for what a run will write? Asked before anything expensive.
-
-    python -m workflow.scripts.room --estimate '{...}' --run results/paper --out room.json
+"""Is there room on the disk for what a run will write?
 
 A plain estimate: of an image's pixels at three bytes, a photograph's PNG takes half, its features and its regions' an
 eighth, its share of the report's pictures a twentieth; a photo to train on has latents and text features of a twelfth.
 """
 
-import argparse
-import json
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from evaluation.files import InputError, write_json
-from evaluation.program import run
+from workflow.plan import Plan
 
 PNG, FEATURES, PICTURES, LATENTS = 1 / 2, 1 / 8, 1 / 20, 1 / 12
 MARGIN = 100 << 20  # bytes left free on the disk
@@ -31,24 +25,13 @@ class Need:
     size: int
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--estimate", type=json.loads, required=True, help="JSON: the section `estimate`")
-    parser.add_argument("--run", type=Path, required=True, help="the run's results folder")
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    need = need_of_run(arguments.estimate, arguments.run)
-    if found := lacking([need]):
-        raise InputError("; ".join(found))
-    write_json(arguments.out, {"bytes_to_write": need.size})
-
-
-def need_of_run(estimate: dict[str, Any], folder: Path) -> Need:
+def need_of_run(plan: Plan) -> Need:
     """What the run will write, less what is there."""
-    pixels = 3 * estimate["size"] ** 2
-    sampled = sum(method["images"] for method in estimate["methods"].values())
-    shares = (sampled + estimate["photos"]) * (PNG + FEATURES + PICTURES) + estimate["trained_on"] * LATENTS
-    size = pixels * shares
+    folder = Path(plan.path.folder)
+    pixels = 3 * plan.settings.data.size**2
+    images = sum(sampled.count for sampled in plan.sampled) + sum(map(plan.count, plan.splits))
+    encoded = plan.count("train") + plan.count("heldout")
+    size = pixels * (images * (PNG + FEATURES + PICTURES) + encoded * LATENTS)
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Need(str(folder), folder, max(int(size) - there, 0))
 
@@ -74,6 +57,3 @@ def _existing(folder: Path) -> Path:
         folder = folder.parent
     return folder
 
-
-if __name__ == "__main__":
-    run(main)

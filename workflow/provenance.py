@@ -1,21 +1,23 @@
 """What every image, metric, table and figure of a run comes from, as W3C PROV-JSON.
 
-    python -m workflow.scripts.provenance --run results/miniature --lineage results/miniature/config/lineage.json \\
-        --products tables/table1.csv figures/panel.png --out results/miniature/provenance.json
+    python -m workflow.provenance --run results/miniature --lineage results/miniature/work/lineage.json \\
+        --products results/miniature/tables/table1.csv ... --out results/miniature/provenance.json
 
-LINEAGE says of each file which rule makes it and from what, as the rules themselves state it; what the products come from
-is followed to the annotations, weights and configuration. Names are paths below the run's folder (prefix `run`); files
-elsewhere, weights and code have the prefix `hcma`. Files are identified by their SHA-256. A zip of images is by
-`hcma:fingerprint`, the SHA-256 of its directory (names, sizes and CRC-32 of its members), and a folder of slices (features,
-latents), or photos' archive, by nothing but its name: reading all that again would take longer than drawing the tables.
+LINEAGE says of each file which rule makes it and from what: `lineage_of` the jobs that Snakemake has planned, written before the
+first of them. What the products come from is followed to the annotations, weights and configuration. Names are paths below the
+run's folder (prefix `run`); files elsewhere, weights and code have the prefix `hcma`. Files are identified by their SHA-256. A
+zip of images is by `hcma:fingerprint`, the SHA-256 of its directory (names, sizes and CRC-32 of its members), and a folder of
+slices (features, latents), or photos' archive, by nothing but its name: reading all that again would take longer than drawing
+the tables.
 
-Code is associated with what states its commit: zips of images and metrics. Of all else the commit at which it was made is not
-known; `hcma:recorded_at_commit` is that of this record.
+Code is associated with what states its commit: every program writes that, or not, into what it makes (meta.json of a zip,
+`made` of a JSON file). Of all else the commit at which it was made is not known; `hcma:recorded_at_commit` is that of this record.
 """
 
 import argparse
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +28,7 @@ from evaluation.files import read_json, sha256, write_json
 from evaluation.images import read_meta
 from evaluation.program import run
 from evaluation.provenance import made
+from workflow.paths import unstated
 
 PREFIXES = {"run": "urn:hcma:run:", "hcma": "urn:hcma:"}
 
@@ -34,15 +37,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="the run's results folder")
     parser.add_argument(
-        "--lineage", type=Path, required=True, help="JSON: {file: {rule, inputs}}, written by the rules"
+        "--lineage", type=Path, required=True, help="JSON: {file: {rule, inputs}}, of the planned jobs"
     )
-    parser.add_argument("--products", nargs="+", required=True, help="tables and figures, relative to the run's folder")
+    parser.add_argument("--products", nargs="+", required=True, help="tables and figures")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     record = Record(arguments.run, read_json(arguments.lineage))
     for name in arguments.products:
-        record.trace(name)
+        record.trace(name.removeprefix(f"{arguments.run}/"))
     write_json(arguments.out, record.document)
+
+
+def lineage_of(jobs: Iterable[Any], folder: str) -> dict[str, dict[str, Any]]:
+    """{file: {"rule", "inputs"}} of Snakemake's jobs; names in the run's folder begin there, and shards count as their folder."""
+    lineage: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        # The configuration is no input, since its change reruns nothing by itself, but jobs read it.
+        config = ["config.json"] if "plan.path.config" in (job.rule.shellcmd or "") else []
+        inputs = [*(_collected(str(path), folder) for path in job.input), *config]
+        for path in job.output:
+            entry = lineage.setdefault(_collected(str(path), folder), {"rule": job.rule.name, "inputs": []})
+            entry["inputs"] = sorted({*entry["inputs"], *inputs})
+    return lineage
+
+
+def _collected(path: str, folder: str) -> str:
+    return re.sub(r"/[0-9]{4}\.\w+$", "", unstated(path).removeprefix(f"{folder}/"))
 
 
 class Record:

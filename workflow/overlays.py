@@ -1,0 +1,152 @@
+"""How a configuration is merged: the scale on base.yaml, rows that are like others, and which file or option a value is from."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+BASE = "workflow/config/base.yaml"
+SCALES = ("miniature", "rehearsal", "paper")
+Keys = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """What is wrong at `keys`. Where the value there does not decide it alone, `by` has the keys of all that do."""
+
+    keys: Keys
+    text: str
+    by: tuple[Keys, ...] = ()
+
+
+class Origin(NamedTuple):
+    """Which source gave a value, as its number in the order of merging; of a mapping, the last that added to it."""
+
+    source: int
+    below: dict[Any, "Origin"] | None
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """That a key is none of those known, and which of them is nearest."""
+    return f"unknown key{_nearest(key, known)}; known are {', '.join(sorted(known)) or 'none'}"
+
+
+def unknown_name(name: str, known: Iterable[str], of: str = "") -> str:
+    """That a name is none of those known, and which of them is nearest."""
+    return f"{name!r} is not one of {of}{', '.join(known)}{_nearest(name, known)}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name, known, 1)
+    return f", nearest is {nearest[0]}" if nearest else ""
+
+
+def scale_file(config: Mapping[str, Any]) -> str:
+    """The overlay that lies on base.yaml: the default one where `scale` is wrong, which is reported with all other faults."""
+    scale = config.get("scale")
+    return f"workflow/config/{scale if scale in SCALES else SCALES[0]}.yaml"
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with its rows' `like` followed, and without the tables that an overlay sets to null."""
+    resolved = dict(config)
+    if isinstance(methods := config.get("methods"), Mapping):
+        resolved["methods"] = {name: _row(methods, name) for name in methods}
+    if isinstance(tables := config.get("tables"), Mapping):
+        resolved["tables"] = {name: rows for name, rows in tables.items() if rows is not None}
+    return resolved
+
+
+def _row(methods: Mapping[str, Any], name: str, above: tuple[str, ...] = ()) -> Any:
+    stanza = methods[name]
+    other = _like(methods, name)
+    if other is None or other in above:
+        return stanza
+    return _laid(_row(methods, other, (*above, name)), {key: value for key, value in stanza.items() if key != "like"})
+
+
+def _like(methods: Mapping[str, Any], name: str) -> str | None:
+    """The row that a row is like, if there is such a row."""
+    other = methods[name].get("like") if isinstance(methods[name], Mapping) else None
+    return other if isinstance(other, str) and other != name and isinstance(methods.get(other), Mapping) else None
+
+
+def _laid(under: Any, over: Any) -> Any:
+    """snakemake.utils.update_config, which leaves both as they are: mappings are merged, everything else is replaced."""
+    if not isinstance(over, Mapping):
+        return over
+    under = under if isinstance(under, Mapping) else {}
+    return {**under, **{key: _laid(under.get(key), value) for key, value in over.items()}}
+
+
+def blamed(
+    faults: Iterable[Fault],
+    config: Mapping[str, Any],
+    files: Sequence[Path],
+    over: Sequence[Path],
+    given: Mapping[str, Any] | None,
+) -> list[str]:
+    """Faults as lines, each naming the source whose value won; one that rows inherit is the fault of the row that states it."""
+    names = [*map(str, files), *map(str, over), "the command line"]
+    contents = [*map(_content, files), *map(_content, over), given or {}]
+    laid = [_origin(content or {}, number) for number, content in enumerate(contents)]
+    origin = reduce(_merged, [*laid[: len(files)], reduce(_merged, laid[len(files) :])])
+    lines = []
+    for fault in faults:
+        keys, *by = (_stated(config, keys) for keys in (fault.keys, *(fault.by or (fault.keys,))))
+        source = max(_source(origin, each) for each in by)
+        lines.append(f"{names[source]}: {'.'.join(map(str, keys))}: {fault.text}")
+    return list(dict.fromkeys(lines))
+
+
+def _stated(config: Mapping[str, Any], keys: Keys) -> Keys:
+    """The keys at which a row that is like others has its value."""
+    while len(keys) > 2 and keys[0] == "methods" and (other := _like(config["methods"], str(keys[1]))):
+        stanza: Any = config["methods"][keys[1]]
+        for key in keys[2:]:
+            if not isinstance(stanza, Mapping) or key not in stanza:
+                break
+            stanza = stanza[key]
+        else:
+            return keys
+        keys = ("methods", other, *keys[2:])
+    return keys
+
+
+def _content(path: Path) -> Any:
+    """As Snakemake reads it: JSON, else YAML."""
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _origin(content: Any, number: int) -> Origin:
+    if not isinstance(content, Mapping):
+        return Origin(number, None)
+    return Origin(number, {key: _origin(value, number) for key, value in content.items()})
+
+
+def _merged(under: Origin, over: Origin) -> Origin:
+    """snakemake.utils.update_config for origins."""
+    if over.below is None:
+        return over
+    if not over.below:
+        return under
+    below = dict(under.below or {})
+    for key, value in over.below.items():
+        below[key] = _merged(below[key], value) if key in below else value
+    return Origin(over.source, below)
+
+
+def _source(origin: Origin, keys: Keys) -> int:
+    """Who gave the value at `keys`, or where there is none, the last who added to the mapping that lacks it."""
+    for key in keys:
+        if origin.below is None or key not in origin.below:
+            break
+        origin = origin.below[key]
+    return origin.source

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, read_json, sha256
-from evaluation.images import read_meta
 from evaluation.kernel import NEIGHBOURHOOD
+from formats.files import InputError, read_json, sha256
+from formats.images import read_meta
 
 Metric = dict[str, Any]
 CODE = "code: "
@@ -18,7 +18,7 @@ SECTIONS = {
     "alignment": {"model", "train"},
 }
 # Of a specification: paths, which change no image, and hashes that stand elsewhere.
-UNSTATED = {"method", "model", "alignment", "alignment_sha256", "weights_sha256", "source"}
+UNSTATED = {"method", "model", "artefacts", "weights_sha256", "source"}
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,11 @@ def inputs_of(content: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
     source = dict(content["source"])
     spec = {key: value for key, value in (source.pop("spec") or {}).items() if key not in UNSTATED}
     counts = {name: content[name] for name in ("n_images", "n_regions")}
+    artefacts = (content["source"]["spec"] or {}).get("artefacts", {})
+    measured_before = {"artefacts": {name: entry["value"] for name, entry in artefacts.items()}}
     made_with = {"device": meta.get("device"), "commit": meta.get("commit")}
     measured = {"evaluation": content["protocol"], "evaluated_with": content.get("made", {}).get("versions")}
-    return flat(counts | spec | source | made_with | measured)
+    return flat(counts | spec | measured_before | source | made_with | measured)
 
 
 def _meta(folder: Path, row: str) -> dict[str, Any]:

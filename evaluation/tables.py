@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from evaluation.compare import WHAT_IS_TESTED
-from evaluation.files import InputError, read_json, write_text
+from evaluation.datasets import find_dataset
 from evaluation.printing import number, write_csv
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, read_json, write_text
 
 METRICS = ("image_fid", "image_clip", "region_fid", "region_clip")
 DIGITS = {"fid": 2, "clip": 4}
@@ -160,7 +161,7 @@ def protocol(metrics: list[dict[str, Any]], data: dict[str, Any]) -> list[str]:
         f"{_resolution(made['resolution'])}. Features by torch {made['torch']} in batches of {made['batch']}.",
         f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
         *cut_texts(first),
-        *_layouts(data),
+        find_dataset(data.get("dataset", "coco")).describe(data),
         _regions(made["regions"]),
         f"`real`: {REFERENCES[made['reference']]} (statistics sha256 {first['reference'][:12]}).",
         f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
@@ -187,19 +188,6 @@ REFERENCES = {
     "same_ids": "the photos of the same layouts",
     "full_val": "all photos of the layouts `val`, of which the rows' are a part; its own row is measured against them too",
 }
-
-
-def _layouts(data: dict[str, Any]) -> list[str]:
-    """Which images, captions and boxes a layout has."""
-    boxes, test = data["boxes"], data["test"]
-    caption = "the caption of the lowest annotation id" if data["caption"] == "first" else "a caption by a seeded hash"
-    frame = "its centre square" if data["resize"] == "center_crop" else "all of it, squashed"
-    kept = "only those with boxes" if test["require_boxes"] else "those without boxes as well"
-    return [
-        f"Layouts: {test['count']} images of val2014 in the order of a hash with seed {test['seed']}, {kept}; {caption}; of a "
-        f"photo {frame} at {data['size']} px; boxes of at least {100 * boxes['min_area_frac']:g} % of the canvas, "
-        f"{'not crowds, ' if boxes['drop_crowd'] else ''}the {boxes['max']} largest."
-    ]
 
 
 def _regions(rule: dict[str, Any]) -> str:
@@ -284,8 +272,7 @@ def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
     """Each row's settings, those that differ from its module's defaults, and where the defaults are from."""
     return [
         f"{spec['method']}: {spec['base']}{_hashes(spec)}, {_listed(spec['sampling'])}"
-        + (f"; {_listed(spec['params'])}" if spec["params"] else "")
-        + (f"; targets by the text encoder of {spec['text']} ({spec['text_feature']})" if spec.get("text") else "")
+        + (f"; {_listed(_values(spec) | spec['params'])}" if _values(spec) | spec["params"] else "")
         + (f"; otherwise {spec['source']}" if spec.get("source") else "")
         + "."
         for spec in specs
@@ -293,10 +280,18 @@ def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _hashes(spec: dict[str, Any]) -> str:
-    """The weights of a row: of its model, and of its alignment module where it has one."""
-    known = {"sha256": spec.get("weights_sha256"), "alignment": spec.get("alignment_sha256")}
+    """The weights of a row: of its model, and of the artefacts that are no single value."""
+    artefacts = spec.get("artefacts", {}).items()
+    known = {"sha256": spec.get("weights_sha256")}
+    known |= {name: entry["sha256"] for name, entry in artefacts if entry["value"] is None}
     hashes = [f"{name} {digest[:12]}" for name, digest in known.items() if digest]
     return f" ({', '.join(hashes)})" if hashes else ""
+
+
+def _values(spec: dict[str, Any]) -> dict[str, Any]:
+    """Artefacts that are single values, such as a step size that was calibrated."""
+    found = spec.get("artefacts", {})
+    return {name: entry["value"] for name, entry in found.items() if entry["value"] is not None}
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -13,11 +13,14 @@ import pytest
 import torch
 
 from baselines import stable_diffusion
-from evaluation.images import write_images
+from formats.images import write_images
+from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
+from hcma.method import State
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.sampling.layout import Layout, Object
+from hcma.sampling.loading import Method
 from tests.dag import ROOT, jobs_by_rule, snakemake
+from tests.launch import status
 from tests.tiny import WIDTH, write_tiny
 from workflow.scripts import estimate, pilot
 from workflow.scripts.estimate import Counts, an_image, count
@@ -37,11 +40,10 @@ def counted(sd, stanza, sampling):
     """The work of one image, as the loop itself tallies it."""
     torch.manual_seed(0)
     module = AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)
-    sd = replace(sd, sampling=Sampling(**sampling), alignment=Alignment(module).eval().requires_grad_(False))
+    sd, state = replace(sd, sampling=Sampling(**sampling)), State(Alignment(module).eval().requires_grad_(False), 1.0)
     sd.work.clear()
-    params = estimate.params_of(stanza)
-    noise = initial_noise([LAYOUT], 0, sd.latent_shape_CHW)
-    importlib.import_module(stanza["module"]).generate(sd, [LAYOUT], noise, params)
+    method = Method(importlib.import_module(stanza["module"]), estimate.params_of(stanza), sd, state)
+    method.generate([LAYOUT], initial_noise([LAYOUT], 0, sd.latent_shape_CHW))
     return dict(sd.work.images[0])
 
 
@@ -82,7 +84,7 @@ def test_the_ends_of_a_range_are_reached(sd, module, reached, never, out_of_reac
 
 
 def test_hcmas_alignments_are_counted(sd):
-    stanza = {"module": "hcma.method", "aligned": True, "params": {"start": 0.2, "every": 2, "tau": 0.5}}
+    stanza = {"module": "hcma.method", "params": {"start": 0.2, "every": 2, "tau": 0.5}}
     work = counted(sd, stanza, {"steps": STEPS})
     assert count(stanza, {"steps": STEPS}, 30) == Counts((7, 7), grounded=4, aligned=work["alignments"])
 
@@ -108,7 +110,7 @@ def plan_of(tmp_path, models):
             "base": "sd14",
             "params": {"blocks": ["up_blocks.1"]},
         },
-        "hcma": {"module": "hcma.method", "base": "gligen", "aligned": True, "params": {}},
+        "hcma": {"module": "hcma.method", "base": "gligen", "artefacts": {"alignment": "a", "eta": "b"}},
     }
     method = {"sampling": {"steps": STEPS}, "split": "test", "images": 5}
     methods = {name: method | {"row": name, "stanza": stanza} for name, stanza in stanzas.items()}
@@ -129,7 +131,7 @@ def plan_of(tmp_path, models):
 def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, capsys):
     models = {"sd14": str(write_tiny(tmp_path / "sd14")), "gligen": str(write_tiny(tmp_path / "gligen", gated=True))}
     plan_of(tmp_path, models)
-    assert pilot.main(["--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")]) == 0
+    assert status(pilot.main, ["--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")]) == 0
     rows = json.loads((tmp_path / "pilot.json").read_text())["rows"]
     kinds = {name: set(found) - {"batch", "pass", "decoding"} for name, found in rows.items()}
     aligned = {"grounded_pass", "alignment", "training"}
@@ -141,7 +143,7 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     paths = {"--plan": "plan.json", "--pilot": "pilot.json", "--samples": "samples", "--out": "estimate"}
     arguments = [text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]
     capsys.readouterr()
-    assert estimate.main(arguments) == 0
+    assert status(estimate.main, arguments) == 0
     assert capsys.readouterr().out == (tmp_path / "estimate.md").read_text()
     found = {row["method"]: row for row in json.loads((tmp_path / "estimate.json").read_text())["rows"]}
     row = rows["sd14"]

@@ -20,17 +20,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation import __main__ as alone
-from evaluation import program, tables
+from evaluation import tables
+from evaluation.crops import crop, pixel_box
+from evaluation.datasets.__main__ import main as datasets_main
 from evaluation.extractors import load_extractor
-from evaluation.files import read_json, write_json
-from evaluation.images import write_images
 from evaluation.layouts import write_layouts
 from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, chosen
-from evaluation.regions import crop, pixel_box, regions
 from evaluation.regions import main as regions_main
-from evaluation.slice import main as slice_main
+from evaluation.regions import regions
 from evaluation.strips import main as strips_main
+from formats import cli
+from formats.files import read_json, write_json
+from formats.images import write_images
 from tests.test_evaluation_metrics import ROOT, row_of
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.world import SIDE, draw, scene
@@ -100,7 +102,7 @@ def run(folder: Path, **options: Any) -> None:
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", *words])
-        program.run(alone.main)
+        cli.run(alone.main)
 
 
 def region_fid(found: dict[str, Any]) -> float:
@@ -354,8 +356,7 @@ def test_an_option_that_makes_no_sense_is_named_by_the_parser(capsys, option, va
     ("main", "option", "value"),
     [
         (regions_main, "--size", "0"),
-        (slice_main, "--shard", "-1"),
-        (slice_main, "--shard-size", "0"),
+        (datasets_main, "--shard-size", "0"),
         (strips_main, "--side", "7"),
     ],
 )

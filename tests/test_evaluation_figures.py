@@ -12,11 +12,11 @@ from PIL import Image
 
 from evaluation import by_size, images, panel
 from evaluation.figures import calibration, categories, drawing, metrics, sizes, training
-from evaluation.files import InputError, write_json
 from evaluation.frechet import frechet_distance
-from evaluation.images import write_images
 from evaluation.jackknife import groups
 from evaluation.statistics import Summary
+from formats.files import InputError, write_json
+from formats.images import write_images
 from tests.test_evaluation_frechet import thinned
 from tests.test_evaluation_metrics import ROOT, row_of
 

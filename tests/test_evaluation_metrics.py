@@ -24,22 +24,23 @@ from evaluation import (
     kernel,
     metrics,
     panel,
-    program,
     statistics,
     tables,
 )
 from evaluation.compare import WHAT_IS_TESTED
+from evaluation.crops import crop, pixel_box
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
-from evaluation.files import InputError, write_json
-from evaluation.images import read_images, write_images
 from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
 from evaluation.metrics import cosine, measure
 from evaluation.protocol import Protocol
-from evaluation.regions import crop, pixel_box, regions
+from evaluation.regions import regions
 from evaluation.statistics import Reference, write_reference
+from formats import cli
+from formats.files import InputError, write_json
+from formats.images import read_images, write_images
 
 CLIP = {
     "embed_dim": 16,
@@ -379,7 +380,8 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
         "base": "gligen",
         "weights_sha256": "fedcba9876543210",
         "sampling": {"steps": 50, "negative_prompt": ""},
-        "params": {"eta": 2.0},
+        "params": {},
+        "artefacts": {"eta": {"path": "train/calibration.json", "sha256": "0" * 64, "value": 2.0}},
     }
     write_json(tmp_path / "spec.json", spec | {"source": "as the paper"})
     cost.build([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)]).to_csv(
@@ -537,7 +539,7 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, capsys, monkeypatch) -> No
     from evaluation.regions import main
 
     with pytest.raises(SystemExit) as stopped:
-        call(monkeypatch, lambda: program.run(main), **paths)
+        call(monkeypatch, lambda: cli.run(main), **paths)
     assert stopped.value.code == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'none.jsonl'}: no such file\n"
 

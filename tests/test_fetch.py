@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation.files import InputError, sha256
-from hcma.sampling.weights import verify_folder
+from formats.checksums import verify_folder
+from formats.files import InputError, sha256
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.served import Shelf, serve_repository, serving
 from tests.tiny import write_tiny
@@ -370,7 +370,7 @@ def test_files_that_are_not_the_listings_are_refused_and_removed(repository, tmp
     ("changes", "text"),
     [
         ({"revision": COMMIT[:7]}, f"is no full commit hash; the hub has {COMMIT}, put that into the config"),
-        ({"revision": "1234567"}, "the hub knows no such commit"),
+        ({"revision": "1234567"}, "and main has no such commit"),
         ({"revision": "cd" * 20}, f"no commit {'cd' * 20} at"),
         ({"hub": "some/other"}, "no such repository, or a gated one"),
         ({"licence": "mit"}, "its licence is 'creativeml-openrail-m', the config says 'mit'"),

@@ -8,7 +8,7 @@ import yaml
 from snakemake.utils import update_config
 
 from evaluation.extractors import verified
-from evaluation.files import InputError, sha256
+from formats.files import InputError, sha256
 from tests.dag import ROOT, snakemake
 from workflow.paths import resolve, unusable
 from workflow.settings import Settings, read

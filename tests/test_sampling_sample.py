@@ -14,11 +14,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from baselines import stable_diffusion
-from hcma import sample
-from hcma.sampling.images import read_images, read_meta
-from hcma.sampling.layout import Layout, Object, read_layouts, write_layouts
+from formats.checksums import folder_sha256
+from formats.images import read_images, read_meta
+from formats.layouts import Layout, Object, read_layouts, write_layouts
+from hcma.sampling import sample
 from hcma.sampling.partial import PartialShard
-from hcma.sampling.weights import folder_sha256
+from tests.launch import status
 from tests.tiny import write_sums, write_tiny
 
 ROOT = Path(sample.__file__).parents[1]
@@ -51,7 +52,7 @@ class Run:
         return [*paths, "--batch-size", str(self.batch_size)]
 
     def sample(self) -> int:
-        return sample.main(self.argv())
+        return status(sample.main, self.argv())
 
     def left(self) -> set[str]:
         return {path.name for path in self.folder.rglob("*")} - {"spec.json", "layouts.jsonl", "samples"}
@@ -75,7 +76,6 @@ def run(tmp_path, model):
         "weights_sha256": folder_sha256(model),
         "sampling": {"steps": 3},
         "params": {"tau": 0.5},
-        "alignment": None,
         "version": 1,
     }
     return at(tmp_path / "run", spec)
@@ -109,7 +109,7 @@ def test_a_shard_holds_its_images_and_how_they_were_made(run):
     assert [name for name, _ in image_bytes(run.out)] == [f"{layout.id:012d}.png" for layout in LAYOUTS]
     meta = read_meta(run.out)
     assert meta["spec"]["params"] == {"tau": 0.5}
-    assert meta["weights_sha256"] == {"model": run.spec["weights_sha256"], "alignment": None}
+    assert meta["weights_sha256"] == {"model": run.spec["weights_sha256"]}
     assert meta["counts"] == {"unet_forwards": 8 * 5, "truncated_captions": 1, "dropped_boxes": 5}
     assert meta["counts_per_image"]["unet_forwards"] == 8
     assert {"torch", "diffusers", "transformers", "python"} <= set(meta["versions"])
@@ -149,7 +149,7 @@ def test_a_killed_process_loses_at_most_its_batch(run, tmp_path):
     run.spec |= {"module": "tests.dying_method", "params": {}}
     whole = at(tmp_path / "whole", run.spec)
     assert whole.sample() == 0
-    command = [sys.executable, "-m", "hcma.sample", *run.argv()]
+    command = [sys.executable, "-m", "hcma.sampling.sample", *run.argv()]
     killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"DIE_AT": "40"}, capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr.decode()
     # The batch before the one that dies may still be on its way to the disk.
@@ -334,7 +334,7 @@ def test_an_error_of_writing_ends_the_program(run, monkeypatch, capsys):
 def test_channels_last_changes_nothing_beyond_a_level(run, tmp_path):
     assert run.sample() == 0
     other = at(tmp_path / "other", run.spec)
-    assert sample.main([*other.argv(), "--channels-last"]) == 0
+    assert status(sample.main, [*other.argv(), "--channels-last"]) == 0
     assert all(abs(image - run.images()[id]).max() <= 1 for id, image in other.images().items())
     assert read_meta(other.out)["speed"] == {"compile": False, "channels_last": True}
 
@@ -347,7 +347,7 @@ def test_compiling_changes_nothing_beyond_a_level(run, tmp_path, module):
     run.batch_size = len(LAYOUTS)
     assert run.sample() == 0
     other = at(tmp_path / "other", run.spec, batch_size=len(LAYOUTS))
-    assert sample.main([*other.argv(), "--compile"]) == 0
+    assert status(sample.main, [*other.argv(), "--compile"]) == 0
     assert all(abs(image - run.images()[id]).max() <= 1 for id, image in other.images().items())
     counts = [read_meta(each.out)["counts"] for each in (run, other)]
     assert counts[0] == counts[1]
@@ -364,7 +364,7 @@ def test_compiling_changes_nothing_beyond_a_level(run, tmp_path, module):
         ({"module": "baselines"}, "method gligen_sd: module 'baselines' has no Params"),
         ({"weights_sha256": "0" * 64}, "but method gligen_sd was specified with 0000"),
         ({"model": "absent"}, "absent: no such model folder"),
-        ({"alignment": "absent.safetensors"}, "absent.safetensors: No such file"),
+        ({"artefacts": {"eta": {"path": "absent", "sha256": ""}}}, "module 'baselines.gligen' has no load"),
         ({"extra": 1}, "unknown key 'extra'"),
     ],
 )
@@ -400,7 +400,7 @@ def test_missing_layouts_and_bad_arguments(run, capsys):
     assert run.sample() == 1
     assert capsys.readouterr().err.endswith("layouts.jsonl: no such file\n")
     write_layouts(run.folder / "layouts.jsonl", LAYOUTS)
-    assert sample.main([*run.argv(), "--device", "cuda:99"]) == 1
+    assert status(sample.main, [*run.argv(), "--device", "cuda:99"]) == 1
     assert capsys.readouterr().err.startswith("error: --device cuda:99: cannot be used here")
     with pytest.raises(SystemExit):
         sample.main([*run.argv(), "--batch-size", "0"])
@@ -414,7 +414,7 @@ def test_no_layouts_give_an_empty_shard(run):
 
 
 def test_help_is_fast_and_imports_nothing_heavy():
-    code = "import sys, hcma.sample; print(sorted({'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
+    code = "import sys, hcma.sampling.sample; print(sorted({'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
     began = time.perf_counter()
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -9,7 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formats import InputError, shown
+from pydantic import ValidationError
+
+from formats import shown
+from formats.files import InputError
+from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 from workflow.paths import FILLED
 
@@ -33,24 +37,18 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
 
 
 def parameter_faults(settings: "Settings") -> list[str]:
-    """One line for every row whose `params` or `sampling` its module refuses; imports the modules, and with them torch."""
-    from hcma.program import quick_imports
+    """One line for every row whose `params` its module refuses; imports the modules, and with them torch."""
+    from formats.cli import quick_imports
     from hcma.sampling.spec import from_keys
 
     with quick_imports():
-        from hcma.sampling.diffusion import Sampling
-
         kinds = {name: importlib.import_module(method.module).Params for name, method in settings.methods.items()}
     found = []
     for name, method in settings.methods.items():
-        # eta is measured by the run itself.
-        params = method.params | ({"eta": 1.0} if method.aligned else {})
-        sampling = settings.sampling.model_dump() | method.sampling
-        for kind, values, key in ((kinds[name], params, "params"), (Sampling, sampling, "sampling")):
-            try:
-                from_keys(kind, values, f"methods.{name}.{key}")
-            except InputError as error:
-                found.append(str(error))
+        try:
+            from_keys(kinds[name], method.params, f"methods.{name}.params")
+        except InputError as error:
+            found.append(str(error))
     return found
 
 
@@ -59,11 +57,14 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
         keys: Keys = ("methods", name)
         if name == "real":
             yield Fault(keys, "the photos have this name; choose another")
-        if method.like is not None:
-            yield Fault((*keys, "like"), unknown_name(method.like, [row for row in settings.methods if row != name]))
         if method.base not in settings.models:
             yield Fault((*keys, "base"), unknown_name(method.base, settings.models, "models: "))
         yield from _module_faults(keys, method)
+        try:
+            type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
+        except ValidationError as error:
+            for fault in explained(type(settings.sampling), error):
+                yield Fault((*keys, "sampling", *fault.keys), fault.text)
 
 
 def _module_faults(keys: Keys, method: "Method") -> Iterator[Fault]:
@@ -144,10 +145,10 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
         elif _absent(settings, base := value if key == "base" else methods[value].base):
             text = f"{value!r} has no model folder: it is null under models"
             found.append(Fault(keys, text, (keys, ("models", base))))
-    if not found and not methods[alignment.method].aligned:
+    if not found and not {"alignment", "eta"} <= methods[alignment.method].artefacts.keys():
         keys = ("alignment", "method")
-        text = f"{alignment.method!r} is not a method with `aligned: true`"
-        found.append(Fault(keys, text, (keys, ("methods", alignment.method, "aligned"))))
+        text = f"{alignment.method!r} is not a method with the artefacts `alignment` and `eta`"
+        found.append(Fault(keys, text, (keys, ("methods", alignment.method, "artefacts"))))
     yield from found
     there = ["backbone", *(name for name, model in models.items() if model is not None)]
     if alignment.text.model not in there:

@@ -3,15 +3,20 @@
 python -m workflow.keys docs/configuration.md      writes the tables into that page, between its marks
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+import argparse
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from formats import shown
-from workflow.overlays import Fault, Keys, unknown_key
+from workflow.overlays import BASE, ROOT, Fault, Keys, content, unknown_key
 
+REQUIRED = object()
 BOUNDS = {
     "ge": " of at least {}",
     "gt": " above {}",
@@ -35,7 +40,7 @@ def words(kind: Any, metadata: Iterable[Any] = ()) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
     if get_origin(kind) is list:
-        return f"a list, each {words(options[0])}{_bounds(notes)}"
+        return f"a list, each item {words(options[0])}{_bounds(notes)}"
     names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
     return f"{names.get(kind, 'a mapping')}{_bounds(notes)}"
 
@@ -56,7 +61,7 @@ def explained(model: type[BaseModel], error: ValidationError) -> Iterator[Fault]
         ):
             yield Fault(keys, unknown_key(str(keys[-1]), _names(_kind(model, keys[:-1])[0])))
         elif one["loc"][-1] == "[key]":
-            yield Fault(keys, f"expected {words(get_args(_bare(_kind(model, keys[:-1])[0]))[0])} for a name")
+            yield Fault(keys, f"not {words(get_args(_bare(_kind(model, keys[:-1])[0]))[0])}")
         elif one["type"] == "missing":
             yield Fault(keys, "missing")
         elif one["type"] == "repeated":
@@ -104,3 +109,68 @@ def _names(kind: Any) -> list[str]:
     """The keys that a mapping may have."""
     kind = _bare(kind)
     return list(kind.model_fields) if _is_section(kind) else list(get_args(get_args(kind)[0]))
+
+
+class Row(NamedTuple):
+    """A line of the tables; the default is that of base.yaml, else the model's, else empty: every scale states it."""
+
+    key: str
+    value: str
+    default: str
+    meaning: str
+
+
+def rows(model: type[BaseModel], base: Any, above: str = "") -> Iterator[Row]:
+    """Every key, those below mappings dotted; `base` is what base.yaml has there."""
+    for name, field in model.model_fields.items():
+        kind, key = _bare(field.annotation), f"{above}{name}"
+        stated = base.get(name, REQUIRED) if isinstance(base, Mapping) else REQUIRED
+        if field.description:
+            default = field.default if stated is REQUIRED and not field.is_required() else stated
+            text = "" if default is REQUIRED or isinstance(default, Mapping) else f"`{json.dumps(default)}`"
+            yield Row(key, words(field.annotation, field.metadata), text, field.description)
+        if _is_section(kind) and not _alike(model):
+            yield from rows(kind, stated, f"{key}.")
+        elif get_origin(kind) is dict and _is_section(value := _bare(get_args(kind)[1])):
+            yield from rows(value, REQUIRED, f"{key}.NAME.")
+    if _alike(model):
+        yield from rows(kind, REQUIRED, f"{above}NAME.")
+
+
+def _alike(model: type[BaseModel]) -> bool:
+    """Whether all keys of a mapping hold mappings of one type."""
+    kinds = {_bare(field.annotation) for field in model.model_fields.values()}
+    return len(kinds) == 1 < len(model.model_fields) and _is_section(kinds.pop())
+
+
+def with_tables(page: str, model: type[BaseModel], base: Any) -> str:
+    """A page with the keys of each section between its marks, `<!-- keys of alignment.train -->` and `<!-- end -->`.
+
+    A key is in the table of the longest mark that it lies below; `top` takes those that lie below none.
+    """
+    marks = re.findall("<!-- keys of (.*?) -->", page)
+    tables: dict[str, list[str]] = {
+        mark: ["| key | value | default | meaning |", "|---|---|---|---|"] for mark in marks
+    }
+    for row in rows(model, base):
+        above = [mark for mark in marks if f"{row.key}.".startswith(f"{mark}.")]
+        tables[max(above, key=len, default="top")].append(f"| `{row.key}` | {' | '.join(row[1:])} |")
+
+    def marked(found: re.Match[str]) -> str:
+        return "\n".join([f"<!-- keys of {found[1]} -->", *tables[found[1]], "<!-- end -->"])
+
+    return re.sub("<!-- keys of (.*?) -->.*?<!-- end -->", marked, page, flags=re.DOTALL)
+
+
+def main() -> None:
+    """The command line above."""
+    from workflow.settings import Settings
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path)
+    path = parser.parse_args().page
+    path.write_text(with_tables(path.read_text(encoding="utf-8"), Settings, content(ROOT / BASE)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

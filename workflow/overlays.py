@@ -1,4 +1,4 @@
-"""How a configuration is merged: the scale on base.yaml, rows that are like others, and which file or option a value is from."""
+"""How a configuration is merged: the scale on base.yaml, rows that are like others, and the file or option a value is from."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-BASE = "workflow/config/base.yaml"
-SCALES = ("miniature", "rehearsal", "paper")
+ROOT = Path(__file__).parents[1]
+CONFIGS = Path("workflow/config")
+BASE = f"{CONFIGS}/base.yaml"
 Keys = tuple[str | int, ...]
 
 
@@ -45,9 +46,40 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def scale_file(config: Mapping[str, Any]) -> str:
-    """The overlay that lies on base.yaml: the default one where `scale` is wrong, which is reported with all other faults."""
-    scale = config.get("scale")
-    return f"workflow/config/{scale if scale in SCALES else SCALES[0]}.yaml"
+    """The file that lies on base.yaml, from the repository's root; base.yaml again where there is none of that name."""
+    return f"{CONFIGS}/{config['scale']}.yaml" if config.get("scale") in _scales() else BASE
+
+
+def _scales() -> list[str]:
+    return sorted(path.stem for path in (ROOT / CONFIGS).glob("*.yaml"))
+
+
+def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys by which files and rows lie on one another; all other keys depend on these."""
+    if config.get("scale") not in _scales():
+        return [Fault(("scale",), f"{unknown_name(str(config.get('scale')), _scales())}: files of {CONFIGS}")]
+    methods = config.get("methods")
+    rows = methods if isinstance(methods, Mapping) else {}
+    found = []
+    for name, stanza in rows.items():
+        if not isinstance(stanza, Mapping) or "like" not in stanza:
+            continue
+        if (other := _like(rows, name)) is None:
+            others = [row for row in rows if row != name]
+            found.append(Fault(("methods", name, "like"), unknown_name(str(stanza["like"]), others)))
+        elif _like(rows, other) is not None:
+            text = f"{other!r} is like {rows[other]['like']!r} itself; name that one"
+            found.append(
+                Fault(("methods", name, "like"), text, (("methods", name, "like"), ("methods", other, "like")))
+            )
+    return found
+
+
+def merged(over: Sequence[str | Path] = (), given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The configuration that Snakemake makes of files and of single values on its command line."""
+    laid: Any = reduce(_laid, [*map(content, over), given or {}], {})
+    config = _laid(content(ROOT / BASE), laid)
+    return dict(_laid(_laid(config, content(ROOT / scale_file(config))), laid))
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,12 +92,11 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     return resolved
 
 
-def _row(methods: Mapping[str, Any], name: str, above: tuple[str, ...] = ()) -> Any:
-    stanza = methods[name]
+def _row(methods: Mapping[str, Any], name: str) -> Any:
     other = _like(methods, name)
-    if other is None or other in above:
-        return stanza
-    return _laid(_row(methods, other, (*above, name)), {key: value for key, value in stanza.items() if key != "like"})
+    if other is None:
+        return methods[name]
+    return _laid(methods[other], {key: value for key, value in methods[name].items() if key != "like"})
 
 
 def _like(methods: Mapping[str, Any], name: str) -> str | None:
@@ -78,8 +109,10 @@ def _laid(under: Any, over: Any) -> Any:
     """snakemake.utils.update_config, which leaves both as they are: mappings are merged, everything else is replaced."""
     if not isinstance(over, Mapping):
         return over
+    if not over:
+        return under
     under = under if isinstance(under, Mapping) else {}
-    return {**under, **{key: _laid(under.get(key), value) for key, value in over.items()}}
+    return {**under, **{key: _laid(under.get(key, {}), value) for key, value in over.items()}}
 
 
 def blamed(
@@ -91,8 +124,8 @@ def blamed(
 ) -> list[str]:
     """Faults as lines, each naming the source whose value won; one that rows inherit is the fault of the row that states it."""
     names = [*map(str, files), *map(str, over), "the command line"]
-    contents = [*map(_content, files), *map(_content, over), given or {}]
-    laid = [_origin(content or {}, number) for number, content in enumerate(contents)]
+    contents = [*map(content, files), *map(content, over), given or {}]
+    laid = [_origin(each or {}, number) for number, each in enumerate(contents)]
     origin = reduce(_merged, [*laid[: len(files)], reduce(_merged, laid[len(files) :])])
     lines = []
     for fault in faults:
@@ -104,19 +137,16 @@ def blamed(
 
 def _stated(config: Mapping[str, Any], keys: Keys) -> Keys:
     """The keys at which a row that is like others has its value."""
-    while len(keys) > 2 and keys[0] == "methods" and (other := _like(config["methods"], str(keys[1]))):
-        stanza: Any = config["methods"][keys[1]]
-        for key in keys[2:]:
-            if not isinstance(stanza, Mapping) or key not in stanza:
-                break
-            stanza = stanza[key]
-        else:
-            return keys
-        keys = ("methods", other, *keys[2:])
+    other = _like(config["methods"], str(keys[1])) if len(keys) > 2 and keys[0] == "methods" else None
+    value: Any = config
+    for key in keys:
+        if not isinstance(value, Mapping) or key not in value:
+            return ("methods", other, *keys[2:]) if other else keys
+        value = value[key]
     return keys
 
 
-def _content(path: Path) -> Any:
+def content(path: str | Path) -> Any:
     """As Snakemake reads it: JSON, else YAML."""
     text = Path(path).read_text(encoding="utf-8")
     try:
@@ -125,10 +155,10 @@ def _content(path: Path) -> Any:
         return yaml.safe_load(text)
 
 
-def _origin(content: Any, number: int) -> Origin:
-    if not isinstance(content, Mapping):
+def _origin(value: Any, number: int) -> Origin:
+    if not isinstance(value, Mapping):
         return Origin(number, None)
-    return Origin(number, {key: _origin(value, number) for key, value in content.items()})
+    return Origin(number, {key: _origin(below, number) for key, below in value.items()})
 
 
 def _merged(under: Origin, over: Origin) -> Origin:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation.datasets import find_dataset, lacking
+
 if TYPE_CHECKING:
     from workflow.settings import Extractor, Fetch, Model, Settings, Source
 
@@ -15,7 +17,6 @@ FOLDER = "downloads"
 # By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
 FILLED = "{}<>"
 LINKS = Path(".snakemake/places")
-ANNOTATIONS = "annotations_trainval2014.zip"
 
 
 @dataclass
@@ -86,9 +87,10 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
 
 
 def _root(settings: "Settings", downloads: Downloads) -> str | None:
-    data, fetched = settings.data, f"{downloads.folder}/coco"
+    data, dataset = settings.data, settings.data.dataset
+    fetched = f"{downloads.folder}/{dataset}"
     if data.source and data.draw is None and data.root in (None, fetched):
-        downloads.files |= {f"coco/{name}": source for name, source in data.source.items()}
+        downloads.files |= {f"{dataset}/{name}": source for name, source in data.source.items()}
         return fetched
     return place(data.root) if data.root is not None else None
 
@@ -98,8 +100,8 @@ def _model(name: str, model: "Model | None", downloads: Downloads) -> "Model | N
         return None
     fetched = f"{downloads.folder}/{name}"
     if model.hub and model.path in (None, fetched):
-        downloads.models[name] = model
-        return model.model_copy(update={"path": fetched})
+        downloads.models[name] = model.model_copy(update={"path": fetched})
+        return downloads.models[name]
     return model.model_copy(update={"path": place(str(model.path)), "hub": None, "revision": None, "licence": None})
 
 
@@ -132,10 +134,8 @@ def folder_of(fetch: "Fetch | None") -> str:
 
 def unusable(settings: "Settings", made: str) -> list[str]:
     """One line for every folder or file of the user's own that is not as it has to be; below `made` is the run's work."""
-    found = []
-    root = settings.data.root
-    if root and not Path(root, "annotations").is_dir():
-        found.append(f"data.root: {root} has no annotations/; unpack {ANNOTATIONS} there, or set data.root to null")
+    root, dataset = settings.data.root, find_dataset(settings.data.dataset)
+    found = [f"data.root: {fault}, or set data.root to null" for fault in lacking(dataset, root)] if root else []
     for name, model in settings.models.items():
         path = model.path if model else None
         if not path or path.startswith(made):

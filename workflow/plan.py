@@ -17,13 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.files import read_json, sha256, write_json
+from evaluation.datasets import find_dataset
+from formats.checksums import SUMS
+from formats.files import read_json, sha256, write_json
 from workflow.paths import place, resolve, stated
 from workflow.settings import Architecture, Extractor, Method, Settings
 
 REAL = "real"
-SUMS = "SHA256SUMS"
-TABLES = ("table1", "table2", "best", "significance", "adherence", "distances", "cost")
+TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
 FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
 # Keys of `alignment.train` that only the noise loss asks for, and one that decides nothing but memory.
 NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
@@ -99,6 +100,10 @@ class Paths:
     def swaps(self, row: str = "{method}") -> str:
         return f"{self.folder}/swaps/{row}.json"
 
+    def candidate(self, number: int) -> str:
+        """A multiple of the calibrated eta."""
+        return f"{self.folder}/train/eta/{number}.json"
+
     def sizes(self, row: str = "{method}") -> str:
         return f"{self.folder}/sizes/{row}/test.csv"
 
@@ -131,6 +136,9 @@ class Paths:
 class Plan:
     """The run that settings describe. It writes nothing but config.json."""
 
+    # Code whose hashes are recorded with the metrics: all that makes layouts, images and numbers.
+    CODE = ("formats", "hcma", "baselines", "evaluation", "workflow/scripts/miniature", "workflow/write_method.py")
+
     def __init__(self, settings: Settings) -> None:
         # Every model, extractor and data root is a local path here; `downloads` says what has to be brought there.
         self.settings, self.downloads = resolve(settings)
@@ -159,10 +167,12 @@ class Plan:
         return [row for row in self.rows if row != REAL]
 
     @cached_property
-    def candidates(self) -> dict[str, float]:
-        """The aligned method with multiples of the calibrated eta, sampled on held-out layouts only."""
+    def candidates(self) -> dict[str, str]:
+        """The aligned method with the file of a multiple of the calibrated eta, sampled on held-out layouts only."""
         alignment = self.settings.alignment
-        return {f"{alignment.method}_eta_{n}": multiple for n, multiple in enumerate(alignment.calibrate.multiples)}
+        return {
+            f"{alignment.method}_eta_{n}": self.path.candidate(n) for n in range(len(alignment.calibrate.multiples))
+        }
 
     @cached_property
     def repeats(self) -> dict[str, Seeded]:
@@ -190,15 +200,18 @@ class Plan:
         if seeded := self.repeats.get(row):
             method = methods[seeded.row]
             return method.model_copy(update={"sampling": {**method.sampling, "seed": seeded.seed}})
-        return methods[self.settings.alignment.method if row in self.candidates else row]
+        if row in self.candidates:
+            method = methods[self.settings.alignment.method]
+            return method.model_copy(
+                update={"artefacts": {**method.artefacts, "eta": f"train/eta/{row.rpartition('_')[2]}.json"}}
+            )
+        return methods[row]
 
     # Splits and shards.
 
     @cached_property
-    def splits(self) -> dict[str, str]:
-        """Each split's set of photos."""
-        splits = {"train": "train2014", "heldout": "train2014", "test": "val2014"}
-        return splits | ({"val": "val2014"} if self.settings.data.val else {})
+    def splits(self) -> list[str]:
+        return ["train", "heldout", "test", *(["val"] if self.settings.data.val else [])]
 
     def reference_of(self, split: str) -> str:
         """The split whose photos a split's images are measured against; larger than the test sample with `full_val`."""
@@ -246,8 +259,13 @@ class Plan:
     # Data and weights.
 
     @cached_property
-    def coco(self) -> str:
-        """The folder of photos and annotations in COCO 2014's layout."""
+    def dataset(self) -> Any:
+        """The module of the data set: evaluation/datasets."""
+        return find_dataset(self.settings.data.dataset)
+
+    @cached_property
+    def root(self) -> str:
+        """The folder or file of the data set."""
         return str(self.settings.data.root) if self.settings.data.draw is None else self.path.coco
 
     @cached_property
@@ -258,17 +276,21 @@ class Plan:
 
     @cached_property
     def annotations(self) -> list[str]:
-        names = [f"{kind}_{split}2014.json" for kind in ("instances", "captions") for split in ("train", "val")]
-        return [stated(f"{self.coco}/annotations/{name}") for name in names]
+        """What layouts are made of: the data set's files, or the one that it is."""
+        names = getattr(self.dataset, "ANNOTATIONS", None)
+        return [stated(f"{self.root}/{name}") for name in names] if names else [stated(self.root)]
 
     @cached_property
     def words(self) -> str:
         return stated(self.settings.data.words)
 
-    def archive(self, photos: str) -> list[str]:
-        """The zip of a set of photos where a rule makes it; a folder of the user's own is read without being watched."""
-        made = self.settings.data.draw or f"coco/{photos}.zip" in self.downloads.files
-        return [f"{self.coco}/{photos}.zip"] if made else []
+    def archives(self, *splits: str) -> list[str]:
+        """The zips of splits' photos that a rule makes; a folder of the user's own is read without being watched."""
+        names = dict.fromkeys(
+            f"{self.dataset.PHOTOS[split]}.zip" for split in splits if hasattr(self.dataset, "PHOTOS")
+        )
+        fetched = {name.partition("/")[2] for name in self.downloads.files}
+        return [f"{self.root}/{name}" for name in names if self.settings.data.draw or name in fetched]
 
     def model(self, name: str) -> str:
         """The folder of a model."""
@@ -314,7 +336,10 @@ class Plan:
 
     @cached_property
     def aligned(self) -> set[str]:
-        rows = {name for name, method in self.settings.methods.items() if method.aligned} | set(self.candidates)
+        """Rows whose method loads the alignment module."""
+        rows = {name for name, one in self.settings.methods.items() if "alignment" in one.artefacts} | set(
+            self.candidates
+        )
         return rows | {name for name, seeded in self.repeats.items() if seeded.row in rows}
 
     @cached_property
@@ -337,16 +362,21 @@ class Plan:
         """Weights of the alignment module that rows are sampled with."""
         return f"{self.path.noise}/alignment.safetensors" if self.noise_loss else self.path.alignment
 
-    def eta(self, row: str) -> str:
-        """The file of an aligned row's eta; a candidate takes a multiple of it."""
-        return self.path.eta if row in self.candidates else self.path.calibration
+    def artefacts(self, row: str) -> dict[str, str]:
+        """What a row's method loads beside the model, by name: files of the run or, from the root on, the user's own."""
+        found = {name: str(Path(self.path.folder, path)) for name, path in self.stanza(row).artefacts.items()}
+        return found | ({"alignment": self.alignment} if "alignment" in found else {})
 
-    def artefacts(self, row: str) -> list[str]:
-        """What the run trains and measures for a row."""
-        if row not in self.aligned:
-            return []
+    def artefacts_made(self, row: str) -> list[str]:
+        """Its artefacts, and what is trained of its model, as inputs."""
         trained = [f"{self.base(row)}/{SUMS}"] if self.retrained(row) else []
-        return [self.alignment, self.eta(row), *trained]
+        return [*map(stated, self.artefacts(row).values()), *trained]
+
+    def text_artefact(self, row: str) -> dict[str, str]:
+        """The encoder of the alignment's targets, by name, where it is not the model's own."""
+        if row not in self.aligned or not self.text_model:
+            return {}
+        return {f"text_{self.settings.alignment.text.feature}": self.model(self.text_model)}
 
     @cached_property
     def text_model(self) -> str | None:
@@ -429,8 +459,14 @@ class Plan:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
         meaning = stanza.model_dump(include={"module", "base", "version", "source", "params"})
-        text = self.settings.alignment.text.model_dump() if row in self.aligned else None
-        return digest([meaning, self.sampling(row), self.candidates.get(row), text])
+        return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
+
+    @cached_property
+    def calibration_key(self) -> str:
+        """What the calibration of eta depends on beside its inputs."""
+        calibrate = self.settings.alignment.calibrate
+        params = self.stanza(self.settings.alignment.method).params
+        return digest([params, calibrate.relative_step, calibrate.count, calibrate.multiples])
 
     def sampling(self, row: str) -> dict[str, Any]:
         """The sampling settings of a row."""
@@ -492,12 +528,24 @@ class Plan:
         chosen = [option for option, on in switches.items() if on]
         return " ".join(["--batch-size", str(resources.batch_size), "--device", resources.device, *chosen])
 
+    # What the run is compared with.
+
+    @cached_property
+    def recorded(self) -> str:
+        """Metrics that the run must reproduce."""
+        return place(self.settings.reference or f"results/reference/{self.settings.run}.json")
+
+    def side_by_side(self, kind: str) -> str:
+        """The comparison of two finished runs."""
+        return f"results/compare/{self.settings.first}-{self.settings.second}.{kind}"
+
     # What people look at.
 
     @cached_property
     def tables(self) -> list[str]:
         """CSV files, in the order of the report."""
-        return [self.path.table(name) for name in (*TABLES, *(["seeds"] if self.repeats else []))]
+        names = [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+        return [self.path.table(name) for name in names]
 
     @cached_property
     def figures(self) -> list[str]:

@@ -1,6 +1,6 @@
 """What has to hold before the first job: checked when Snakemake reads the rules and when it starts, or alone.
 
-    python -m workflow.preflight --config results/paper/config.json
+    python -m workflow.preflight --configfile workflow/config/paper.yaml
 
 Reading the rules, `begin` refuses a configuration with faults, weights and folders that are not there, and a folder that cannot
 be written. `start` comes before the first job, never in a dry run: it writes config.json and then checks what takes seconds,
@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from evaluation.files import write_json
+from formats.cli import quick_imports
+from formats.files import InputError, write_json
 from workflow.consistency import parameter_faults
+from workflow.overlays import merged
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
 from workflow.settings import SettingsError, read
@@ -27,7 +29,15 @@ from workflow.settings import SettingsError, read
 # Rules before whose jobs each check is made.
 BEFORE = {
     "methods": {"fetch_file", "fetch_model", "prepare_layouts", "write_method", "pilot"},
-    "disk": {"fetch_file", "fetch_model", "prepare_layouts", "sample_real", "cache_latents", "sample", "extract_features"},
+    "disk": {
+        "fetch_file",
+        "fetch_model",
+        "prepare_layouts",
+        "sample_real",
+        "cache_latents",
+        "sample",
+        "extract_features",
+    },
     "sources": {"fetch_file", "fetch_model"},
 }
 DEVICE = "device"
@@ -45,7 +55,9 @@ def begin(workflow: Any, config: dict[str, Any]) -> Plan:
         stop(error.faults)
     if wants_conda(workflow) and not shutil.which("conda"):
         stop(
-            ["--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"]
+            [
+                "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"
+            ]
         )
     if found := unusable(settings, made="results/"):
         stop(found)
@@ -75,12 +87,29 @@ def start(workflow: Any, plan: Plan) -> None:
             sys.exit(1)
 
 
+def metrics_of_runs(plan: Plan) -> list[str]:
+    """The metrics files of the two runs that `snakemake compare` is asked for; ends the process where there are none."""
+    found = []
+    for run in (plan.settings.first, plan.settings.second):
+        if not run:
+            stop(["compare needs two runs: --config first=RUN second=RUN, folders of results/"])
+        files = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
+        found += files or stop([f"results/{run}: no metrics/*/test.json; finish that run first"])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a run's config.json")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--configfile", type=Path, nargs="+", default=[], help="as Snakemake's")
+    which.add_argument("--config", type=Path, help="a run's config.json instead")
     parser.add_argument("--check", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="all of them by default")
     arguments = parser.parse_args()
-    plan = read_plan(arguments.config)
+    try:
+        own = Plan(read(merged(arguments.configfile), [], arguments.configfile)) if not arguments.config else None
+    except SettingsError as error:
+        stop(error.faults)
+    plan = own or read_plan(arguments.config)
     # The sources' check is one of the disk, too: of downloads and run together.
     checks = [check for check in arguments.check if check != "disk" or "sources" not in arguments.check]
     if found := [fault for check in checks for fault in CHECKS[check](plan)]:
@@ -111,9 +140,6 @@ def sources(plan: Plan) -> list[str]:
 
 def device(plan: Plan) -> list[str]:
     """One line where the configured device is not on this machine."""
-    from hcma.program import quick_imports
-    from hcma.sampling import InputError
-
     with quick_imports():
         from hcma.sampling.device import take_device
 
@@ -135,6 +161,7 @@ CHECKS: dict[str, Callable[[Plan], list[str]]] = {
 
 
 def stop(lines: Iterable[str]) -> NoReturn:
+    """End the process with one line for each fault."""
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
     sys.exit(1)
@@ -158,7 +185,7 @@ def drop_stale_locks() -> None:
     folder = Path(".snakemake")
     try:
         folder.mkdir(exist_ok=True)
-        handle = open(folder / "alive", "w")
+        handle = open(folder / "alive", "w")  # noqa: SIM115
     except OSError as error:
         stop([f"{folder.absolute()}: cannot be written ({error.strerror}); start Snakemake in a folder that can"])
     _alive.append(handle)
@@ -200,8 +227,8 @@ def lost_on_the_way(workflow: Any) -> list[str]:
         return []
     lost = [word for word in words if repr(word) != f"'{word}'"]
     return [
-        f"the command line: {word}: Snakemake cannot hand apostrophes, backslashes and control characters on to a cluster's jobs;"
-        " write the value into a file and give that with --configfile"
+        f"the command line: {word}: Snakemake cannot hand apostrophes, backslashes and control characters on to a"
+        " cluster's jobs; write the value into a file and give that with --configfile"
         for word in lost
     ]
 

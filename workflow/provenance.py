@@ -3,15 +3,15 @@
     python -m workflow.provenance --run results/miniature --lineage results/miniature/work/lineage.json \\
         --products results/miniature/tables/table1.csv ... --out results/miniature/provenance.json
 
-LINEAGE says of each file which rule makes it and from what: `lineage_of` the jobs that Snakemake has planned, written before the
-first of them. What the products come from is followed to the annotations, weights and configuration. Names are paths below the
+LINEAGE says of each file which rule makes it and from what: it is `lineage_of` Snakemake's jobs, written before the first of
+them. What the products come from is followed to the annotations, weights and configuration. Names are paths below the
 run's folder (prefix `run`); files elsewhere, weights and code have the prefix `hcma`. Files are identified by their SHA-256. A
 zip of images is by `hcma:fingerprint`, the SHA-256 of its directory (names, sizes and CRC-32 of its members), and a folder of
 slices (features, latents), or photos' archive, by nothing but its name: reading all that again would take longer than drawing
 the tables.
 
-Code is associated with what states its commit: every program writes that, or not, into what it makes (meta.json of a zip,
-`made` of a JSON file). Of all else the commit at which it was made is not known; `hcma:recorded_at_commit` is that of this record.
+Code is associated with what states its commit: meta.json of a zip of images, and `made` in a file of metrics. Of all else the
+commit at which it was made is not known; `hcma:recorded_at_commit` is that of this record.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from evaluation.files import read_json, sha256, write_json
-from evaluation.images import read_meta
-from evaluation.program import run
-from evaluation.provenance import made
+from formats.cli import run
+from formats.files import read_json, sha256, write_json
+from formats.images import read_meta
+from formats.records import made
 from workflow.paths import unstated
 
 PREFIXES = {"run": "urn:hcma:run:", "hcma": "urn:hcma:"}
@@ -36,9 +36,7 @@ PREFIXES = {"run": "urn:hcma:run:", "hcma": "urn:hcma:"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="the run's results folder")
-    parser.add_argument(
-        "--lineage", type=Path, required=True, help="JSON: {file: {rule, inputs}}, of the planned jobs"
-    )
+    parser.add_argument("--lineage", type=Path, required=True, help="JSON: {file: {rule, inputs}}, of the planned jobs")
     parser.add_argument("--products", nargs="+", required=True, help="tables and figures")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -49,7 +47,7 @@ def main() -> None:
 
 
 def lineage_of(jobs: Iterable[Any], folder: str) -> dict[str, dict[str, Any]]:
-    """{file: {"rule", "inputs"}} of Snakemake's jobs; names in the run's folder begin there, and shards count as their folder."""
+    """{file: {"rule", "inputs"}} of Snakemake's jobs; names in the run's folder begin there, shards count as their folder."""
     lineage: dict[str, dict[str, Any]] = {}
     for job in jobs:
         # The configuration is no input, since its change reruns nothing by itself, but jobs read it.

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from formats import InputError
+from formats.files import InputError
 from workflow.consistency import contradictions
 from workflow.keys import explained
-from workflow.overlays import blamed, resolved
+from workflow.overlays import blamed, merge_faults, resolved
 
 
 class SettingsError(InputError):
@@ -31,6 +31,15 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True, protected_namespaces=()
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_default_nulls(cls, values: Any) -> Any:
+        """An overlay cannot take a key out of what it lies on: null is the same as leaving out a key whose default it is."""
+        if not isinstance(values, dict):
+            return values
+        left_out = {key for key, field in cls.model_fields.items() if field.default is None}
+        return {key: value for key, value in values.items() if value is not None or key not in left_out}
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -59,6 +68,7 @@ Unique = AfterValidator(_unique)
 Run = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), "a name of letters, digits, _ and -"]
 RowName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
 ModelName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$"), "a name of letters, digits, _, . and -"]
+ArtefactName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
 TableName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$"), "a name of letters, digits and _"]
 Device = Annotated[str, Field(pattern="^(cpu|cuda(:[0-9]+)?)$"), "cpu, cuda or cuda:N"]
 Template = Annotated[str, Field(pattern=r"^([^{}]|\{label\})*\{label\}([^{}]|\{label\})*$"), "text with {label}"]
@@ -114,6 +124,7 @@ CocoFile = Literal["train2014.zip", "val2014.zip", "annotations_trainval2014.zip
 
 
 class Data(Section):
+    dataset: Text = Field("coco", description="where layouts come from: a module of evaluation/datasets")
     root: Text | None = Field(
         description="folder in COCO 2014's layout: `annotations/*.json`, and `train2014/` or `train2014.zip`, likewise val;"
         " null: draw or fetch one"
@@ -349,7 +360,11 @@ class Method(Section):
     base: str = Field(description="key of `models` (A38)")
     version: int = Field(description="raise it when the module's images change: it is what re-runs the row")
     source: str = Field("", description="sentence under the tables: where the module's other values are from")
-    aligned: bool = Field(False, description="it needs the alignment module and eta")
+    artefacts: dict[ArtefactName, Text] = Field(
+        {},
+        description="a name and a file each of what the module loads beside the model: below `results/{run}`, or from the root"
+        " on your own",
+    )
     params: dict[str, Any] = Field({}, description="fields of the module's `Params`")
     sampling: dict[str, Any] = Field({}, description="keys of `sampling` that the row has otherwise")
 
@@ -415,9 +430,8 @@ class Pretrain(Section):
 class Settings(Section):
     """The whole configuration."""
 
-    scale: Literal["miniature", "rehearsal", "paper"] = Field(
-        "miniature",
-        description="the file of `workflow/config/` that lies on base.yaml, beneath those of the command line",
+    scale: str = Field(
+        description="file of `workflow/config/` that lies on base.yaml, beneath those of the command line"
     )
     run: Run = Field(description="results lie in `results/{run}/`")
     caveat: str = Field("", description="a sentence that every table carries")
@@ -458,6 +472,8 @@ def read(
     It was merged as Snakemake does: `files`, which the Snakefile names, and over them what `over`, the files of the command
     line, and `given`, its single values, make together; later ones win.
     """
+    if found := merge_faults(config):
+        raise SettingsError(blamed(found, config, files, over, given))
     try:
         settings = Settings.model_validate(resolved(config))
         found = list(contradictions(settings))

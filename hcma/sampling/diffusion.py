@@ -1,7 +1,6 @@
 """The frozen diffusion model and the one sampling loop that every method runs in."""
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,12 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
-from hcma.sampling import InputError
-from hcma.sampling.layout import Layout
-from hcma.sampling.text import TextEncoder, TextFeatures, Tokenizer, load_text_encoder, read_tokens, tokenize
-from hcma.sampling.weights import load_frozen, read_config, verify_folder
+from formats.checksums import verify_folder
+from formats.files import InputError, read_json
+from formats.layouts import Layout
+from hcma.sampling.seeds import seeded
+from hcma.sampling.text import TextEncoder, Tokenizer, load_text_encoder, read_tokens, tokenize
+from hcma.sampling.weights import load_frozen
 from hcma.sampling.work import Work
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
@@ -66,7 +67,6 @@ class Sampling:
 class Diffusion:
     """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them.
 
-    `target_encoder` encodes what `alignment` is compared with; None: the text encoder itself, its pooled states.
     `compiled` stands in for the U-Net in passes that are only for their result, not for the maps inside.
     """
 
@@ -76,8 +76,6 @@ class Diffusion:
     vae: AutoencoderKL
     scheduler_config: dict[str, Any]
     sampling: Sampling
-    alignment: torch.nn.Module | None = None
-    target_encoder: TextFeatures | None = None
     compiled: Callable[..., Any] | None = None
     work: Work = field(default_factory=Work)
 
@@ -107,7 +105,7 @@ class Diffusion:
 
 
 def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.device = "cpu") -> Diffusion:
-    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises WeightsError.
+    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises InputError.
 
     It may be a folder of Stable Diffusion or of the 2022 latent diffusion model, whose parts are `bert` and `vqvae`.
     """
@@ -121,7 +119,7 @@ def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.d
         text_encoder=text_encoder.to(device),
         unet=unet,
         vae=load_frozen(AutoencoderKL, folder, autoencoder).to(device),
-        scheduler_config=read_config(folder, "scheduler/scheduler_config.json"),
+        scheduler_config=read_json(Path(folder) / "scheduler/scheduler_config.json"),
         sampling=sampling,
     )
 
@@ -174,11 +172,6 @@ def encode_text(sd: Diffusion, texts: Sequence[str]) -> tuple[torch.Tensor, torc
     return read_tokens(sd.text_encoder, tokenize(sd.tokenizer, texts, sd.prompt_limit).to(sd.device))
 
 
-def encode_targets(sd: Diffusion, texts: Sequence[str]) -> torch.Tensor:
-    """features_BD of captions or labels as an alignment module's targets."""
-    return encode_text(sd, texts)[1] if sd.target_encoder is None else sd.target_encoder(texts)
-
-
 def count_truncated(sd: Diffusion, texts: Sequence[str]) -> int:
     """How many texts are longer than the text encoder takes, start and end tokens included."""
     return sum(len(ids) > sd.prompt_limit for ids in sd.tokenizer(list(texts), verbose=False).input_ids)
@@ -191,8 +184,7 @@ def initial_noise(layouts: Sequence[Layout], seed: int, shape_CHW: tuple[int, in
 
 def image_generator(seed: int, layout: Layout, purpose: str = "") -> torch.Generator:
     """A generator on the CPU for what is drawn for one image: a stream a purpose, that of the initial noise without a name."""
-    digest = hashlib.sha256(f"{seed} {layout.id} {purpose}".strip().encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return seeded(seed, layout.id, purpose)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from statistics import median
 
 import pytest
 
-from hcma.sampling.images import read_meta
+from formats.images import read_meta
 from tests.dag import ROOT, alone, command, environment
 from tests.scale import PAPER
 from tests.slurm.cluster import Cluster, ask, jobs, why_not
@@ -272,7 +272,7 @@ def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local
 
 def running_program(pid: int) -> bool:
     try:
-        return b"hcma.sample" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"hcma.sampling.sample" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from evaluation.files import InputError
+from formats.files import InputError
 from workflow.paths import Downloads
 from workflow.settings import Fetch
 

@@ -10,24 +10,23 @@ An interrupted download goes on with the same command. Beside a file comes FILE.
 `seal` writes SHA256SUMS of what is in the folder, whatever that is: do it once, when you know where the files are from.
 """
 
-import argparse
 import shutil
 import zipfile
 import zlib
 from pathlib import Path
 
-from evaluation.files import InputError, replacing, write_json
-from evaluation.program import run
+from formats.checksums import SUMS, digests, write_sums
+from formats.cli import options, run
+from formats.files import InputError, replacing, write_json
 from workflow.fetch import refused
 from workflow.plan import Plan, read_plan
-from workflow.scripts.seal import SUMS, digests, write_sums
 
 MEMBERS = [f"annotations/{kind}_{split}2014.json" for kind in ("instances", "captions") for split in ("train", "val")]
 LIMIT = 4 << 30  # bytes of a member; COCO's largest has a tenth
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     for action in ("file", "model"):
         one = actions.add_parser(action)

@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
-from evaluation.files import InputError
+from formats.files import InputError
 from workflow.settings import Fetch, Source
 
 PIECE = 1 << 20

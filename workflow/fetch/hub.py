@@ -15,9 +15,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from evaluation.files import InputError, write_json
+from formats.checksums import SUMS, write_sums
+from formats.files import InputError, write_json
 from workflow.fetch.download import Expected, Network, alone, verify
-from workflow.scripts.seal import SUMS, write_sums
 from workflow.settings import Model
 
 RECORD = "SOURCE.json"
@@ -90,7 +90,7 @@ def listed(model: Model, folder: Path, network: Network) -> tuple[ModelInfo, dic
     with _one_line(model, network):
         if not COMMIT.fullmatch(model.revision):
             full = [id for commit in api.list_repo_commits(model.hub) if (id := commit.commit_id).startswith(model.revision)]
-            known = f"; the hub has {full[0]}, put that into the config" if full else ", and the hub knows no such commit on main"
+            known = f"; the hub has {full[0]}, put that into the config" if full else ", and main has no such commit"
             raise InputError(f"{model.hub}: revision {model.revision!r} is no full commit hash{known}")
         info = api.model_info(model.hub, revision=model.revision, files_metadata=True)
     if info.sha != model.revision:

@@ -2,6 +2,7 @@
 import sys
 
 sys.path.insert(0, str(workflow.basedir))
+from evaluation.datasets import coco
 from workflow import preflight
 from workflow.paths import place
 

@@ -1,18 +1,10 @@
-# COCO's annotations and photos, drawn or real, to layouts, their slices, and the row `real`.
-
-
-localrules:
-    slice_layouts,
+# COCO's annotations and photos, drawn or real, to layouts in shards, and the row `real`.
 
 
 rule draw_coco:
     output:
-        photos=[f"{plan.path.coco}/{split}2014.zip" for split in ("train", "val")],
-        annotations=expand(
-            f"{plan.path.coco}/annotations/{{kind}}_{{split}}2014.json",
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        photos=[f"{plan.path.coco}/{name}.zip" for name in coco.SETS],
+        annotations=[f"{plan.path.coco}/{name}" for name in coco.ANNOTATIONS],
     log:
         plan.path.log("draw_coco"),
     benchmark:
@@ -32,10 +24,15 @@ rule prepare_layouts:
     input:
         annotations=plan.annotations,
         # Held against their records; a folder of the user's own is looked into without being watched.
-        photos=[path for photos in ("train2014", "val2014") for path in plan.archive(photos)],
+        photos=plan.archives(*plan.splits),
         words=plan.words,
     output:
         [plan.path.layouts(split) for split in plan.splits],
+        [
+            plan.path.layout_shard(split, shard)
+            for split in plan.splits
+            for shard in plan.shards(split)
+        ],
         report=plan.path.left_out,
     log:
         plan.path.log("prepare_layouts"),
@@ -46,37 +43,21 @@ rule prepare_layouts:
         "../envs/harness.yaml"
     params:
         key=plan.data_key,
-        root=lambda wildcards: plan.coco,
+        dataset=plan.settings.data.dataset,
+        root=lambda wildcards: plan.root,
+        size=plan.settings.data.shard_size,
         out=lambda wildcards: f"{plan.path.folder}/layouts",
     message:
-        "Preparing layouts from COCO annotations"
+        "Preparing layouts of the data set {params.dataset}"
     shell:
-        "python -m evaluation.coco --root {params.root:q} --config {plan.path.config} --out {params.out} > {log} 2>&1"
-
-
-rule slice_layouts:
-    input:
-        plan.path.layouts(),
-    output:
-        plan.path.layout_shard(),
-    log:
-        plan.path.log("slice_layouts/{split}-{shard}"),
-    priority: 20
-    conda:
-        "../envs/harness.yaml"
-    params:
-        size=plan.settings.data.shard_size,
-    message:
-        "Slicing {wildcards.split} layouts, shard {wildcards.shard}"
-    shell:
-        "python -m evaluation.slice --layouts {input} --shard {wildcards.shard} --shard-size {params.size}"
-        " --out {output} > {log} 2>&1"
+        "python -m evaluation.datasets {params.dataset} --root {params.root:q} --config {plan.path.config}"
+        " --shard-size {params.size} --out {params.out} > {log} 2>&1"
 
 
 # Seconds each, and the longest chain of jobs begins with them.
 rule sample_real:
     input:
-        lambda wildcards: plan.archive(plan.splits[wildcards.split]),
+        lambda wildcards: plan.archives(wildcards.split),
         layouts=plan.path.layout_shard(),
     output:
         plan.path.samples("real"),
@@ -88,13 +69,13 @@ rule sample_real:
     conda:
         "../envs/harness.yaml"
     params:
-        root=lambda wildcards: plan.coco,
-        photos=lambda wildcards: plan.splits[wildcards.split],
+        root=lambda wildcards: plan.root,
+        dataset=plan.settings.data.dataset,
         size=plan.settings.data.size,
         resize=plan.settings.data.resize,
         exif=plan.settings.data.exif,
     message:
         "Cropping photos of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python -m evaluation.real --root {params.root:q} --photos {params.photos} --layouts {input.layouts}"
-        " --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"
+        "python -m evaluation.datasets.real --dataset {params.dataset} --root {params.root:q} --split {wildcards.split}"
+        " --layouts {input.layouts} --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"

@@ -14,10 +14,11 @@ use rule calibrate_eta as calibrate_training_eta with:
     log:
         plan.path.log("calibrate_training_eta"),
     params:
-        key=plan.method_key(plan.settings.alignment.method),
+        key=plan.calibration_key,
         method=plan.settings.alignment.method,
         step=plan.settings.alignment.train.denoiser.relative_step,
         latents=plan.settings.alignment.calibrate.count,
+        multiples=[],
     message:
         "Calibrating the eta of training"
 

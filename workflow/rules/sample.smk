@@ -8,7 +8,7 @@ localrules:
 rule write_method:
     input:
         weights=lambda wildcards: plan.weights_made(*plan.sampling_models(wildcards.method)),
-        artefacts=lambda wildcards: plan.artefacts(wildcards.method),
+        artefacts=lambda wildcards: plan.artefacts_made(wildcards.method),
     output:
         plan.path.spec(),
     log:
@@ -48,8 +48,23 @@ rule sample:
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
-        "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {plan.speed}"
+        "python -m hcma.sampling.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {plan.speed}"
         " --out {output} > {log} 2>&1"
 
 
 ruleorder: sample_real > sample
+
+
+# For a cluster, whose nodes Snakemake's own check does not see: is the device there, where the work will run?
+rule check_device:
+    log:
+        plan.path.log("check_device"),
+    conda:
+        "../envs/harness.yaml"
+    resources:
+        **plan.needs("check_device"),
+        gpu=plan.settings.resources.gpu,
+    message:
+        "Checking the device {plan.settings.resources.device}"
+    shell:
+        "python -m workflow.preflight --config {plan.path.config} --check device > {log} 2>&1"

@@ -81,21 +81,24 @@ rule calibrate_eta:
         latents=plan.latents("heldout"),
     output:
         plan.path.eta,
+        list(plan.candidates.values()),
     log:
         plan.path.log("calibrate_eta"),
     priority: 10
     conda:
         "../envs/harness.yaml"
     params:
-        key=plan.method_key(plan.settings.alignment.method),
+        key=plan.calibration_key,
         method=plan.settings.alignment.method,
         step=plan.settings.alignment.calibrate.relative_step,
         latents=plan.settings.alignment.calibrate.count,
+        multiples=plan.settings.alignment.calibrate.multiples,
     message:
         "Calibrating eta on held-out latents"
     shell:
         "python -m hcma.calibrate --alignment {input.alignment} --latents {input.latents} --config {plan.path.config}"
-        " --method {params.method} --relative-step {params.step} --count {params.latents} --out {output} > {log} 2>&1"
+        " --method {params.method} --relative-step {params.step} --count {params.latents}"
+        " --multiples {params.multiples} --out {output[0]} > {log} 2>&1"
 
 
 rule choose_eta:

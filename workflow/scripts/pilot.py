@@ -9,14 +9,13 @@ architecture. So nothing needs to be fetched first.
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcma.program import quick_imports, status
-from hcma.sampling.atomic import replacing
+from formats.cli import options, quick_imports, run
+from formats.files import replacing
 from workflow.plan import read_plan
 
 if TYPE_CHECKING:
@@ -30,20 +29,19 @@ GROUNDED = ("baselines.gligen", "hcma.method")  # modules that run on gated mode
 REPEATS = 3
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the run's config.json")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    return status(lambda: _run(arguments), str(arguments.out))
+    _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     with quick_imports():
-        from hcma.sampling.device import take_device
-        from hcma.sampling.provenance import commit, device_name, versions
+        from formats.records import SAMPLING, commit, versions
+        from hcma.sampling.device import device_name, take_device
 
     device = take_device(arguments.device)
     from workflow.scripts.estimate import estimated
@@ -57,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> None:
     record = {
         "device": device_name(device),
         "commit": commit(),
-        "versions": versions(),
+        "versions": versions(SAMPLING),
         "rows": {name: seconds[signature(name, plan)] for name in plan["methods"]},
     }
     with replacing(arguments.out) as path:
@@ -72,7 +70,7 @@ def measure(name: str, plan: dict[str, Any], device: "torch.device") -> dict[str
     """
     import torch
 
-    from hcma.batch_size import ELSEWHERE
+    from hcma.sampling.batch_size import ELSEWHERE
 
     sd = build(plan, name, device)
     batch = plan["batch_size"] if isinstance(plan["batch_size"], int) else ELSEWHERE
@@ -98,7 +96,7 @@ def signature(name: str, plan: dict[str, Any]) -> str:
     networks = network_configs(plan["models"][stanza["base"]], gated)
     precision = (method["sampling"] | stanza.get("sampling", {})).get("precision")
     read = [getattr(params, key, None) for key in ("resolution", "blocks")]
-    return json.dumps([networks, precision, gated, bool(stanza.get("aligned")), read], sort_keys=True)
+    return json.dumps([networks, precision, gated, sorted(stanza.get("artefacts", {})), read], sort_keys=True)
 
 
 def build(plan: dict[str, Any], name: str, device: "torch.device") -> "Diffusion":
@@ -170,7 +168,7 @@ def passes(sd: "Diffusion", plan: dict[str, Any], name: str, batch: int) -> dict
         found["grounded_pass"] = grounded
     if layers := attended(sd, stanza):
         found["guided_pass"] = lambda: guided(sd, latents, t, text[:batch], layers)
-    if stanza.get("aligned"):
+    if "alignment" in stanza.get("artefacts", {}):
         found["alignment"] = alignment(sd, plan["alignment"], latents, t)
         found["training"] = training(sd, plan["alignment"], latents, t)
     return found
@@ -208,7 +206,7 @@ def alignment(
 
     module, targets = aligner(sd, model, len(latents))
     module.eval().requires_grad_(False)
-    return lambda: align_step(module, latents, t.expand(len(latents)), Targets(*targets), Params(eta=1.0))
+    return lambda: align_step(module, latents, t.expand(len(latents)), Targets(*targets), Params(), 1.0)
 
 
 def training(
@@ -252,4 +250,4 @@ def timed(work: Callable[[], "torch.Tensor"]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

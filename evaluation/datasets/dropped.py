@@ -1,10 +1,12 @@
 """What data preparation left out, counted by reason with examples, and how well captions name the boxes."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from evaluation.spans import Words
+from evaluation.datasets.spans import Words
 from formats import shown
+from formats.layouts import Layout
 
 EXAMPLES = 20
 
@@ -43,24 +45,24 @@ class Report:
         """Count one item that was kept and read as the reason says."""
         self.noted.add(reason, name)
 
-    def summary(self, rows: list[dict[str, Any]], words: Words) -> dict[str, Any]:
+    def summary(self, layouts: Sequence[Layout], words: Words) -> dict[str, Any]:
         """Counts of images and boxes, the share of boxes that captions name, and the drops."""
-        objects = [thing for row in rows for thing in row["objects"]]
-        plain = sum(_named_without_synonyms(row, words) for row in rows)
-        named = sum(thing["span"] is not None for thing in objects)
+        objects = [thing for layout in layouts for thing in layout.objects]
+        plain = sum(_named_without_synonyms(layout, words) for layout in layouts)
+        named = sum(thing.span is not None for thing in objects)
         return {
-            "images": len(rows),
-            "images_without_boxes": sum(not row["objects"] for row in rows),
+            "images": len(layouts),
+            "images_without_boxes": sum(not layout.objects for layout in layouts),
             "boxes_read": self.boxes,
             "boxes": len(objects),
             "boxes_named": named,
             "share_named": round(named / max(len(objects), 1), 4),
             "share_named_without_synonyms": round(plain / max(len(objects), 1), 4),
-            "images_with_no_named_box": sum(all(t["span"] is None for t in row["objects"]) for row in rows),
+            "images_with_no_named_box": sum(all(t.span is None for t in layout.objects) for layout in layouts),
             "dropped": self.dropped.as_dict(),
         }
 
 
-def _named_without_synonyms(row: dict[str, Any], words: Words) -> int:
-    spans = words.spans(row["caption"], synonyms=False)
-    return sum(thing["phrase"] in spans for thing in row["objects"])
+def _named_without_synonyms(layout: Layout, words: Words) -> int:
+    spans = words.spans(layout.caption, synonyms=False)
+    return sum(thing.phrase in spans for thing in layout.objects)

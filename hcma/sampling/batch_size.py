@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from hcma.loading import Method
+from formats.layouts import Layout
 from hcma.sampling.diffusion import initial_noise
-from hcma.sampling.layout import Layout
+from hcma.sampling.loading import Method
 
 SHARE = 0.8  # of the free memory; the rest is for fragments and for what other programs take meanwhile
 LIMIT = 64  # beyond it a GPU gains little, and a killed job loses more
@@ -84,7 +84,7 @@ def first_pass(method: Method, batch: Sequence[Layout]) -> None:
     hook = sd.unet.register_forward_hook(stop)
     try:
         with suppress(_Enough):
-            method.module.generate(sd, batch, noise_BCHW, method.params)
+            method.generate(batch, noise_BCHW)
     finally:
         hook.remove()
         sd.work.clear()

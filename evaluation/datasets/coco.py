@@ -1,32 +1,44 @@
-"""COCO 2014 annotations to layouts: the 80/20 split of train, the test sample of val, boxes, phrases and spans.
+"""COCO 2014's layout: the 80/20 split of train, the test sample of val, boxes, phrases and spans.
 
-    python -m evaluation.coco --root results/miniature/coco --config results/miniature/config.json --out layouts
-
-writes train.jsonl, heldout.jsonl, test.jsonl and report.json, which counts everything that was left out and why; with
-`data.val` also val.jsonl, the photos of a larger reference set.
+The root holds annotations/{instances,captions}_{train,val}2014.json, and the photos in {train,val}2014/ or {train,val}2014.zip.
+The splits are train, heldout, test and, with `data.val`, val: the photos of a larger reference set.
 """
 
-import argparse
+import hashlib
 import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from evaluation.annotations import BoxRecord, CaptionRecord, by_id, read_captions, read_instances
-from evaluation.files import InputError, hash_order, read_json, sha256, write_json
-from evaluation.layouts import write_layouts
-from evaluation.photos import ASIDE, EXIF, Box, Frame, Photos, Seen
-from evaluation.program import run
-from evaluation.report import Report
-from evaluation.spans import Words, read_words
+from evaluation.datasets import Prepared
+from evaluation.datasets.annotations import BoxRecord, CaptionRecord, by_id, read_captions, read_instances
+from evaluation.datasets.canvas import Frame, area, rounded
+from evaluation.datasets.dropped import Report
+from evaluation.datasets.photos import ASIDE, EXIF, Photos, Seen
+from evaluation.datasets.spans import Words, read_words
 from formats import listed, shown
+from formats.files import InputError
+from formats.layouts import Box, Ignored, Layout, Object
+
+# Which of COCO's two sets a split is of.
+PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014", "val": "val2014"}
+SETS = tuple(dict.fromkeys(PHOTOS.values()))
+
+
+def annotations(kind: str, name: str) -> str:
+    """Where below the root a set's file of `instances` or `captions` is."""
+    return f"annotations/{kind}_{name}.json"
+
+
+ANNOTATIONS = tuple(annotations(kind, name) for kind in ("instances", "captions") for name in SETS)
+ARCHIVE = "annotations_trainval2014.zip"  # what ANNOTATIONS are distributed in
 
 Rule = tuple[str, Callable[[Any], bool]]
 _WHOLE: Rule = ("an integer", lambda value: type(value) is int)
 _COUNT: Rule = ("an integer of at least 1", lambda value: type(value) is int and value >= 1)
 _SHARE: Rule = ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
 _SWITCH: Rule = ("true or false", lambda value: type(value) is bool)
-# What the config's `data` has to hold; `exif` and `val` may be absent.
+# What the configuration's `data` has to hold; `exif` and `val` may be absent.
 RULES: dict[str, Rule] = {
     "words": ("a path", lambda value: isinstance(value, str)),
     "caption": ("first or random", lambda value: value in ("first", "random")),
@@ -48,63 +60,86 @@ OPTIONAL = {"exif", "val.count"}
 _MISSING = object()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="folder in COCO 2014's layout")
-    parser.add_argument("--config", type=Path, required=True, help="a configuration as JSON, or its section `data`")
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    data = read_json(arguments.config)
-    data = data.get("data", data) if isinstance(data, dict) else data
-    if faults := _faults(data):
-        raise InputError(f"{arguments.config}: {listed(faults)}")
-    prepare(arguments.root, data, arguments.out)
-
-
-def _faults(data: Any) -> list[str]:
-    """A line for every key of the config that is missing or of another kind than its rule says."""
-    faults = []
+def faults(data: Any) -> list[str]:
+    """A line for every key of `data` that is missing or of another kind than its rule says."""
+    found = []
     for key, (expected, fits) in RULES.items():
         value = data
         for name in key.split("."):
             value = value.get(name, _MISSING) if isinstance(value, dict) else _MISSING
         if value is _MISSING and key not in OPTIONAL:
-            faults.append(f"data.{key} is missing, expected {expected}")
+            found.append(f"data.{key} is missing, expected {expected}")
         elif value is not _MISSING and not fits(value):
-            faults.append(f"data.{key} is {shown(value)}, expected {expected}")
-    return faults
+            found.append(f"data.{key} is {shown(value)}, expected {expected}")
+    return found
 
 
-def prepare(root: Path, data: dict[str, Any], out: Path) -> None:
-    """Write the layouts files and the report; the same input gives the same bytes. Raises InputError, then writing nothing."""
+def prepare(root: Path, data: dict[str, Any]) -> Prepared:
+    """Layouts and report of every split. Raises InputError for annotations and photos that cannot be read without doubt."""
     words = read_words(Path(data["words"]))
-    train = Split(root, "train2014", data, words)
-    val = Split(root, "val2014", data, words)
+    sets = {name: CocoSet(root, name, data, words) for name in SETS}
+    train, val = sets.values()
     train_ids, held_out_ids = split_ids(train.image_ids, data["split"]["train_fraction"], data["split"]["seed"])
     chosen = {
-        "train": (train, train.take(train_ids, data["train"]["count"], "data.train.count"), True),
-        "heldout": (train, train.take(held_out_ids, data["heldout"]["count"], "data.heldout.count"), True),
-        "test": (val, _test_ids(val, data), False),
+        "train": train.take(train_ids, data["train"]["count"], "data.train.count"),
+        "heldout": train.take(held_out_ids, data["heldout"]["count"], "data.heldout.count"),
+        "test": _test_ids(val, data),
     }
     if "val" in data:
-        chosen["val"] = (val, _val_ids(val, data, chosen["test"][1]), False)
-    used = {split: {i for one, ids, _ in chosen.values() if one is split for i in ids} for split in (train, val)}
-    for split, every in used.items():
-        split.check_photos(sorted(every))
-    reports = {}
-    for name, (split, ids, every_caption) in chosen.items():
-        report = Report()
-        rows = [split.layout(image_id, report, every_caption) for image_id in ids]
-        write_layouts(out / f"{name}.jsonl", rows)
-        reports[name] = report.summary(rows, words) | {"sha256": sha256(out / f"{name}.jsonl")}
-    content = {
-        "splits": reports,
-        "accounts": {split.name: split.account(ids) for split, ids in used.items()},
-        "annotations": {split.name: split.report.dropped.as_dict() for split in used},
-        "read_as": {split.name: split.report.noted.as_dict() for split in used},
+        chosen["val"] = _val_ids(val, data, chosen["test"])
+    used = {name: {i for split, ids in chosen.items() if PHOTOS[split] == name for i in ids} for name in SETS}
+    for name, ids in used.items():
+        sets[name].check_photos(sorted(ids))
+    layouts, counts = {}, {}
+    for split, ids in chosen.items():
+        one, counted = sets[PHOTOS[split]], Report()
+        layouts[split] = [one.layout(image_id, counted, every_caption=one is train) for image_id in ids]
+        counts[split] = counted.summary(layouts[split], words)
+    report = {
+        "splits": counts,
+        "accounts": {name: sets[name].account(ids) for name, ids in used.items()},
+        "annotations": {name: one.report.dropped.as_dict() for name, one in sets.items()},
+        "read_as": {name: one.report.noted.as_dict() for name, one in sets.items()},
         "config": data,
     }
-    write_json(out / "report.json", content)
+    return Prepared(layouts, report)
+
+
+def describe(data: dict[str, Any]) -> str:
+    """Which images, captions and boxes the test layouts have."""
+    boxes, test = data["boxes"], data["test"]
+    caption = "the caption of the lowest annotation id" if data["caption"] == "first" else "a caption by a seeded hash"
+    frame = "its centre square" if data["resize"] == "center_crop" else "all of it, squashed"
+    kept = "only those with boxes" if test["require_boxes"] else "those without boxes as well"
+    return (
+        f"Layouts: {test['count']} images of {PHOTOS['test']} in the order of a hash with seed {test['seed']}, {kept}; "
+        f"{caption}; of a photo {frame} at {data['size']} px; boxes of at least {100 * boxes['min_area_frac']:g} % of the "
+        f"canvas, {'not crowds, ' if boxes['drop_crowd'] else ''}the {boxes['max']} largest."
+    )
+
+
+def open_photos(root: Path, split: str, exif: str = "apply") -> "CocoPhotos":
+    """The photos of a split."""
+    return CocoPhotos(root, PHOTOS[split], exif)
+
+
+def photo_name(name: str, image_id: int) -> str:
+    """COCO's name of a photo of one of SETS."""
+    return f"COCO_{name}_{image_id:012d}.jpg"
+
+
+class CocoPhotos(Photos):
+    """The photos of one of SETS."""
+
+    layout = "COCO 2014's layout"
+
+    def usual(self, image_id: int) -> str:
+        return photo_name(self.name, image_id)
+
+
+def hash_order(seed: int, number: int | str) -> bytes:
+    """A key that puts numbers into a seeded random order, the same on every machine."""
+    return hashlib.sha256(f"{seed} {number}".encode()).digest()
 
 
 def split_ids(ids: Iterable[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
@@ -114,31 +149,30 @@ def split_ids(ids: Iterable[int], fraction: float, seed: int) -> tuple[list[int]
     return order[:cut], order[cut:]
 
 
-def _test_ids(val: "Split", data: dict[str, Any]) -> list[int]:
+def _test_ids(val: "CocoSet", data: dict[str, Any]) -> list[int]:
     """The seeded sample without replacement of val; `require_boxes` keeps only images that give a layout with objects."""
     ids = sorted(val.image_ids, key=lambda number: hash_order(data["test"]["seed"], number))
     if data["test"]["require_boxes"]:
-        bare = {i for i in ids if not val.layout(i, Report(), False)["objects"]}
+        bare = {i for i in ids if not val.layout(i, Report(), every_caption=False).objects}
         ids = [i for i in ids if i not in bare]
         return val.take(ids, data["test"]["count"], "data.test.count", f"{len(bare)} without a box that the rules keep")
     return val.take(ids, data["test"]["count"], "data.test.count")
 
 
-def _val_ids(val: "Split", data: dict[str, Any], test_ids: list[int]) -> list[int]:
+def _val_ids(val: "CocoSet", data: dict[str, Any], test_ids: list[int]) -> list[int]:
     """The test sample and after it as many others of val, in the same order, as make up `data.val.count`."""
     others = sorted(set(val.image_ids) - set(test_ids), key=lambda number: hash_order(data["test"]["seed"], number))
     return val.take([*test_ids, *others], data["val"]["count"], "data.val.count")
 
 
-class Split:
-    """One split's annotations, by image, and its photos."""
+class CocoSet:
+    """The annotations of one of SETS, by image, and its photos."""
 
     def __init__(self, root: Path, name: str, data: dict[str, Any], words: Words) -> None:
         self.name, self.data, self.words, self.report = name, data, words, Report()
         self.rules = data["boxes"]
-        self.photos = Photos(root, name, data.get("exif", "apply"))
-        self.instances_path = root / "annotations" / f"instances_{name}.json"
-        captions_path = self.instances_path.with_name(f"captions_{name}.json")
+        self.photos = CocoPhotos(root, name, data.get("exif", "apply"))
+        self.instances_path, captions_path = (root / annotations(kind, name) for kind in ("instances", "captions"))
         self.instances = read_instances(self.instances_path, self.report)
         self.captions = read_captions(captions_path, self.report)
         if unknown := sorted(set(self.instances.names.values()) - set(words)):
@@ -240,33 +274,24 @@ class Split:
     def _boxes_of(self, ids: set[int]) -> int:
         return sum(len(self.instances.of.get(image_id, ())) for image_id in ids)
 
-    def layout(self, image_id: int, report: Report, every_caption: bool) -> dict[str, Any]:
-        """The layout of one image: one of its captions, the boxes that the rules keep, and those in the photo that they do not.
-
-        `photo` is the photo's name in the split's folder where that is not the usual one.
-        """
+    def layout(self, image_id: int, report: Report, every_caption: bool) -> Layout:
+        """The layout of one image: a caption, the boxes that the rules keep, and as ignored those that they do not."""
         said = self.captions.of[image_id]
         chosen = self._caption(said)
         spans = self.words.spans(chosen.caption)
         kept, ignored = self._boxes(image_id, report)
-        row = {
-            "id": image_id if self.captions.ids_repeat else chosen.id,
-            "image_id": image_id,
-            "caption": chosen.caption,
-            "objects": [
-                {
-                    "phrase": phrase,
-                    "box": box,
-                    "span": spans.get(phrase),
-                    "annotation_id": record.id if isinstance(record.id, int) else None,
-                }
+        return Layout(
+            id=image_id if self.captions.ids_repeat else chosen.id,
+            image_id=image_id,
+            caption=chosen.caption,
+            objects=tuple(
+                Object(phrase, box, spans.get(phrase), record.id if isinstance(record.id, int) else None)
                 for record, phrase, box in kept
-            ],
-            "ignored": ignored,
-        }
-        if image_id in self.other_names:
-            row["photo"] = self.other_names[image_id]
-        return row | ({"captions": [one.caption for one in said]} if every_caption else {})
+            ),
+            captions=tuple(one.caption for one in said) if every_caption else (),
+            ignored=tuple(ignored),
+            photo=self.other_names.get(image_id),
+        )
 
     def _caption(self, said: list[CaptionRecord]) -> CaptionRecord:
         """The caption of the lowest annotation id, or with `caption: random` one drawn by a hash of the ids."""
@@ -276,47 +301,31 @@ class Split:
         names = [f"{row.image_id} {place}" if by_place else row.id for place, row in enumerate(said)]
         return said[min(range(len(said)), key=lambda place: hash_order(seed, names[place]))]
 
-    def _boxes(
-        self, image_id: int, report: Report
-    ) -> tuple[list[tuple[BoxRecord, str, list[float]]], list[dict[str, Any]]]:
+    def _boxes(self, image_id: int, report: Report) -> tuple[list[tuple[BoxRecord, str, Box]], list[Ignored]]:
         """(record, category, box) of an image, largest first, and the others that are on the canvas, with the reason."""
         frame, largest, ignored = self._frame(image_id), self.rules["max"], []
         boxes = [(record, frame.box(record.xywh)) for record in self.instances.of.get(image_id, [])]
         report.boxes += len(boxes)
-        fitting: list[tuple[BoxRecord, str, list[float]]] = []
-        for record, box in sorted(boxes, key=lambda pair: (-_area(pair[1]) if pair[1] else 0.0, by_id(pair[0]))):
-            edges = _edges(box)
-            reason = self._refuse(record, box) or (None if edges else "narrower than a millionth of the canvas")
-            if reason is None and len(fitting) == largest:
+        fitting: list[tuple[BoxRecord, str, Box]] = []
+        for record, box in sorted(boxes, key=lambda pair: (-area(pair[1]) if pair[1] else 0.0, by_id(pair[0]))):
+            edges, phrase = rounded(box), self.instances.names.get(record.category_id)
+            reason = self._refuse(record, box) or ("" if edges else "narrower than a millionth of the canvas")
+            if not reason and len(fitting) == largest:
                 reason = f"beyond the {largest} largest"
-            phrase = self.instances.names.get(record.category_id)
-            if reason is None:
-                fitting.append((record, str(phrase), edges))
+            if not reason and phrase and edges:
+                fitting.append((record, phrase, edges))
                 continue
             report.drop(reason, record.id)
-            if phrase is not None and edges:
-                ignored.append({"phrase": phrase, "box": edges, "why": reason})
+            if phrase and edges:
+                ignored.append(Ignored(phrase, edges, reason))
         return fitting, ignored
 
-    def _refuse(self, record: BoxRecord, box: Box | None) -> str | None:
+    def _refuse(self, record: BoxRecord, box: Box | None) -> str:
+        """Why the rules leave a box out; empty where they keep it."""
         if record.category_id not in self.instances.names:
             return "unknown category"
         if self.rules["drop_crowd"] and record.crowd:
             return "crowd"
         if box is None:
             return "without area" if 0 in record.xywh[2:] else "outside the canvas"
-        return "smaller than min_area_frac" if _area(box) < self.rules["min_area_frac"] else None
-
-
-def _edges(box: Box | None) -> list[float]:
-    """A box as layouts hold it; empty where six decimals leave nothing of it."""
-    edges = [round(edge, 6) for edge in box or ()]
-    return edges if edges and edges[0] < edges[2] and edges[1] < edges[3] else []
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-if __name__ == "__main__":
-    run(main)
+        return "smaller than min_area_frac" if area(box) < self.rules["min_area_frac"] else ""

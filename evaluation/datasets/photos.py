@@ -1,26 +1,23 @@
-"""Photos of a COCO root and the one transform from a photo to the square canvas that images are generated on."""
+"""Photos in a folder or a zip, found by image id, checked by their headers, and read as upright RGB."""
 
 import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from evaluation.files import InputError
-from evaluation.pictures import ASIDE, PLAIN, orientation_of, rgb
 from formats import shown
+from formats.files import InputError
+from formats.pictures import ASIDE, PLAIN, orientation_of, rgb
 
-Box = tuple[float, float, float, float]
 EXIF = ("apply", "ignore")
 
 
 class Seen(NamedTuple):
-    """What a photo's header says: its name in the split's folder, its sides in pixels as `read` gives it, how it is stored."""
+    """What a photo's header says: its name in the folder, its sides in pixels as `read` gives it, how it is stored."""
 
     name: str
     width: int
@@ -29,47 +26,48 @@ class Seen(NamedTuple):
 
 
 class Photos:
-    """Photos of one split, from the folder `root/split` or from `root/split.zip` as COCO distributes it.
+    """Photos of the folder `root/folder` or of `root/folder.zip`, whose members' names begin with `folder/`.
 
     With `exif` "apply" a photo is turned upright as its EXIF orientation says; "ignore" takes the stored picture.
     """
 
-    def __init__(self, root: Path, split: str, exif: str = "apply") -> None:
-        self.split, self.folder, self.exif, archive = split, root / split, exif, root / f"{split}.zip"
+    layout = "one of them"  # what `root` must hold, as a message says it
+
+    def __init__(self, root: Path, folder: str, exif: str = "apply") -> None:
+        self.name, self.folder, self.exif, archive = folder, root / folder, exif, root / f"{folder}.zip"
         if not self.folder.is_dir() and not archive.is_file():
-            raise InputError(
-                f"{root}: neither a folder {split}/ nor {split}.zip; data.root must hold COCO 2014's layout"
-            )
+            raise InputError(f"{root}: neither a folder {folder}/ nor {folder}.zip; data.root must hold {self.layout}")
         try:
             self.archive = None if self.folder.is_dir() else zipfile.ZipFile(archive)
         except zipfile.BadZipFile as error:
             raise InputError(f"{archive}: not a readable zip ({error}); fetch or draw it again") from None
 
-    def usual(self, image_id: int) -> str:
-        """COCO's name of a photo."""
-        return f"COCO_{self.split}_{image_id:012d}.jpg"
+    def usual(self, image_id: int) -> str | None:
+        """The name that a photo has by its id, where the data set has such names."""
+        return None
 
     def find(self, image_id: int, file_name: str | None = None) -> str:
-        """Where in the split's folder a photo is: under its usual name or, where that is not there, its record's `file_name`.
+        """Where in the folder a photo is: under its usual name or, where that is not there, its record's `file_name`.
 
         Raises InputError where neither is there, and for a name that leads out of the folder.
         """
         usual = self.usual(image_id)
-        if self._has(usual):
+        if usual and self._has(usual):
             return usual
+        lacking = f"image {image_id}: {self.name} has no {usual or shown(file_name)}"
         own = PurePosixPath((file_name or "").replace("\\", "/"))
         if own.is_absolute() or ".." in own.parts:
-            raise InputError(f"image {image_id}: {self.split} has no {usual}, and {shown(file_name)} leads out of it")
+            raise InputError(f"{lacking}, and {shown(file_name)} leads out of it")
         # Some records name the photo from the root on.
-        for name in (own, own.relative_to(self.split) if self.split in own.parts[:1] else own):
+        for name in (own, own.relative_to(self.name) if self.name in own.parts[:1] else own):
             if file_name and self._has(str(name)):
                 return str(name)
-        other = f" and no {shown(file_name)}" if file_name and file_name != usual else ""
-        raise InputError(f"image {image_id}: {self.split} has no {usual}{other}")
+        other = f" and no {shown(file_name)}" if usual and file_name and file_name != usual else ""
+        raise InputError(f"{lacking}{other}")
 
     def _has(self, name: str) -> bool:
         if self.archive:
-            return f"{self.split}/{name}" in self.archive.NameToInfo
+            return f"{self.name}/{name}" in self.archive.NameToInfo
         return os.path.isfile(self.folder / name)
 
     def look(self, image_id: int, file_name: str | None = None) -> Seen:
@@ -103,41 +101,4 @@ class Photos:
             raise InputError(f"image {image_id}: {name} is not a readable image ({reason})") from None
 
     def _stream(self, name: str) -> IO[bytes]:
-        return self.archive.open(f"{self.split}/{name}") if self.archive else open(self.folder / name, "rb")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What of a `width` x `height` photo (pixels) becomes the canvas: its centred square, or all of it, squashed."""
-
-    width: int
-    height: int
-    resize: str = "center_crop"
-
-    @property
-    def seen(self) -> tuple[int, int, int, int]:
-        """Left, top, width and height of the part seen, in whole photo pixels."""
-        if self.resize == "squash":
-            return 0, 0, self.width, self.height
-        side = min(self.width, self.height)
-        return (self.width - side) // 2, (self.height - side) // 2, side, side
-
-    def box(self, xywh: tuple[float, float, float, float]) -> Box | None:
-        """COCO's xywh pixel box as xyxy in the unit square of the canvas, clipped; None when nothing is left."""
-        left, top, width, height = self.seen
-        x, y, w, h = xywh
-        edges = ((x - left) / width, (y - top) / height, (x + w - left) / width, (y + h - top) / height)
-        x0, y0, x1, y1 = (min(max(edge, 0.0), 1.0) for edge in edges)
-        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-
-
-def canvas(photo: Image.Image, size: int, resize: str = "center_crop") -> np.ndarray:
-    """A photo on the canvas: uint8 [size, size, 3].
-
-    Cropped first and then resized with an antialiased Lanczos filter; a part of `size` pixels is only cropped.
-    """
-    left, top, width, height = Frame(*photo.size, resize).seen
-    part = photo.crop((left, top, left + width, top + height))
-    if part.size != (size, size):
-        part = part.resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(part)
+        return self.archive.open(f"{self.name}/{name}") if self.archive else open(self.folder / name, "rb")

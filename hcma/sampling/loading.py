@@ -1,25 +1,35 @@
-"""A method's specification to a method that is ready to run: its module, and the verified weights that it runs on."""
+"""A method's specification to a method that is ready to run: its module, and the verified weights and artefacts it runs on."""
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from hcma.alignment import load_alignment
+import torch
+
+from formats.checksums import folder_sha256
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.sampling.device import take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion
-from hcma.sampling.spec import Spec, SpecError, from_keys
-from hcma.sampling.text import load_text_features
-from hcma.sampling.weights import WeightsError, file_sha256, folder_sha256
+from hcma.sampling.spec import Spec, SpecError, artefact_sha256, from_keys
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method ready to run: its module, its Params, the model it runs on, and the hashes of the weights in it."""
+    """A method ready to run: its module, its Params, the model it runs on, what the module's `load` made of the artefacts, and
+    the hashes of the weights and artefacts."""
 
     module: Any
     params: Any
     sd: Diffusion
-    weights: dict[str, str | None]
+    state: Any = None
+    weights: dict[str, str] = field(default_factory=dict)
+
+    def generate(self, layouts: Sequence[Layout], noise_BCHW: torch.Tensor) -> torch.Tensor:
+        """The module's images; one that has `load` gets its state after the params."""
+        state = (self.state,) if hasattr(self.module, "load") else ()
+        return self.module.generate(self.sd, layouts, noise_BCHW, self.params, *state)
 
 
 def load_method(spec: Spec, device: str) -> Method:
@@ -27,26 +37,20 @@ def load_method(spec: Spec, device: str) -> Method:
     module = _import(spec)
     params = from_keys(module.Params, spec.params, f"method {spec.method}, params")
     sampling = from_keys(Sampling, spec.sampling, f"method {spec.method}, sampling")
-    weights: dict[str, str | None] = {"model": folder_sha256(spec.model), "alignment": None}
+    weights = {"model": folder_sha256(spec.model)}
     _expect(spec, f"{spec.model}/SHA256SUMS", weights["model"], spec.weights_sha256)
-    if spec.alignment is not None:
-        weights["alignment"] = file_sha256(spec.alignment)
-        _expect(spec, spec.alignment, weights["alignment"], spec.alignment_sha256)
-    if spec.text is not None:
-        weights["text"] = folder_sha256(spec.text)
-        _expect(spec, f"{spec.text}/SHA256SUMS", weights["text"], spec.text_sha256)
+    for name, artefact in spec.artefacts.items():
+        weights[name] = artefact_sha256(artefact.path)
+        _expect(spec, artefact.path, weights[name], artefact.sha256)
     quiet_loading()
     sd = load_diffusion(spec.model, sampling, take_device(device))
-    if spec.text is not None:
-        sd.target_encoder = load_text_features(spec.text, spec.text_feature, sd.device)
-    if spec.alignment is not None:
-        sd.alignment = load_alignment(spec.alignment).to(sd.device)
-    return Method(module, params, sd, weights)
+    state = module.load(spec.artefacts, sd) if hasattr(module, "load") else None
+    return Method(module, params, sd, state, weights)
 
 
 def _expect(spec: Spec, path: str, found: str | None, expected: str | None) -> None:
     if expected not in (None, found):
-        raise WeightsError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
+        raise InputError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
 
 
 def _import(spec: Spec) -> Any:
@@ -56,7 +60,7 @@ def _import(spec: Spec) -> Any:
         if not f"{spec.module}.".startswith(f"{error.name}."):
             raise
         raise SpecError(f"method {spec.method}: no module {spec.module!r}") from None
-    for name in ("Params", "generate"):
+    for name in ("Params", "generate", *(["load"] if spec.artefacts else [])):
         if not hasattr(module, name):
             raise SpecError(f"method {spec.method}: module {spec.module!r} has no {name}")
     return module

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import torch
 
-from hcma.loading import Method
-from hcma.sampling import InputError
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.sampling.diffusion import Diffusion, NonFiniteLatents, count_truncated, initial_noise, set_precision
-from hcma.sampling.layout import Layout
+from hcma.sampling.loading import Method
 from hcma.sampling.work import Work
 
 # What befell single images: their ids stand in meta.json.
@@ -23,7 +23,7 @@ def generate(method: Method, batch: Sequence[Layout]) -> torch.Tensor:
     for row, layout in enumerate(batch):
         sd.work.add("truncated_captions", [row], count_truncated(sd, [layout.caption]))
     noise_BCHW = initial_noise(batch, sd.sampling.seed, sd.latent_shape_CHW)
-    pixels = method.module.generate(sd, batch, noise_BCHW, method.params)
+    pixels = method.generate(batch, noise_BCHW)
     if pixels.dtype != torch.uint8 or pixels.shape != (len(batch), 3, sd.size, sd.size):
         found = f"{pixels.dtype} {tuple(pixels.shape)}"
         raise TypeError(f"{method.module.__name__}.generate gave {found} for {len(batch)} layouts of {sd.size} px")

@@ -338,6 +338,7 @@ def test_only_what_is_missing_or_damaged_is_fetched_again(repository, tmp_path) 
     weights = folder / "vae/diffusion_pytorch_model.safetensors"
     damaged = bytes(1) + weights.read_bytes()[1:]
     weights.write_bytes(damaged)
+    os.utime(weights, (time.time() + 10,) * 2)  # by this huggingface_hub tells; else our checksum does, and removes it
     (folder / "unet/config.json").unlink()
     repository.requests.clear()
     fetch_model(MODEL, folder, network)
@@ -351,7 +352,6 @@ def test_a_fetch_of_a_model_that_fails_seals_nothing_and_goes_on(repository, tmp
     kept = repository.pages.pop(path)
     folder, network = tmp_path / "model", Network(hub=repository.address)
     assert "404" in model_fault(folder, network)
-    (folder / "unet/config.json").stat()
     repository.pages[path] = kept
     fetch_model(MODEL, folder, network)
     assert len(repository.asked(f"{RESOLVED}/unet/config.json")) == 1
@@ -617,7 +617,7 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         done = fetched()
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         assert (downloads / "coco/val2014.zip").read_bytes() == (drawn / "val2014.zip").read_bytes()
-        assert shelf.asked("/val2014.zip") == [None, f"bytes={len(photos.content) // 2}-"]
+        assert shelf.asked("/val2014.zip") == ["bytes=0-0", None, f"bytes={len(photos.content) // 2}-"]
         record = json.loads((downloads / "coco/val2014.zip.source.json").read_text())
         assert record["sha256"] == sha256(drawn / "val2014.zip")
         assert json.loads((results / "methods/gligen_sd.json").read_text())["model"] == str(downloads / "gligen")

@@ -89,7 +89,9 @@ def listed(model: Model, folder: Path, network: Network) -> tuple[ModelInfo, dic
     api = HfApi(endpoint=network.hub, token=network.token)
     with _one_line(model, network):
         if not COMMIT.fullmatch(model.revision):
-            full = [id for commit in api.list_repo_commits(model.hub) if (id := commit.commit_id).startswith(model.revision)]
+            full = [
+                id for commit in api.list_repo_commits(model.hub) if (id := commit.commit_id).startswith(model.revision)
+            ]
             known = f"; the hub has {full[0]}, put that into the config" if full else ", and main has no such commit"
             raise InputError(f"{model.hub}: revision {model.revision!r} is no full commit hash{known}")
         info = api.model_info(model.hub, revision=model.revision, files_metadata=True)
@@ -152,13 +154,14 @@ def _meaning(error: BaseException, model: Model, network: Network) -> str:
     page = f"{network.hub}/{model.hub}"
     if isinstance(error, RevisionNotFoundError):
         return f"no commit {model.revision} at {network.hub}"
-    if isinstance(error, RepositoryNotFoundError):  # GatedRepoError is one
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 403):  # a GatedRepoError is one
         kind = "gated" if isinstance(error, GatedRepoError) else "no such repository, or a gated one"
         if network.token:
             return f"{kind}: the token in HF_TOKEN does not open it: accept its licence on {page} with that account"
         return f"{kind}: accept its licence on {page} and give your access token in HF_TOKEN"
-    if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return f"{error.response.status_code} {error.response.reason_phrase}: {error.response.url}"
+    if isinstance(error, HfHubHTTPError):
+        return f"{status} {error.response.reason_phrase}: {error.response.url}"
     if isinstance(error, (ValueError, KeyError, TypeError)):
         return f"{network.hub} does not answer as a hub does ({type(error).__name__}); is fetch.hub a model hub?"
     return f"{network.hub}: {str(error).strip().partition(chr(10))[0] or type(error).__name__}; run again to go on"

@@ -12,7 +12,9 @@ from pathlib import Path
 PINNED = re.compile(r"^(?=\S)(?!#)", re.MULTILINE)
 TORCH = re.compile(r"torch==|torchvision==|nvidia-|cuda-|triton")
 NAMES = {False: "requirements.lock", True: "requirements-torch.lock"}
-HEADER = "# Pinned with the hashes of every file, for Python 3.11 to 3.13; written by `make lock` from pyproject.toml.\n"
+HEADER = (
+    "# Pinned with the hashes of every file, for Python 3.11 to 3.13; written by `make lock` from pyproject.toml.\n"
+)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from workflow.disk_space import Need, lacking
 from workflow.fetch import __main__ as program
 from workflow.fetch import ask, refused
 from workflow.fetch.download import Expected, Network, fetch_file, network_of, verify
-from workflow.fetch.hub import fetch_model
+from workflow.fetch.hub import fetch_model, model_still_to_come
 from workflow.paths import Downloads
 from workflow.settings import Fetch, Model, Source
 
@@ -68,7 +68,11 @@ def test_a_file_arrives_whole_and_leaves_nothing_beside_it(shelf, tmp_path) -> N
     assert fetch_file(source(url), tmp_path / "file.bin", QUICK) == SHA256
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
     assert left(tmp_path) == ["file.bin"]
-    assert shelf.asked("/file.bin") == [None]
+    assert fetch_file(source(url), tmp_path / "file.bin", QUICK) == SHA256
+    assert shelf.asked("/file.bin") == [None], "what is there is not fetched twice"
+    (tmp_path / "file.bin").write_bytes(b"an older one")
+    fetch_file(source(url), tmp_path / "file.bin", QUICK)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 def test_broken_connections_are_gone_on_with(shelf, tmp_path) -> None:
@@ -330,6 +334,23 @@ def test_a_model_folder_is_fetched_sealed_and_says_where_it_is_from(repository, 
     assert not (tmp_path / "escape.json").exists()
     fetched = [path for path, _, _ in repository.requests if path.startswith(("/store", RESOLVED))]
     assert len(fetched) == len(served_files(tiny)), "each once: the second start found them all"
+
+
+def test_another_commit_replaces_the_files_of_the_one_before(repository, tiny, tmp_path) -> None:
+    folder, network = tmp_path / "model", Network(hub=repository.address)
+    fetch_model(MODEL, folder, network)
+    pickles = {"/model.safetensors": "/pytorch_model.bin", "pytorch_model.safetensors": "pytorch_model.bin"}
+    files = served_files(tiny)
+    for old, new in pickles.items():
+        files = {name.replace(old, new): content for name, content in files.items()}
+    serve_repository(repository, "some/model", "cd" * 20, files, None)
+    newer = MODEL.model_copy(update={"revision": "cd" * 20})
+    plain = sum(len(content) for name, content in files.items() if name.endswith(".bin"))
+    assert model_still_to_come(newer, folder, network) >= plain
+    fetch_model(newer, folder, network)
+    assert verify_folder(folder)
+    assert not list(folder.rglob("*.safetensors"))
+    assert model_still_to_come(newer, folder, Network(offline=True)) == 0
 
 
 def test_only_what_is_missing_or_damaged_is_fetched_again(repository, tmp_path) -> None:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -71,7 +71,7 @@ def fetch_file(source: Source, out: Path, network: Network) -> str:
     expected = Expected(source.size, source.sha256, source.md5)
     part = out.with_name(f"{out.name}.part")
     with alone(out):
-        if out.exists():  # another start fetched it meanwhile
+        with suppress(FileNotFoundError, InputError):  # another start fetched it meanwhile
             return verify(out, expected)
         if source.size is not None and _size(part) > source.size:
             part.unlink()
@@ -90,7 +90,8 @@ def fetch_file(source: Source, out: Path, network: Network) -> str:
 def still_to_come(source: Source, out: Path, network: Network) -> int:
     """Bytes that `fetch_file` would load, by the first mirror whose headers are right; raises InputError with all faults."""
     part = out.with_name(f"{out.name}.part")
-    if out.exists() or _is_whole(part, source):
+    there = out.exists() and source.size in (None, out.stat().st_size)
+    if there or _is_whole(part, source):
         return 0
     if network.offline:
         raise InputError(_bring(source, part))

@@ -1,9 +1,10 @@
 """A pipeline folder from the model hub at one commit, through huggingface_hub: verified, and sealed when it is whole."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
@@ -16,7 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from formats.checksums import SUMS, write_sums
-from formats.files import InputError, write_json
+from formats.files import InputError, read_json, write_json
 from workflow.fetch.download import Expected, Network, alone, verify
 from workflow.settings import Model
 
@@ -37,46 +38,49 @@ NEEDED = (("unet",), ("vae", "vqvae"), ("text_encoder", "bert"))
 def fetch_model(model: Model, folder: Path, network: Network) -> None:
     """Fill the folder, its SHA256SUMS last; raises InputError.
 
-    huggingface_hub leaves whole files alone that are there and unchanged. SOURCE.json names repository, commit, licence,
-    and every file's size and SHA-256.
+    huggingface_hub leaves whole files alone that are there and unchanged; those of another commit that this one lacks are
+    removed. SOURCE.json names repository, commit, licence, and every file's size and SHA-256.
     """
     with alone(folder):
         info, needed = listed(model, folder, network)
         for left in folder.glob(".cache/huggingface/**/*.incomplete"):  # by a killed program; no other is at work here
             left.unlink()
-        with _one_line(model, network):
-            snapshot_download(
-                model.hub,
-                revision=model.revision,
-                allow_patterns=list(needed),
-                local_dir=folder,
-                endpoint=network.hub,
-                token=network.token,
-            )
+        for stale in set(_record(folder).get("files", ())) - set(needed):
+            (folder / stale).unlink(missing_ok=True)
+        _snapshot(model, folder, network, needed)
         digests = {name: _verified(folder / name, expected) for name, expected in needed.items()}
         files = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in digests}
-        write_json(
-            folder / RECORD, model.model_dump(exclude={"path"}) | {"licence_tag": _licence_tag(info), "files": files}
-        )
+        record = model.model_dump(exclude={"path"}) | {"licence_tag": _licence_tag(info), "files": files}
+        write_json(folder / RECORD, record)
         write_sums(folder, digests)
 
 
 def model_still_to_come(model: Model, folder: Path, network: Network) -> int:
     """Bytes that `fetch_model` would load; raises InputError when the repository is not as it has to be, or is gated."""
-    if (folder / SUMS).exists():
+    record = _record(folder)
+    if (folder / SUMS).exists() and (record.get("hub"), record.get("revision")) == (model.hub, model.revision):
         return 0
     _, needed = listed(model, folder, network)
+    answers = _snapshot(model, folder, network, needed, dry_run=True)
+    return sum(answer.file_size or 0 for answer in answers if answer.will_download)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """What SOURCE.json says of the folder's files; empty where there is none."""
+    return read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+
+
+def _snapshot(model: Model, folder: Path, network: Network, needed: Iterable[str], dry_run: bool = False) -> Any:
     with _one_line(model, network):
-        answers = snapshot_download(
+        return snapshot_download(
             model.hub,
             revision=model.revision,
             allow_patterns=list(needed),
             local_dir=folder,
             endpoint=network.hub,
             token=network.token,
-            dry_run=True,
+            dry_run=dry_run,
         )
-    return sum(answer.file_size or 0 for answer in answers if answer.will_download)
 
 
 def listed(model: Model, folder: Path, network: Network) -> tuple[ModelInfo, dict[str, Expected]]:

@@ -9,10 +9,11 @@ import torch
 from diffusers import PNDMScheduler
 
 from baselines import gligen
-from formats.files import InputError, diffusion
+from formats.files import InputError
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.method import SCHEDULES, Params, State, align_step, aligns_at, generate, load, make_guide, make_targets
+from hcma.sampling import diffusion
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
 from hcma.sampling.grounding import grounding_tokens
 from hcma.sampling.spec import read_artefact

@@ -218,7 +218,7 @@ def test_a_line_break_in_the_folder_is_one_line(tmp_path, target) -> None:
         ({"reference": "a\nb"}, "reference: 'a\\nb' holds"),
         ({"run": "mine\n"}, "run: expected a name of letters, digits, _ and -, found 'mine\\n'"),
         ({"models": {"a/b": "/sd"}}, "models.a/b: not a name of letters, digits, _, . and -"),
-        ({"models": {"sd14": ""}}, "models.sd14.path: expected text, not empty, or null, found ''"),
+        ({"models": {"sd14": ""}}, "models.sd14: expected text, not empty, or null, found ''"),
     ],
 )
 def test_what_no_path_can_hold_is_one_line(change, line, monkeypatch) -> None:

@@ -45,19 +45,24 @@ TRAINING = {"cache_latents", "train_alignment", "calibrate_eta", "choose_eta"}
 
 
 class Folder:
-    """A folder with a checkout's code, a configuration, and a finished run of it."""
+    """A folder with a checkout's code, a configuration, and a finished run of it, or none yet."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, made: bool = True) -> None:
         self.path = path
         for name in LINKED:
             (path / name).symlink_to(ROOT / name)
         (path / "gligen").mkdir()
         (path / "gligen/SHA256SUMS").write_text("first\n")
         (path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+        if made:
+            self.touch()
+
+    def touch(self) -> None:
+        """Make every file of the run, so that nothing is to be done."""
         named = [line.split("\t")[0] for line in self.snakemake("--summary").stdout.splitlines()]
         for name in [name for name in named if name.startswith(("results/", "downloads/"))]:
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(name)
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.path / name).write_text(name)
         done = self.snakemake("--touch", "--forceall", "--no-hooks")
         assert done.returncode == 0, done.stderr[-2000:]
 
@@ -168,3 +173,20 @@ def test_an_added_seed_runs_alone(folder) -> None:
     added = {f"{row}_seed_3" for row in ("sd14", "layout_guidance", "gligen_sd", "hcma")}
     assert sampled(found) == rows(found) == added
     assert {*found.values()} - {"write_method", *ROWS} <= {"tabulate_seeds", "write_page", "record_provenance"}
+
+
+@pytest.mark.slow
+def test_no_command_of_forty_rows_and_thirty_seeds_is_too_long(tmp_path) -> None:
+    """The shell gets a command as one word, and Linux takes none of 131,072 bytes."""
+    names = [f"copy_of_stable_diffusion_{number}" for number in range(38)]
+    over = {
+        "methods": {name: {"like": "sd14"} for name in names},
+        "tables": {"table1": ["real", *names], "table2": ["gligen_sd", "hcma"]},
+        "seeds": list(range(30)),
+    }
+    large = Folder(tmp_path, made=False)
+    planned = large.snakemake("-n", "-p", over=over)
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    commands = [line for line in planned.stdout.splitlines() if " -m " in line]
+    assert len(commands) > 40 * 30 * 3
+    assert max(map(len, commands)) < 100_000

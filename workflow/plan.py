@@ -21,7 +21,7 @@ from evaluation.datasets import find_dataset
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from workflow.paths import place, resolve, stated
-from workflow.settings import Architecture, Extractor, Method, Settings
+from workflow.settings import Architecture, Extractor, Method, Section, Settings
 
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
@@ -146,7 +146,7 @@ class Plan:
 
     def write_config(self) -> None:
         """Write config.json, from which programs read their sections: whole or not at all, and only what is new."""
-        content, path = self.settings.model_dump(mode="json"), Path(self.path.config)
+        content, path = stated_keys(self.settings), Path(self.path.config)
         if not path.exists() or path.read_text(encoding="utf-8") != json.dumps(content, indent=2) + "\n":
             write_json(path, content)
 
@@ -550,6 +550,16 @@ class Plan:
     @cached_property
     def figures(self) -> list[str]:
         return [self.path.figure(name, kind) for name in FIGURES for kind in ("png", "svg")]
+
+
+def stated_keys(value: Any) -> Any:
+    """Settings as JSON, without keys that may be left out and are null: programs take such a key for one that is set."""
+    if isinstance(value, Section):
+        kept = [
+            (key, one) for key, one in value if one is not None or type(value).model_fields[key].default is not None
+        ]
+        return {key: stated_keys(one) for key, one in kept}
+    return {key: stated_keys(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def read_plan(config: Path) -> Plan:

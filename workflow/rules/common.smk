@@ -18,12 +18,25 @@ wildcard_constraints:
 
 # Names of rule files that do not take theirs from `plan` yet.
 R = plan.path.folder
-ORDERED, RIVALS, AGAINST, REPEATS = plan.rows, sorted(plan.methods), plan.compared_with, plan.repeats
+ORDERED, RIVALS, AGAINST, REPEATS = (
+    plan.rows,
+    sorted(plan.methods),
+    plan.compared_with,
+    plan.repeats,
+)
 ROWS = sorted(plan.rows)
-ALIGNMENT = {"method": plan.settings.alignment.method, "reference": plan.settings.alignment.reference}
+ALIGNMENT = {
+    "method": plan.settings.alignment.method,
+    "reference": plan.settings.alignment.reference,
+}
 REFERENCE = {split: plan.reference_of(split) for split in plan.splits}
 SHOWN = plan.tables + plan.figures
-runnable, shards, sampled_shards, needs = plan.runnable, plan.shards, plan.sampled_shards, plan.needs
+runnable, shards, sampled_shards, needs = (
+    plan.runnable,
+    plan.shards,
+    plan.sampled_shards,
+    plan.needs,
+)
 feature_shards, partners, reference_set = plan.features, plan.partners, plan.reference_set
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 def wheel(folder: Path, name: str, version: str) -> str:
     """A package of nothing but its name in an index's folder; its SHA-256."""
-    folder = folder / name
+    folder = folder / name.replace("_", "-")
     folder.mkdir(parents=True)
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"

@@ -411,6 +411,12 @@ class Plan:
             return f"{source.hub}@{source.revision}"
         return self._folder_key(Path(self.model(name)))
 
+    def download_key(self, name: str) -> str:
+        """What a download is: neither a mirror nor a licence's name."""
+        if source := self.downloads.files.get(name):
+            return digest(source.model_dump(include={"size", "sha256", "md5"}))
+        return self.model_key(name)
+
     def _folder_key(self, folder: Path) -> str:
         recipe = self.recipes.get(folder.name)
         if recipe and folder.parent == Path(self.path.weights):

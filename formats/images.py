@@ -166,12 +166,12 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def write_images(path: Path, images: Iterable[tuple[str, np.ndarray]], meta: dict[str, Any]) -> None:
+def write_images(path: str | Path, images: Iterable[tuple[str, np.ndarray]], meta: dict[str, Any]) -> None:
     """Write (member name, uint8 pixels [H, W, 3]) pairs and `meta` as one zip; it appears whole or not at all."""
     write_files(path, ((name, _png(pixels)) for name, pixels in images), meta)
 
 
-def write_files(path: Path, files: Iterable[tuple[str, bytes]], meta: dict[str, Any]) -> None:
+def write_files(path: str | Path, files: Iterable[tuple[str, bytes]], meta: dict[str, Any]) -> None:
     """`write_images` for images that are files already; the bytes depend on nothing but the arguments."""
     with replacing(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files:

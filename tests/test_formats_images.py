@@ -289,8 +289,11 @@ def test_a_shard_survives_the_round_trip_in_any_asked_order(shard) -> None:
         found = dict(read_images(shard, ids))
         assert list(found) == ids
         assert all(pixels.dtype == np.uint8 and np.array_equal(pixels, PICTURES[id]) for id, pixels in found.items())
-    assert all(np.array_equal(read_image(shard, id), PICTURES[id]) for id in PICTURES)
-    assert read_meta(shard) == {"seconds": 1.5}
+    with zipfile.ZipFile(shard) as archive:
+        archive.extractall(shard.with_name("folder"))
+    for path in (shard, shard.with_name("folder")):
+        assert all(np.array_equal(read_image(path, id), PICTURES[id]) for id in PICTURES)
+        assert read_meta(path) == {"seconds": 1.5}
 
 
 def test_the_same_images_are_the_same_bytes_and_their_files_can_be_passed_on(shard) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from formats.layouts import Layout
 from hcma.sampling.diffusion import Diffusion, decode, denoise, encode_text
 from hcma.sampling.excitation import Excitation, ImageObjectives, excite, pad_positions
 from hcma.sampling.guidance import Objectives
-from hcma.sampling.layout import Layout
 from hcma.sampling.tokens import Named, append_missing, named_objects
 
 

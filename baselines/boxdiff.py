@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
+from formats.layouts import Box, Layout
 from hcma.sampling.diffusion import Diffusion, decode, denoise, encode_text
 from hcma.sampling.excitation import Excitation, ImageObjectives, excite, pad_positions
 from hcma.sampling.guidance import Objectives
-from hcma.sampling.layout import Box, Layout
 from hcma.sampling.spec import expect, is_number
 from hcma.sampling.tokens import Named, append_missing, named_objects
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from formats.layouts import Layout
 from hcma.sampling.diffusion import Diffusion, decode, encode_text
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens
-from hcma.sampling.layout import Layout
 from hcma.sampling.spec import expect, is_number
 
 

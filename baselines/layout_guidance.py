@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from formats.layouts import Box, Layout
 from hcma.sampling.attention import Attend, attention_reader, grid_side, layers_of_blocks
 from hcma.sampling.diffusion import (
     Diffusion,
@@ -23,7 +24,6 @@ from hcma.sampling.diffusion import (
     make_scheduler,
     noise_share,
 )
-from hcma.sampling.layout import Box, Layout
 from hcma.sampling.spec import expect, is_number
 from hcma.sampling.tokens import Named, append_missing, named_objects
 from hcma.sampling.work import Work

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from formats.layouts import Box, Layout
 from hcma.sampling.diffusion import (
     Diffusion,
     decode,
@@ -23,7 +24,6 @@ from hcma.sampling.diffusion import (
     with_negative,
 )
 from hcma.sampling.grounding import largest
-from hcma.sampling.layout import Box, Layout
 from hcma.sampling.spec import expect
 
 

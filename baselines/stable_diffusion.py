@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from formats.layouts import Layout
 from hcma.sampling.diffusion import Diffusion, decode, denoise, encode_text
-from hcma.sampling.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -22,18 +22,18 @@ import yaml
 
 from evaluation.feature_files import FeatureShards
 from evaluation.features import load_networks, write_features
-from evaluation.files import InputError, replacing, write_json
-from evaluation.images import check_images
 from evaluation.jackknife import GROUPS
 from evaluation.layouts import read_layouts
 from evaluation.metrics import measure
 from evaluation.printing import number, write_csv
-from evaluation.program import quick_imports, run
 from evaluation.protocol import add_options, check_resolution, chosen
 from evaluation.regions import regions
 from evaluation.statistics import Reference, write_reference
 from evaluation.tables import cut_texts
 from formats import shown
+from formats.cli import quick_imports, run
+from formats.files import InputError, replacing, write_json
+from formats.images import check_images
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ import pandas as pd
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from evaluation.files import InputError
 from evaluation.jackknife import Statistic, groups, kept, leave_out_mean
+from formats.files import InputError
 
 SURE = 0.5
 OVERLAP = 0.5

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from evaluation.adherence import OVERLAP, SURE
-from evaluation.files import InputError, read_json, write_text
 from evaluation.printing import number, write_csv
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, read_json, write_text
 
 HEADS = {
     "ap": "AP",

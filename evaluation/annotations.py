@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from evaluation.files import InputError, read_json
 from evaluation.report import Report
 from formats import listed, shown
 from formats.fields import LARGEST, is_text, whole
+from formats.files import InputError, read_json
 
 _DIGITS = re.compile(r"\s*0*([0-9]{1,19})(?:\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)

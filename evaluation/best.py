@@ -28,10 +28,10 @@ from evaluation.compare import (
     read_swaps,
     stated,
 )
-from evaluation.files import InputError, write_text
 from evaluation.printing import write_csv
-from evaluation.program import run
 from evaluation.tables import METRICS
+from formats.cli import run
+from formats.files import InputError, write_text
 
 
 def main() -> None:

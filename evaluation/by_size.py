@@ -20,8 +20,8 @@ from evaluation.feature_files import FeatureShards
 from evaluation.frechet import floor
 from evaluation.jackknife import GROUPS
 from evaluation.printing import write_csv
-from evaluation.program import run
 from evaluation.statistics import LEVELS, REFERENCE_SETS, Reference, Summary, leave_out_distance, summarize
+from formats.cli import run
 
 SIZES = (1, 2, 4, 10, 20)
 RUNS = 5

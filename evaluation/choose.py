@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.compare import read_row
-from evaluation.files import InputError, read_json, write_json
 from evaluation.jackknife import groups, standard_error
-from evaluation.program import run
 from evaluation.tables import METRICS
+from formats.cli import run
+from formats.files import InputError, read_json, write_json
 
 SWEEP = "alignment.calibrate.multiples"
 Row = dict[str, Any]  # what evaluation.metrics wrote

@@ -7,19 +7,20 @@ writes train.jsonl, heldout.jsonl, test.jsonl and report.json, which counts ever
 """
 
 import argparse
+import hashlib
 import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from evaluation.annotations import BoxRecord, CaptionRecord, by_id, read_captions, read_instances
-from evaluation.files import InputError, hash_order, read_json, sha256, write_json
 from evaluation.layouts import write_layouts
 from evaluation.photos import ASIDE, EXIF, Box, Frame, Photos, Seen
-from evaluation.program import run
 from evaluation.report import Report
 from evaluation.spans import Words, read_words
 from formats import listed, shown
+from formats.cli import run
+from formats.files import InputError, read_json, sha256, write_json
 
 Rule = tuple[str, Callable[[Any], bool]]
 _WHOLE: Rule = ("an integer", lambda value: type(value) is int)
@@ -104,6 +105,11 @@ def prepare(root: Path, data: dict[str, Any], out: Path) -> None:
         "config": data,
     }
     write_json(out / "report.json", content)
+
+
+def hash_order(seed: int, number: int | str) -> bytes:
+    """A key that puts numbers into a seeded random order, the same on every machine."""
+    return hashlib.sha256(f"{seed} {number}".encode()).digest()
 
 
 def split_ids(ids: Iterable[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:

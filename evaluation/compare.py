@@ -27,11 +27,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.files import InputError, read_object, write_text
 from evaluation.jackknife import standard_error
 from evaluation.printing import number, write_csv
-from evaluation.program import run
 from evaluation.statistics import DISTANCE_METRICS, LEVELS
+from formats.cli import run
+from formats.files import InputError, read_object, write_text
 
 LEVEL_OF_TEST = 0.05
 FLIPS = 10_000

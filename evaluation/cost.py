@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import InputError, write_text
-from evaluation.images import read_meta
 from evaluation.printing import write_csv
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, write_text
+from formats.images import read_meta
 
 # Means over the images, as the heads of the table have them.
 WORK = {

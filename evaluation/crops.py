@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.images import read_images, write_images
 from evaluation.layouts import read_layouts
-from evaluation.program import run
 from evaluation.regions import crop, kept_boxes, read_regions
+from formats.cli import run
+from formats.images import read_images, write_images
 
 
 def main() -> None:

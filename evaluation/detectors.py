@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from evaluation.extractors import ImageBatch, squash, verified
-from evaluation.files import InputError
 from evaluation.sizes import BATCH
 from evaluation.weight_files import read_weights
+from formats.files import InputError
 
 MOST = 100  # detections an image, COCO's own limit
 LEAST = 0.05  # score below which a detection is not kept

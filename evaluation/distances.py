@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.files import read_json, write_text
 from evaluation.kernel import NEIGHBOURHOOD
 from evaluation.printing import number, write_csv
-from evaluation.program import run
 from evaluation.statistics import LEVELS
+from formats.cli import run
+from formats.files import read_json, write_text
 
 # column -> head, factor, digits
 HEADS = {

@@ -19,9 +19,10 @@ from PIL import Image
 from torch import nn
 from torch.func import functional_call
 
-from evaluation.files import InputError, sha256
 from evaluation.sizes import BATCH
 from evaluation.weight_files import read_weights
+from formats.checksums import SUMS, stated_sha256
+from formats.files import InputError, sha256
 
 SIZE = 64
 # What OpenAI's archives hold beside the tensors: sizes, as tensors of one number.
@@ -78,22 +79,16 @@ def verified(stanza: dict[str, Any]) -> str:
     path = Path(stanza["path"])
     if not path.is_file():
         raise InputError(f"{path}: no such file (weights of extractor {stanza['name']})")
-    expected, found = stanza.get("sha256") or _listed(path), sha256(path)
+    expected, found = stanza.get("sha256") or stated_sha256(path), sha256(path)
+    if expected is None:
+        raise InputError(
+            f"{path.parent / SUMS}: no line for {path.name}; give its sha256 in the config's extractors stanza"
+        )
     if found != expected:
         raise InputError(
             f"{path}: sha256 {found}, expected {expected}; the weights were changed, or give another file's own sha256"
         )
     return found
-
-
-def _listed(path: Path) -> str:
-    sums = path.parent / "SHA256SUMS"
-    lines = sums.read_text().splitlines() if sums.is_file() else []
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        if name == path.name:
-            return digest
-    raise InputError(f"{sums}: no line for {path.name}; give its sha256 in the config's extractors stanza")
 
 
 def squash(image: np.ndarray, size: int) -> np.ndarray:

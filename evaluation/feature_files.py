@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.files import InputError
+from formats.files import InputError
 
 
 class FeatureShards:

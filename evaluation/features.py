@@ -23,13 +23,13 @@ import pandas as pd
 
 from evaluation.adherence import check_labels
 from evaluation.feature_files import joined
-from evaluation.files import InputError, read_json, replacing
-from evaluation.images import check_images, read_images, read_meta
 from evaluation.layouts import read_layouts
-from evaluation.program import quick_imports, run
 from evaluation.protocol import Protocol, add_options, at_resolution, check_resolution, chosen, framed
 from evaluation.regions import crop, kept_boxes, read_regions
 from evaluation.sizes import BATCH
+from formats.cli import quick_imports, run
+from formats.files import InputError, read_json, replacing
+from formats.images import check_images, read_images, read_meta
 
 # The networks are imported when the images have been checked.
 if TYPE_CHECKING:

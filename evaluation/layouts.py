@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import write_text
 from formats import layouts
+from formats.files import write_text
 
 
 def read_layouts(path: Path, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:

@@ -22,13 +22,10 @@ import pandas as pd
 
 from evaluation.adherence import AVERAGE_PRECISION, leave_out_precisions, leave_out_shares
 from evaluation.feature_files import FeatureShards
-from evaluation.files import InputError, replacing, write_json
 from evaluation.frechet import floor
 from evaluation.jackknife import GROUPS, groups, jackknife, leave_out_mean
 from evaluation.kernel import NEIGHBOURS, leave_out_cmmd, leave_out_kid, neighbourhood
 from evaluation.layouts import read_layouts
-from evaluation.program import run
-from evaluation.provenance import made
 from evaluation.statistics import (
     DISTANCES,
     LEVELS,
@@ -39,6 +36,9 @@ from evaluation.statistics import (
     leave_out_distance,
     summarize,
 )
+from formats.cli import run
+from formats.files import InputError, replacing, write_json
+from formats.records import made
 
 Metric = dict[str, Any] | None
 

@@ -19,9 +19,9 @@ from matplotlib import pyplot
 from matplotlib.patches import Rectangle
 
 from evaluation.figures.drawing import labels, plain, save, save_sentence
-from evaluation.images import read_image
 from evaluation.layouts import read_layouts
-from evaluation.program import run
+from formats.cli import run
+from formats.images import read_image
 
 Layout = dict[str, Any]
 RELATION = re.compile(r"\b(left of|right of|above|below|under|beneath|next to|on top of|over|behind)\b", re.IGNORECASE)

@@ -11,9 +11,9 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from evaluation.files import InputError
-from evaluation.pictures import ASIDE, PLAIN, orientation_of, rgb
 from formats import shown
+from formats.files import InputError
+from formats.pictures import ASIDE, PLAIN, orientation_of, rgb
 
 Box = tuple[float, float, float, float]
 EXIF = ("apply", "ignore")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.files import replacing
+from formats.files import replacing
 
 
 def number(value: float | None, digits: int = 4, se: float | None = None, sign: str = "") -> str:

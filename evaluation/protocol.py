@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evaluation.files import InputError
-from evaluation.program import integer_from
 from formats import listed
+from formats.cli import integer_from
+from formats.files import InputError
 
 RESIZES = ("squash", "short_side_center_crop")
 PADS = ("none", "mean")

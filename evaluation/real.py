@@ -6,11 +6,11 @@ python -m evaluation.real --root ROOT --photos val2014 --layouts layouts/test/00
 import argparse
 from pathlib import Path
 
-from evaluation.images import write_images
 from evaluation.layouts import read_layouts
 from evaluation.photos import EXIF, Photos, canvas
-from evaluation.program import run
-from evaluation.provenance import commit
+from formats.cli import run
+from formats.images import png_name, write_images
+from formats.records import commit
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     rows = read_layouts(arguments.layouts)
     images = (
         (
-            f"{row['id']:012d}.png",
+            png_name(row["id"]),
             canvas(photos.read(row["image_id"], row.get("photo")), arguments.size, arguments.resize),
         )
         for row in rows

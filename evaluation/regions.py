@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.files import InputError, replacing
 from evaluation.layouts import read_layouts
-from evaluation.program import integer_from, run
 from evaluation.protocol import add_options, chosen
+from formats.cli import integer_from, run
+from formats.files import InputError, replacing
 
 COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "kept", "why"]
 ROUNDING = 1e-3  # pixels; boxes are stored with six decimals, so an edge on a pixel may lie a little beside it

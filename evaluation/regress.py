@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.files import InputError, read_json, write_json
 from evaluation.printing import number
-from evaluation.program import run
 from evaluation.runs import Metric, Run, changes, read_run
+from formats.cli import run
+from formats.files import InputError, read_json, write_json
 
 # The largest of four moves by rounding is on average 1.5 of its standard deviations, if it is normal: this is more than seven.
 FACTOR = 5

@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 
 from evaluation.compare import DEBIASED, LEVEL_OF_TEST, WHAT_IS_TESTED, opposite, verdict, without_bias
-from evaluation.files import InputError, write_text
 from evaluation.printing import number, write_csv
-from evaluation.program import run
 from evaluation.statistics import LEVELS
+from formats.cli import run
+from formats.files import InputError, write_text
 
 # Metric of ours -> the published one that it stands against.
 READINGS = {

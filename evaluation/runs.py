@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, read_json, sha256
-from evaluation.images import read_meta
 from evaluation.kernel import NEIGHBOURHOOD
+from formats.files import InputError, read_json, sha256
+from formats.images import read_meta
 
 Metric = dict[str, Any]
 CODE = "code: "

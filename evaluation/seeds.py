@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.files import InputError, read_json, write_text
 from evaluation.printing import write_csv
-from evaluation.program import run
 from evaluation.tables import DIGITS, HEADS, METRICS
+from formats.cli import run
+from formats.files import InputError, read_json, write_text
 
 COLUMNS = ["method", "metric", "seeds", "mean", "sd", "min", "max", "se"]
 

@@ -32,10 +32,10 @@ from evaluation.compare import (
     verdict,
     without_bias,
 )
-from evaluation.files import InputError, write_text
 from evaluation.printing import number, write_csv
-from evaluation.program import run
 from evaluation.runs import Metric, Run, changes, read_run
+from formats.cli import run
+from formats.files import InputError, write_text
 
 VALUES = ["first", "first_se", "second", "second_se", "difference", "se", "debiased", "opposite"]
 COLUMNS = ["method", "metric", *VALUES, "p", "paired", "p_holm"]

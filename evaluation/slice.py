@@ -6,9 +6,9 @@ python -m evaluation.slice --layouts layouts/test.jsonl --shard 0 --shard-size 6
 import argparse
 from pathlib import Path
 
-from evaluation.files import InputError
 from evaluation.layouts import read_layouts, write_layouts
-from evaluation.program import integer_from, run
+from formats.cli import integer_from, run
+from formats.files import InputError
 
 
 def main() -> None:

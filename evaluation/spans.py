@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from evaluation.files import InputError
+from formats.files import InputError
 
 NEEDED, OPTIONAL = {"forms", "synonyms"}, {"alone", "not"}
 # Between two words of a name: white space, a hyphen, both, or nothing. A dash between spaces parts what is beside it.

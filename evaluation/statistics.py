@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from evaluation.feature_files import FeatureShards, first_difference, read_array
-from evaluation.files import InputError, replacing
 from evaluation.frechet import Moments, frechet_distance, frechet_of_few
 from evaluation.jackknife import Statistic, groups, kept
 from evaluation.kernel import thinned
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, replacing
 
 LEVELS = ("image", "region")
 # Of the photos of the same layouts, or of those and others.

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from evaluation.files import InputError, read_object, replacing, write_json
-from evaluation.images import read_images
 from evaluation.layouts import read_layouts
-from evaluation.program import integer_from, run
+from formats.cli import integer_from, run
+from formats.files import InputError, read_object, replacing, write_json
+from formats.images import read_images
 
 SIDE = 128
 QUALITY = 90

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.feature_files import FeatureShards
-from evaluation.files import InputError, write_json
 from evaluation.frechet import frechet_distance, frechet_of_few, root
 from evaluation.jackknife import GROUPS
 from evaluation.kernel import Swapped, swapped_cmmd, swapped_kid
-from evaluation.program import run
 from evaluation.statistics import DISTANCES, LEVELS, REFERENCE_SETS, Reference, Summary, identity, summarize
+from formats.cli import run
+from formats.files import InputError, write_json
 
 Rows = dict[str, FeatureShards]
 # Groups with images: with fewer, no difference could be significant, 1 in 2^(groups - 1) signs being as extreme as it.

@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 
 from evaluation.compare import WHAT_IS_TESTED
-from evaluation.files import InputError, read_json, write_text
 from evaluation.printing import number, write_csv
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, read_json, write_text
 
 METRICS = ("image_fid", "image_clip", "region_fid", "region_clip")
 DIGITS = {"fid": 2, "clip": 4}

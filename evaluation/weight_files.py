@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from evaluation.files import InputError
 from formats.containers import CONTAINERS, SAFETENSORS, TORCHSCRIPT, container
+from formats.files import InputError
 
 # What files from before torch 0.4.1 lack, and the networks here never read.
 COUNTER = "num_batches_tracked"

@@ -1,17 +1,9 @@
-"""What the stages hand to one another, and how each part is checked when it is read."""
+"""What the stages hand to one another, each part checked when it is read; numpy, PIL and the standard library alone."""
 
 import json
 import reprlib
 from collections.abc import Sequence
 from typing import Any
-
-
-class InputError(ValueError):
-    """A file or setting handed in cannot be used: the message names the item, what was found and what was expected.
-
-    Programs print it as one line, without a traceback.
-    """
-
 
 SHOWN = 3  # faults that a message lists
 WIDEST = 80  # characters of a value in a message

@@ -11,14 +11,15 @@ be integers, integral floats or digits as text; blank lines and a byte order mar
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from formats import InputError, listed, shown
+from formats import listed, shown
 from formats.fields import LARGEST, is_text, whole
+from formats.files import InputError, write_text
 
 Box = tuple[float, float, float, float]
 
@@ -85,6 +86,11 @@ def read_layouts(path: str | Path, start: int = 0, stop: int | None = None) -> l
     if faults:
         raise LayoutError(f"{path}, {listed(faults)}")
     return list(layouts.values())
+
+
+def write_layouts(path: str | Path, layouts: Iterable[Layout]) -> None:
+    """Write layouts as JSON lines, whole or not at all."""
+    write_text(path, "".join(as_line(as_row(layout)) for layout in layouts))
 
 
 def as_row(layout: Layout) -> dict[str, Any]:

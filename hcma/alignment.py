@@ -14,8 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
+from formats.files import InputError, replacing
 from hcma.sampling.spec import from_keys
 
 BOX_FEATURES = ("fourier_mask", "mask", "fourier_mlp", "fourier_literal")

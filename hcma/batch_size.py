@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from formats.layouts import Layout
 from hcma.loading import Method
 from hcma.sampling.diffusion import initial_noise
-from hcma.sampling.layout import Layout
 
 SHARE = 0.8  # of the free memory; the rest is for fragments and for what other programs take meanwhile
 LIMIT = 64  # beyond it a GPU gains little, and a killed job loses more

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from hcma.cache import Cache
+from hcma.sampling.seeds import seeded
 
 PART = 64  # images whose gradients are taken at a time where a result needs each image alone: 3 GB at the paper's size
 
@@ -110,9 +110,3 @@ def label_mean(data: Cache) -> torch.Tensor:
     """Mean label feature over all training boxes."""
     found = data.labels_NM[data.labels_NM >= 0]
     return data.texts_LD[found].mean(0) if len(found) else data.captions_NKD.new_zeros(data.captions_NKD.shape[2])
-
-
-def seeded(*numbers: int) -> torch.Generator:
-    """A CPU generator that depends on the numbers alone."""
-    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)

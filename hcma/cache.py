@@ -8,7 +8,6 @@ A split may lie in several such files; `read_cache` takes them together, each ch
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hcma.program import quick_imports, status
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
-from hcma.sampling.images import read_images
-from hcma.sampling.layout import Layout, read_layouts
+from formats.cli import options, quick_imports, run
+from formats.files import InputError, replacing
+from formats.images import read_images
+from formats.layouts import Layout, read_layouts
 
 # Heavy imports stand inside the functions: `--help` should answer at once.
 if TYPE_CHECKING:
@@ -57,9 +55,8 @@ class Cache:
     names: tuple[str, ...]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(prog="hcma.cache", description=__doc__, allow_abbrev=False)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="diffusers folder whose VAE and text encoder encode")
     parser.add_argument("--layouts", type=Path, nargs="+", required=True)
     parser.add_argument(
@@ -73,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    return status(lambda: _run(args), str(args.out))
+    _run(args)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -244,4 +241,4 @@ def _read(path: Path) -> "tuple[dict[str, torch.Tensor], list[str]]":
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

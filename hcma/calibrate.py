@@ -8,15 +8,13 @@ The paper does not publish eta. The median relative step is taken over noised he
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcma.program import status
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
+from formats.cli import options, run
+from formats.files import InputError, write_json
 from hcma.sampling.spec import from_keys
 
 if TYPE_CHECKING:
@@ -25,9 +23,8 @@ if TYPE_CHECKING:
     from hcma.method import Params
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(prog="hcma.calibrate", description=__doc__, allow_abbrev=False)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--alignment", type=Path, required=True)
     parser.add_argument("--latents", type=Path, nargs="+", required=True, help="cache files of held-out images")
     parser.add_argument(
@@ -37,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, required=True, help="number of held-out latents")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    return status(lambda: _run(args), str(args.out))
+    _run(args)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -48,16 +45,16 @@ def _run(args: argparse.Namespace) -> None:
     stated = json.loads(args.stanza.read_text())["stanza"]["params"]
     params = from_keys(Params, stated | {"eta": 1.0}, "the aligned method's params")
     row = calibrate(load_alignment(args.alignment), read_cache(args.latents), params, args.relative_step, args.count)
-    with replacing(args.out) as beside:
-        beside.write_text(json.dumps(row, indent=2) + "\n")
+    write_json(args.out, row)
 
 
 def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_step: float, count: int) -> dict[str, Any]:
     """{"eta", "relative_step", "median_ratio_at_eta_1", "by_t"}; raises InputError when nothing would move."""
     import torch
 
-    from hcma.batches import PART, draw, seeded
+    from hcma.batches import PART, draw
     from hcma.method import Targets, align_step, schedule_at
+    from hcma.sampling.seeds import seeded
 
     if len(data.latents_NCHW) < count:
         raise InputError(
@@ -82,4 +79,4 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 
-from hcma.sampling.atomic import replacing
+from formats.files import replacing
 
 matplotlib.use("agg")
 from matplotlib import pyplot

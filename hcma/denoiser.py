@@ -14,16 +14,17 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.alignment import Alignment
-from hcma.batches import Drawn, draw_noise, rows_of, seeded
+from hcma.batches import Drawn, draw_noise, rows_of
 from hcma.cache import Cache, captions_of
 from hcma.loop import Loop, identity_of
 from hcma.method import Params, Targets, align_step, schedule_at
 from hcma.processes import Processes
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, encode_text
 from hcma.sampling.grounding import fusers_enabled, grounding_tokens, require_gated
-from hcma.sampling.layout import Layout
+from hcma.sampling.seeds import seeded
 from hcma.sampling.spec import expect, is_number
 from hcma.trainer import OPTIMIZERS, Training, cached, check_data, expect_validated, lasting, make_optimizer
 from hcma.validate import TIMES, heldout_at, validate

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import torch
 
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.loading import Method
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import Diffusion, NonFiniteLatents, count_truncated, initial_noise, set_precision
-from hcma.sampling.layout import Layout
 from hcma.sampling.work import Work
 
 # What befell single images: their ids stand in meta.json.

@@ -4,12 +4,13 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from formats.checksums import folder_sha256
+from formats.files import InputError, sha256
 from hcma.alignment import load_alignment
 from hcma.sampling.device import take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion
 from hcma.sampling.spec import Spec, SpecError, from_keys
 from hcma.sampling.text import load_text_features
-from hcma.sampling.weights import WeightsError, file_sha256, folder_sha256
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def load_method(spec: Spec, device: str) -> Method:
     weights: dict[str, str | None] = {"model": folder_sha256(spec.model), "alignment": None}
     _expect(spec, f"{spec.model}/SHA256SUMS", weights["model"], spec.weights_sha256)
     if spec.alignment is not None:
-        weights["alignment"] = file_sha256(spec.alignment)
+        weights["alignment"] = sha256(spec.alignment)
         _expect(spec, spec.alignment, weights["alignment"], spec.alignment_sha256)
     if spec.text is not None:
         weights["text"] = folder_sha256(spec.text)
@@ -46,7 +47,7 @@ def load_method(spec: Spec, device: str) -> Method:
 
 def _expect(spec: Spec, path: str, found: str | None, expected: str | None) -> None:
     if expected not in (None, found):
-        raise WeightsError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
+        raise InputError(f"{path}: sha256 is {found}, but method {spec.method} was specified with {expected}")
 
 
 def _import(spec: Spec) -> Any:

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from formats.files import InputError, replacing
 from hcma.processes import Processes
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
 
 Step = Callable[[int], dict[str, float]]
 Validate = Callable[[], dict[str, float]]

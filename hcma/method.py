@@ -10,8 +10,9 @@ from functools import partial
 
 import torch
 
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.alignment import Alignment
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
@@ -23,7 +24,6 @@ from hcma.sampling.diffusion import (
     make_scheduler,
 )
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens, label_features, largest
-from hcma.sampling.layout import Layout
 from hcma.sampling.spec import expect, is_number
 
 MODES = ("raw", "grad_norm")

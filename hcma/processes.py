@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, reduce
 
-from hcma.sampling import InputError
+from formats.files import InputError
 from hcma.sampling.device import take_device
 
 Part = TypeVar("Part")

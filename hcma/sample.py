@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hcma.program import quick_imports, status
-from hcma.sampling import InputError
-from hcma.sampling.layout import Layout, as_row, read_layouts
+from formats.cli import options, quick_imports, run
+from formats.files import InputError
+from formats.layouts import Layout, as_row, read_layouts
 from hcma.sampling.spec import Spec, as_json, read_spec
 
 AUTO = "auto"
@@ -27,14 +27,13 @@ if TYPE_CHECKING:
     from hcma.sampling.partial import PartialShard
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
+def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
-    return status(lambda: sample(read_spec(args.spec), read_layouts(args.layouts), args), "sampling")
+    sample(read_spec(args.spec), read_layouts(args.layouts), args)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hcma.sample", description=__doc__, allow_abbrev=False)
+    parser = options(__doc__)
     parser.add_argument("--spec", type=Path, required=True, help="methods/{method}.json")
     parser.add_argument("--layouts", type=Path, required=True, help="layouts, one JSON object a line")
     parser.add_argument("--out", type=Path, required=True, help="zip of {id}.png and meta.json to write")
@@ -57,15 +56,16 @@ def _batch_size(text: str) -> int | str:
 def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> None:
     """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
     with quick_imports():
+        from formats.records import SAMPLING, commit, versions
         from hcma.batch_size import Choice, choose_batch_size
         from hcma.generate import LISTED
         from hcma.loading import load_method
+        from hcma.sampling.device import device_name, system
         from hcma.sampling.diffusion import speed_up
         from hcma.sampling.partial import open_partial
-        from hcma.sampling.provenance import commit, device_name, system, versions
 
         method = load_method(spec, args.device)
-    made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions()}
+    made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions(SAMPLING)}
     rows = [as_row(layout) for layout in layouts]
     identity = made_with | {"layouts": rows, "device": method.sd.device.type}
     partial = open_partial(args.work, identity, {"commit": commit(), "device": device_name(method.sd.device)})
@@ -144,4 +144,4 @@ def _halved(batch: Sequence[Layout]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -10,17 +10,15 @@ bytes as an uninterrupted one, on one device, thread count and number of process
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hcma.program import quick_imports, status
+from formats.cli import options, quick_imports, run
 from hcma.sampling.spec import from_keys
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(prog="hcma.train", description=__doc__, allow_abbrev=False)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--train", type=Path, nargs="+", required=True, help="cache files of the training images")
     parser.add_argument("--heldout", type=Path, nargs="+", required=True)
     parser.add_argument("--config", type=Path, required=True, help="JSON with the sections `model` and `train`")
@@ -30,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--curves", type=Path, required=True, help="CSV; a plot is written beside it as PNG")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    return status(lambda: _run(args), str(args.out))
+    _run(args)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -57,4 +55,4 @@ def _run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -11,22 +11,20 @@ OUT/curves.csv. A killed run goes on from the work folder and ends with the same
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hcma.program import quick_imports, status
-from hcma.sampling.layout import Layout, read_layouts
+from formats.cli import options, quick_imports, run
+from formats.layouts import Layout, read_layouts
 from hcma.sampling.spec import from_keys
 
 if TYPE_CHECKING:
     from hcma.denoiser import DenoiserTrainer
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(prog="hcma.train_denoiser", description=__doc__, allow_abbrev=False)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="diffusers folder with a gated U-Net")
     parser.add_argument("--alignment", type=Path, required=True)
     parser.add_argument("--eta", type=Path, required=True, help="JSON with the key `eta`")
@@ -42,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for what is trained")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    return status(lambda: _run(args), str(args.out))
+    _run(args)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -64,13 +62,13 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
+    from formats.checksums import folder_sha256
     from hcma.alignment import load_alignment
     from hcma.cache import read_cache
     from hcma.denoiser import DenoiserTrainer, Denoising, Split
     from hcma.method import Params
     from hcma.processes import Processes
     from hcma.sampling.diffusion import Sampling, load_diffusion
-    from hcma.sampling.weights import folder_sha256
     from hcma.trainer import Training
 
     sections = json.loads(args.config.read_text(encoding="utf-8"))
@@ -95,4 +93,4 @@ def _layouts(paths: Sequence[Path]) -> list[Layout]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

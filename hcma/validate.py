@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from hcma.alignment import Alignment
-from hcma.batches import PART, Batch, Drawn, caption_mean, label_mean, seeded
+from hcma.batches import PART, Batch, Drawn, caption_mean, label_mean
 from hcma.cache import Cache
+from hcma.sampling.seeds import seeded
 
 TIMES = (100, 300, 500, 700, 900)
 

@@ -1,12 +1,24 @@
-"""A program in several processes of this machine, as a launcher starts them; they meet over gloo."""
+"""Programs as they are started: in this process with their end caught, or in several processes that meet over gloo."""
 
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from formats import cli
+
 ROOT = Path(__file__).parents[1]
+
+
+def status(main: Callable[..., None], *arguments: Sequence[str]) -> int:
+    """The status that a program ends with; `arguments` are its options, else those of sys.argv."""
+    try:
+        cli.run(lambda: main(*arguments))
+    except SystemExit as end:
+        return end.code
+    return 0
 
 
 def launch(program: list[str], processes: int) -> list[subprocess.Popen]:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from evaluation.files import write_json
-from evaluation.images import write_images
 from evaluation.layouts import write_layouts
+from formats.files import write_json
+from formats.images import write_images
 
 HOSTILE = (
     "a cat </script><img src=x onerror=hacked()> <!-- <script>hacked()</script> {{script}} "

@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers.models.embeddings import get_fourier_embeds_from_boundingbox
 
+from formats.files import InputError
 from hcma.alignment import BOX_FEATURES, Alignment, AlignmentConfig, box_mask, fourier, load_alignment, save_alignment
-from hcma.sampling import InputError
 
 SMALL = {"latent_channels": 4, "latent_size": 8, "text_width": 12, "patch": 2, "width": 16, "blocks": 2, "heads": 2}
 BOXES = torch.tensor(

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from baselines import attend_and_excite, gligen, multidiffusion
+from formats.layouts import Layout, Object
 from hcma import batch_size
 from hcma.batch_size import ELSEWHERE, LIMIT, choose_batch_size, first_pass, largest
 from hcma.loading import Method
 from hcma.sampling.diffusion import Sampling, load_diffusion
-from hcma.sampling.layout import Layout, Object
 from tests.tiny import write_tiny
 
 CAT = Object("cat", (0.1, 0.2, 0.6, 0.9), (2, 5))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.sampling.layout import Layout, Object
 from hcma.sampling.spec import from_keys
 from tests.test_config import CONFIG, FILE, OVERLAYS, ROOT, merged
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm

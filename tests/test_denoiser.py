@@ -8,19 +8,20 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from formats.checksums import folder_sha256, verify_folder
+from formats.files import InputError, read_json
+from formats.layouts import Layout, Object, write_layouts
 from hcma import denoiser, train_denoiser
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
-from hcma.batches import seeded
 from hcma.cache import read_cache, write_cache
 from hcma.denoiser import DenoiserTrainer, Denoising, Split
 from hcma.method import Params, Targets, align_step
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens
-from hcma.sampling.layout import Layout, Object, write_layouts
-from hcma.sampling.weights import folder_sha256, read_config, verify_folder, write_model
+from hcma.sampling.seeds import seeded
+from hcma.sampling.weights import write_model
 from hcma.trainer import Training
-from tests.launch import ended, launch
+from tests.launch import ended, launch, status
 from tests.tiny import WIDTH, write_tiny
 
 TRAIN = {"epochs": 1, "batch": 4, "micro_batch": 4, "lr": 1e-3}
@@ -285,7 +286,7 @@ def test_the_model_is_written_sealed_and_differs_in_its_u_net_alone(base, caches
     again = load_diffusion(tmp_path / "model", Sampling())
     assert not changed(run.sd.unet.state_dict(), again.unet.state_dict())
     assert (tmp_path / "model/vae/config.json").read_bytes() == (base / "vae/config.json").read_bytes()
-    assert read_config(tmp_path / "model", "unet/config.json")["_name_or_path"] == ""
+    assert read_json(tmp_path / "model/unet/config.json")["_name_or_path"] == ""
     with pytest.raises(InputError, match="is there already"):
         write_model(base, run.sd.unet, tmp_path / "model")
 
@@ -310,7 +311,7 @@ def arguments(base, caches, tmp_path) -> dict[str, str]:
 
 
 def program(arguments: dict[str, str]) -> int:
-    return train_denoiser.main([text for pair in arguments.items() for text in pair])
+    return status(train_denoiser.main, [text for pair in arguments.items() for text in pair])
 
 
 def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None:

@@ -11,8 +11,8 @@ from pycocotools.cocoeval import COCOeval
 
 from evaluation.adherence import check_labels, leave_out_precisions, leave_out_shares, match, overlaps
 from evaluation.detectors import Detections, SmallDetector, decode, load_detector
-from evaluation.files import InputError
 from evaluation.jackknife import groups
+from formats.files import InputError
 
 LEFT, RIGHT, OFF = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.1, 0.0, 0.6, 0.5]
 
@@ -184,7 +184,7 @@ def test_torchvisions_detector_takes_part(tmp_path) -> None:
     network = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=91)
     torch.nn.init.constant_(network.roi_heads.box_predictor.cls_score.bias[18], 9.0)  # always sure of a dog
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    from evaluation.files import sha256
+    from formats.files import sha256
 
     stanza = {"kind": "faster_rcnn", "name": "r", "path": str(tmp_path / "w.pth"), "sha256": sha256(tmp_path / "w.pth")}
     detector = load_detector(stanza)

@@ -20,10 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation import __main__ as alone
-from evaluation import program, tables
+from evaluation import tables
 from evaluation.extractors import load_extractor
-from evaluation.files import read_json, write_json
-from evaluation.images import write_images
 from evaluation.layouts import write_layouts
 from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, chosen
@@ -31,6 +29,9 @@ from evaluation.regions import crop, pixel_box, regions
 from evaluation.regions import main as regions_main
 from evaluation.slice import main as slice_main
 from evaluation.strips import main as strips_main
+from formats import cli
+from formats.files import read_json, write_json
+from formats.images import write_images
 from tests.test_evaluation_metrics import ROOT, row_of
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.world import SIDE, draw, scene
@@ -100,7 +101,7 @@ def run(folder: Path, **options: Any) -> None:
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", *words])
-        program.run(alone.main)
+        cli.run(alone.main)
 
 
 def region_fid(found: dict[str, Any]) -> float:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from evaluation import best, compare, seeds
-from evaluation.files import InputError, write_json
 from evaluation.tables import METRICS, emboldened
+from formats.files import InputError, write_json
 from tests.test_evaluation_compare import row_of, swaps_of
 from tests.test_evaluation_metrics import row_of as measured
 

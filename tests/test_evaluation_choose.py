@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from evaluation.choose import choose, main
-from evaluation.files import InputError, write_json
 from evaluation.jackknife import GROUPS, groups, jackknife, leave_out_mean
 from evaluation.tables import METRICS
+from formats.files import InputError, write_json
 from tests.test_evaluation_metrics import call
 
 IDS = np.arange(400)  # some of every group

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation import compare, program
+from evaluation import compare
 from evaluation.compare import DEBIASED, WHAT_IS_TESTED, Row, Swaps, difference, flip_test, holm
-from evaluation.files import InputError, write_json
 from evaluation.jackknife import GROUPS, Estimate, groups, jackknife, standard_error
 from evaluation.statistics import DISTANCE_METRICS, Summary, leave_out_distance
 from evaluation.swaps import contributions, swapped_frechet
+from formats import cli
+from formats.files import InputError, write_json
 
 ZERO = {"value": 0.0, "left_out": [0.0] * 4}
 
@@ -234,7 +235,7 @@ def test_the_program_reads_rows_and_refuses_an_unknown_one(tmp_path, monkeypatch
     assert pd.read_csv(tmp_path / "significance.csv")["p_holm"].tolist() == [1] * 4
     monkeypatch.setattr(sys, "argv", ["compare", *arguments, "--against", "c"])
     with pytest.raises(SystemExit):
-        program.run(compare.main)
+        cli.run(compare.main)
     assert "--against c: not among the rows, a, b" in capsys.readouterr().err
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"a\.parquet: not a table of scores"):

@@ -12,11 +12,11 @@ from pycocotools.coco import COCO
 
 from evaluation import coco
 from evaluation.coco import Split, prepare, split_ids
-from evaluation.files import InputError
 from evaluation.layouts import read_layouts
 from evaluation.photos import Frame, Photos, canvas
 from evaluation.slice import main as slice_main
 from evaluation.spans import Words, read_words
+from formats.files import InputError
 from tests import coco_sets
 from workflow.scripts.miniature.draw import write_split
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation import by_size, images, panel
+from evaluation import by_size, panel
 from evaluation.figures import calibration, categories, drawing, metrics, sizes, training
-from evaluation.files import InputError, write_json
 from evaluation.frechet import frechet_distance
-from evaluation.images import write_images
 from evaluation.jackknife import groups
 from evaluation.statistics import Summary
+from formats import images
+from formats.files import InputError, write_json
+from formats.images import write_images
 from tests.test_evaluation_frechet import thinned
 from tests.test_evaluation_metrics import ROOT, row_of
 
@@ -138,21 +138,6 @@ def test_the_panel_decodes_the_images_it_shows_and_no_other(tmp_path, monkeypatc
     assert len(decoded) == 1
     ((picture,),) = shown.values()
     assert np.array_equal(picture, pixels[93])
-
-
-@pytest.mark.parametrize("folder", [False, True])
-def test_one_image_is_the_one_that_all_have_and_what_is_not_there_is_named(tmp_path, folder) -> None:
-    path, rng = tmp_path / "0001.zip", np.random.default_rng(0)
-    write_images(path, [(f"{i:012d}.png", rng.integers(0, 256, (6, 5, 3), np.uint8)) for i in (4, 9, 7)], {})
-    whole = dict(images.read_images(path, [4, 9, 7]))
-    if folder:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(tmp_path / "folder")
-        path = tmp_path / "folder"
-    for number, pixels in whole.items():
-        assert np.array_equal(images.read_image(path, number), pixels)
-    with pytest.raises(InputError, match=rf"{path.name}: no 000000000005\.png in it"):
-        images.read_image(path, 5)
 
 
 def test_names_are_those_of_the_tables() -> None:

@@ -24,7 +24,6 @@ from evaluation import (
     kernel,
     metrics,
     panel,
-    program,
     statistics,
     tables,
 )
@@ -32,14 +31,15 @@ from evaluation.compare import WHAT_IS_TESTED
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
-from evaluation.files import InputError, write_json
-from evaluation.images import read_images, write_images
 from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
 from evaluation.metrics import cosine, measure
 from evaluation.protocol import Protocol
 from evaluation.regions import crop, pixel_box, regions
 from evaluation.statistics import Reference, write_reference
+from formats import cli
+from formats.files import InputError, write_json
+from formats.images import read_images, write_images
 
 CLIP = {
     "embed_dim": 16,
@@ -537,7 +537,7 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, capsys, monkeypatch) -> No
     from evaluation.regions import main
 
     with pytest.raises(SystemExit) as stopped:
-        call(monkeypatch, lambda: program.run(main), **paths)
+        call(monkeypatch, lambda: cli.run(main), **paths)
     assert stopped.value.code == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'none.jsonl'}: no such file\n"
 

@@ -28,14 +28,14 @@ from torchmetrics.image.kid import poly_mmd
 from transformers import CLIPImageProcessor, CLIPTokenizer
 
 from evaluation.extractors import Extractor, load_extractor
-from evaluation.files import sha256
 from evaluation.frechet import frechet_distance
-from evaluation.images import read_images
 from evaluation.inception import load_inception
 from evaluation.kernel import kid, neighbourhood
 from evaluation.metrics import cosine
 from evaluation.sizes import BATCH
 from evaluation.statistics import Summary, leave_out_distance
+from formats.files import sha256
+from formats.images import read_images
 from tests.test_evaluation_frechet import moments, samples
 from tests.test_evaluation_kernel import sets
 from workflow.scripts.bench_evaluation import as_transformers

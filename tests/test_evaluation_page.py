@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation import program, strips
-from evaluation.files import InputError, write_json
+from evaluation import strips
 from evaluation.layouts import read_layouts
 from evaluation.page import __main__ as page
 from evaluation.page.figures import read_figures
@@ -24,6 +23,8 @@ from evaluation.page.strips import strip_sources
 from evaluation.page.tables import parse_markdown, read_table
 from evaluation.page.template import HERE, SCRIPTS, as_json, fill
 from evaluation.strips import read_index, write_strip
+from formats import cli
+from formats.files import InputError, write_json
 from tests import pages
 
 METHODS = ["real", "gligen", "hcma"]
@@ -31,7 +32,7 @@ METHODS = ["real", "gligen", "hcma"]
 
 def call(main, module: str, arguments: list[str], monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", [module, *arguments])
-    program.run(main)
+    cli.run(main)
 
 
 @pytest.fixture

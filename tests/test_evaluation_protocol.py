@@ -9,12 +9,12 @@ from PIL import Image
 
 from evaluation.feature_files import FeatureShards
 from evaluation.features import write_features
-from evaluation.files import InputError
-from evaluation.images import write_images
 from evaluation.protocol import Protocol, add_options, at_resolution, chosen, framed
 from evaluation.regions import regions
 from evaluation.statistics import Reference, write_reference
 from evaluation.tables import _regions
+from formats.files import InputError
+from formats.images import write_images
 
 WIDE = np.repeat(np.arange(12, dtype=np.uint8).reshape(1, 12, 1) * 20, 4, 0).repeat(
     3, 2

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from evaluation import __main__ as alone
-from evaluation import best, compare, features, metrics, program, statistics, swaps, tables
-from evaluation.files import read_json, write_json
-from evaluation.images import read_images, write_images
+from evaluation import best, compare, features, metrics, statistics, swaps, tables
 from evaluation.layouts import read_layouts, write_layouts
 from evaluation.regions import regions
+from formats import cli
+from formats.files import read_json, write_json
+from formats.images import read_images, write_images
 from tests.test_evaluation_metrics import ROOT, extractors, images, layouts  # noqa: F401  (a fixture)
 
 META = {"spec": {"method": "m", "version": 1}, "weights_sha256": {"model": "0"}, "versions": {"torch": "2.0"}}
@@ -27,7 +28,7 @@ def start(main: Callable[[], None], **options: Any) -> None:
     words = [[f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in options.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", *(word for option in words for word in option)])
-        program.run(main)
+        cli.run(main)
 
 
 def extract(folder: Path, method: str, shard: int) -> None:

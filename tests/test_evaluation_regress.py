@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation import program, regress, reproduce, side_by_side
-from evaluation.files import InputError, read_json, write_json
-from evaluation.images import write_images
+from evaluation import regress, reproduce, side_by_side
 from evaluation.runs import changes, read_run
+from formats import cli
+from formats.files import InputError, read_json, write_json
+from formats.images import write_images
 from workflow.scripts import regress_spread
 
 ROWS = ("real", "sd14", "hcma")
@@ -62,7 +63,7 @@ def check(run: Path, reference: Path, monkeypatch, capsys, code: Path = CODE) ->
     arguments = ["regress", "check", "--run", str(run), "--reference", str(reference), "--code", str(code)]
     monkeypatch.setattr(sys, "argv", arguments)
     try:
-        program.run(regress.main)
+        cli.run(regress.main)
         status = 0
     except SystemExit as end:
         status = int(str(end.code))

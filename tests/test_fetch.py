@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from evaluation.extractors import verified
-from evaluation.files import InputError, sha256
-from hcma.sampling.weights import verify_folder
+from formats.checksums import verify_folder
+from formats.files import InputError, sha256
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.served import Shelf, serve_repository, serving
 from tests.tiny import write_tiny

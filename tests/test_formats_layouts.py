@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from evaluation.layouts import read_layouts as read_rows
 from evaluation.layouts import write_layouts as write_rows
-from formats import InputError
-from formats.layouts import Ignored, Layout, Object, as_row
-from hcma.sampling.layout import read_layouts, write_layouts
+from formats.files import InputError
+from formats.layouts import Ignored, Layout, Object, as_row, read_layouts, write_layouts
 
 ROW: dict[str, Any] = {
     "id": 7,
@@ -105,9 +104,9 @@ def test_a_caption_may_hold_any_separator_and_any_character(tmp_path, read) -> N
 
 
 def test_both_writers_write_what_both_readers_read(tmp_path) -> None:
-    write_layouts(tmp_path / "a.jsonl", [LAYOUT])
+    write_layouts(tmp_path / "new/a.jsonl", [LAYOUT])
     write_rows(tmp_path / "b.jsonl", [as_row(LAYOUT)])
-    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert (tmp_path / "new/a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
     assert read_layouts(tmp_path / "b.jsonl") == [LAYOUT]
 
 

@@ -10,11 +10,11 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from scipy import stats
 
 from baselines import attend_and_excite, boxdiff, layout_guidance, multidiffusion, stable_diffusion
-from hcma.sampling import InputError
+from formats.files import InputError
+from formats.layouts import Layout, Object
 from hcma.sampling.attention import attention_reader, cross_attention, grid_side, layers_of_blocks, layers_of_side
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion, make_scheduler
 from hcma.sampling.guidance import Objectives, Schedule, refining_guide
-from hcma.sampling.layout import Layout, Object
 from hcma.sampling.tokens import Named, append_missing, named_objects
 from hcma.sampling.work import Work
 from tests.tiny import write_tiny

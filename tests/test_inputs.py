@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from evaluation import coco, program, real
+from evaluation import coco, real
 from evaluation.coco import prepare
-from evaluation.files import InputError
-from evaluation.images import read_images
 from evaluation.layouts import read_layouts
 from evaluation.photos import Photos
-from evaluation.pictures import TURNS, rgb
-from hcma.sampling.layout import read_layouts as read_for_sampling
+from formats import cli
+from formats.files import InputError
+from formats.images import read_images
+from formats.layouts import read_layouts as read_for_sampling
+from formats.pictures import TURNS, rgb
 from tests.coco_sets import DATA, IDS, TALL, change, every, path_of, photos, picture, turn, write_set
 
 SHARED = Path(__file__).parents[2] / "shared/inputs"
@@ -633,7 +634,7 @@ def test_a_configuration_that_does_not_fit_is_one_line(root, tmp_path, monkeypat
     flags = ["--root", root, "--config", tmp_path / "data.json", "--out", tmp_path / "out"]
     monkeypatch.setattr(sys, "argv", ["coco", *map(str, flags)])
     with pytest.raises(SystemExit, match="1"):
-        program.run(coco.main)
+        cli.run(coco.main)
     error = capsys.readouterr().err
     assert re.search(named.replace("missing;", "missing, expected a number from 0 to 1;"), error)
     assert error.count("\n") == 1

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluation.files import InputError
 from evaluation.photos import Photos, canvas
+from formats.files import InputError
 from tests.coco_sets import CATEGORIES, DATA, IDS, change, path_of, write_set
 from tests.test_inputs import HUGE, prepared, second_box
 

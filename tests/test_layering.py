@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # package -> first-party packages it may import (longest prefix wins), and libraries it must not
 ALLOWED = {
-    "formats": ({"formats"}, {"snakemake", "torch", "diffusers", "transformers", "pandas", "cleanfid", "open_clip"}),
+    "formats": ({"formats"}, {"snakemake", "torch"}),
     "hcma.sampling": ({"formats", "hcma.sampling"}, {"snakemake", "pandas", "cleanfid", "open_clip"}),
     "hcma": ({"formats", "hcma"}, {"snakemake", "cleanfid", "open_clip"}),
     "baselines": ({"formats", "hcma.sampling"}, {"snakemake", "cleanfid", "open_clip"}),
@@ -45,6 +46,12 @@ def test_imports_keep_to_their_layer(path: Path) -> None:
         if within(name, set(PACKAGES)):
             assert within(name, first_party), f"{module} must not import {name}"
         assert not within(name, forbidden), f"{module} must not import {name}"
+
+
+def test_formats_needs_numpy_and_pil_alone() -> None:
+    for path in (ROOT / "formats").glob("*.py"):
+        needed = {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
+        assert needed <= {"formats", "numpy", "PIL"}, path
 
 
 def test_no_baseline_imports_another() -> None:

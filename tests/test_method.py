@@ -8,13 +8,14 @@ import torch
 from diffusers import PNDMScheduler
 
 from baselines import gligen
+from formats.files import InputError
+from formats.layouts import Layout, Object
 from hcma import method
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import SCHEDULES, Params, align_step, aligns_at, generate, make_guide, make_targets
-from hcma.sampling import InputError, diffusion
+from hcma.sampling import diffusion
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
 from hcma.sampling.grounding import grounding_tokens
-from hcma.sampling.layout import Layout, Object
 from tests.tiny import WIDTH, write_tiny
 
 LAYOUTS = [

@@ -12,8 +12,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTokenizer
 
+from formats.checksums import verify_folder
 from hcma.sampling.diffusion import Sampling, load_diffusion
-from hcma.sampling.weights import verify_folder
 from tests.dag import ROOT, snakemake
 from workflow.scripts.miniature.grounded import Grounded, gated
 from workflow.scripts.miniature.located import Located, places, shape_of_tokens, word_loss

@@ -17,11 +17,11 @@ from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_
 )
 
 from baselines import attend_and_excite
+from formats.layouts import Layout, Object
 from hcma.sampling import excitation
 from hcma.sampling.attention import cross_attention
 from hcma.sampling.diffusion import Sampling, denoise, encode_text, initial_noise, load_diffusion, make_scheduler
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens
-from hcma.sampling.layout import Layout, Object
 from hcma.sampling.textmaps import smoothing_kernel
 from hcma.sampling.tokens import named_objects
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation import program, strips
+from evaluation import strips
 from evaluation.page import __main__ as page
+from formats import cli
 from tests import pages
 from tests.browser import Browser, browser, missing
 
@@ -26,7 +27,7 @@ WIDE, PHONE = (1280, 1000), (390, 844)
 def call(main: Callable[[], None], arguments: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["program", *arguments])
-        program.run(main)
+        cli.run(main)
 
 
 def build(folder: Path, *more: str) -> Path:

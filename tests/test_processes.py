@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from formats.files import InputError
+from formats.layouts import Layout, Object
 from hcma.cache import write_cache
 from hcma.processes import Processes
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, load_diffusion
-from hcma.sampling.layout import Layout, Object
 from tests.launch import ended, launch
 from tests.tiny import write_tiny
 

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from evaluation.images import write_images
+from formats.images import write_images
 from tests.dag import ROOT
 from workflow.scripts import provenance
 

@@ -18,9 +18,9 @@ from torch import nn
 from evaluation.detectors import load_detector
 from evaluation.extractors import load_extractor
 from evaluation.features import load_networks
-from evaluation.files import InputError, sha256
 from evaluation.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
+from formats.files import InputError, sha256
 from tests.dag import ROOT
 from workflow.overlays import merged
 from workflow.scripts.places import settle

@@ -10,10 +10,10 @@ import torch
 from transformers import BertTokenizer, CLIPTokenizer
 
 from baselines import gligen
-from hcma.sampling import InputError
+from formats.files import InputError
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.sampling.layout import Layout, Object
-from hcma.sampling.weights import WeightsError
+from tests.launch import status
 from workflow.scripts import count_parameters as counting
 from workflow.scripts.random_weights import __main__ as writer
 from workflow.scripts.random_weights.architecture import (
@@ -210,7 +210,7 @@ def test_a_folder_of_others_is_left_alone_and_an_unfinished_one_is_not_taken(tmp
     (tmp_path / "mine/thesis.txt").write_text("years")
     arguments = ["--architecture", str(reduced("gligen", tmp_path)), "--seed", "1", "--out"]
     monkeypatch.setattr(sys, "argv", ["random_weights", *arguments, str(tmp_path / "mine")])
-    assert writer.main() == 1
+    assert status(writer.main) == 1
     error = capsys.readouterr().err
     assert "not empty, and not written by this program" in error
     assert len(error.splitlines()) == 1
@@ -218,7 +218,7 @@ def test_a_folder_of_others_is_left_alone_and_an_unfinished_one_is_not_taken(tmp
     monkeypatch.setattr(writer, "write_pipeline_files", lambda *_: sys.exit("killed"))
     with pytest.raises(SystemExit):
         writer.write_folder(arguments[1], 1, tmp_path / "half")
-    with pytest.raises(WeightsError, match="SHA256SUMS: missing"):
+    with pytest.raises(InputError, match="SHA256SUMS: missing"):
         load_diffusion(tmp_path / "half", Sampling())
 
 
@@ -231,12 +231,12 @@ def test_loaded_models_are_counted_and_another_architecture_is_named(folders, tm
     architecture.write_text(json.dumps(content))
     command = ["count_parameters", "--architecture", str(architecture), "--out", str(out), "--model"]
     monkeypatch.setattr(sys, "argv", [*command, str(folders["gligen"])])
-    assert counting.main() == 0
+    assert status(counting.main) == 0
     unet = json.loads(out.read_text())["parameters"]["unet"]
     assert unet["all"] > unet["fuser"] + unet["position_net"] > unet["fuser"] > 0
     out.unlink()
     monkeypatch.setattr(sys, "argv", [*command, str(folders["stable-diffusion"])])
-    assert counting.main() == 1
+    assert status(counting.main) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"error: {folders['stable-diffusion']}/unet: ")
     assert "expected the published" in error

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.sampling.layout import Layout, Object
 from tests.tiny import write_tiny
 from workflow.scripts import reference
 
@@ -40,10 +40,10 @@ def test_links_between_pages_lead_somewhere(page) -> None:
 def test_the_card_is_of_the_weights_that_are_shipped() -> None:
     folder = ROOT / "weights/miniature"
     card = json.loads((folder / "weights.json").read_text())
-    from hcma.sampling.weights import file_sha256
+    from formats.files import sha256
 
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")} == set(card["sha256"])
-    assert all(file_sha256(folder / name) == digest for name, digest in card["sha256"].items())
+    assert all(sha256(folder / name) == digest for name, digest in card["sha256"].items())
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()) < 40e6
 
 

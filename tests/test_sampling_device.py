@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hcma.sampling import device
+from tests.launch import status
 from workflow.scripts import check_device, pilot
 
 ROOT = Path(__file__).parents[1]
@@ -92,8 +93,8 @@ def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
 def test_a_missing_gpu_is_one_line_before_anything_else(tmp_path, capsys) -> None:
     (tmp_path / "plan.json").write_text("{}")
     for program, more in ((check_device, []), (pilot, ["--plan", str(tmp_path / "plan.json")])):
-        assert program.main(["--device", "cuda", "--out", str(tmp_path / "out.json"), *more]) == 1
+        assert status(program.main, ["--device", "cuda", "--out", str(tmp_path / "out.json"), *more]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: --device cuda: cannot be used here")
-    assert check_device.main(["--device", "cpu", "--out", str(tmp_path / "out.json")]) == 0
+    assert status(check_device.main, ["--device", "cpu", "--out", str(tmp_path / "out.json")]) == 0
     assert json.loads((tmp_path / "out.json").read_text())["device"].startswith("cpu ")

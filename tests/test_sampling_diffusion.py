@@ -5,7 +5,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from baselines import stable_diffusion
-from hcma.sampling import InputError
+from formats.files import InputError
+from formats.layouts import Layout
 from hcma.sampling.diffusion import (
     NonFiniteLatents,
     Sampling,
@@ -18,7 +19,6 @@ from hcma.sampling.diffusion import (
     make_scheduler,
     set_precision,
 )
-from hcma.sampling.layout import Layout
 from tests.tiny import CONTEXT, write_tiny
 
 LAYOUTS = [Layout(11, 1, "a cat"), Layout(12, 2, "two dogs"), Layout(13, 3, "")]

@@ -6,10 +6,10 @@ from diffusers import StableDiffusionGLIGENPipeline
 from diffusers.models.attention import GatedSelfAttentionDense
 
 from baselines import gligen, stable_diffusion
-from hcma.sampling import InputError
+from formats.files import InputError
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Sampling, denoise, encode_text, initial_noise, load_diffusion, make_scheduler
 from hcma.sampling.grounding import denoise_grounded, fusers_enabled, grounded_calls, grounding_tokens
-from hcma.sampling.layout import Layout, Object
 from tests.tiny import CONTEXT, write_tiny
 
 CAT, DOG = Object("cat", (0.1, 0.2, 0.4, 0.9)), Object("dog", (0.5, 0.05, 0.95, 0.3))

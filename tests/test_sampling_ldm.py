@@ -8,6 +8,7 @@ import torch
 from diffusers import LDMTextToImagePipeline
 
 from baselines import gligen, stable_diffusion
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import (
     Sampling,
     count_truncated,
@@ -18,7 +19,6 @@ from hcma.sampling.diffusion import (
     load_diffusion,
     make_scheduler,
 )
-from hcma.sampling.layout import Layout, Object
 from hcma.sampling.tokens import named_objects
 from tests.tiny import write_tiny_ldm
 

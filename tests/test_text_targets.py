@@ -5,21 +5,23 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
+from formats.checksums import folder_sha256
+from formats.files import InputError, sha256
+from formats.images import png_name, read_meta, write_images
+from formats.layouts import Layout, Object, write_layouts
 from hcma import cache, sample
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.cache import read_cache
 from hcma.method import Params, generate, make_targets
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
 from hcma.sampling.grounding import grounding_tokens
-from hcma.sampling.images import read_meta, write_images
-from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.sampling.text import load_text_features
-from hcma.sampling.weights import file_sha256, folder_sha256
+from tests.launch import status
 from tests.tiny import WIDTH, text_config, write_sums, write_tiny
 from workflow.scripts import seal
 
@@ -70,7 +72,7 @@ def test_an_encoder_without_projection_is_one_line(base) -> None:
 
 def test_the_cache_holds_the_other_encoders_features(base, tower, tmp_path) -> None:
     write_layouts(tmp_path / "layouts.jsonl", LAYOUTS)
-    write_images(tmp_path / "photos.zip", [1, 2], torch.zeros(2, 3, 64, 64, dtype=torch.uint8), {})
+    write_images(tmp_path / "photos.zip", [(png_name(id), np.zeros((64, 64, 3), np.uint8)) for id in (1, 2)], {})
     inputs = [
         "--model",
         str(base),
@@ -80,7 +82,7 @@ def test_the_cache_holds_the_other_encoders_features(base, tower, tmp_path) -> N
         str(tmp_path / "photos.zip"),
     ]
     text = ["--text", str(tower), "--text-feature", "projected"]
-    assert cache.main([*inputs, *text, "--out", str(tmp_path / "latents")]) == 0
+    assert status(cache.main, [*inputs, *text, "--out", str(tmp_path / "latents")]) == 0
     data, encode = read_cache([tmp_path / "latents"]), load_text_features(tower, "projected")
     assert data.captions_NKD.shape == (2, 5, PROJECTED)
     assert torch.allclose(data.captions_NKD[0, 0], encode(["a cat"])[0], atol=1e-5)
@@ -126,7 +128,7 @@ def test_the_spec_names_the_encoder_by_hash(base, tower, tmp_path, capsys) -> No
         "params": {"eta": 0.1, "mode": "grad_norm"},
         "sampling": {"steps": 2},
         "alignment": str(tmp_path / "alignment.safetensors"),
-        "alignment_sha256": file_sha256(tmp_path / "alignment.safetensors"),
+        "alignment_sha256": sha256(tmp_path / "alignment.safetensors"),
         "text": str(other),
         "text_sha256": folder_sha256(other),
         "text_feature": "projected",
@@ -135,9 +137,9 @@ def test_the_spec_names_the_encoder_by_hash(base, tower, tmp_path, capsys) -> No
     write_layouts(tmp_path / "layouts.jsonl", [replace(LAYOUTS[0], id=7)])
     flags = {"--spec": "spec.json", "--layouts": "layouts.jsonl", "--work": "work", "--out": "images.zip"}
     arguments = [text for flag, name in flags.items() for text in (flag, str(tmp_path / name))]
-    assert sample.main(arguments) == 0
+    assert status(sample.main, arguments) == 0
     assert read_meta(tmp_path / "images.zip")["weights_sha256"]["text"] == folder_sha256(tower)
     (other / "tokenizer/more.json").write_text("{}")
     write_sums(other)
-    assert sample.main(arguments) == 1
+    assert status(sample.main, arguments) == 1
     assert f"error: {other}/SHA256SUMS: sha256 is" in capsys.readouterr().err

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from formats.files import InputError
+from formats.images import png_name, write_images
+from formats.layouts import Layout, Object, write_layouts
 from hcma import cache as caching
 from hcma import train
 from hcma import trainer as training
@@ -14,12 +17,10 @@ from hcma.alignment import load_alignment
 from hcma.cache import Cache, read_cache, write_cache
 from hcma.calibrate import calibrate
 from hcma.method import Params
-from hcma.sampling import InputError
 from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
-from hcma.sampling.images import write_images
-from hcma.sampling.layout import Layout, Object, write_layouts
 from hcma.shards import Sharded
 from hcma.validate import TIMES, heldout_at, validate
+from tests.launch import status
 from tests.tiny import write_tiny
 
 MODEL = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}
@@ -218,7 +219,8 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": TRAIN}))
     paths = {"--train": "latents.safetensors", "--heldout": "latents.safetensors", "--config": "config.json"}
     paths |= {"--work": "work", "--out": "alignment.safetensors", "--curves": "curves.csv"}
-    assert train.main([text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]) == 0
+    arguments = [text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]
+    assert status(train.main, arguments) == 0
     assert load_alignment(tmp_path / "alignment.safetensors").config.text_width == 32
     header = (tmp_path / "curves.csv").read_text().splitlines()[0].split(",")
     assert {"step", "train_global", "heldout_local", "baseline_local", "recall_500", "gradient_global"} <= set(header)
@@ -317,14 +319,14 @@ def test_large_photos_are_encoded_few_at_a_time(tmp_path, monkeypatch) -> None:
     model = write_tiny(tmp_path / "model")
     layouts = [Layout(i, i, "a cat", (Object("cat", (0.1, 0.1, 0.9, 0.9)),)) for i in range(5)]
     write_layouts(tmp_path / "layouts.jsonl", layouts)
-    photos = torch.randint(256, (5, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    write_images(tmp_path / "photos.zip", range(5), photos, {})
+    photos = torch.randint(256, (5, 64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).numpy()
+    write_images(tmp_path / "photos.zip", [(png_name(i), photo) for i, photo in enumerate(photos)], {})
     seen, found, encode = [], [], caching.encode_images
     monkeypatch.setattr(caching, "encode_images", lambda sd, images: seen.append(len(images)) or encode(sd, images))
     inputs = ["--layouts", str(tmp_path / "layouts.jsonl"), "--images", str(tmp_path / "photos.zip")]
     for pixels in (2**20, 2 * 64**2):
         monkeypatch.setattr(caching, "PIXELS", pixels)
-        assert caching.main(["--model", str(model), *inputs, "--out", str(tmp_path / "latents")]) == 0
+        assert status(caching.main, ["--model", str(model), *inputs, "--out", str(tmp_path / "latents")]) == 0
         found.append(read_cache([tmp_path / "latents"]).latents_NCHW.parts[0])
     assert seen == [5, 2, 2, 1]
     assert found[0].shape == (5, 4, 8, 8)
@@ -335,7 +337,7 @@ def test_a_misspelt_key_is_one_line(tmp_path, capsys) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": {"epoch": 3}}))
     flags = ("--train", "--heldout", "--work", "--out", "--curves")
     arguments = [text for flag in flags for text in (flag, str(tmp_path / flag[2:]))]
-    assert train.main([*arguments, "--config", str(tmp_path / "config.json")]) == 1
+    assert status(train.main, [*arguments, "--config", str(tmp_path / "config.json")]) == 1
     error = capsys.readouterr().err
     assert "alignment.train: unknown key 'epoch'" in error
     assert error.count("\n") == 1

@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evaluation.files import sha256
-from evaluation.images import read_images
 from evaluation.layouts import read_layouts
+from formats.files import sha256
+from formats.images import read_images
 from tests.dag import ROOT, alone, command, environment, jobs_by_rule, snakemake
 from tests.pages import content_of
 from tests.test_evaluation_data import real_coco

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from formats import InputError, shown
+from formats import shown
+from formats.files import InputError
 from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 
@@ -35,7 +36,7 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
 
 def parameter_faults(settings: "Settings") -> list[str]:
     """One line for every row whose `params` its module refuses; imports the modules, and with them torch."""
-    from hcma.program import quick_imports
+    from formats.cli import quick_imports
     from hcma.sampling.spec import from_keys
 
     with quick_imports():

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from formats import InputError
+from formats.files import InputError
 from workflow.consistency import contradictions
 from workflow.keys import explained
 from workflow.overlays import blamed, merge_faults, resolved

@@ -18,8 +18,8 @@ from matplotlib.ticker import NullLocator
 
 from evaluation.figures.drawing import COLOURS, HIGHER, MARKERS, save, save_sentence
 from evaluation.figures.metrics import PANELS
-from evaluation.files import read_object
-from evaluation.program import run
+from formats.cli import run
+from formats.files import read_object
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import HIGHER, labels, looks, plain, save, save_sentence
-from evaluation.files import InputError
 from evaluation.jackknife import groups, jackknife, leave_out_mean
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError
 
 COLUMNS = 6
 

@@ -13,7 +13,7 @@ import matplotlib
 import pandas as pd
 from matplotlib import pyplot
 
-from evaluation.files import InputError, replacing
+from formats.files import InputError, replacing
 
 matplotlib.use("agg")
 # Without a salt of its own an SVG's ids are random.

@@ -16,8 +16,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import HIGHER, LOWER, labels, looks, save
-from evaluation.files import InputError, read_json
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, read_json
 
 # metric -> title, which way is better
 PANELS = {

@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from evaluation.figures.drawing import LOWER, labels, looks, save
-from evaluation.files import InputError
-from evaluation.program import run
 from evaluation.statistics import LEVELS
+from formats.cli import run
+from formats.files import InputError
 
 
 def main() -> None:

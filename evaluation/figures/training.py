@@ -13,8 +13,8 @@ from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import COLOURS, HIGHER, LOWER, save
-from evaluation.files import InputError
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError
 
 LOSSES = {"global": "(6) caption", "local": "(7) boxes"}
 STYLES = {"train": ("-", "train"), "heldout": ("--", "held out"), "baseline": (":", "always the mean embedding")}

@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, write_text
 from evaluation.layouts import read_layouts
 from evaluation.page.figures import read_figures
 from evaluation.page.layouts import pack_layouts
@@ -21,8 +20,9 @@ from evaluation.page.scores import pack_scores, read_scores
 from evaluation.page.strips import strip_sources
 from evaluation.page.tables import read_table
 from evaluation.page.template import fill
-from evaluation.program import run
 from evaluation.strips import read_index
+from formats.cli import run
+from formats.files import InputError, write_text
 
 EMBED = 24_000_000
 

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.files import InputError
+from formats.files import InputError
 
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 TITLES = {"panel": "The same layouts across all rows", "sizes": "FD against the number of images"}

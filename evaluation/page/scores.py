@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.files import InputError
 from evaluation.page.packed import packed_shares
+from formats.files import InputError
 
 BOXES = {"region_clip": "clip", "best_iou": "best_iou", "success": "success"}
 

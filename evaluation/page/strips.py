@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from evaluation.files import InputError
 from evaluation.strips import Index
+from formats.files import InputError
 
 
 def strip_sources(indices: Sequence[Index], ids: Sequence[int], embed: int, page: Path) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError
+from formats.files import InputError
 
 Block = dict[str, Any]
 

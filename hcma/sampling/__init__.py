@@ -9,5 +9,3 @@ Tensors carry their axes as a suffix, one letter an axis:
 
 Boxes are xyxy in the unit square of the generated canvas, origin at the top left.
 """
-
-from formats import InputError as InputError

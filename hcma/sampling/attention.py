@@ -12,7 +12,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from hcma.sampling import InputError
+from formats.files import InputError
 from hcma.sampling.diffusion import Diffusion
 
 # maps of the rows (positions in the batch) of latents_RCHW, as the U-Net sees them, at timestep t

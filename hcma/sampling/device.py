@@ -6,6 +6,7 @@ it ends; while all are held, a job waits.
 
 import fcntl
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from hcma.sampling import InputError
+from formats.files import InputError
+from formats.records import driver
 
 # Heavy imports stand inside the functions: a lock needs none.
 if TYPE_CHECKING:
@@ -50,6 +52,23 @@ def repeat_exactly() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, and finds bugs alone
+
+
+def device_name(device: "torch.device") -> str:
+    """The accelerator's own name, or "cpu" with the machine's architecture."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}"
+
+
+def system(device: "torch.device") -> dict[str, str | None]:
+    """The operating system and, for a GPU of NVIDIA's, the driver and the CUDA and cuDNN that torch was built for."""
+    import torch
+
+    found: dict[str, str | None] = {"os": platform.platform()}
+    if device.type == "cuda":
+        found |= {"driver": driver(), "cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+    return found
 
 
 def _gpus() -> list[str]:

@@ -1,7 +1,6 @@
 """The frozen diffusion model and the one sampling loop that every method runs in."""
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,12 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
-from hcma.sampling import InputError
-from hcma.sampling.layout import Layout
+from formats.checksums import verify_folder
+from formats.files import InputError, read_json
+from formats.layouts import Layout
+from hcma.sampling.seeds import seeded
 from hcma.sampling.text import TextEncoder, TextFeatures, Tokenizer, load_text_encoder, read_tokens, tokenize
-from hcma.sampling.weights import load_frozen, read_config, verify_folder
+from hcma.sampling.weights import load_frozen
 from hcma.sampling.work import Work
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
@@ -107,7 +108,7 @@ class Diffusion:
 
 
 def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.device = "cpu") -> Diffusion:
-    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises WeightsError.
+    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises InputError.
 
     It may be a folder of Stable Diffusion or of the 2022 latent diffusion model, whose parts are `bert` and `vqvae`.
     """
@@ -121,7 +122,7 @@ def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.d
         text_encoder=text_encoder.to(device),
         unet=unet,
         vae=load_frozen(AutoencoderKL, folder, autoencoder).to(device),
-        scheduler_config=read_config(folder, "scheduler/scheduler_config.json"),
+        scheduler_config=read_json(Path(folder) / "scheduler/scheduler_config.json"),
         sampling=sampling,
     )
 
@@ -191,8 +192,7 @@ def initial_noise(layouts: Sequence[Layout], seed: int, shape_CHW: tuple[int, in
 
 def image_generator(seed: int, layout: Layout, purpose: str = "") -> torch.Generator:
     """A generator on the CPU for what is drawn for one image: a stream a purpose, that of the initial noise without a name."""
-    digest = hashlib.sha256(f"{seed} {layout.id} {purpose}".strip().encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return seeded(seed, layout.id, purpose)
 
 
 @torch.no_grad()

@@ -8,9 +8,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention import GatedSelfAttentionDense
 
-from hcma.sampling import InputError
+from formats.files import InputError
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Diffusion, Guide, denoise, encode_text, identity
-from hcma.sampling.layout import Layout, Object
 
 # Null slots take part in the attention, so the number of slots is part of the model.
 SLOTS = 30

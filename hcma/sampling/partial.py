@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
-from hcma.sampling.images import ShardError, member_ids, read_members, read_meta, write_images, write_members
+from formats.files import InputError, replacing
+from formats.images import png_name, read_files, read_meta, write_files, write_images
 from hcma.sampling.work import Work
 
 KEY = re.compile("[0-9a-f]{64}")
@@ -43,7 +42,8 @@ class PartialShard:
         self._check_owner()
         path = self.folder / f"{ids[0]:012d}.zip"
         counts = {str(id): dict(work.images[row]) for row, id in enumerate(ids)}
-        write_images(path, ids, pixels, {"seconds": seconds, "work": counts, "made_by": self.made_by})
+        images = zip(map(png_name, ids), pixels.permute(0, 2, 3, 1).numpy(), strict=True)
+        write_images(path, images, {"seconds": seconds, "work": counts, "made_by": self.made_by})
         self.batches[path] = list(ids)
 
     def totals(self) -> tuple[float, dict[str, dict[str, int]]]:
@@ -67,10 +67,10 @@ class PartialShard:
         def png(id: int) -> bytes:
             if id not in loaded:
                 loaded.clear()
-                loaded.update(read_members(where[id], self.batches[where[id]]))
+                loaded.update(read_files(where[id]))
             return loaded[id]
 
-        write_members(path, ((id, png(id)) for id in ids), meta)
+        write_files(path, ((png_name(id), png(id)) for id in ids), meta)
 
     def remove(self) -> None:
         """Drop the batches, and the work folder if nothing else is in it; nothing if another job owns the folder."""
@@ -112,9 +112,9 @@ def open_partial(work: str | Path, identity: dict[str, Any], made_by: dict[str, 
 def _intact_ids(path: Path) -> list[int]:
     """Ids of a batch, or none if it is damaged, say by a power cut: then it is sampled again."""
     try:
-        ids = member_ids(path)
-        read_meta(path)
-        return [id for id, _ in read_members(path, ids)]
-    except ShardError:
-        path.unlink()
-        return []
+        if read_meta(path):
+            return [id for id, _ in read_files(path)]
+    except InputError:
+        pass
+    path.unlink(missing_ok=True)
+    return []

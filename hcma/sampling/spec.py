@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hcma.sampling import InputError
+from formats.files import InputError
 
 
 class SpecError(InputError):

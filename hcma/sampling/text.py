@@ -9,7 +9,9 @@ import torch
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
 from transformers import BertTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from hcma.sampling.weights import WeightsError, load_frozen, load_pretrained, read_config, verify_folder
+from formats.checksums import verify_folder
+from formats.files import InputError, read_json
+from hcma.sampling.weights import load_frozen, load_pretrained
 
 TextEncoder: TypeAlias = CLIPTextModel | LDMBertModel
 Tokenizer: TypeAlias = CLIPTokenizer | BertTokenizer
@@ -35,12 +37,12 @@ class TextFeatures:
 def load_text_features(folder: str | Path, feature: str, device: str | torch.device = "cpu") -> TextFeatures:
     """The encoder in `text_encoder/` (or `bert/`) of a folder, checked against its SHA256SUMS; `feature` is one of FEATURES.
 
-    Raises WeightsError, also for `projected` where the encoder has no projection, as Stable Diffusion's has none.
+    Raises InputError, also for `projected` where the encoder has no projection, as Stable Diffusion's has none.
     """
     verify_folder(folder)
     if not _projects(Path(folder)):
         if feature == "projected":
-            raise WeightsError(
+            raise InputError(
                 f"{folder}: feature `projected` needs a CLIPTextModelWithProjection in text_encoder/, which is not there;"
                 " take another encoder, or `pooled`"
             )
@@ -54,7 +56,7 @@ def load_text_features(folder: str | Path, feature: str, device: str | torch.dev
 def _projects(folder: Path) -> bool:
     if (folder / "bert").is_dir():
         return False
-    return "CLIPTextModelWithProjection" in read_config(folder, "text_encoder/config.json").get("architectures", ())
+    return "CLIPTextModelWithProjection" in read_json(folder / "text_encoder/config.json").get("architectures", ())
 
 
 def load_text_encoder(folder: str | Path) -> tuple[Tokenizer, TextEncoder]:

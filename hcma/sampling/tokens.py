@@ -7,9 +7,9 @@ start token being 0. What lies beyond the text encoder's length is cut as the pr
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from formats.layouts import Box, Layout
 from hcma.sampling.diffusion import Diffusion
 from hcma.sampling.grounding import largest
-from hcma.sampling.layout import Box, Layout
 
 
 @dataclass(frozen=True)

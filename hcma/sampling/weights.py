@@ -1,7 +1,5 @@
-"""Model folders: verified against their SHA256SUMS before use, and loaded exactly or not at all."""
+"""Model folders, loaded exactly or not at all, and written; `formats.checksums` verifies them before."""
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,120 +7,48 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from formats.checksums import SUMS, read_sums, write_sums
 from formats.containers import LEGACY_PICKLE, SAFETENSORS, ZIP_PICKLE, container
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
-
-SUMS = "SHA256SUMS"
-
-
-class WeightsError(InputError):
-    """A model folder is not what its SHA256SUMS or its configuration says; the message names the file."""
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def folder_sha256(folder: str | Path) -> str:
-    """The identity of a model folder: the SHA-256 of its SHA256SUMS file."""
-    return file_sha256(_sums_file(Path(folder)))
-
-
-def verify_folder(folder: str | Path) -> str:
-    """Check every file of a model folder against its SHA256SUMS; return the folder's own SHA-256.
-
-    Raises WeightsError for a listed file that is missing or changed, and for a file in a component's folder that is
-    not listed, since a loader might prefer it to a listed one.
-    """
-    folder = Path(folder)
-    listed = _read_sums(_sums_file(folder))
-    for name, expected in listed.items():
-        if not (folder / name).is_file():
-            raise WeightsError(f"{folder / name}: missing, but listed in {SUMS}")
-        found = file_sha256(folder / name)
-        if found != expected:
-            raise WeightsError(f"{folder / name}: sha256 is {found}, expected {expected} ({folder / SUMS})")
-    for path in sorted(folder.glob("[!.]*/*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not path.name.startswith(".") and name not in listed:
-            raise WeightsError(f"{path}: not listed in {folder / SUMS}; remove it or add its line")
-    return folder_sha256(folder)
-
-
-def _sums_file(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise WeightsError(f"{folder}: no such model folder")
-    if not (folder / SUMS).is_file():
-        raise WeightsError(f"{folder / SUMS}: missing; write it with `sha256sum` from inside the folder")
-    return folder / SUMS
-
-
-def _read_sums(path: Path) -> dict[str, str]:
-    """{relative name: sha256} of lines `<64 hex digits>  <name>`, as `sha256sum` writes them."""
-    sums: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        digest, _, name = line.partition(" ")
-        name = name[1:].removeprefix("./")
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not name:
-            raise WeightsError(f"{path}, line {number}: expected `<sha256>  <file>`, found {line[:80]!r}")
-        sums[name] = digest
-    if not sums:
-        raise WeightsError(f"{path}: lists no file")
-    return sums
+from formats.files import InputError, read_json, sha256
 
 
 def write_model(base: str | Path, unet: Any, out: str | Path) -> None:
     """Write a model folder with the files of `base`, but another U-Net; its SHA256SUMS last: it is whole or unusable.
 
-    Raises WeightsError where `out` is a model folder already.
+    Raises InputError where `out` is a model folder already, or `base` has no SHA256SUMS.
     """
     base, out = Path(base), Path(out)
     if (out / SUMS).exists():
-        raise WeightsError(f"{out / SUMS}: is there already; remove the folder to write another model there")
-    sums = {name: digest for name, digest in _read_sums(_sums_file(base)).items() if not name.startswith("unet/")}
+        raise InputError(f"{out / SUMS}: is there already; remove the folder to write another model there")
+    sums = {name: digest for name, digest in read_sums(base).items() if not name.startswith("unet/")}
     for name in sums:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(base / name, out / name)
     # Where the U-Net was loaded from says nothing about it, and would make its hash depend on the place.
     unet.register_to_config(_name_or_path="")
     unet.save_pretrained(out / "unet")
-    sums |= {path.relative_to(out).as_posix(): file_sha256(path) for path in sorted((out / "unet").iterdir())}
-    with replacing(out / SUMS) as beside:
-        beside.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())), encoding="utf-8")
-
-
-def read_config(folder: str | Path, name: str) -> dict[str, Any]:
-    """A JSON configuration of a model folder, such as scheduler/scheduler_config.json."""
-    path = Path(folder) / name
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: missing") from None
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: not JSON ({error})") from None
+    sums |= {path.relative_to(out).as_posix(): sha256(path) for path in sorted((out / "unet").iterdir())}
+    write_sums(out, sums)
 
 
 def load_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
-    """What `kind.from_pretrained` makes of a folder on this machine; whatever is wrong there is a WeightsError of one line."""
+    """What `kind.from_pretrained` makes of a folder on this machine; whatever is wrong there is an InputError of one line."""
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # damaged JSON, pickles, archives and vocabularies raise errors without a common base
-        raise WeightsError(f"{folder}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
+        raise InputError(f"{folder}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
 
 
 def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     """One component of a model folder in float32, frozen, in evaluation mode; `kind` is its model class.
 
-    Raises WeightsError when a weight is missing, unexpected or of another shape than the configuration says.
+    Raises InputError when a weight is missing, unexpected or of another shape than the configuration says.
     """
     path = Path(folder) / component
-    config = read_config(folder, f"{component}/config.json")
+    config = read_json(path / "config.json")
     if config.get("use_gated_attention"):
         # The flag of GLIGEN's own fork: diffusers would drop it and load a U-Net that ignores boxes.
-        raise WeightsError(f'{path}/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"')
+        raise InputError(f'{path}/config.json: replace the flag `use_gated_attention` by "attention_type": "gated"')
     # transformers would otherwise keep the precision of the file, diffusers would not.
     precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
     options = {precision: torch.float32, "output_loading_info": True}
@@ -131,7 +57,7 @@ def load_frozen(kind: Any, folder: str | Path, component: str) -> Any:
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(map(str, info.get(fault, ())))
         if names:
-            raise WeightsError(f"{path}: {len(names)} {fault.replace('_', ' ')}, the first is {names[0]}")
+            raise InputError(f"{path}: {len(names)} {fault.replace('_', ' ')}, the first is {names[0]}")
     return model.eval().requires_grad_(False)
 
 
@@ -141,7 +67,7 @@ def _stored(path: Path) -> dict[str, Any]:
     """
     names = [file.name for file in path.iterdir() if file.suffix in (".safetensors", ".bin")]
     if not names:
-        raise WeightsError(f"{path}: no weights there, expected a .safetensors or .bin file")
+        raise InputError(f"{path}: no weights there, expected a .safetensors or .bin file")
     safe = [name for name in names if name.endswith(".safetensors")]
     half = all(".fp16" in name for name in safe or names)
     for name in safe or names:
@@ -155,7 +81,7 @@ def _check_container(path: Path) -> None:
     found = container(path)
     expected = (SAFETENSORS,) if path.suffix == ".safetensors" else (ZIP_PICKLE, LEGACY_PICKLE)
     if found not in expected:
-        raise WeightsError(f"{path.parent}: cannot be loaded: {path.name} is {found}, expected {' or '.join(expected)}")
+        raise InputError(f"{path.parent}: cannot be loaded: {path.name} is {found}, expected {' or '.join(expected)}")
 
 
 def _first_line(error: Exception) -> str:

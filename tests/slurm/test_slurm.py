@@ -15,7 +15,7 @@ from statistics import median
 
 import pytest
 
-from hcma.sampling.images import read_meta
+from formats.images import read_meta
 from tests.dag import ROOT, alone, command, environment
 from tests.scale import PAPER
 from tests.slurm.cluster import Cluster, ask, jobs, why_not

@@ -31,12 +31,12 @@ from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.frechet import frechet_distance, root
+from formats.layouts import Layout, read_layouts
 from hcma.loading import Method, load_method
 from hcma.sampling import excitation
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
 from hcma.sampling.excitation import Excitation, excite, pad_positions
 from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
-from hcma.sampling.layout import Layout, read_layouts
 from hcma.sampling.spec import Spec, read_spec
 from hcma.sampling.tokens import named_objects
 from workflow.scripts import bench_evaluation

@@ -24,14 +24,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from formats.files import InputError, replacing
+from formats.layouts import Layout, read_layouts
+from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.generate import generate
 from hcma.loading import Method, quiet_loading
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
+from hcma.sampling.device import device_name
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
-from hcma.sampling.layout import Layout, read_layouts
-from hcma.sampling.provenance import commit, device_name, versions
 from workflow.scripts.bench import Size, against_attend_and_excite, against_diffusers
 from workflow.scripts.rounds import seconds
 
@@ -76,7 +76,7 @@ def main() -> None:
         "command": "python -m workflow.scripts.bench_device",
         "commit": commit(),
         "device": device_name(torch.device(arguments.device)),
-        "versions": versions(),
+        "versions": versions(SAMPLING),
         "ceilings_tflops": {name: ceiling(name, arguments.device, arguments.side) for name in ("bfloat16", "float32")},
         "cells": [],
     }

@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hcma.program import quick_imports
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
+from formats.cli import quick_imports
+from formats.files import InputError, replacing
 from hcma.sampling.spec import from_keys
 
 

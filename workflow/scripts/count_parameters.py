@@ -6,29 +6,25 @@ A folder that holds another architecture than it should is one line on stderr an
 """
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
-from hcma.program import quick_imports, status
-from hcma.sampling.atomic import replacing
+from formats.cli import options, quick_imports, run
+from formats.files import write_json
 
 
-def main() -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = options(__doc__)
     parser.add_argument("--architecture", required=True, help="name of a shipped one, or a JSON file like them")
     parser.add_argument("--model", required=True, help="model folder")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    return status(lambda: _run(arguments), str(arguments.out))
+    _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     counts = count(arguments.architecture, arguments.model)
     row = {"model": arguments.model, "architecture": arguments.architecture, "parameters": counts}
-    with replacing(arguments.out) as beside:
-        beside.write_text(json.dumps(row, indent=2) + "\n")
+    write_json(arguments.out, row)
 
 
 def count(architecture: str, folder: str) -> dict[str, dict[str, int]]:
@@ -46,4 +42,4 @@ def count(architecture: str, folder: str) -> dict[str, dict[str, int]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

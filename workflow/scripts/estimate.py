@@ -11,14 +11,13 @@ are of one device.
 import argparse
 import importlib
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hcma.program import quick_imports, status
-from hcma.sampling.atomic import replacing
+from formats.cli import options, quick_imports, run
+from formats.files import replacing
 from hcma.sampling.spec import from_keys
 
 Range = tuple[int, int]
@@ -46,15 +45,14 @@ class Counts:
     coded: Range = (1, 1)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--pilot", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True, help="results/{run}/samples, which may not be there yet")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args(argv)
-    return status(lambda: _run(arguments), str(arguments.out))
+    _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -113,7 +111,7 @@ def an_image(counts: Counts, seconds: dict[str, Any], end: int) -> float:
 
 def measured(folder: Path) -> dict[str, Any]:
     """Images, hours and gigabytes of the shards that are there."""
-    from evaluation.images import read_meta
+    from formats.images import read_meta
 
     shards = sorted(folder.glob("[0-9][0-9][0-9][0-9].zip"))
     metas = [read_meta(path) for path in shards]
@@ -236,4 +234,4 @@ def _between(ends: Sequence[float], form: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

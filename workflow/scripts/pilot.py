@@ -9,14 +9,13 @@ architecture. So nothing needs to be fetched first.
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcma.program import quick_imports, status
-from hcma.sampling.atomic import replacing
+from formats.cli import options, quick_imports, run
+from formats.files import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -29,20 +28,19 @@ GROUNDED = ("baselines.gligen", "hcma.method")  # modules that run on gated mode
 REPEATS = 3
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    return status(lambda: _run(arguments), str(arguments.out))
+    _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     with quick_imports():
-        from hcma.sampling.device import take_device
-        from hcma.sampling.provenance import commit, device_name, versions
+        from formats.records import SAMPLING, commit, versions
+        from hcma.sampling.device import device_name, take_device
 
     device = take_device(arguments.device)
     plan = json.loads(arguments.plan.read_text())
@@ -54,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> None:
     record = {
         "device": device_name(device),
         "commit": commit(),
-        "versions": versions(),
+        "versions": versions(SAMPLING),
         "rows": {name: seconds[signature(name, plan)] for name in plan["methods"]},
     }
     with replacing(arguments.out) as path:
@@ -249,4 +247,4 @@ def timed(work: Callable[[], "torch.Tensor"]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from evaluation.files import read_json, sha256, write_json
-from evaluation.images import read_meta
-from evaluation.program import run
-from evaluation.provenance import made
+from formats.cli import run
+from formats.files import read_json, sha256, write_json
+from formats.images import read_meta
+from formats.records import made
 
 PREFIXES = {"run": "urn:hcma:run:", "hcma": "urn:hcma:"}
 

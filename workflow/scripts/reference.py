@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.tables import MARK
-from hcma.sampling.atomic import replacing
+from formats.files import replacing
 
 REFERENCE = Path("results/reference/miniature")
 KEPT = (

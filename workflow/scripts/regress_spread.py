@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from evaluation.files import InputError, read_json, write_json, write_text
-from evaluation.program import run
 from evaluation.regress import RULE, tolerances
 from evaluation.runs import Run, read_run
+from formats.cli import run
+from formats.files import InputError, read_json, write_json, write_text
 
 CONFIG = Path("workflow/config/regress.yaml")
 REFERENCE = Path("results/reference/miniature.json")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, write_json
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, write_json
 
 PNG, FEATURES, PICTURES, LATENTS = 1 / 2, 1 / 8, 1 / 20, 1 / 12
 MARGIN = 100 << 20  # bytes left free on the disk

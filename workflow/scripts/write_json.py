@@ -3,21 +3,20 @@
 python -m workflow.scripts.write_json --out results/miniature/config/data.json '{"size": 64}'
 """
 
-import argparse
 import json
 from pathlib import Path
 
-from hcma.sampling.atomic import replacing
+from formats.cli import options, run
+from formats.files import write_json
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("content", help="JSON")
+    parser.add_argument("content", type=json.loads, help="JSON")
     arguments = parser.parse_args()
-    with replacing(arguments.out) as beside:
-        beside.write_text(json.dumps(json.loads(arguments.content), indent=2) + "\n")
+    write_json(arguments.out, arguments.content)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,10 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hcma.sampling import InputError
-from hcma.sampling.atomic import replacing
+from formats.checksums import folder_sha256
+from formats.files import InputError, replacing, sha256
 from hcma.sampling.spec import Spec, as_json
-from hcma.sampling.weights import file_sha256, folder_sha256
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def make_spec(arguments: argparse.Namespace, content: dict[str, Any]) -> Spec:
         sampling=content["sampling"] | stanza.get("sampling", {}),
         params=params,
         alignment=arguments.alignment,
-        alignment_sha256=file_sha256(arguments.alignment) if arguments.alignment else None,
+        alignment_sha256=sha256(arguments.alignment) if arguments.alignment else None,
         text=arguments.text,
         text_sha256=folder_sha256(arguments.text) if arguments.text else None,
         text_feature=arguments.text_feature,

@@ -9,8 +9,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from evaluation.files import InputError, replacing
-from evaluation.program import run
+from formats.cli import run
+from formats.files import InputError, replacing
 from workflow.scripts.fetch.transfer import check_room
 
 MEMBERS = [f"annotations/{kind}_{split}2014.json" for kind in ("instances", "captions") for split in ("train", "val")]

@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, write_json
-from evaluation.program import run
+from formats.checksums import SUMS
+from formats.cli import run
+from formats.files import InputError, write_json
 from workflow.scripts.fetch.model import begun, listed
 from workflow.scripts.fetch.plan import Plan, read_plan
 from workflow.scripts.fetch.request import Access
 from workflow.scripts.fetch.sources import source_of
 from workflow.scripts.fetch.transfer import still_to_come
 from workflow.scripts.room import Need, lacking, need_of_run
-from workflow.scripts.seal import SUMS
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ An interrupted download goes on with the same command. A file that was brought t
 import argparse
 from pathlib import Path
 
-from evaluation.files import write_json
-from evaluation.program import run
+from formats.cli import run
+from formats.files import write_json
 from workflow.scripts.fetch.plan import read_plan
 from workflow.scripts.fetch.sources import source_of
 from workflow.scripts.fetch.transfer import fetch

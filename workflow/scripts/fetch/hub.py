@@ -5,7 +5,7 @@ import re
 from functools import partial
 from typing import Any
 
-from evaluation.files import InputError
+from formats.files import InputError
 from workflow.scripts.fetch.request import Access, open_url
 from workflow.scripts.fetch.sources import Source
 from workflow.scripts.fetch.transfer import retrying

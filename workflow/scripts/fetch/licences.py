@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from evaluation.files import write_json
-from evaluation.program import run
+from formats.cli import run
+from formats.files import write_json
 from workflow.scripts.fetch.transfer import check_folder
 
 

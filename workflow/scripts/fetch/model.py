@@ -10,14 +10,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError, read_json, write_json
-from evaluation.program import run
+from formats.checksums import write_sums
+from formats.cli import run
+from formats.files import InputError, read_json, write_json
 from workflow.scripts.fetch.hub import list_repository, sources_of
 from workflow.scripts.fetch.plan import read_plan
 from workflow.scripts.fetch.request import Access
 from workflow.scripts.fetch.sources import Source, verify
 from workflow.scripts.fetch.transfer import check_folder, check_room, fetch
-from workflow.scripts.seal import write_sums
 
 LISTING, RECORD = "LISTING.json", "SOURCE.json"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import read_json
+from formats.files import read_json
 from workflow.scripts.fetch.request import Access, access_from_environment
 
 

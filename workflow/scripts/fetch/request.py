@@ -10,7 +10,7 @@ from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from evaluation.files import InputError
+from formats.files import InputError
 
 AGENT = "hcma-harness"
 SHA256 = re.compile(r"[0-9a-f]{64}")

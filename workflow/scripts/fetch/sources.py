@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import InputError
+from formats.files import InputError
 
 PAGES = (b"<!doctype html", b"<html")
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from evaluation.files import InputError
+from formats.files import InputError
 from workflow.scripts.fetch.request import Access, Answer, Beyond, Broken, open_url
 from workflow.scripts.fetch.sources import PAGES, Source, verify
 from workflow.scripts.room import MARGIN

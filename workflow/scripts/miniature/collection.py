@@ -1,6 +1,5 @@
 """Drawn scenes as the diffusion stages see them: latents, caption tokens, boxes and categories, made once."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from formats.files import replacing
 from hcma.sampling.text import Tokenizer
 from workflow.scripts.miniature.autoencoder import pixels
 from workflow.scripts.miniature.captions import captions
@@ -34,9 +34,8 @@ def collect(vae: AutoencoderKL, tokenizer: Tokenizer, path: Path, seed: int, cou
     """Draw, caption and encode `count` scenes, or read them back from `path`."""
     if not path.exists():
         parts = [_chunk(vae, tokenizer, np.random.default_rng([seed, i])) for i in tqdm(range(count // CHUNK))]
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file({name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}, beside)
-        os.replace(beside, path)
+        with replacing(path) as beside:
+            save_file({name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}, beside)
     return Collection(**load_file(path))
 
 

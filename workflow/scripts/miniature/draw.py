@@ -8,7 +8,6 @@ writes train2014.zip, val2014.zip and annotations/{instances,captions}_{train,va
 import argparse
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from formats.files import replacing, write_text
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.world import CATEGORIES, Scene, Thing, draw, mask, scene
 
@@ -39,12 +39,10 @@ def main() -> None:
 
 def write_split(out: Path, split: str, ids: list[int], seed: int) -> None:
     """Draw one split: a zip of JPEGs and the two annotation files. An image depends on (seed, its id) alone."""
-    (out / "annotations").mkdir(parents=True, exist_ok=True)
     instances: dict[str, Any] = {"info": _info(), "images": [], "annotations": [], "licenses": LICENSES}
     instances["categories"] = [{"supercategory": "shape", "id": i, "name": name} for i, name in CATEGORIES.items()]
     said: dict[str, Any] = {"info": _info(), "images": instances["images"], "licenses": LICENSES, "annotations": []}
-    beside = out / f"{split}.zip.{os.getpid()}.tmp"
-    with zipfile.ZipFile(beside, "w") as archive:
+    with replacing(out / f"{split}.zip") as beside, zipfile.ZipFile(beside, "w") as archive:
         for image_id in tqdm(ids, desc=f"drawing {split}", mininterval=2):
             rng = np.random.default_rng([seed, image_id])
             picture = scene(rng)
@@ -56,9 +54,8 @@ def write_split(out: Path, split: str, ids: list[int], seed: int) -> None:
             said["annotations"] += [
                 {"image_id": image_id, "id": 10 * image_id + i, "caption": texts[i]} for i in range(5)
             ]
-    os.replace(beside, out / f"{split}.zip")
-    _write_json(out / "annotations" / f"instances_{split}.json", instances)
-    _write_json(out / "annotations" / f"captions_{split}.json", said)
+    write_text(out / "annotations" / f"instances_{split}.json", json.dumps(instances))
+    write_text(out / "annotations" / f"captions_{split}.json", json.dumps(said))
 
 
 def _info() -> dict[str, Any]:
@@ -118,12 +115,6 @@ def _jpeg(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=97, subsampling=0)
     return buffer.getvalue()
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(json.dumps(content))
-    os.replace(beside, path)
 
 
 if __name__ == "__main__":

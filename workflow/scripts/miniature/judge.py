@@ -1,11 +1,13 @@
 """Stage `judge`: a classifier of crops (shape, colour, or nothing) that measures the miniature's weights and nothing else."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torchvision.ops import box_iou
 
 from workflow.scripts.miniature.training import Run, State, train
 from workflow.scripts.miniature.world import CATEGORIES, COLOURS, LATTICE, SIDE, SIZES, Scene, Thing, draw, scene
@@ -14,6 +16,7 @@ SHAPES = list(CATEGORIES.values())
 NOTHING = len(SHAPES)
 CROP = 24
 SCENES = 24
+PixelBox = tuple[int, int, int, int]
 
 
 class Judge(nn.Module):
@@ -47,7 +50,7 @@ def train_judge(run: Run) -> tuple[torch.nn.Module, State]:
     return train(run, Judge(), _loss, _loss)
 
 
-def cut(images_B3HW: torch.Tensor, boxes: list[tuple[int, int, int, int]]) -> torch.Tensor:
+def cut(images_B3HW: torch.Tensor, boxes: list[PixelBox]) -> torch.Tensor:
     """Crop image i at pixel box i and resize to CROP x CROP."""
     crops = [image[:, y0:y1, x0:x1] for image, (x0, y0, x1, y1) in zip(images_B3HW, boxes, strict=True)]
     size = (CROP, CROP)
@@ -75,7 +78,7 @@ def _batch(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.
             colours.append(list(COLOURS).index(thing.colour))
         for _ in range(2):
             window = _window(rng)
-            if all(_shared(window, thing.box) < 0.35 for thing in picture.things):
+            if not (_overlaps([window], [thing.box for thing in picture.things]) >= 0.35).any():
                 images.append(canvas)
                 boxes.append(window)
                 shapes.append(NOTHING)
@@ -83,23 +86,20 @@ def _batch(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.
     return cut(torch.stack(images), boxes), torch.tensor(shapes), torch.tensor(colours)
 
 
-def _jitter(thing: Thing, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def _jitter(thing: Thing, rng: np.random.Generator) -> PixelBox:
     x0, y0, x1, y1 = np.array(thing.box) + rng.integers(-2, 3, 4)
     return max(x0, 0), max(y0, 0), min(x1, SIDE), min(y1, SIDE)
 
 
-def _window(rng: np.random.Generator) -> tuple[int, int, int, int]:
+def _window(rng: np.random.Generator) -> PixelBox:
     size = int(rng.choice(SIZES))
     x, y = LATTICE * rng.integers(0, (SIDE - size) // LATTICE + 1, 2)
     return int(x), int(y), int(x) + size, int(y) + size
 
 
-def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Intersection over union."""
-    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
-    inside = width * height
-    return inside / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside)
+def _overlaps(a: Sequence[PixelBox], b: Sequence[PixelBox]) -> torch.Tensor:
+    """Intersection over union of every two boxes [N, M]."""
+    return box_iou(*(torch.tensor(boxes, dtype=torch.float64).view(-1, 4) for boxes in (a, b)))
 
 
 @torch.no_grad()
@@ -142,12 +142,12 @@ def somewhere(judge: Judge, canvases: np.ndarray, wanted: list[list[tuple[str, s
     return found / max(total, 1)
 
 
-def _apart(score: torch.Tensor, windows: list[tuple[int, int, int, int]], sure: float) -> int:
-    """How many sure windows stand apart: best first, none overlapping one already taken by over 0.2."""
-    taken: list[tuple[int, int, int, int]] = []
+def _apart(score: torch.Tensor, windows: list[PixelBox], sure: float) -> int:
+    """How many sure windows lie apart: best first, none overlapping one already taken by 0.2 or more."""
+    overlaps, taken = _overlaps(windows, windows), list[int]()
     for i in score.argsort(descending=True).tolist():
         if score[i] < sure or len(taken) == 6:
             break
-        if all(_shared(windows[i], other) < 0.2 for other in taken):
-            taken.append(windows[i])
+        if not (overlaps[i, taken] >= 0.2).any():
+            taken.append(i)
     return len(taken)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
+from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Diffusion, Sampling, initial_noise, load_diffusion
-from hcma.sampling.layout import Layout, Object
 from workflow.overlays import merged
 from workflow.scripts.miniature.autoencoder import pixels
 from workflow.scripts.miniature.captions import captions, named

@@ -13,8 +13,8 @@ from torch import nn
 
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import build_clip
-from hcma.sampling.atomic import replacing
-from hcma.sampling.weights import file_sha256
+from formats.checksums import digests, write_sums
+from formats.files import replacing, sha256, write_json, write_text
 from workflow.scripts.miniature import checkpoints, ldm
 from workflow.scripts.miniature.diffusion import latent_scale, shape_features
 from workflow.scripts.miniature.grounded import Grounded, gated
@@ -23,7 +23,6 @@ from workflow.scripts.miniature.measure import measure, verdicts
 from workflow.scripts.miniature.scoring import Census, settle
 from workflow.scripts.miniature.sizes import SCHEDULER
 from workflow.scripts.miniature.text import SHAPES
-from workflow.scripts.seal import digests, write_sums
 
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 SD_INDEX = {
@@ -77,10 +76,9 @@ def write_card(work: Path, out: Path, stages: list[str]) -> None:
         "measured": readings,
         "stages": {stage: _record(work / f"{stage}.pt") for stage in stages},
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "sha256": {str(p.relative_to(out)): file_sha256(p) for p in sorted(out.rglob("*.safetensors"))},
+        "sha256": {str(p.relative_to(out)): sha256(p) for p in sorted(out.rglob("*.safetensors"))},
     }
-    with replacing(out / "weights.json") as beside:
-        beside.write_text(json.dumps(card, indent=2) + "\n")
+    write_json(out / "weights.json", card)
     print(json.dumps({"bars": card["bars"], "measured": readings}, indent=2))
 
 
@@ -115,11 +113,11 @@ def _write_ldm(work: Path, folder: Path) -> None:
 def _write_detector(work: Path, folder: Path) -> None:
     detector = checkpoints.load_average(work / "detector.pt", SmallDetector(len(SHAPES)))
     _save(detector, folder / "model.safetensors")
-    (folder / "labels.json").write_text(json.dumps(SHAPES) + "\n")
+    write_text(folder / "labels.json", json.dumps(SHAPES) + "\n")
 
 
 def _write_index(folder: Path, index: dict[str, Any]) -> None:
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    write_json(folder / "model_index.json", index)
 
 
 def _link_shared(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hcma.sampling.provenance import device_name
+from formats.files import replacing
+from hcma.sampling.device import device_name
 
 BatchLoss = Callable[[torch.nn.Module, np.random.Generator], torch.Tensor]
 
@@ -146,10 +146,8 @@ def _save(
 
 
 def _write(path: Path, content: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    torch.save(content, beside)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        torch.save(content, beside)
 
 
 def _resume(

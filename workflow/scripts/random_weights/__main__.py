@@ -7,34 +7,30 @@ published number, and its values follow from the seed and their names (values.py
 same bytes but for a legacy pickle, in which torch writes addresses.
 """
 
-import argparse
-import json
 import shutil
-import sys
 from pathlib import Path
 
 import torch
 
-from hcma.program import status
-from hcma.sampling import InputError
+from formats.checksums import SUMS, digests, write_sums
+from formats.cli import options, run
+from formats.files import InputError, write_json
 from workflow.scripts.random_weights.architecture import Architecture, Network, check_count, read_architecture
 from workflow.scripts.random_weights.containers import write_tensors
 from workflow.scripts.random_weights.values import random_value
 from workflow.scripts.random_weights.vocabulary import write_tokenizer
-from workflow.scripts.seal import SUMS, digests, write_sums
 
 CARD = "README.md"
 TITLE = "# Random weights\n"
 
 
-def main() -> int:
-    """Run the program; bad input is one line on stderr and status 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = options(__doc__)
     parser.add_argument("--architecture", required=True, help="name of a shipped one, or a JSON file like them")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="a new folder, or one that this program wrote")
     arguments = parser.parse_args()
-    return status(lambda: write_folder(arguments.architecture, arguments.seed, arguments.out), str(arguments.out))
+    write_folder(arguments.architecture, arguments.seed, arguments.out)
 
 
 def write_folder(name: str, seed: int, out: Path) -> None:
@@ -59,17 +55,16 @@ def write_network(network: Network, name: str, seed: int, folder: Path) -> None:
         state[network.published_name(key)] = random_value(f"{name}.{key}", like, seed).to(like.dtype)
     folder.mkdir(parents=True, exist_ok=True)
     if network.config:
-        (folder / "config.json").write_text(json.dumps(network.config, indent=2) + "\n")
+        write_json(folder / "config.json", network.config)
     write_tensors(state, network.container, folder / network.file)
 
 
 def write_pipeline_files(architecture: Architecture, out: Path) -> None:
     """model_index.json, the scheduler and the tokenizer, for an architecture that has them."""
     if architecture.model_index:
-        (out / "model_index.json").write_text(json.dumps(architecture.model_index, indent=2) + "\n")
+        write_json(out / "model_index.json", architecture.model_index)
     if architecture.scheduler:
-        (out / "scheduler").mkdir()
-        (out / "scheduler" / "scheduler_config.json").write_text(json.dumps(architecture.scheduler, indent=2) + "\n")
+        write_json(out / "scheduler" / "scheduler_config.json", architecture.scheduler)
     if architecture.tokenizer:
         write_tokenizer(out / "tokenizer", architecture.tokenizer)
 
@@ -91,4 +86,4 @@ def _clear(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

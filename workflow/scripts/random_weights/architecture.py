@@ -29,7 +29,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from evaluation.inception import untrained_inception
-from hcma.sampling import InputError
+from formats.files import InputError
 
 FOLDER = Path(__file__).parent / "architectures"
 

@@ -3,10 +3,11 @@
 A plain U-Net and a gated one of one seed therefore share all that both have, as GLIGEN and the model it was made from do.
 """
 
-import hashlib
 import math
 
 import torch
+
+from hcma.sampling.seeds import seeded
 
 GATES = ("alpha_attn", "alpha_dense")
 
@@ -25,9 +26,4 @@ def random_value(name: str, like: torch.Tensor, seed: int) -> torch.Tensor:
     if leaf in ("running_mean", "bias"):
         return torch.zeros(like.shape)
     fan_in = like[0].numel() if like.dim() > 1 else max(1, like.numel())
-    return torch.randn(like.shape, generator=_generator(name, seed)) * math.sqrt(2 / fan_in)
-
-
-def _generator(name: str, seed: int) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.randn(like.shape, generator=seeded(seed, name)) * math.sqrt(2 / fan_in)

@@ -1,4 +1,4 @@
-"""Files of the evaluation: bad input as one line, writing beside and renaming, JSON, hashes."""
+"""Files: written whole or not at all, JSON and hashes; and the one error for whatever is wrong with an input."""
 
 import hashlib
 import json
@@ -9,43 +9,56 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from formats import InputError as InputError
+
+class InputError(ValueError):
+    """A file or setting handed in cannot be used: the message names the item, what was found and what was expected.
+
+    Programs print it as one line, without a traceback (`formats.cli.run`).
+    """
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, renamed to `path` if the block ends well and removed if not.
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to, and rename it to `path` if the block ends well, else remove it.
 
-    It is this call's alone: two nodes of a cluster may write the same file, under the same process id.
+    The path beside is this call's alone: two nodes of a cluster may write the same file, under the same process id.
+    An OSError without a file name, such as a full disk, is raised again with `path` as its file name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path)
     beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        if error.filename not in (None, str(beside)):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON whole or not at all; NaN is refused, since JSON has none."""
+def write_json(path: str | Path, content: Any) -> None:
+    """Write indented JSON, whole or not at all; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, each: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def read_json(path: str | Path, each: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Read JSON in UTF-8, 16 or 32, every object, as its pairs of key and value, passed through `each` as it is read.
 
     An integer of more digits than Python converts comes as the text of its digits, for the check of its field to name.
     Raises InputError naming a file that is missing or not JSON.
     """
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
         text = content.decode(json.detect_encoding(content))
         del content
         try:
@@ -69,7 +82,7 @@ def _whole(digits: str) -> int | str:
         return digits
 
 
-def read_object(path: Path, kind: str, *keys: str) -> dict[str, Any]:
+def read_object(path: str | Path, kind: str, *keys: str) -> dict[str, Any]:
     """Read a JSON object that has these keys; raises InputError for any other file, `kind` saying what was expected."""
     content = read_json(path)
     if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
@@ -77,15 +90,7 @@ def read_object(path: Path, kind: str, *keys: str) -> dict[str, Any]:
     return content
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    digest = hashlib.sha256()
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def hash_order(seed: int, number: int | str) -> bytes:
-    """A key that puts numbers into a seeded random order, the same on every machine."""
-    return hashlib.sha256(f"{seed} {number}".encode()).digest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import ExifTags, Image
 
-from evaluation.files import InputError
+from formats.files import InputError
 
 # What turns a stored picture upright, by its EXIF orientation (TIFF 6.0's tag 274); 1 is upright.
 TURNS = {

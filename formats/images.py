@@ -1,4 +1,4 @@
-"""Images of one shard: a zip of {id:012d}.png and meta.json, read with every check before anything is computed.
+"""A shard of images: a zip of {id:012d}.png and meta.json, read with every check before anything is computed.
 
 Images made elsewhere may be a folder of the same files instead, and need no meta.json. They may lie in one folder of the zip
 (or folder), and what operating systems leave beside files is passed over. Nothing in a zip is trusted: names, sizes and
@@ -7,6 +7,7 @@ formats are checked before a member is decoded.
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from evaluation.files import InputError, replacing
-from evaluation.pictures import ASIDE, rgb
 from formats import SHOWN, listed
+from formats.files import InputError, replacing
+from formats.pictures import ASIDE, rgb
 
 META = "meta.json"
 # What file managers leave beside files; AppleDouble's `._*` as well.
@@ -75,6 +76,11 @@ Archive = zipfile.ZipFile | _Folder
 Members = dict[str, zipfile.ZipInfo]
 
 
+def png_name(id: int) -> str:
+    """Member name of the image of layout `id`."""
+    return f"{id:012d}.png"
+
+
 def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (id, uint8 pixels [H, W, 3]) for exactly `ids`, in their order.
 
@@ -83,24 +89,41 @@ def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarra
     with _open(path) as archive:
         members = _checked(path, archive, ids)
         for number in ids:
-            yield number, _read(path, archive, members, _name(number))
+            yield number, _pixels_of(path, archive, members, png_name(number))
 
 
 def read_image(path: Path, number: int) -> np.ndarray:
     """uint8 pixels [H, W, 3] of one image, of which alone anything is read; raises InputError as `read_images` does."""
-    name = _name(number)
+    name = png_name(number)
     with _open(path) as archive:
         members = _members(path, archive)
         if name not in members:
             raise InputError(f"{path}: no {name} in it")
-        return _read(path, archive, members, name)
+        return _pixels_of(path, archive, members, name)
 
 
-def _read(path: Path, archive: Archive, members: Members, name: str) -> np.ndarray:
+def _pixels_of(path: Path, archive: Archive, members: Members, name: str) -> np.ndarray:
     try:
         return _pixels(archive.read(members[name]))
     except DAMAGED as error:
-        raise InputError(f"{path}: {name} {_reason(error)}; {_advice(members)}") from None
+        raise _fault(path, name, error, members) from None
+
+
+def read_files(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (id, bytes of the file) for all images of a shard, in its own order; checksums are verified, nothing is decoded.
+
+    Raises InputError naming the member that is damaged, or is no image of a layout.
+    """
+    with _open(path) as archive:
+        members = _members(path, archive)
+        for name in members:
+            if name != META:
+                if not re.fullmatch(r"[0-9]{12,}\.png", name):
+                    raise InputError(f"{path}: {name} is not expected")
+                try:
+                    yield int(name.removesuffix(".png")), archive.read(members[name])
+                except DAMAGED as error:
+                    raise _fault(path, name, error, members) from None
 
 
 def check_images(path: Path, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
@@ -113,7 +136,7 @@ def check_images(path: Path, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     with _open(path) as archive:
         members = _checked(path, archive, ids)
         for number in ids:
-            name = _name(number)
+            name = png_name(number)
             try:
                 image = _opened(archive.read(members[name]))
                 sizes[number] = _upright_size(image)
@@ -143,18 +166,31 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def write_images(path: Path, images: Iterable[tuple[str, np.ndarray]], meta: dict[str, Any]) -> None:
-    """Write (member name, uint8 pixels [H, W, 3]) pairs and `meta` as one zip; equal arguments give equal bytes."""
+def write_images(path: str | Path, images: Iterable[tuple[str, np.ndarray]], meta: dict[str, Any]) -> None:
+    """Write (member name, uint8 pixels [H, W, 3]) pairs and `meta` as one zip; it appears whole or not at all."""
+    write_files(path, ((name, _png(pixels)) for name, pixels in images), meta)
+
+
+def write_files(path: str | Path, files: Iterable[tuple[str, bytes]], meta: dict[str, Any]) -> None:
+    """`write_images` for images that are files already; the bytes depend on nothing but the arguments."""
     with replacing(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
-        for name, pixels in images:
-            file = io.BytesIO()
-            Image.fromarray(pixels).save(file, "PNG")
-            archive.writestr(zipfile.ZipInfo(name), file.getvalue())
-        archive.writestr(zipfile.ZipInfo(META), json.dumps(meta, indent=2, sort_keys=True) + "\n")
+        for name, content in files:
+            archive.writestr(_member(name), content)
+        archive.writestr(_member(META), json.dumps(meta, indent=2, sort_keys=True) + "\n")
 
 
-def _name(number: int) -> str:
-    return f"{number:012d}.png"
+def _member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    member.create_system, member.external_attr = 3, 0o644 << 16
+    return member
+
+
+def _png(pixels_HW3: np.ndarray) -> bytes:
+    if pixels_HW3.dtype != np.uint8 or pixels_HW3.shape[2:] != (3,):
+        raise TypeError(f"expected uint8 pixels of shape (H, W, 3), found {pixels_HW3.dtype} {pixels_HW3.shape}")
+    file = io.BytesIO()
+    Image.fromarray(pixels_HW3).save(file, "PNG", compress_level=6)
+    return file.getvalue()
 
 
 def _open(path: Path) -> Archive:
@@ -171,7 +207,7 @@ def _open(path: Path) -> Archive:
 
 
 def _members(path: Path, archive: Archive) -> Members:
-    """Files by name, without litter and without the one folder that all of them may lie in."""
+    """Files by name, without litter and without the one folder that all may lie in; raises InputError for what is not read."""
     infos = [info for info in archive.infolist() if not info.is_dir()]
     named = [(info.filename.replace("\\", "/"), info) for info in infos]  # some programs write Windows' separators
     named = [(name, info) for name, info in named if not _is_litter(name)]
@@ -180,6 +216,10 @@ def _members(path: Path, archive: Archive) -> Members:
         named = [(name.removeprefix(f"{top}/"), info) for name, info in named]
     if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
         raise InputError(f"{path}: {_some(twice)} there more than once")
+    if locked := sorted(name for name, info in named if info.flag_bits & 1):
+        raise InputError(f"{path}: {_some(locked)} encrypted; expected a zip without a password")
+    if large := sorted(name for name, info in named if info.file_size > BYTES):
+        raise InputError(f"{path}: {_some(large)} larger than {BYTES >> 20} MiB")
     return dict(named)
 
 
@@ -190,7 +230,7 @@ def _is_litter(name: str) -> bool:
 
 def _checked(path: Path, archive: Archive, ids: Sequence[int]) -> Members:
     """The members, which are images of `ids` and no others; nothing of them has been read."""
-    members, expected = _members(path, archive), {_name(number) for number in ids}
+    members, expected = _members(path, archive), {png_name(number) for number in ids}
     found = set(members) - {META}
     faults = []
     if missing := sorted(expected - found):
@@ -199,10 +239,6 @@ def _checked(path: Path, archive: Archive, ids: Sequence[int]) -> Members:
         faults.append(f"{_some(more)} not expected")
     if faults:
         raise InputError(f"{path}: {len(found)} files for {len(expected)} layouts; {' and '.join(faults)}")
-    if locked := sorted(name for name, info in members.items() if info.flag_bits & 1):
-        raise InputError(f"{path}: {_some(locked)} encrypted; expected a zip without a password")
-    if large := sorted(name for name, info in members.items() if info.file_size > BYTES):
-        raise InputError(f"{path}: {_some(large)} larger than {BYTES >> 20} MiB")
     return members
 
 
@@ -239,6 +275,10 @@ def _pixels(content: bytes) -> np.ndarray:
         raise InputError(f"has {error}") from None
 
 
+def _fault(path: Path, name: str, error: Exception, members: Members) -> InputError:
+    return InputError(f"{path}: {name} {_reason(error)}; {_advice(members)}")
+
+
 def _reason(error: Exception) -> str:
     """What is the matter with a member, in words that go behind its name."""
     if isinstance(error, InputError):
@@ -249,5 +289,5 @@ def _reason(error: Exception) -> str:
 
 
 def _advice(members: Members) -> str:
-    """What to do about it: a shard of a run, which has a meta.json, is made anew."""
+    """What to do about it: a shard of a run, which has a meta.json, is made again."""
     return "delete the zip and run again" if META in members else "replace it by a whole picture"

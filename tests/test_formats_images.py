@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation import images as reader
-from evaluation.files import InputError
-from evaluation.images import check_images, read_images, read_meta, write_images
+from formats import images as reader
+from formats.files import InputError
+from formats.images import (
+    check_images,
+    png_name,
+    read_files,
+    read_image,
+    read_images,
+    read_meta,
+    write_files,
+    write_images,
+)
 
 IDS = [7, 30]
 NAMES = ["000000000007.png", "000000000030.png"]
@@ -264,8 +273,70 @@ def test_a_meta_json_that_is_no_object_is_named(tmp_path, meta) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_shard_of_a_run_is_read_as_ever(tmp_path) -> None:
-    write_images(tmp_path / "a.zip", [(name, PIXELS) for name in NAMES], {"spec": "s"})
-    write_images(tmp_path / "b.zip", [(name, PIXELS) for name in NAMES], {"spec": "s"})
-    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
-    assert [number for number, _ in read_images(tmp_path / "a.zip", IDS[::-1])] == IDS[::-1]
+PICTURES = {42: PIXELS, 7: PIXELS[::-1], 581929: PIXELS[:, ::-1]}
+
+
+@pytest.fixture
+def shard(tmp_path) -> Path:
+    write_images(tmp_path / "0000.zip", [(png_name(id), pixels) for id, pixels in PICTURES.items()], {"seconds": 1.5})
+    return tmp_path / "0000.zip"
+
+
+def test_a_shard_survives_the_round_trip_in_any_asked_order(shard) -> None:
+    with zipfile.ZipFile(shard) as archive:
+        assert archive.namelist() == ["000000000042.png", "000000000007.png", "000000581929.png", "meta.json"]
+    for ids in (list(PICTURES), list(PICTURES)[::-1]):
+        found = dict(read_images(shard, ids))
+        assert list(found) == ids
+        assert all(pixels.dtype == np.uint8 and np.array_equal(pixels, PICTURES[id]) for id, pixels in found.items())
+    with zipfile.ZipFile(shard) as archive:
+        archive.extractall(shard.with_name("folder"))
+    for path in (shard, shard.with_name("folder")):
+        assert all(np.array_equal(read_image(path, id), PICTURES[id]) for id in PICTURES)
+        assert read_meta(path) == {"seconds": 1.5}
+
+
+def test_the_same_images_are_the_same_bytes_and_their_files_can_be_passed_on(shard) -> None:
+    files = dict(read_files(shard))
+    assert list(files) == list(PICTURES)
+    write_files(shard.with_name("again.zip"), [(png_name(id), file) for id, file in files.items()], {"seconds": 1.5})
+    assert shard.with_name("again.zip").read_bytes() == shard.read_bytes()
+
+
+def test_one_image_is_read_alone(shard) -> None:
+    damage(shard, "000000000007.png")
+    assert np.array_equal(read_image(shard, 42), PIXELS)
+    with pytest.raises(InputError, match=r"0000\.zip: 000000000007\.png is damaged .*; delete the zip and run again"):
+        read_image(shard, 7)
+    with pytest.raises(InputError, match=r"0000\.zip: no 000000000008\.png in it"):
+        read_image(shard, 8)
+    with pytest.raises(InputError, match=r"0000\.zip: 000000000007\.png is damaged"):
+        list(read_files(shard))
+
+
+def damage(path: Path, member: str) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(member.encode()) + 60] ^= 255
+    path.write_bytes(data)
+
+
+def test_a_file_that_no_layout_has_is_not_passed_on(shard) -> None:
+    with zipfile.ZipFile(shard, "a") as archive:
+        archive.writestr("7.png", PICTURE)
+    with pytest.raises(InputError, match=r"0000\.zip: 7\.png is not expected"):
+        list(read_files(shard))
+
+
+def test_a_meta_json_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(reader, "BYTES", 2**19)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("meta.json", b" " * 2**20)
+    with pytest.raises(InputError, match=r"images\.zip: 1 \(meta\.json\) is larger than 0 MiB"):
+        read_meta(tmp_path / "images.zip")
+
+
+@pytest.mark.parametrize("wrong", [PIXELS.astype(float), PIXELS[..., :2], PIXELS[..., 0]])
+def test_an_error_while_writing_leaves_nothing(tmp_path, wrong) -> None:
+    with pytest.raises(TypeError, match="uint8"):
+        write_images(tmp_path / "0000.zip", [(png_name(7), PIXELS), (png_name(8), wrong)], {})
+    assert not list(tmp_path.iterdir())

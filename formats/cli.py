@@ -1,0 +1,63 @@
+"""What all programs have in common: how they read options, import what is large, and end."""
+
+import argparse
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from formats.files import InputError
+
+INTERRUPTED = 130  # the status of a process that Ctrl-C ended, as shells have it
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """A parser of options, none yet, whose help is a module's docstring, as it stands there; options cannot be abbreviated."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def integer_from(least: int) -> Callable[[str], int]:
+    """An option's type: integers from `least` on, of nine digits at most; argparse names any other value."""
+
+    def integer(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected an integer from {least} on, found {text!r}")
+        return int(text)
+
+    return integer
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; InputError and OSError become one line `error: ...` and status 1, Ctrl-C one line and status 130."""
+    try:
+        main()
+    except InputError as error:
+        _end(f"error: {error}", 1)
+    except OSError as error:
+        _end(f"error: {error.filename or 'writing'}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        _end("interrupted", INTERRUPTED)
+    finally:
+        # The interpreter's last collection would look at every object of torch once more: seconds for nothing.
+        gc.freeze()
+
+
+def _end(line: str, status: int) -> None:
+    print(line, file=sys.stderr)
+    sys.exit(status)
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import torch and what needs it without garbage collections, which free nothing there and take a third of the time.
+
+    Programs import what is large inside a function and this block, so that `--help` and a misspelt option answer at once.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

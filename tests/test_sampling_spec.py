@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from formats.layouts import Layout
+from hcma.sampling.spec import Spec, SpecError, as_json, from_keys, read_spec
+
+
+def test_a_spec_survives_the_round_trip(tmp_path):
+    spec = Spec("hcma", "hcma.method", "weights/gligen", params={"eta": 1.0}, version=2)
+    (tmp_path / "spec.json").write_text(json.dumps(as_json(spec)))
+    assert read_spec(tmp_path / "spec.json") == spec
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"method": "sd"}, "missing key 'model'"),
+        ({"method": "sd", "modul": "x"}, "unknown key 'modul'"),
+        ({"method": "sd", "module": None, "model": "x"}, "'module' must be text"),
+        ({"method": "sd", "module": "x", "model": "x", "params": []}, "'params' must be an object"),
+        ([], "expected an object"),
+    ],
+)
+def test_a_bad_spec_names_its_file_and_key(tmp_path, row, message):
+    (tmp_path / "spec.json").write_text(json.dumps(row))
+    with pytest.raises(SpecError, match=message) as error:
+        read_spec(tmp_path / "spec.json")
+    assert "spec.json" in str(error.value)
+
+
+def test_unknown_keys_name_the_key_and_the_place():
+    with pytest.raises(SpecError, match=r"method sd, params: unknown key 'tua'; known are .*caption"):
+        from_keys(Layout, {"tua": 1}, "method sd, params")

@@ -84,7 +84,7 @@ def start(workflow: Any, plan: Plan) -> None:
         checks.append(DEVICE)
     if checks:
         command = [sys.executable, "-m", "workflow.preflight", "--config", plan.path.config, "--check", *checks]
-        if subprocess.run(command, cwd=workflow.basedir, check=False).returncode:
+        if subprocess.run(command, check=False).returncode:
             sys.exit(1)
 
 

@@ -21,9 +21,11 @@ from hcma.sampling.spec import from_keys
 from hcma.sampling.work import Passes
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.test_config import stanzas
-from tests.test_plan import planned
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.benchmarks import estimate, pilot
+from workflow.overlays import merged
+from workflow.plan import Plan
+from workflow.settings import read
 
 CAT = Object("cat", (0.1, 0.2, 0.6, 0.9), (2, 5))
 LAYOUT = Layout(1, 1, "a cat", (CAT,))
@@ -237,20 +239,20 @@ def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so() -> None:
     assert [pilot.is_gated(load, folder) for folder in ("not/fetched", "not/fetched/yet")] == [False, True]
 
 
-def test_the_estimate_is_planned_with_all_that_is_sampled(tmp_path) -> None:
-    (tmp_path / "seeds.yaml").write_text("seeds: [0, 3]")
-    run = f"test-estimate-{os.getpid()}"
-    overlays = ["--configfile", "tests/config/small.yaml", str(tmp_path / "seeds.yaml"), "--config", f"run={run}"]
-    planned = snakemake("estimate", "-n", "-p", *overlays)
-    assert planned.returncode == 0, planned.stderr[-2000:]
-    assert jobs_by_rule(planned.stdout) == {"pilot": 1, "estimate": 1, "total": 2}
-
-
-def test_what_is_estimated_is_all_that_the_plan_samples(monkeypatch) -> None:
+def test_the_estimate_is_of_all_that_is_sampled(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    load = pilot.workload(planned(seeds=[0, 3]))
-    assert load.images_trained > 0 and load.most_boxes > 0
-    samples = {(images.row, images.split) for _, images in load.rows}
-    assert {("hcma", "test"), ("hcma_seed_3", "test"), ("hcma_eta_0", "heldout"), ("gligen_sd", "heldout")} <= samples
+    load = pilot.workload(Plan(read(merged(["tests/config/small.yaml"], {"seeds": [0, 3]}), [])))
+    assert load.images_trained == 4 * 64
+    rows = ["attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
+    expected = [(row, "test", 32) for row in (*rows, *(f"{row}_seed_3" for row in rows))]
+    expected += [("hcma_eta_0", "heldout", 16), ("gligen_sd", "heldout", 16)]
+    assert sorted((images.row, images.split, images.count) for _, images in load.rows) == sorted(expected)
     assert len({row.name for row, _ in load.rows}) == len(load.rows)
     assert {row.sampling["seed"] for row, _ in load.rows} == {0, 3}
+
+
+def test_the_estimate_needs_a_pilot_alone() -> None:
+    overlays = ["--configfile", "tests/config/small.yaml", "--config", f"run=test-estimate-{os.getpid()}"]
+    planned = snakemake("estimate", "-n", *overlays)
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    assert jobs_by_rule(planned.stdout) == {"pilot": 1, "estimate": 1, "total": 2}

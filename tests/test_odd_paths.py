@@ -99,7 +99,7 @@ def test_every_rule_can_be_planned_and_its_command_has_the_path(own) -> None:
         ("hcma.cache", "--model"): folder / "gligen",
         ("hcma.cache", "--text"): folder / "sd14",
         ("workflow.random_weights.count", "--model"): folder / "gligen",
-        ("evaluation.regress", "--reference"): folder / "reference.json",
+        ("evaluation.regression", "--reference"): folder / "reference.json",
     }
     for (program, name), path in asked.items():
         assert option(planned.stdout, program, name) == str(path)
@@ -224,7 +224,7 @@ def test_a_line_break_in_the_folder_is_one_line(tmp_path, target) -> None:
         ({"reference": "a\nb"}, "reference: 'a\\nb' holds"),
         ({"run": "mine\n"}, "run: expected a name of letters, digits, _ and -, found 'mine\\n'"),
         ({"models": {"a/b": "/sd"}}, "models.a/b: not a name of letters, digits, _, . and -"),
-        ({"models": {"sd14": ""}}, "models.sd14.path: expected text, not empty, or null, found ''"),
+        ({"models": {"sd14": ""}}, "models.sd14: expected text, not empty, or null, found ''"),
     ],
 )
 def test_what_no_path_can_hold_is_one_line(change, line, monkeypatch) -> None:

@@ -308,6 +308,16 @@ def test_the_keyboard_reaches_everything(tab) -> None:
     assert tab.run("return location.hash") == "#results"
 
 
+def test_what_was_typed_does_not_call_back_a_section_that_was_left(tab) -> None:
+    """The filter goes into the address 120 ms after the last letter; by then the results are shown."""
+    images(tab)
+    tab.press("/")
+    tab.press("d", "o", "g", "Escape", "1")
+    time.sleep(0.3)
+    assert tab.run("return [location.hash, document.body.dataset.section]") == ["#results", "results"]
+    assert tab.run("return document.querySelector('[name=q]').value") == "dog"
+
+
 def test_details_say_what_was_measured(tab) -> None:
     images(tab)
     tab.point('[data-place="1"] [data-method="3"]', click=True)
@@ -391,7 +401,7 @@ def test_a_run_without_boxes_shows_its_images(chromium, tmp_path) -> None:
     chromium.window(*WIDE)
     chromium.open(build(tmp_path), "#images")
     assert len(texts(chromium, ".row")) == 5
-    assert texts(chromium, "[name=score] option") == ["CLIP, image"]
+    assert texts(chromium, "[name=score] option") == ["Image CLIP"]
     chromium.point('[data-place="1"] [data-method="1"]', click=True)
     assert texts(chromium, "#detail .facts") == ["Layout 101, image 11."]
     assert chromium.errors() == []

@@ -23,11 +23,12 @@ from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRI
 from formats.files import InputError, sha256
 from tests.dag import ROOT
 from workflow.overlays import merged
-from workflow.paths import settle
+from workflow.paths import resolve
 from workflow.random_weights import __main__ as writer
 from workflow.random_weights.architecture import read_architecture
 from workflow.random_weights.containers import write_tensors
 from workflow.random_weights.values import random_value
+from workflow.settings import read
 
 PAPER = merged(given={"scale": "paper"})
 PAGE = b"\n<!DOCTYPE html><html><title>Sign in</title></html>"
@@ -258,7 +259,7 @@ def test_the_table_of_published_files_names_each_and_tests_that_there_are() -> N
     text = (ROOT / "docs/configuration.md").read_text().split("## The published files")[1].split("\n## ")[0]
     rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith(("| `", "| of"))]
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
-    _, fetched = settle(PAPER)
+    _, fetched = resolve(read(PAPER, []))
     assert {Path(path).name for path in fetched.files} | set(fetched.models) <= named
     for _, kind, opened, tests in rows:
         assert any(word.lower() in kind.lower() for word in (*CONTAINERS, "zip of", "JSON"))

@@ -36,28 +36,32 @@ TINY = {
 }
 # Jobs that only look at what rows have; they rerun with any of them.
 SUMMARIES = {
-    *("compare_rows", "compare_best", "tabulate", "tabulate_distances", "tabulate_adherence", "tabulate_cost"),
-    *("tabulate_seeds", "draw_panel", "draw_metrics", "draw_sizes", "draw_categories", "draw_training"),
-    *("draw_calibration", "cut_strips", "write_page", "record_provenance", "swap_images", "measure_by_size", "all"),
+    *("compare_rows", "tabulate", "draw", "cut_strips", "write_page", "record_provenance", "swap_images"),
+    *("measure_by_size", "all"),
 }
-ROWS = {"sample", "extract_features", "measure"}
+ROWS = {"sample", "extract_features", "summarize", "measure"}
 TRAINING = {"cache_latents", "train_alignment", "calibrate_eta", "choose_eta"}
 
 
 class Folder:
-    """A folder with a checkout's code, a configuration, and a finished run of it."""
+    """A folder with a checkout's code, a configuration, and a finished run of it, or none yet."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, made: bool = True) -> None:
         self.path = path
         for name in LINKED:
             (path / name).symlink_to(ROOT / name)
         (path / "gligen").mkdir()
         (path / "gligen/SHA256SUMS").write_text("first\n")
         (path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+        if made:
+            self.touch()
+
+    def touch(self) -> None:
+        """Make every file of the run, so that nothing is to be done."""
         named = [line.split("\t")[0] for line in self.snakemake("--summary").stdout.splitlines()]
         for name in [name for name in named if name.startswith(("results/", "downloads/"))]:
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(name)
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.path / name).write_text(name)
         done = self.snakemake("--touch", "--forceall", "--no-hooks")
         assert done.returncode == 0, done.stderr[-2000:]
 
@@ -152,8 +156,11 @@ def test_speed_memory_and_mirrors_rerun_nothing(folder, over) -> None:
     assert folder.reruns(over) == {}
 
 
-def test_a_caveat_reruns_what_shows_it(folder) -> None:
-    found = folder.reruns({"caveat": "another"})
+@pytest.mark.parametrize(
+    "over", [{"caveat": "another"}, {"methods": {"sd14": {"label": "Plain"}}}], ids=["caveat", "label"]
+)
+def test_a_caveat_or_label_reruns_what_shows_it(folder, over) -> None:
+    found = folder.reruns(over)
     assert {"tabulate", "write_page"} <= {*found.values()} <= SUMMARIES
 
 
@@ -167,4 +174,24 @@ def test_an_added_seed_runs_alone(folder) -> None:
     found = folder.reruns({"seeds": [0, 3]})
     added = {f"{row}_seed_3" for row in ("sd14", "layout_guidance", "gligen_sd", "hcma")}
     assert sampled(found) == rows(found) == added
-    assert {*found.values()} - {"write_method", *ROWS} <= {"tabulate_seeds", "write_page", "record_provenance"}
+    assert {*found.values()} - {"write_method", *ROWS} <= {"tabulate", "write_page", "record_provenance"}
+    assert {name for name, rule in found.items() if rule == "tabulate"} == {
+        f"results/tiny/tables/seeds.{kind}" for kind in ("json", "csv", "md", "tex")
+    }
+
+
+@pytest.mark.slow
+def test_no_command_of_forty_rows_and_thirty_seeds_is_too_long(tmp_path) -> None:
+    """The shell gets a command as one word, and Linux takes none of 131,072 bytes."""
+    names = [f"copy_of_stable_diffusion_{number}" for number in range(38)]
+    over = {
+        "methods": {name: {"like": "sd14"} for name in names},
+        "tables": {"table1": ["real", *names], "table2": ["gligen_sd", "hcma"]},
+        "seeds": list(range(30)),
+    }
+    large = Folder(tmp_path, made=False)
+    planned = large.snakemake("-n", "-p", over=over)
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    commands = [line for line in planned.stdout.splitlines() if " -m " in line]
+    assert len(commands) > 40 * 30 * 3
+    assert max(map(len, commands)) < 100_000

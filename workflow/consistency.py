@@ -15,7 +15,6 @@ from formats import shown
 from formats.files import InputError
 from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
-from workflow.paths import FILLED
 
 if TYPE_CHECKING:
     from workflow.settings import Method, Settings, Source
@@ -30,7 +29,6 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
     yield from _table_faults(settings)
     yield from _alignment_faults(settings)
     yield from _training_faults(settings)
-    yield from _path_faults(settings)
     yield from _data_faults(settings)
     yield from _evaluation_faults(settings)
     yield from _fetch_faults(settings)
@@ -173,30 +171,6 @@ def _training_faults(settings: "Settings") -> Iterator[Fault]:
         if asked > heldout:
             keys = ("alignment", "calibrate", key)
             yield Fault(keys, f"{asked}, but data.heldout.count is {heldout}", (keys, ("data", "heldout", "count")))
-
-
-def _path_faults(settings: "Settings") -> Iterator[Fault]:
-    """Paths that no line of a log can hold, and folders of rules' outputs in whose names Snakemake would fill something in."""
-    for keys, path in _paths(settings):
-        made = keys in (("fetch", "folder"), ("pretrain", "work"))
-        if odd := sorted(set(path or "") & set("\0\n\r" + (FILLED if made else ""))):
-            text = f"{path!r} holds {odd[0]!r}, which cannot be taken there; rename the folder, or give a link to it"
-            yield Fault(keys, text)
-
-
-def _paths(settings: "Settings") -> Iterator[tuple[Keys, str | None]]:
-    """Every path that the configuration gives, by its keys."""
-    yield ("reference",), settings.reference
-    yield ("data", "root"), settings.data.root
-    yield ("data", "words"), settings.data.words
-    yield ("fetch", "folder"), settings.fetch.folder if settings.fetch else None
-    yield ("pretrain", "work"), settings.pretrain.work
-    yield ("pretrain", "out"), settings.pretrain.out
-    for name, model in settings.models.items():
-        yield ("models", name), model.path if model else None
-    for name, extractor in settings.extractors.given():
-        yield ("extractors", name, "path"), extractor.path
-        yield ("extractors", name, "model"), extractor.model
 
 
 def _data_faults(settings: "Settings") -> Iterator[Fault]:

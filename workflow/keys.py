@@ -1,6 +1,8 @@
 """What a key may hold, in words: for messages about its value, and for the tables of `docs/configuration.md`.
 
-python -m workflow.keys docs/configuration.md      writes the tables into that page, between its marks
+    python -m workflow.keys docs/configuration.md
+
+writes the tables into that page, between its marks.
 """
 
 import argparse
@@ -55,21 +57,20 @@ def _bounds(notes: Iterable[Any]) -> str:
 def explained(model: type[BaseModel], error: ValidationError) -> Iterator[Fault]:
     """One fault for each of pydantic's."""
     for one in error.errors(include_url=False):
-        keys: Keys = tuple(key for key in one["loc"] if key != "[key]")
-        if one["type"] in ("extra_forbidden", "invalid_key") or (
-            one["loc"][-1] == "[key]" and one["type"] == "literal_error"
-        ):
-            yield Fault(keys, unknown_key(str(keys[-1]), _names(_kind(model, keys[:-1])[0])))
-        elif one["loc"][-1] == "[key]":
+        kind, found, of_a_name = one["type"], one["input"], one["loc"][-1] == "[key]"
+        keys: Keys = one["loc"][:-1] if of_a_name else one["loc"]
+        if kind in ("extra_forbidden", "invalid_key") or (of_a_name and kind == "literal_error"):
+            yield Fault(keys, unknown_key(str(keys[-1]), _names(model, keys[:-1])))
+        elif of_a_name:
             yield Fault(keys, f"not {words(get_args(_bare(_kind(model, keys[:-1])[0]))[0])}")
-        elif one["type"] == "missing":
+        elif kind == "missing":
             yield Fault(keys, "missing")
-        elif one["type"] == "repeated":
-            yield Fault(keys, f"expected each value once, found {shown(one['input'])}")
+        elif kind == "repeated":
+            yield Fault(keys, f"expected each value once, found {shown(found)}")
+        elif kind == "path":
+            yield Fault(keys, f"{one['msg']}, which cannot be taken there; rename the folder, or give a link to it")
         else:
-            yield Fault(
-                keys, f"expected {words(*_kind(model, keys))}, found {shown(one['input'])}{_as_text(one['input'])}"
-            )
+            yield Fault(keys, f"expected {words(*_kind(model, keys))}, found {shown(found)}{_as_text(found)}")
 
 
 def _as_text(value: Any) -> str:
@@ -105,9 +106,9 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _names(kind: Any) -> list[str]:
-    """The keys that a mapping may have."""
-    kind = _bare(kind)
+def _names(model: Any, keys: Keys) -> list[str]:
+    """The keys that the mapping at `keys` may have."""
+    kind = _bare(_kind(model, keys)[0])
     return list(kind.model_fields) if _is_section(kind) else list(get_args(get_args(kind)[0]))
 
 

@@ -136,13 +136,18 @@ def blamed(
 
 
 def _stated(config: Mapping[str, Any], keys: Keys) -> Keys:
-    """The keys at which a row that is like others has its value."""
+    """The keys at which the value stands: of the row that another is like, or of a text in the place of a mapping."""
     other = _like(config["methods"], str(keys[1])) if len(keys) > 2 and keys[0] == "methods" else None
     value: Any = config
-    for key in keys:
-        if not isinstance(value, Mapping) or key not in value:
-            return ("methods", other, *keys[2:]) if other else keys
-        value = value[key]
+    for depth, key in enumerate(keys):
+        if isinstance(value, str):
+            return keys[:depth]
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif other:
+            return ("methods", other, *keys[2:])
+        else:
+            break
     return keys
 
 

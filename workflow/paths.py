@@ -143,7 +143,7 @@ def unusable(settings: "Settings", made: str) -> list[str]:
         if not Path(path).is_dir():
             found.append(f"models.{name}: no such folder: {path}")
         elif not Path(path, "SHA256SUMS").is_file():
-            seal = f"python -m workflow.scripts.seal {shlex.quote(place(path))}"
+            seal = f"python -m workflow.fetch seal {shlex.quote(place(path))}"
             found.append(f"models.{name}: {path} has no SHA256SUMS; if its files are right, write it once: {seal}")
     for name, stanza in settings.extractors.given():
         if not stanza.path or stanza.path.startswith(made):

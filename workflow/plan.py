@@ -21,7 +21,7 @@ from evaluation.datasets import find_dataset
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from workflow.paths import place, resolve, stated
-from workflow.settings import Architecture, Extractor, Method, Settings
+from workflow.settings import Architecture, Extractor, Method, Section, Settings
 
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
@@ -88,8 +88,9 @@ class Paths:
     def features(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
         return f"{self.folder}/features/{row}/{split}/{shard}.npz"
 
-    def statistics(self, split: str = "{split}") -> str:
-        return f"{self.folder}/statistics/{split}.npz"
+    def summary(self, row: str = "{method}", split: str = "{split}") -> str:
+        """Moments of a row's features, and a sample of them."""
+        return f"{self.folder}/summaries/{row}/{split}.npz"
 
     def metrics(self, row: str = "{method}", split: str = "{split}") -> str:
         return f"{self.folder}/metrics/{row}/{split}.json"
@@ -146,7 +147,7 @@ class Plan:
 
     def write_config(self) -> None:
         """Write config.json, from which programs read their sections: whole or not at all, and only what is new."""
-        content, path = self.settings.model_dump(mode="json"), Path(self.path.config)
+        content, path = stated_keys(self.settings), Path(self.path.config)
         if not path.exists() or path.read_text(encoding="utf-8") != json.dumps(content, indent=2) + "\n":
             write_json(path, content)
 
@@ -213,9 +214,10 @@ class Plan:
     def splits(self) -> list[str]:
         return ["train", "heldout", "test", *(["val"] if self.settings.data.val else [])]
 
-    def reference_of(self, split: str) -> str:
-        """The split whose photos a split's images are measured against; larger than the test sample with `full_val`."""
-        return "val" if split == "test" and self.settings.evaluation.reference == "full_val" else split
+    def real_summary(self, split: str) -> str:
+        """The photos that a split's images are measured against; more than the test sample's with `full_val`."""
+        wide = split == "test" and self.settings.evaluation.reference == "full_val"
+        return self.path.summary(REAL, "val" if wide else split)
 
     def reference_set(self, split: str) -> str:
         return self.settings.evaluation.reference if split == "test" else "same_ids"
@@ -409,6 +411,12 @@ class Plan:
             return f"{source.hub}@{source.revision}"
         return self._folder_key(Path(self.model(name)))
 
+    def download_key(self, name: str) -> str:
+        """What a download is: neither a mirror nor a licence's name."""
+        if source := self.downloads.files.get(name):
+            return digest(source.model_dump(include={"size", "sha256", "md5"}))
+        return self.model_key(name)
+
     def _folder_key(self, folder: Path) -> str:
         recipe = self.recipes.get(folder.name)
         if recipe and folder.parent == Path(self.path.weights):
@@ -538,13 +546,40 @@ class Plan:
     @cached_property
     def tables(self) -> list[str]:
         """CSV files, in the order of the report."""
-        names = [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
-        return [self.path.table(name) for name in names]
+        return [self.path.table(name) for name in self.table_names]
+
+    @cached_property
+    def table_names(self) -> list[str]:
+        return [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """ROW=LABEL of the rows that have a label of their own."""
+        methods = self.settings.methods
+        return [f"{row}={methods[row].label}" for row in self.methods if methods[row].label]
+
+    @cached_property
+    def curves(self) -> list[str]:
+        """Of each training that the run does."""
+        return [self.path.curves, *([f"{self.path.noise}/curves.csv"] if self.noise_loss else [])]
 
     @cached_property
     def figures(self) -> list[str]:
-        names = [*FIGURES, *(["noise_training"] if self.noise_loss else [])]
-        return [self.path.figure(name, kind) for name in names for kind in ("png", "svg")]
+        return [self.path.figure(name, kind) for name in self.figure_names for kind in ("png", "svg")]
+
+    @cached_property
+    def figure_names(self) -> list[str]:
+        return list(FIGURES)
+
+
+def stated_keys(value: Any) -> Any:
+    """Settings as JSON, without keys that may be left out and are null: programs take such a key for one that is set."""
+    if isinstance(value, Section):
+        kept = [
+            (key, one) for key, one in value if one is not None or type(value).model_fields[key].default is not None
+        ]
+        return {key: stated_keys(one) for key, one in kept}
+    return {key: stated_keys(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def read_plan(config: Path) -> Plan:

@@ -24,6 +24,7 @@ from workflow.consistency import parameter_faults
 from workflow.overlays import merged
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
+from workflow.products import clashes
 from workflow.settings import SettingsError, read
 
 # Rules before whose jobs each check is made.
@@ -59,9 +60,9 @@ def begin(workflow: Any, config: dict[str, Any]) -> Plan:
                 "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"
             ]
         )
-    if found := unusable(settings, made="results/"):
-        stop(found)
     plan = Plan(settings)
+    if found := clashes(plan) + unusable(settings, made="results/"):
+        stop(found)
     if workflow.is_main_process and (found := unwritable(Path(plan.path.folder).absolute(), settings.run)):
         stop(found)
     return plan
@@ -83,7 +84,7 @@ def start(workflow: Any, plan: Plan) -> None:
         checks.append(DEVICE)
     if checks:
         command = [sys.executable, "-m", "workflow.preflight", "--config", plan.path.config, "--check", *checks]
-        if subprocess.run(command, cwd=workflow.basedir, check=False).returncode:
+        if subprocess.run(command, check=False).returncode:
             sys.exit(1)
 
 
@@ -110,7 +111,9 @@ def main() -> None:
     except SettingsError as error:
         stop(error.faults)
     plan = own or read_plan(arguments.config)
-    if found := [fault for check in arguments.check for fault in CHECKS[check](plan)]:
+    # The sources' check is one of the disk, too: of downloads and run together.
+    checks = [check for check in arguments.check if check != "disk" or "sources" not in arguments.check]
+    if found := [fault for check in checks for fault in CHECKS[check](plan)]:
         stop(found)
 
 
@@ -122,8 +125,18 @@ def disk(plan: Plan) -> list[str]:
 
 
 def sources(plan: Plan) -> list[str]:
-    """One line for each download that cannot be had."""
-    return []
+    """One line for each licence not accepted, else for each download that cannot be had and each disk without room for all."""
+    from workflow import fetch
+    from workflow.disk_space import Need, lacking, need_of_run
+
+    settings = plan.settings.fetch
+    if not settings or not plan.downloads.files | plan.downloads.models:
+        return disk(plan)
+    if found := fetch.refused(plan.downloads, settings):
+        return found
+    sizes, faults = fetch.ask(plan.downloads, settings)
+    needs = [Need(name, Path(plan.downloads.folder), size) for name, size in sizes.items() if size]
+    return faults + lacking([*needs, need_of_run(plan)])
 
 
 def device(plan: Plan) -> list[str]:

@@ -15,6 +15,7 @@ from formats.files import InputError
 from workflow.consistency import contradictions
 from workflow.keys import explained
 from workflow.overlays import blamed, merge_faults, resolved
+from workflow.paths import FILLED
 
 
 class SettingsError(InputError):
@@ -54,6 +55,16 @@ def _images_or_auto(value: Any) -> Any:
     return value
 
 
+def _path(value: str, refused: str = "\0\n\r") -> str:
+    if odd := sorted(set(value) & set(refused)):
+        raise PydanticCustomError("path", "{path} holds {sign}", {"path": repr(value), "sign": repr(odd[0])})
+    return value
+
+
+def _made(value: str) -> str:
+    return _path(value, FILLED)
+
+
 def _folder(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
@@ -64,6 +75,9 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+# What no line of a log can hold; and where rules write, in whose names Snakemake would fill something in.
+FilePath = Annotated[Text, AfterValidator(_path)]
+MadePath = Annotated[FilePath, AfterValidator(_made)]
 Unique = AfterValidator(_unique)
 Run = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), "a name of letters, digits, _ and -"]
 RowName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
@@ -125,7 +139,7 @@ CocoFile = Literal["train2014.zip", "val2014.zip", "annotations_trainval2014.zip
 
 class Data(Section):
     dataset: Text = Field("coco", description="where layouts come from: a module of evaluation/datasets")
-    root: Text | None = Field(
+    root: FilePath | None = Field(
         description="folder in COCO 2014's layout: `annotations/*.json`, and `train2014/` or `train2014.zip`, likewise val;"
         " null: draw or fetch one"
     )
@@ -134,7 +148,7 @@ class Data(Section):
         None, description="what to fetch where neither `root` nor `draw` is given"
     )
     size: Count = Field(description="side of the canvas in pixels; the models' own")
-    words: Text = Field(description="table of the words by which captions name each category, for spans")
+    words: FilePath = Field(description="table of the words by which captions name each category, for spans")
     caption: Literal["first", "random"] = Field(
         description="which of an image's five captions (A19): of the lowest annotation id, or by a hash of the ids"
     )
@@ -159,7 +173,7 @@ class Data(Section):
 class Model(Section):
     """A diffusers folder: `path`, or a bare text in the model's place, is one of your own; else a repository of the hub."""
 
-    path: Text | None = Field(None, description="a folder of your own, with its SHA256SUMS; goes before the hub")
+    path: FilePath | None = Field(None, description="a folder of your own, with its SHA256SUMS; goes before the hub")
     hub: Hub | None = Field(None, description="repository on the hub")
     revision: Revision | None = Field(None, description="commit of the repository")
     licence: str | None = Field(None, description="a name under `fetch.licences`")
@@ -173,7 +187,7 @@ class Architecture(Section):
 
 
 class Fetch(Section):
-    folder: Text = Field("downloads", description="where fetched files are kept")
+    folder: MadePath = Field("downloads", description="where fetched files are kept")
     hub: Server = Field("https://huggingface.co", description="the hub, or a mirror of it")
     offline: bool = Field(False, description="fetch nothing: say what is missing")
     licences: dict[str, str] = Field({}, description="name of a licence: what is under it, and where its text is")
@@ -187,10 +201,10 @@ class Extractor(Section):
         "small_features", "open_clip", "inception_clean", "inception_legacy", "small_detector", "faster_rcnn"
     ] = Field(description="the network, and how it is fed")
     name: str = Field(description="what tables call it")
-    path: Text | None = Field(
+    path: FilePath | None = Field(
         description="file of your own, held against `source`'s hash unless `sha256` is given; null: fetch `source`"
     )
-    model: Text | None = Field(None, description="open_clip's name of the network, or a file of its sizes")
+    model: FilePath | None = Field(None, description="open_clip's name of the network, or a file of its sizes")
     sha256: Sha256 | None = Field(None, description="of `path`; else SHA256SUMS beside it must have it")
     source: WeightsSource | None = Field(None, description="where the published file is")
 
@@ -358,6 +372,7 @@ class Method(Section):
     like: str | None = Field(None, description="another row, whose keys this one has where it states none of its own")
     module: str = Field(description="Python module with `Params` and `generate`")
     base: str = Field(description="key of `models` (A38)")
+    label: str | None = Field(None, description="what tables and figures call the row; null: as published.csv does")
     version: int = Field(description="raise it when the module's images change: it is what re-runs the row")
     source: str = Field("", description="sentence under the tables: where the module's other values are from")
     artefacts: dict[ArtefactName, Text] = Field(
@@ -386,7 +401,7 @@ Rule = Literal[
     "measure_by_size",
     "pilot",
     "sample",
-    "summarize_reference",
+    "summarize",
     "swap_images",
     "train_alignment",
     "train_denoiser",
@@ -418,8 +433,8 @@ class Resources(Section):
 
 
 class Pretrain(Section):
-    work: Text = Field(description="folder of the stages' files")
-    out: Text = Field(description="folder of the weights")
+    work: MadePath = Field(description="folder of the stages' files")
+    out: FilePath = Field(description="folder of the weights")
     steps: Annotated[int, Field(ge=200)] | None = Field(
         description="of every stage; null: each its own. A small number tries the whole chain"
     )
@@ -435,7 +450,7 @@ class Settings(Section):
     )
     run: Run = Field(description="results lie in `results/{run}/`")
     caveat: str = Field("", description="a sentence that every table carries")
-    reference: Text | None = Field(
+    reference: FilePath | None = Field(
         None, description="metrics that `snakemake regress` compares with; null: `results/reference/{run}.json`"
     )
     first: Run | None = Field(None, description="of `snakemake compare`: a folder of `results/`")
@@ -465,7 +480,10 @@ class Settings(Section):
 
 
 def read(
-    config: dict[str, Any], files: Sequence[Path], over: Sequence[Path] = (), given: dict[str, Any] | None = None
+    config: dict[str, Any],
+    files: Sequence[Path],
+    over: Sequence[Path] = (),
+    given: dict[str, Any] | None = None,
 ) -> Settings:
     """The settings that a merged configuration makes; raises SettingsError, whose lines name key and source.
 

@@ -19,7 +19,7 @@ and one whose root is a folder names what else it reads there, and the zip that 
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from formats.layouts import Layout, checked, write_layouts
 class Prepared:
     """Layouts by split, in the order of their files, and the report: under `splits` what was read and left out of each."""
 
-    layouts: dict[str, Sequence[Layout]]
+    layouts: Mapping[str, Sequence[Layout]]
     report: dict[str, Any]
 
 

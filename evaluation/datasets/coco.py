@@ -88,8 +88,8 @@ def prepare(root: Path, data: dict[str, Any]) -> Prepared:
     if "val" in data:
         chosen["val"] = _val_ids(val, data, chosen["test"])
     used = {name: {i for split, ids in chosen.items() if PHOTOS[split] == name for i in ids} for name in SETS}
-    for name, ids in used.items():
-        sets[name].check_photos(sorted(ids))
+    for name, every in used.items():
+        sets[name].check_photos(sorted(every))
     layouts, counts = {}, {}
     for split, ids in chosen.items():
         one, counted = sets[PHOTOS[split]], Report()
@@ -97,7 +97,7 @@ def prepare(root: Path, data: dict[str, Any]) -> Prepared:
         counts[split] = counted.summary(layouts[split], words)
     report = {
         "splits": counts,
-        "accounts": {name: sets[name].account(ids) for name, ids in used.items()},
+        "accounts": {name: sets[name].account(every) for name, every in used.items()},
         "annotations": {name: one.report.dropped.as_dict() for name, one in sets.items()},
         "read_as": {name: one.report.noted.as_dict() for name, one in sets.items()},
         "config": data,

@@ -1,11 +1,6 @@
-"""How a training went: its losses, and what the alignment module tells of held-out latents, against the optimiser's steps.
+"""How trainings went: losses, and what the alignment module tells of held-out latents, against the optimiser's steps."""
 
-    python -m evaluation.figures.training --curves train/curves.csv --out figures/training
-
-writes training.png and training.svg, with a panel for each kind of column that the curves have.
-"""
-
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +8,6 @@ from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import COLOURS, HIGHER, LOWER, save
-from formats.cli import run
 from formats.files import InputError
 
 # Losses of one unit share a panel: its title and unit, and the curves' names in columns and legend.
@@ -25,36 +19,46 @@ STYLES = {"train": ("-", "train"), "heldout": ("--", "held out"), "baseline": ("
 ABILITIES = {"recall_": "Caption recall@1", "label_accuracy_": "Label accuracy"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curves", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
-    arguments = parser.parse_args()
+def read_curves(path: Path) -> pd.DataFrame:
+    """The curves of a training by step; raises InputError for another file."""
     try:
-        curves = pd.read_csv(arguments.curves).set_index("step")
+        return pd.read_csv(path).set_index("step")
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{arguments.curves}: not the curves of a training ({error})") from None
-    draw(curves, arguments.out)
+        raise InputError(f"{path}: not the curves of a training ({error})") from None
 
 
-def draw(curves: pd.DataFrame, out: Path) -> None:
-    """A panel for each unit of losses, then held-out retrieval and label accuracy by timestep."""
-    losses = [panel for panel in LOSSES if any(f"heldout_{name}" in curves for name in panel[2])]
-    abilities = {name: [c for c in curves if str(c).startswith(stem)] for stem, name in ABILITIES.items()}
-    abilities = {name: columns for name, columns in abilities.items() if columns}
-    panels = max(1, len(losses) + len(abilities))
-    figure, grid = pyplot.subplots(1, panels, figsize=(11 / 3 * panels, 3.3), layout="constrained", squeeze=False)
-    axes = iter(grid[0])
+def draw(trainings: Sequence[pd.DataFrame], out: Path) -> None:
+    """A row of panels a training: one for each unit of its losses, then held-out retrieval and label accuracy by timestep."""
+    columns = max(1, *(len(_losses(curves)) + len(_abilities(curves)) for curves in trainings))
+    size = (11 / 3 * columns, 3.3 * len(trainings))
+    figure, grid = pyplot.subplots(len(trainings), columns, figsize=size, layout="constrained", squeeze=False)
+    for axes, curves in zip(grid, trainings, strict=True):
+        _draw_row(axes, curves)
+    save(figure, out)
+
+
+def _losses(curves: pd.DataFrame) -> list[tuple[str, str, dict[str, str]]]:
+    return [panel for panel in LOSSES if any(f"{stem}_{name}" in curves for name in panel[2] for stem in STYLES)]
+
+
+def _abilities(curves: pd.DataFrame) -> dict[str, list[str]]:
+    found = {name: [str(c) for c in curves if str(c).startswith(stem)] for stem, name in ABILITIES.items()}
+    return {name: columns for name, columns in found.items() if columns}
+
+
+def _draw_row(axes: Sequence[Axes], curves: pd.DataFrame) -> None:
+    losses, abilities = _losses(curves), _abilities(curves)
     for axis, (title, unit, names) in zip(axes, losses, strict=False):
         _draw_losses(axis, curves, names)
         _finish(axis, title, LOWER, unit)
-    for axis, (name, columns) in zip(axes, abilities.items(), strict=False):
+    for axis, (name, columns) in zip(axes[len(losses) :], abilities.items(), strict=False):
         for place, column in enumerate(columns):
             shade = colormaps["cividis"](0.9 * place / max(len(columns) - 1, 1))
-            axis.plot(curves[column], color=shade, label=f"t = {str(column).rpartition('_')[2]}")
+            axis.plot(curves[column], color=shade, label=f"t = {column.rpartition('_')[2]}")
         axis.set_ylim(0, 1)
         _finish(axis, f"{name}, held out", HIGHER, "share")
-    save(figure, out)
+    for axis in axes[len(losses) + len(abilities) :]:
+        axis.set_axis_off()
 
 
 def _draw_losses(axis: Axes, curves: pd.DataFrame, names: dict[str, str]) -> None:
@@ -72,7 +76,3 @@ def _finish(axis: Axes, title: str, better: str, unit: str) -> None:
     axis.text(0, 1.03, better, transform=axis.transAxes, fontsize=7, color="0.35")
     axis.set(xlabel="optimiser step", ylabel=unit)
     axis.legend(fontsize=7)
-
-
-if __name__ == "__main__":
-    run(main)

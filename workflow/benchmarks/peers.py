@@ -25,7 +25,7 @@ from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite import (
 from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
-from evaluation.frechet import frechet_distance, root
+from evaluation.metrics.frechet import frechet_distance, root
 from formats.files import InputError, write_json
 from formats.layouts import Layout, read_layouts
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise

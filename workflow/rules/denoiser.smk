@@ -30,9 +30,7 @@ rule train_denoiser:
         eta=f"{plan.path.noise}/training-eta.json",
         train=plan.latents("train"),
         heldout=plan.latents("heldout"),
-        train_layouts=[
-            plan.path.layout_shard("train", shard) for shard in plan.shards("train")
-        ],
+        train_layouts=[plan.path.layout_shard("train", shard) for shard in plan.shards("train")],
         heldout_layouts=[
             plan.path.layout_shard("heldout", shard) for shard in plan.shards("heldout")
         ],

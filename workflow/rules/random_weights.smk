@@ -1,5 +1,6 @@
 # Folders of random weights in the hub's file formats, and the check that what is loaded is the architecture it should be.
 
+
 rule write_random_weights:
     output:
         f"{plan.path.weights}/{{name}}/SHA256SUMS",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation.figures import calibration, categories, drawing, panel
+from evaluation.figures import calibration, categories, drawing, panel, training
 from evaluation.figures.__main__ import main
 from evaluation.metrics import sizes
 from evaluation.metrics.frechet import frechet_distance

@@ -8,9 +8,11 @@ import sys
 from dataclasses import fields, replace
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
+from evaluation.tables.table import markdown, read_frame
 from formats.images import write_images
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
@@ -178,14 +180,15 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     meta = {"images": 2, "seconds": 7200.0, "device": "another device"}
     write_images(tmp_path / "samples/hcma/test/0000.zip", [("000000000001.png", pixels)], meta)
     capsys.readouterr()
-    estimate.write_table(load, tmp_path / "pilot.json", tmp_path / "samples", tmp_path / "estimate")
+    estimate.print_table(load, tmp_path / "pilot.json", tmp_path / "samples", tmp_path / "estimate")
     assert capsys.readouterr().out == (tmp_path / "estimate.md").read_text()
-    found = {row["method"]: row for row in json.loads((tmp_path / "estimate.json").read_text())["rows"]}
+    found = read_frame(tmp_path / "estimate.json").set_index("method")
     row = {kind: timed["seconds"] for kind, timed in rows["sd14"].items()}
-    assert found["sd14"]["hours"] == pytest.approx([5 * ((STEPS + 1) * row["pass"] + row["decoding"]) / 3600] * 2)
-    assert found["sd14"]["jobs"] == 8 and found["sd14"]["measured_images"] == 0
-    assert (found["hcma"]["measured_hours"], found["hcma"]["measured_images"]) == (2.0, 2)
-    assert found["layout_guidance"]["hours"][0] < found["layout_guidance"]["hours"][1]
+    hours = 5 * ((STEPS + 1) * row["pass"] + row["decoding"]) / 3600
+    assert found.loc["sd14", ["hours_least", "hours_most"]].tolist() == pytest.approx([hours, hours])
+    assert found.loc["sd14", "jobs"] == 8 and np.isnan(found.loc["sd14", "images_measured"])
+    assert found.loc["hcma", ["hours_measured", "images_measured"]].tolist() == [2.0, 2]
+    assert found.loc["layout_guidance", "hours_least"] < found.loc["layout_guidance", "hours_most"]
     text, hours = (tmp_path / "estimate.md").read_text(), rows["hcma"]["training"]["seconds"] / 100
     assert "Measured on another device: another device." in text
     assert f"Training of the alignment in float32: {hours:.3g} hours on that device" in text
@@ -222,8 +225,8 @@ def test_a_method_that_does_not_say_is_estimated_as_plain_sampling_and_marked(tm
     row = estimate.estimated(late, 3600, load, seconds)
     assert (row["hours"], row["known"]) == ([STEPS + 1.5] * 2, False)
     measured = estimate.measured(tmp_path / "none")
-    text = estimate.markdown({"device": "cpu", "rows": [row | measured], "training_hours": None})
-    assert f"| at least {2 * STEPS + 2} | not known | at least {STEPS + 1.5} |" in text
+    text = markdown(estimate.as_table([row | measured], "cpu", None))
+    assert re.search(rf"\| at least {2 * STEPS + 2} +\| not known +\| at least {STEPS + 1.5} +\|", text), text
     assert "late_boxes: its method does not say all that it takes" in text
 
 

@@ -1,16 +1,17 @@
 """What a run will cost on the device of its pilot, and how much of that has been spent: one table, printed and written.
 
-Writes estimate.json and estimate.md and prints the latter. The pilot has timed each kind of pass, each method says how many of
-them an image takes (`passes` beside its `generate`). What depends on the image (refinements, inner iterations, boxes) is a
-range, from the least to the most that the settings allow for an image whose caption names its boxes. A method that does not say
-is taken for plain sampling, and marked. Hours are of one device.
+The pilot has timed each kind of pass, and each method says how many of them an image takes (`passes` beside its `generate`).
+What depends on the image (refinements, inner iterations, boxes) is a range, from the least to the most that the settings allow
+for an image whose caption names its boxes. A method that does not say is taken for plain sampling, and marked. Hours are of one
+device.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from formats.files import read_json, write_json, write_text
+from evaluation.tables.table import Cell, Column, Table, markdown, write_table
+from formats.files import read_json
 from formats.images import read_meta
 from hcma.sampling.work import Passes
 from workflow.benchmarks.pilot import Row, Workload, passes_of, workload
@@ -20,22 +21,19 @@ Seconds = dict[str, dict[str, Any]]  # kind of pass -> {seconds, batch}, as pilo
 
 
 def main(config: Path, pilot: Path, samples: Path, out: Path) -> None:
-    write_table(workload(read_plan(config)), pilot, samples, out)
+    print_table(workload(read_plan(config)), pilot, samples, out)
 
 
-def write_table(load: Workload, pilot: Path, samples: Path, out: Path) -> None:
-    """Print the table, and write it as Markdown and JSON."""
+def print_table(load: Workload, pilot: Path, samples: Path, out: Path) -> None:
+    """Print the table, and write it as every table is."""
     timed = read_json(pilot)
-    content = {"device": timed["device"], "pilot_commit": timed["commit"]}
-    content["rows"] = [
+    rows = [
         estimated(row, images.count, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)
         for row, images in load.rows
     ]
-    content["training_hours"] = training_hours(load.images_trained, timed["rows"].values())
-    text = markdown(content)
-    write_json(out.with_suffix(".json"), content)
-    write_text(out.with_suffix(".md"), text)
-    print(text, end="")
+    table = as_table(rows, timed["device"], training_hours(load.images_trained, timed["rows"].values()))
+    write_table(table, out)
+    print(markdown(table), end="")
 
 
 def estimated(row: Row, images: int, load: Workload, seconds: Seconds) -> dict[str, Any]:
@@ -86,61 +84,57 @@ def measured(folder: Path) -> dict[str, Any]:
     }
 
 
-HEADS = (
-    "Method",
-    "Images",
-    "Jobs",
-    "U-Net passes",
-    "Guided passes",
-    "Hours, estimated",
-    "Hours, measured",
-    "of images",
-    "GB at most",
-    "GB, measured",
-)
+COLUMNS = [
+    Column("method", "Method"),
+    Column("images", "Images", "d"),
+    Column("jobs", "Jobs", "d"),
+    Column("passes", "U-Net passes"),
+    Column("guided", "Guided passes"),
+    Column("hours", "Hours, estimated"),
+    Column("hours_least", number=".3g", shown=False),
+    Column("hours_most", number=".3g", shown=False),
+    Column("hours_measured", "Hours, measured", ".3g"),
+    Column("images_measured", "of images", "d"),
+    Column("gigabytes", "GB at most", ".3g"),
+    Column("gigabytes_measured", "GB, measured", ".3g"),
+]
 
 
-def markdown(content: dict[str, Any]) -> str:
-    """The table, its sums, and how to read it."""
-    lines = [list(HEADS), ["---"] + ["---:"] * (len(HEADS) - 1)]
-    rows = content["rows"]
-    for found in rows:
-        done, least = found["measured_images"] > 0, "" if found["known"] else "at least "
-        lines.append(
-            [
-                found["method"],
-                str(found["images"]),
-                str(found["jobs"]),
-                least + _between(found["unet_forwards"], "d"),
-                _between(found["guided_passes"], "d") if found["known"] else "not known",
-                least + _between(found["hours"], ".3g"),
-                f"{found['measured_hours']:.3g}" if done else "",
-                str(found["measured_images"]) if done else "",
-                f"{found['gigabytes_at_most']:.3g}",
-                f"{found['measured_gigabytes']:.3g}" if done else "",
-            ]
-        )
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def as_table(rows: Sequence[dict[str, Any]], device: str, training: float | None) -> Table:
+    """The rows, their sums, and how to read them; `training`: hours that the alignment's takes."""
     least, most = (sum(found["hours"][end] for found in rows) for end in (0, 1))
     spent = sum(found["measured_hours"] for found in rows)
-    others = sorted({device for found in rows for device in found["measured_on"]} - {content["device"]})
+    others = sorted({other for found in rows for other in found["measured_on"]} - {device})
     notes = [
-        f"Hours of sampling on one {content['device']}: {_between((least, most), '.3g')} in all, {spent:.3g} measured so far."
-        " Passes are an image's; ranges reach from the least to the most that the settings allow.",
-        *(
-            f"Training of the alignment in float32: {hours:.3g} hours on that device, validations aside."
-            for hours in [content["training_hours"]]
-            if hours is not None
-        ),
-        "Beside it: features and metrics, downloads, caches, and training on the noise loss where it is asked for.",
-        *(
-            f"{found['method']}: its method does not say all that it takes (`passes`): estimated as plain sampling."
-            for found in rows
-            if not found["known"]
-        ),
-        *(f"Measured on another device: {device}." for device in others),
+        f"Hours of sampling on one {device}: {_between((least, most), '.3g')} in all, {spent:.3g} measured so far."
+        " Passes are an image's; ranges reach from the least to the most that the settings allow."
     ]
-    return f"**Estimate**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+    if training is not None:
+        notes.append(f"Training of the alignment in float32: {training:.3g} hours on that device, validations aside.")
+    notes.append(
+        "Beside it: features and metrics, downloads, caches, and training on the noise loss where it is asked for."
+    )
+    notes += [
+        f"{found['method']}: its method does not say all that it takes (`passes`): estimated as plain sampling."
+        for found in rows
+        if not found["known"]
+    ]
+    notes += [f"Measured on another device: {other}." for other in others]
+    return Table("Estimate", COLUMNS, [_row(found) for found in rows], notes)
+
+
+def _row(found: dict[str, Any]) -> dict[str, Cell]:
+    done, at_least = found["measured_images"] > 0, "" if found["known"] else "at least "
+    values = {name: found[name] for name in ("method", "images", "jobs")} | {
+        "passes": at_least + _between(found["unet_forwards"], "d"),
+        "guided": _between(found["guided_passes"], "d") if found["known"] else "not known",
+        "hours": at_least + _between(found["hours"], ".3g"),
+        "hours_least": found["hours"][0],
+        "hours_most": found["hours"][1],
+        "gigabytes": found["gigabytes_at_most"],
+    }
+    spent = {f"{name}_measured": found[f"measured_{name}"] for name in ("hours", "images", "gigabytes") if done}
+    return {name: Cell(value) for name, value in (values | spent).items()}
 
 
 def _between(ends: Sequence[float], form: str) -> str:

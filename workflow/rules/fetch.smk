@@ -52,13 +52,9 @@ rule fetch_model:
 
 rule unpack_annotations:
     input:
-        f"{DOWNLOADS}/coco/annotations_trainval2014.zip",
+        f"{DOWNLOADS}/coco/{coco.ARCHIVE}",
     output:
-        expand(
-            f"{DOWNLOADS}/coco/annotations/{{kind}}_{{split}}2014.json",
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        [f"{DOWNLOADS}/coco/{name}" for name in coco.ANNOTATIONS],
     log:
         f"{DOWNLOADS}/logs/unpack_annotations.log",
     priority: 30

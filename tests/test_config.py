@@ -24,7 +24,8 @@ FILE = Path("workflow/config/miniature.yaml")
 CONFIG = overlays.merged()
 METHODS = resolved(CONFIG)["methods"]
 SCALES = ["miniature", "rehearsal", "paper"]
-SOURCES = overlays.merged(given={"scale": "paper"})["data"]["source"]
+PAPER = overlays.merged(given={"scale": "paper"})
+SOURCES = PAPER["data"]["source"]
 OVERLAYS = [
     "workflow/config/coco.yaml",
     "workflow/config/rehearsal.yaml",
@@ -221,7 +222,8 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
             "data.draw: what is drawn is a COCO, but data.dataset is 'tests.jsonl_dataset'",
         ),
         (
-            {"data": {"draw": None, "source": SOURCES | {"trin2014.zip": SOURCES["train2014.zip"]}}},
+            {"data": {"draw": None, "source": SOURCES | {"trin2014.zip": SOURCES["train2014.zip"]}}}
+            | {"fetch": PAPER["fetch"]},
             "data.source.trin2014.zip: unknown key, nearest is train2014.zip; known are annotations_trainval2014.zip",
         ),
         (

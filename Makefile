@@ -48,7 +48,7 @@ help:
 demo: .venv/installed
 	$(RUN) snakemake --cores $(CORES)
 	@cat results/miniature/tables/table1.md; echo; cat results/miniature/tables/table2.md; echo
-	@echo "tables: results/miniature/tables/table1.csv table2.csv (also .md, .tex)"
+	@echo "tables: results/miniature/tables/table1.csv table2.csv (also .md, .tex, .json)"
 	@echo "panel:  results/miniature/figures/panel.png"
 	@echo "page:   results/miniature/report.html (tables, figures, every image; open it from disk)"
 
@@ -84,8 +84,8 @@ NEXT ?= $(firstword $(foreach python,python3.13 python3.12,$(shell $(python) -c 
 test-next:
 	@test -n "$(NEXT)" || echo "skipped: no Python 3.12 or 3.13, which scipy 1.18 needs; set NEXT=..."
 	$(if $(NEXT),$(NEXT) -m venv .venv-next)
-	$(if $(NEXT),.venv-next/bin/python -m pip install --quiet --disable-pip-version-check "scipy>=1.18" numpy pandas pyarrow pytest)
-	$(if $(NEXT),.venv-next/bin/python -m pytest $(addprefix tests/test_evaluation_,frechet.py kernel.py compare.py statistics.py))
+	$(if $(NEXT),.venv-next/bin/python -m pip install --quiet --disable-pip-version-check "scipy>=1.18" numpy pandas pyarrow tabulate pytest)
+	$(if $(NEXT),.venv-next/bin/python -m pytest $(addprefix tests/test_evaluation_,frechet.py kernel.py significance.py simulation.py))
 
 # On an idle machine; it says itself when it was not. BENCH=--quick or BENCH="--only features_over_libraries".
 bench: .venv/installed

@@ -22,14 +22,13 @@ import yaml
 
 from evaluation.feature_files import FeatureShards
 from evaluation.features import load_networks, write_features
-from evaluation.jackknife import GROUPS
 from evaluation.layouts import read_layouts
-from evaluation.metrics import measure
+from evaluation.metrics.measure import measure
+from evaluation.metrics.summary import Summaries, write_summaries
 from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, check_resolution, chosen
 from evaluation.regions import regions
-from evaluation.statistics import Reference, write_reference
-from evaluation.tables import cut_texts
+from evaluation.tables.headline import cut_texts
 from formats import shown
 from formats.cli import quick_imports, run
 from formats.files import InputError, replacing, write_json
@@ -76,13 +75,14 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         for name, paths in features.items():
             paths.append(arguments.out / "features" / name / f"{place:04d}.npz")
             write_features(getattr(arguments, name)[place], rows, kept, (networks, detector, protocol), paths[-1])
-    write_reference(FeatureShards(features["real"]), arguments.out / "features" / "reference.npz")
-    reference, images = Reference(arguments.out / "features" / "reference.npz"), FeatureShards(features["images"])
-    found, scores = measure(images, reference, [row for rows in shards for row in rows])
+    summaries = {name: arguments.out / "features" / f"{name}.npz" for name in features}
+    for name, paths in features.items():
+        write_summaries(FeatureShards(paths), summaries[name])
+    images, real = (Summaries(summaries[name]) for name in ("images", "real"))
+    found, scores = measure(images, real, [row for rows in shards for row in rows])
     with replacing(arguments.out / "scores.parquet") as beside:
         scores.to_parquet(beside, index=False)
     write_csv(arguments.out / "regions.csv", table)
-    found |= {"protocol": images.about | {"groups": GROUPS, "reference": "same_ids"}, "reference": reference.content}
     write_json(arguments.out / "metrics.json", found)
     return found, table
 

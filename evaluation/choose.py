@@ -4,8 +4,8 @@
         --scores scores/gligen_sd/heldout.parquet --candidates metrics/hcma_eta_*/heldout.json \
         --specs methods/hcma_eta_*.json --out calibration.json
 
-A candidate's score is the mean over the four metrics of its improvement divided by the reference's standard error;
-distances improve downwards, CLIP scores upwards. Those four standard errors are units, which weigh the metrics; they do not
+A candidate's score is the mean over the headline metrics of its improvement divided by the reference's standard error;
+distances improve downwards, CLIP scores upwards. Those standard errors are units, which weigh the metrics; they do not
 say how well a score is known, since all rows are of the same images and noise. The smallest setting is chosen whose score
 is within one standard error of the best one (the one-standard-error rule): what a few held-out images cannot tell apart
 shall not move a latent further. That standard error is of the difference of the two scores, by the delete-a-group jackknife
@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.compare import read_row
-from evaluation.jackknife import groups, standard_error
-from evaluation.tables import METRICS
+from evaluation.metrics import headline
+from evaluation.metrics.jackknife import groups, standard_error
+from evaluation.significance import read_row
 from formats.cli import run
 from formats.files import InputError, read_json, write_json
 
 SWEEP = "alignment.calibrate.multiples"
-Row = dict[str, Any]  # what evaluation.metrics wrote
+Row = dict[str, Any]  # a metrics file
 
 
 def main() -> None:
@@ -98,15 +98,15 @@ class Scale:
     def of(reference: Row, candidates: Sequence[Row], image_ids: dict[str, np.ndarray]) -> "Scale":
         """The scale of the reference's standard errors; raises InputError where a row has too few images for any."""
         units, numbers = {}, {}
-        for metric in METRICS:
-            measured = [row["metrics"][metric] for row in (reference, *candidates)]
+        for metric in headline():
+            measured = [row["metrics"][metric.name] for row in (reference, *candidates)]
             if not all(measured) or not measured[0]["se"]:
-                raise InputError(f"{metric}: too few held-out images to choose on; raise data.heldout.count")
-            units[metric] = (-1 if metric.endswith("fid") else 1) * measured[0]["se"]
-            numbers[metric] = sorted(set(groups(image_ids[metric.partition("_")[0]].tolist()).tolist()))
-            if any(len(found["left_out"]) != len(numbers[metric]) for found in measured):
+                raise InputError(f"{metric.name}: too few held-out images to choose on; raise data.heldout.count")
+            units[metric.name] = (1 if metric.higher_is_better else -1) * measured[0]["se"]
+            numbers[metric.name] = sorted(set(groups(image_ids[metric.level].tolist()).tolist()))
+            if any(len(found["left_out"]) != len(numbers[metric.name]) for found in measured):
                 raise InputError(
-                    f"{metric}: the scores are of other images than the metrics; delete both and run again"
+                    f"{metric.name}: the scores are of other images than the metrics; delete both and run again"
                 )
         return Scale(units, numbers)
 
@@ -142,7 +142,7 @@ class Scale:
 
 
 def _values(row: Row) -> dict[str, float | None]:
-    return {metric: (row["metrics"][metric] or {}).get("value") for metric in METRICS}
+    return {metric.name: (row["metrics"][metric.name] or {}).get("value") for metric in headline()}
 
 
 def _warnings(key: str, curve: list[dict[str, Any]], chosen: dict[str, Any]) -> list[str]:

@@ -28,6 +28,12 @@ class FeatureShards:
                 gap = first_difference(source, self.source)
                 raise InputError(f"{path}: images made with {gap} in {paths[0]}; sample both alike")
 
+    @property
+    def networks(self) -> list[str]:
+        """The extractors whose features they hold, of images and of regions."""
+        with np.load(self.paths[0], allow_pickle=False) as arrays:
+            return [name for name in self.about if f"image_{name}" in arrays.files]
+
     def each(self, *names: str) -> Iterator[list[np.ndarray]]:
         """The arrays of these names, shard by shard; raises InputError where one is not finite."""
         for path in self.paths:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evaluation.adherence import check_labels
 from evaluation.crops import crop, kept_boxes, read_regions
 from evaluation.feature_files import joined
 from evaluation.layouts import read_layouts
+from evaluation.metrics.adherence import check_labels
 from evaluation.protocol import Protocol, add_options, at_resolution, check_resolution, chosen, framed
 from evaluation.sizes import BATCH
 from formats.cli import quick_imports, run

@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from evaluation.layouts import write_layouts
+from evaluation.tables.table import Cell, Column, Table, decimals, write_table
 from formats.files import write_json
 from formats.images import write_images
 
@@ -19,19 +20,20 @@ HOSTILE = (
 PHRASES = ["cat", "dog", "traffic light"]
 # One colour a method, so that a pixel tells whose image it is.
 COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (210, 180, 20)]
-TABLE = """**Table 1**
-
-| Method | Image FD | Region CLIP |
-| --- | ---: | ---: |
-| real | 0.00 ± 0.00 | **0.7075 ± 0.0056** |
-| nine | 9.50 ± 0.77† [12.12] | -0.1520 ± 0.0100 [0.2238] |
-| ten | 10.25 | - |
-| never run | - [18.53] | - [0.2381] |
-| <b>two</b> | 2.00 ± 0.10 | 0.0200 ± 0.0100 |
-
-- Nothing is claimed.
-- `real`: the photos.
-"""
+LINES = {
+    "real": (Cell(0.0, 0.0), Cell(0.7075, 0.0056, bold=True)),
+    "nine": (Cell(9.5, 0.77, mark="†", published=12.12), Cell(-0.152, 0.01, published=0.2238)),
+    "ten": (Cell(10.25), Cell()),
+    "never run": (Cell(published=18.53), Cell(published=0.2381)),
+    "<b>two</b>": (Cell(2.0, 0.1), Cell(0.02, 0.01)),
+}
+TABLE = Table(
+    "Table 1",
+    [Column("method", "Method"), Column("fid", "Image FD", decimals(2)), Column("clip", "Region CLIP", decimals(4))],
+    [{"method": Cell(name), "fid": fid, "clip": clip} for name, (fid, clip) in LINES.items()],
+    ["`real`: the photos."],
+    caveat="Nothing is claimed.",
+)
 
 
 def layouts_of(count: int, most: int = 3) -> list[dict]:
@@ -55,7 +57,7 @@ def _layout(number: int, objects: int, rng: np.random.Generator) -> dict:
 
 
 def scores_of(layouts: Sequence[dict], seed: int) -> pd.DataFrame:
-    """What evaluation.metrics writes of a method, at random; the last box of each layout is not measured."""
+    """The scores file of a method, at random; the last box of each layout is not measured."""
     rng = np.random.default_rng(seed)
     counts = np.array([len(row["objects"]) for row in layouts])
     ids = np.array([row["id"] for row in layouts])
@@ -80,8 +82,7 @@ def write_run(folder: Path, layouts: Sequence[dict], methods: Sequence[str], ima
             named = [(f"{row['id']:012d}.png", pixels) for row in layouts]
             write_images(folder / "samples" / method / "test/0000.zip", named, {})
     (folder / "tables").mkdir()
-    (folder / "tables/table1.md").write_text(TABLE, encoding="utf-8")
-    (folder / "tables/table1.csv").write_text("method,image_fid\nreal,0.0\n", encoding="utf-8")
+    write_table(TABLE, folder / "tables/table1")
     (folder / "figures").mkdir()
     Image.new("RGB", (40, 20), "white").save(folder / "figures/panel.png")
 
@@ -102,7 +103,7 @@ def strip_arguments(folder: Path, methods: Sequence[str]) -> list[str]:
 def page_arguments(folder: Path, methods: Sequence[str], *more: str) -> list[str]:
     """Of `python -m evaluation.page`."""
     return [
-        *("--run", "try <b>", "--caveat", "Nothing is claimed.", "--tables", str(folder / "tables/table1.csv")),
+        *("--run", "try <b>", "--caveat", "Nothing is claimed.", "--tables", str(folder / "tables/table1.json")),
         *("--figures", str(folder / "figures/panel.png"), "--layouts", str(folder / "layouts/test.jsonl")),
         *("--scores", str(folder / "scores"), "--methods", *methods, "--compare", methods[-1], methods[1]),
         *("--strips", str(folder / "report/strips/0000.json"), "--out", str(folder / "report.html"), *more),

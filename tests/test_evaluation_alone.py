@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation import __main__ as alone
-from evaluation import tables
 from evaluation.crops import crop, pixel_box
 from evaluation.datasets.__main__ import main as datasets_main
 from evaluation.extractors import load_extractor
@@ -30,6 +29,7 @@ from evaluation.protocol import add_options, chosen
 from evaluation.regions import main as regions_main
 from evaluation.regions import regions
 from evaluation.strips import main as strips_main
+from evaluation.tables.headline import cut_prompts, cut_texts
 from formats import cli
 from formats.files import read_json, write_json
 from formats.images import write_images
@@ -296,7 +296,7 @@ def test_texts_that_clip_cuts_are_counted_and_said(tmp_path, world, capsys) -> N
         f"2 of 4 captions are longer than {context} tokens and were cut for the CLIP score.",
         f"3 of 4 regions' texts are longer than {context} tokens and were cut for the CLIP score.",
     ]
-    assert tables.cut_texts(found) == printed[-2:]
+    assert cut_texts(found) == printed[-2:]
     with np.load(tmp_path / "run" / "out" / "features" / "images" / "0000.npz") as arrays:
         assert arrays["image_text_cut"].tolist() == [False, True, True, False]
         # What is cut away changes nothing.
@@ -308,11 +308,11 @@ def test_a_table_says_whose_captions_were_cut() -> None:
         names = [f"m{place}" for place in range(len(counts))]
         return pd.DataFrame({"images": 9, "truncated_captions": counts}, index=pd.Index(names, name="method"))
 
-    table = pd.DataFrame({"method": ["m0", "m1", "m2"], "label": ["A", "B", "C"]})
-    assert tables.cut_prompts(rows(0, 0, 0, 5), table) == []
+    called = {"m0": "A", "m1": "B", "m2": "C"}
+    assert cut_prompts(rows(0, 0, 0), called) == []
     sentence = "{} of 9 captions are longer than the text encoder takes and were cut for sampling: {}."
-    assert tables.cut_prompts(rows(2, 3, 2), table) == [sentence.format(2, "A, C"), sentence.format(3, "B")]
-    assert tables.cut_texts(row_of("m")) == []
+    assert cut_prompts(rows(2, 3, 2), called) == [sentence.format(2, "A, C"), sentence.format(3, "B")]
+    assert cut_texts(row_of("m")) == []
 
 
 @pytest.mark.parametrize(

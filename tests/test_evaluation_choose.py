@@ -9,23 +9,24 @@ import pytest
 from scipy import stats
 
 from evaluation.choose import choose, main
-from evaluation.jackknife import GROUPS, groups, jackknife, leave_out_mean
-from evaluation.tables import METRICS
+from evaluation.metrics import METRICS, headline
+from evaluation.metrics.jackknife import GROUPS, groups, jackknife, leave_out_mean
 from formats.files import InputError, write_json
 from tests.test_evaluation_metrics import call
 
 IDS = np.arange(400)  # some of every group
 ALL = {"image": IDS, "region": IDS}
 ZERO = np.zeros(GROUPS)
+NAMES = [metric.name for metric in headline()]
 RNG = np.random.default_rng(14)
 
 
 def row_of(method: str, split: str = "heldout", **means_G: np.ndarray) -> dict:
     """A row whose metrics are means over groups of equal size, one unit of score each: less is better of distances."""
     metrics = {}
-    for name in METRICS:
+    for name in NAMES:
         values = np.asarray(means_G.get(name, means_G.get("each", ZERO)), float)
-        values = -values if name.endswith("fid") else values
+        values = values if METRICS[name].higher_is_better else -values
         left_out = (values.sum() - values) / (GROUPS - 1)
         metrics[name] = {"value": float(values.mean()), "se": 1.0, "left_out": left_out.tolist()}
     return {"method": method, "split": split, "n_images": 400, "metrics": metrics}
@@ -48,7 +49,7 @@ def chosen(**candidates: np.ndarray) -> dict:
 def test_scores_are_mean_gains_in_the_references_errors_and_their_errors_those_of_means() -> None:
     reference = row_of("gligen")
     reference["metrics"]["image_fid"]["se"] = 0.5
-    parts = {name: RNG.standard_normal(GROUPS) for name in METRICS}
+    parts = {name: RNG.standard_normal(GROUPS) for name in NAMES}
     found = choose("eta", reference, {1.0: row_of("a"), 2.0: row_of("b", **parts)}, ALL)
     units = {"image_fid": 2.0}
     scores_G = sum(units.get(name, 1.0) * values for name, values in parts.items()) / 4
@@ -65,7 +66,7 @@ def test_the_error_is_the_jackknifes_of_the_whole_score_where_groups_lack_region
     numbers = {level: groups(found) for level, found in image_ids.items()}
     assert len(set(numbers["region"])) < len(set(numbers["image"])) < GROUPS
     values = {
-        name: {metric: RNG.standard_normal(len(image_ids[metric.partition("_")[0]])) for metric in METRICS}
+        name: {metric: RNG.standard_normal(len(image_ids[metric.partition("_")[0]])) for metric in NAMES}
         for name in ("gligen", "a", "b")
     }
 
@@ -74,15 +75,15 @@ def test_the_error_is_the_jackknifes_of_the_whole_score_where_groups_lack_region
 
     rows = {}
     for name in values:
-        estimates = {m: jackknife(statistic(name, m), numbers[m.partition("_")[0]]) for m in METRICS}
+        estimates = {m: jackknife(statistic(name, m), numbers[m.partition("_")[0]]) for m in NAMES}
         metrics = {m: {"value": e.value, "se": e.se, "left_out": e.left_out} for m, e in estimates.items()}
         rows[name] = {"method": name, "split": "heldout", "n_images": 48, "metrics": metrics}
     found = choose("eta", rows["gligen"], {1.0: rows["a"], 2.0: rows["b"]}, image_ids)
 
     def difference(group: int | None) -> float:
-        gaps = {m: statistic("b", m)(group) - statistic("a", m)(group) for m in METRICS}
-        signs = {m: -1 if m.endswith("fid") else 1 for m in METRICS}
-        return float(np.mean([signs[m] * gaps[m] / rows["gligen"]["metrics"][m]["se"] for m in METRICS]))
+        gaps = {m: statistic("b", m)(group) - statistic("a", m)(group) for m in NAMES}
+        signs = {m: -1 if m.endswith("fid") else 1 for m in NAMES}
+        return float(np.mean([signs[m] * gaps[m] / rows["gligen"]["metrics"][m]["se"] for m in NAMES]))
 
     whole = jackknife(difference, numbers["image"])
     behind = max(found["curve"], key=lambda point: point["behind"])

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation import by_size, panel
-from evaluation.figures import calibration, categories, drawing, metrics, sizes, training
-from evaluation.frechet import frechet_distance
-from evaluation.jackknife import groups
-from evaluation.statistics import Summary
+from evaluation.figures import calibration, categories, drawing, panel
+from evaluation.figures.__main__ import main
+from evaluation.metrics import sizes
+from evaluation.metrics.frechet import frechet_distance
+from evaluation.metrics.jackknife import groups
+from evaluation.metrics.summary import Summary
+from evaluation.tables.published import labels, read_published, stated_labels
 from formats import images
 from formats.files import InputError, write_json
 from formats.images import write_images
@@ -23,13 +25,13 @@ from tests.test_evaluation_metrics import ROOT, row_of
 PUBLISHED = ROOT / "workflow/config/published.csv"
 
 
-def call(monkeypatch, program, **arguments: object) -> None:
-    words = []
+def call(monkeypatch, figure: str, **arguments: object) -> None:
+    words = [figure]
     for name, value in arguments.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     monkeypatch.setattr(sys, "argv", ["program", *words])
-    program()
+    main()
 
 
 def drawn(out: Path) -> list[bytes]:
@@ -49,7 +51,7 @@ def summary(seed: int, ids: range, width: int = 3, shift: float = 0.0) -> Summar
 
 def test_the_whole_sample_has_the_tables_distance_and_fewer_have_more() -> None:
     a, b = summary(0, range(4000)), summary(1, range(4000))
-    found = pd.DataFrame(by_size.by_size(a, b))
+    found = pd.DataFrame(sizes.by_size(a, b))
     assert found["n"].iloc[-1] == 4000
     whole = frechet_distance(*a.whole().mean_and_covariance(), *b.whole().mean_and_covariance())
     assert found["fid"].iloc[-1] == pytest.approx(whole, abs=1e-9)
@@ -61,29 +63,29 @@ def test_the_whole_sample_has_the_tables_distance_and_fewer_have_more() -> None:
 
 def test_real_is_compared_with_other_images_of_its_own() -> None:
     a = summary(0, range(2000))
-    apart = pd.DataFrame(by_size.by_size(a, a, apart=True))
+    apart = pd.DataFrame(sizes.by_size(a, a, apart=True))
     assert apart["n"].max() < 1100
     assert (apart["fid"] > 0).all()
-    assert pd.DataFrame(by_size.by_size(a, a))["fid"].abs().max() < 1e-9
+    assert pd.DataFrame(sizes.by_size(a, a))["fid"].abs().max() < 1e-9
 
 
 def test_a_subset_is_the_rows_of_its_groups() -> None:
     whole = summary(0, range(200))
-    part = by_size.only(whole, range(4))
+    part = sizes.only(whole, range(4))
     assert part.n == len(part.sample_SD) == (groups(range(200)) < 4).sum()
     assert part.whole().mean_D == pytest.approx(part.sample_SD.mean(0))
 
 
 def test_a_reference_that_kept_some_of_its_rows_stands_for_all_of_them() -> None:
     few, real = summary(0, range(60), width=80), summary(1, range(800), width=80)
-    found, expected = (pd.DataFrame(by_size.by_size(few, of)) for of in (thinned(real), real))
-    assert len(expected) == len(by_size.SIZES)
+    found, expected = (pd.DataFrame(sizes.by_size(few, of)) for of in (thinned(real), real))
+    assert len(expected) == len(sizes.SIZES)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 
 
 def test_nothing_gives_no_distance() -> None:
     few = summary(0, range(60), width=80)
-    assert list(by_size.by_size(Summary({}, np.zeros((0, 0)), np.zeros(0, int)), few)) == []
+    assert list(sizes.by_size(Summary({}, np.zeros((0, 0)), np.zeros(0, int)), few)) == []
 
 
 def test_a_categorys_score_is_the_mean_of_its_regions() -> None:
@@ -103,12 +105,12 @@ def test_a_run_whose_boxes_are_all_too_small_has_its_figures(tmp_path, monkeypat
     scores.to_parquet(tmp_path / "scores.parquet")
     scores[:0].assign(phrase="").to_parquet(tmp_path / "regions.parquet")
     arguments = {"methods": "real", "published": PUBLISHED, "scores": tmp_path / "scores.parquet"}
-    call(monkeypatch, categories.main, regions=tmp_path / "regions.parquet", **arguments, out=tmp_path / "categories")
+    call(monkeypatch, "categories", regions=tmp_path / "regions.parquet", **arguments, out=tmp_path / "categories")
     drawn(tmp_path / "categories")
     panel.draw(panel.choose_layouts([{"objects": []}]), {"real": []}, tmp_path / "panel")
     drawn(tmp_path / "panel")
-    pd.DataFrame(columns=by_size.COLUMNS).to_csv(tmp_path / "sizes.csv", index=False)
-    call(monkeypatch, sizes.main, sizes=tmp_path / "sizes.csv", published=PUBLISHED, out=tmp_path / "sizes")
+    pd.DataFrame(columns=sizes.COLUMNS).to_csv(tmp_path / "sizes.csv", index=False)
+    call(monkeypatch, "sizes", sizes=tmp_path / "sizes.csv", published=PUBLISHED, out=tmp_path / "sizes")
     drawn(tmp_path / "sizes")
 
 
@@ -127,7 +129,7 @@ def test_the_panel_decodes_the_images_it_shows_and_no_other(tmp_path, monkeypatc
     monkeypatch.setattr(panel, "draw", lambda chosen, pictures, out: shown.update(pictures))
     call(
         monkeypatch,
-        panel.main,
+        "panel",
         layouts=tmp_path / "layouts.jsonl",
         samples=tmp_path / "samples",
         shard_size=4,
@@ -141,10 +143,21 @@ def test_the_panel_decodes_the_images_it_shows_and_no_other(tmp_path, monkeypatc
 
 
 def test_names_are_those_of_the_tables() -> None:
-    names = drawing.labels(PUBLISHED, ["real", "hcma", "hcma_no_c2ia", "mine"])
-    assert names == {"real": "real", "hcma": "HCMA (SD-v1.4)", "hcma_no_c2ia": "O2RA only", "mine": "mine"}
-    with pytest.raises(InputError, match="not a table of published values"):
-        drawing.labels(Path("nowhere.csv"), [])
+    published, rows = read_published(PUBLISHED), ["real", "hcma", "hcma_no_c2ia", "mine"]
+    assert labels(rows, published, {}) == dict(zip(rows, ["real", "HCMA (SD-v1.4)", "O2RA only", "mine"], strict=True))
+    assert labels(["hcma"], published, {}, "table2") == {"hcma": "C2IA + O2RA"}
+    stated = stated_labels(["mine=ours = 2", "hcma=HCMA"])
+    assert labels(["hcma", "mine"], published, stated, "table2") == {"hcma": "HCMA", "mine": "ours = 2"}
+    with pytest.raises(InputError, match="--labels mine: expected METHOD=LABEL"):
+        stated_labels(["mine"])
+
+
+def test_other_files_are_no_published_values(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
+        read_published(Path("nowhere.csv"))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"other\.csv: not a table of published values"):
+        read_published(tmp_path / "other.csv")
 
 
 def test_rows_differ_in_colour_and_marker() -> None:
@@ -168,17 +181,16 @@ def test_equal_numbers_give_equal_bytes_of_every_figure(tmp_path, monkeypatch) -
     pd.DataFrame(curves | {"kept": [1, 0]}).to_csv(tmp_path / "curves.csv", index=False)
     rows = {kind: [tmp_path / f"{name}.{kind}" for name in ("real", "hcma")] for kind in ("json", "csv", "parquet")}
     calls = {
-        metrics: {"metrics": rows["json"], "published": PUBLISHED},
-        sizes: {"sizes": rows["csv"], "published": PUBLISHED},
-        categories: {"regions": tmp_path / "regions.parquet", "methods": ["real", "hcma"]}
+        "metrics": {"metrics": rows["json"], "published": PUBLISHED},
+        "sizes": {"sizes": rows["csv"], "published": PUBLISHED},
+        "categories": {"regions": tmp_path / "regions.parquet", "methods": ["real", "hcma"]}
         | {"scores": rows["parquet"], "published": PUBLISHED},
-        training: {"curves": tmp_path / "curves.csv"},
-        calibration: {"calibration": tmp_path / "calibration.json", "key": "eta"},
+        "training": {"curves": tmp_path / "curves.csv"},
+        "calibration": {"calibration": tmp_path / "calibration.json", "key": "eta"},
     }
-    for module, arguments in calls.items():
-        name = module.__name__.rpartition(".")[2]
+    for name, arguments in calls.items():
         for folder in ("once", "again"):
-            call(monkeypatch, module.main, **arguments, out=tmp_path / folder / name)
+            call(monkeypatch, name, **arguments, out=tmp_path / folder / name)
         assert drawn(tmp_path / "once" / name) == drawn(tmp_path / "again" / name)
 
 
@@ -199,11 +211,11 @@ def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkey
     drawn(tmp_path / "one")
     write_json(tmp_path / "other.json", {"eta": 1})
     with pytest.raises(InputError, match=r"other\.json: not a calibration of eta \(no `curve`\)"):
-        call(monkeypatch, calibration.main, calibration=tmp_path / "other.json", key="eta", out=tmp_path / "none")
+        call(monkeypatch, "calibration", calibration=tmp_path / "other.json", key="eta", out=tmp_path / "none")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    for program, arguments in (
-        (training.main, {"curves": tmp_path / "other.csv"}),
-        (sizes.main, {"sizes": tmp_path / "other.csv", "published": PUBLISHED}),
+    for figure, arguments in (
+        ("training", {"curves": tmp_path / "other.csv"}),
+        ("sizes", {"sizes": tmp_path / "other.csv", "published": PUBLISHED}),
     ):
         with pytest.raises(InputError, match=r"other\.csv: not "):
-            call(monkeypatch, program, **arguments, out=tmp_path / "none")
+            call(monkeypatch, figure, **arguments, out=tmp_path / "none")

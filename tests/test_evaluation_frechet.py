@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from evaluation.frechet import Moments, floor, frechet_distance, frechet_of_few
-from evaluation.jackknife import GROUPS, groups, jackknife
-from evaluation.statistics import Summary, bias_is_removable, leave_out_distance
+from evaluation.metrics.frechet import (
+    bias_is_removable,
+    floor,
+    frechet_distance,
+    frechet_of_few,
+    leave_out_distance,
+)
+from evaluation.metrics.jackknife import GROUPS, groups, jackknife
+from evaluation.metrics.summary import Moments, Summary
 
 
 def samples(count: int, width: int, seed: int, shift: float = 0.0) -> np.ndarray:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from evaluation import kernel
-from evaluation.kernel import kid, leave_out_cmmd, leave_out_kid, neighbourhood, thinned
+from evaluation.metrics import kernel, summary
+from evaluation.metrics.kernel import kid, leave_out_cmmd, leave_out_kid
+from evaluation.metrics.neighbours import neighbourhood
+from evaluation.metrics.summary import thinned
 
 
 def sets(n: int = 90, m: int = 70, shift: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +77,7 @@ def test_too_few_samples_are_named() -> None:
 def test_thinning_depends_on_the_image_alone(monkeypatch) -> None:
     ids = np.arange(100)
     assert np.array_equal(thinned(ids), ids)
-    monkeypatch.setattr(kernel, "MOST", 10)
+    monkeypatch.setattr(summary, "MOST", 10)
     kept = thinned(ids)
     assert len(kept) == 10
     regions = np.repeat(ids, 3)

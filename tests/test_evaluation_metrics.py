@@ -15,32 +15,32 @@ from cleanfid.resize import build_resizer
 from PIL import Image
 from safetensors.torch import save_file
 
-from evaluation import (
-    adherence_table,
-    cost,
-    crops,
-    distances,
-    features,
-    kernel,
-    metrics,
-    panel,
-    statistics,
-    tables,
-)
-from evaluation.compare import WHAT_IS_TESTED
+from evaluation import crops, features
 from evaluation.crops import crop, pixel_box
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
+from evaluation.figures import panel
 from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
-from evaluation.metrics import cosine, measure
+from evaluation.metrics import summary
+from evaluation.metrics.__main__ import main as metrics_main
+from evaluation.metrics.measure import measure
+from evaluation.metrics.summary import Summaries, cosine, write_summaries
 from evaluation.protocol import Protocol
 from evaluation.regions import regions
-from evaluation.statistics import Reference, write_reference
+from evaluation.tables.__main__ import main as tables_main
+from evaluation.tables.adherence import adherence_table
+from evaluation.tables.cost import cost_table
+from evaluation.tables.distances import distances_table, thinning
+from evaluation.tables.headline import headline_table, made
+from evaluation.tables.published import read_published
+from evaluation.tables.significance import WHAT_IS_TESTED
+from evaluation.tables.table import Cell, Column, Table, markdown, read_frame, write_table
 from formats import cli
 from formats.files import InputError, write_json
 from formats.images import read_images, write_images
+from tests.tables import grid
 
 CLIP = {
     "embed_dim": 16,
@@ -48,6 +48,9 @@ CLIP = {
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
 ROOT = Path(features.__file__).parents[1]
+BOXES = {"min_area_frac": 0.01, "max": 30, "drop_crowd": True}
+TEST = {"count": 5, "seed": 2014, "require_boxes": False}
+DATA = {"caption": "first", "resize": "center_crop", "size": 64, "boxes": BOXES, "test": TEST}
 
 
 def layouts(count: int) -> list[dict]:
@@ -88,8 +91,8 @@ def extractors(tmp_path_factory) -> dict:
     }
 
 
-def call(monkeypatch, main, **arguments) -> None:
-    argv = ["program"]
+def call(monkeypatch, main, *words: str, **arguments) -> None:
+    argv = ["program", *words]
     for name, value in arguments.items():
         argv += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     monkeypatch.setattr(sys, "argv", argv)
@@ -151,29 +154,30 @@ def test_a_crop_is_the_boxs_pixels_by_the_images_own_width_and_height() -> None:
     assert crop(image[:64, :20], [0.97, 0.1, 1.0, 0.101]).shape == (1, 1, 3)
 
 
-def reference_of(shards: list[Path]) -> Reference:
-    out = shards[0].with_suffix(".reference.npz")
-    write_reference(FeatureShards(shards), out)
-    return Reference(out)
+def summaries_of(shards: list[Path]) -> Summaries:
+    out = shards[0].with_suffix(".summaries.npz")
+    write_summaries(FeatureShards(shards), out)
+    return Summaries(out)
 
 
-def measured(shards: list[Path], reference: list[Path], rows: list[dict]) -> dict:
-    return measure(FeatureShards(shards), reference_of(reference), rows)[0]
+def measured(shards: list[Path], real: list[Path], rows: list[dict]) -> dict:
+    return measure(summaries_of(shards), summaries_of(real), rows)[0]
 
 
 def test_real_is_at_distance_zero_from_itself_at_both_levels(run, tmp_path, monkeypatch) -> None:
     rows = layouts(30)
     shards = run("real", 1, rows)
     write_layouts(tmp_path / "all.jsonl", rows)
-    call(monkeypatch, statistics.main, features=shards, out=tmp_path / "s.npz")
+    call(monkeypatch, metrics_main, "summarize", features=shards, out=tmp_path / "s.npz")
     call(
         monkeypatch,
-        metrics.main,
+        metrics_main,
+        "measure",
         method="real",
         split="test",
         layouts=tmp_path / "all.jsonl",
-        features=shards,
-        reference=tmp_path / "s.npz",
+        summary=tmp_path / "s.npz",
+        real=tmp_path / "s.npz",
         out=tmp_path / "m.json",
         scores=tmp_path / "scores.parquet",
     )
@@ -361,6 +365,7 @@ def row_of(method: str, split: str = "test", **values: float) -> dict:
         made | Protocol(min_side=6).about() | {"batch": 32, "torch": "2.0", "groups": 20, "reference": "same_ids"}
     )
     row = {"method": method, "split": split, "n_images": 5, "n_regions": 7, "metrics": cells, "protocol": protocol}
+    row["distances"] = {"image": None, "region": None}
     return row | {"reference": "4444444444444444", "source": {"versions": {"torch": "2.0"}}}
 
 
@@ -369,10 +374,7 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
     for name in ("real", "hcma"):
         write_json(tmp_path / f"{name}.json", row_of(name))
     write_json(tmp_path / "hcma.json", row_of("hcma", image_fid=-1e-14))
-    boxes = {"min_area_frac": 0.01, "max": 30, "drop_crowd": True}
-    test = {"count": 5, "seed": 2014, "require_boxes": False}
-    data = {"caption": "first", "resize": "center_crop", "size": 64, "boxes": boxes, "test": test}
-    write_json(tmp_path / "data.json", data)
+    write_json(tmp_path / "data.json", DATA)
     paths = [tmp_path / "real.json", tmp_path / "hcma.json"]
     published = ROOT / "workflow/config/published.csv"
     spec = {
@@ -384,30 +386,33 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
         "artefacts": {"eta": {"path": "train/calibration.json", "sha256": "0" * 64, "value": 2.0}},
     }
     write_json(tmp_path / "spec.json", spec | {"source": "as the paper"})
-    cost.build([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)]).to_csv(
-        tmp_path / "cost.csv", index=False
-    )
-    (tmp_path / "significance.csv").write_text(
-        "metric,method,against,difference,se,p,p_holm,different\n"
-        "image_fid,hcma,sd14,1,1,0.3,0.3,no\nimage_clip,hcma,sd14,1,0.1,0.001,0.001,yes\n"
-        "region_fid,hcma,boxdiff,1,1,0.3,0.3,no\n"
-    )
-    (tmp_path / "best.csv").write_text(
-        "table,metric,method,against,difference,se,debiased,opposite,p,p_holm,different\n"
-        "1,image_clip,hcma,sd14,1,1,,,0.001,0.002,yes\n1,region_fid,hcma,sd14,1,1,1,no,0.3,0.3,no\n"
-        "2,region_clip,hcma,sd14,1,1,,,0.001,0.002,yes\n"
-    )
+    spent = cost_table([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)])
+    write_table(spent, tmp_path / "cost")
+    columns = ["metric", "method", "against", "different"]
+    pairs = [
+        ("image_fid", "hcma", "sd14", "no"),
+        ("image_clip", "hcma", "sd14", "yes"),
+        ("region_fid", "hcma", "boxdiff", "no"),
+    ]
+    write_table(plain(columns, pairs), tmp_path / "significance")
+    leading = [
+        ("image_clip", "hcma", "sd14", "yes", "table1", ""),
+        ("region_fid", "hcma", "sd14", "no", "table1", "no"),
+        ("region_clip", "hcma", "sd14", "yes", "table2", ""),
+    ]
+    write_table(plain([*columns, "table", "opposite"], leading), tmp_path / "best")
     call(
         monkeypatch,
-        tables.main,
-        table=1,
-        best=tmp_path / "best.csv",
-        significance=tmp_path / "significance.csv",
+        tables_main,
+        "headline",
+        name="table1",
+        best=tmp_path / "best.json",
+        significance=tmp_path / "significance.json",
         mark_against="sd14",
         metrics=paths,
         rows=["real", "gligen_ldm", "hcma"],
         specs=[tmp_path / "spec.json"],
-        cost=tmp_path / "cost.csv",
+        cost=tmp_path / "cost.json",
         published=published,
         data=tmp_path / "data.json",
         caveat=caveat,
@@ -417,10 +422,11 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
     wanted = [
         f"{level}_{kind}{part}" for level in ("image", "region") for kind in ("fid", "clip") for part in ("", "_se")
     ]
-    assert table.columns.tolist()[:10] == [*wanted, "n_images", "n_regions"]
-    assert table.loc["hcma", "published_image_fid"] == 8.74
-    assert np.isnan(table.loc["real", "published_image_fid"])
-    text = (tmp_path / "table1.md").read_text()
+    assert {*wanted, "n_images", "n_regions", "image_fid_floor", "image_fid_mark", "image_clip_bold"} <= set(table)
+    assert table.loc["gligen_ldm", "image_fid_published"] == 13.05
+    assert table.loc["hcma", "image_fid_published"] == 8.74 or caveat
+    assert np.isnan(table.loc["real", "image_fid_published"])
+    text = grid((tmp_path / "table1.md").read_text())
     beside = ["", "", ""] if caveat else [" [8.74]", " [0.3231]", " [12.48]"]
     cells = ["0.00 ± 0.50†", "**0.3000 ± 0.5000**", "20.00 ± 0.50"]
     assert f"| HCMA (SD-v1.4) | {' | '.join(map(''.join, zip(cells, beside, strict=True)))} |" in text
@@ -450,14 +456,26 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
     assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
 
 
+def plain(columns: list[str], lines: list[tuple[str, ...]]) -> Table:
+    """A table of texts."""
+    rows = [{key: Cell(text) for key, text in zip(columns, line, strict=True)} for line in lines]
+    return Table("Texts", [Column(key, key) for key in columns], rows, [])
+
+
 def test_rows_of_different_protocols_do_not_share_a_table() -> None:
-    published = tables.read_published(ROOT / "workflow/config/published.csv", 1)
+    published = read_published(ROOT / "workflow/config/published.csv")
+    nothing = plain(["method", "against", "metric", "table", "different", "opposite", "boxes"], []).frame()
+
+    def build(*metrics: dict, rows: tuple[str, ...] = ("real", "hcma")) -> None:
+        cost = nothing.set_index("method")
+        headline_table("table1", rows, metrics, [], DATA, cost, nothing, nothing, "hcma", published, {})
+
     with pytest.raises(InputError, match="hcma: n_images is 6, but real has 5"):
-        tables.build([row_of("real"), row_of("hcma") | {"n_images": 6}], published, ["real", "hcma"])
+        build(row_of("real"), row_of("hcma") | {"n_images": 6})
     with pytest.raises(InputError, match="hcma: reference is 5, but real has 4444"):
-        tables.build([row_of("real"), row_of("hcma") | {"reference": "5"}], published, ["real", "hcma"])
+        build(row_of("real"), row_of("hcma") | {"reference": "5"})
     with pytest.raises(InputError, match="mine: neither measured nor published"):
-        tables.build([row_of("real")], published, ["real", "mine"])
+        build(row_of("real"), rows=("real", "mine"))
 
 
 def shard(folder: Path, method: str, number: int = 0, images: int = 5, **counts: int) -> Path:
@@ -473,25 +491,25 @@ def test_the_cost_table_adds_up_a_methods_shards(tmp_path, monkeypatch) -> None:
         shard(tmp_path, "boxdiff", 0, unet_forwards=510, guidance_forwards=125, boxes=9, boxes_without_token=4),
         shard(tmp_path, "boxdiff", 1, images=3, unet_forwards=306, guidance_forwards=99, boxes=6),
     ]
-    call(monkeypatch, cost.main, shards=shards, out=tmp_path / "cost")
-    table = tables.read_cost(tmp_path / "cost.csv")
+    call(monkeypatch, tables_main, "cost", shards=shards, out=tmp_path / "cost")
+    table = read_frame(tmp_path / "cost.json").set_index("method")
     assert table.index.tolist() == ["sd14", "boxdiff"]
     assert table.loc["boxdiff", ["images", "unet_forwards", "guidance_forwards", "boxes"]].tolist() == [8, 102, 28, 15]
-    text = (tmp_path / "cost.md").read_text()
+    text = grid((tmp_path / "cost.md").read_text())
     assert table.loc["boxdiff", ["unet_forwards_total", "hours"]].tolist() == [816, 20 / 3600]
     assert "| Method | Seconds | Hours | U-Net passes | guided passes |" in text
     assert "| boxdiff | 2.500 | 0.00069 | 102.0 | 28.0 |" in text
     assert "| boxdiff | 8 | cpu | 20 | 0.00556 | 816 | 224 |" in text
-    assert tables.made(table) == ["Sampled at commit abc on cpu."]
+    assert made(table) == ["Sampled at commit abc on cpu."]
     other = {"images": 1, "seconds": 10.0, "counts": {}, "commit": "abd", "device": "NVIDIA H100"}
     write_images(shards[2], [], other)
-    mixed = cost.build(shards).set_index("method")
+    mixed = cost_table(shards).frame().set_index("method")
     assert mixed.loc["boxdiff", "commit"] == "abc and abd"
-    (said,) = tables.made(mixed)
+    (said,) = made(mixed)
     assert said == "Sampled at commit abc on cpu: sd14; commit abc and abd on NVIDIA H100 and cpu: boxdiff."
     write_images(shards[0], [], {"images": 1})
     with pytest.raises(InputError, match=r"0000\.zip.*delete it and run again"):
-        cost.build(shards)
+        cost_table(shards)
 
 
 def test_published_values_are_the_papers() -> None:
@@ -551,11 +569,11 @@ def test_the_table_of_distances_has_a_line_a_level_and_method(tmp_path, monkeypa
     row["metrics"]["image_kid"] = {"value": values.pop("kid"), "se": 0.0001}
     row["metrics"]["region_fid"] = None
     write_json(tmp_path / "hcma.json", row)
-    call(monkeypatch, distances.main, metrics=[tmp_path / "hcma.json"], out=tmp_path / "distances")
+    call(monkeypatch, tables_main, "distances", metrics=[tmp_path / "hcma.json"], out=tmp_path / "distances")
     table = pd.read_csv(tmp_path / "distances.csv").set_index("level")
-    assert table.loc["image", ["samples", "kid", "debiased"]].tolist() == [9, 0.00123, -1e-14]
+    assert table.loc["image", ["samples", "kid", "fid_debiased"]].tolist() == [9, 0.00123, -1e-14]
     assert table.loc["region", ["fid", "kid"]].isna().all()
-    text = (tmp_path / "distances.md").read_text()
+    text = grid((tmp_path / "distances.md").read_text())
     assert "| image | hcma | 10.00 ± 0.50 | 0.00 | 1.00 | 1.23 ± 0.10 | 0.500 | 0.250 | 1.500 | 0.750 |" in text
     assert "| region | hcma | - | - |" in text
     assert "- KID: all pairs, kernel" in text
@@ -564,29 +582,29 @@ def test_the_table_of_distances_has_a_line_a_level_and_method(tmp_path, monkeypa
 
 def test_a_thinned_set_is_said_to_be_thinned_with_its_numbers(run, tmp_path, monkeypatch) -> None:
     rows = layouts(30)
-    monkeypatch.setattr(kernel, "MOST", 20)
+    monkeypatch.setattr(summary, "MOST", 20)
     found = measured(run("mine", 1, rows), run("real", 2, rows), rows)
     images, regions_ = found["distances"]["image"], found["distances"]["region"]
     assert (images["samples"], images["real_samples"], images["real_n"]) == (20, 20, 30)
     assert regions_["samples"] == regions_["real_samples"] < 20 < found["n_regions"] == regions_["real_n"]
-    table = distances.build([row_of("mine") | found])
+    table = distances_table([row_of("mine") | found])
     many = f"of {regions_['samples']} of the {found['n_regions']} regions of a row"
     alike = many.replace("a row", "`real`")
-    assert distances.thinning(table) == [
+    assert thinning(table.rows) == [
         "The pairs of all images being too many, KID, CMMD, precision, recall, density and coverage are of 20 of the 30 images "
         "of a row and of 20 of the 30 images of `real`: whole images, those of the smallest hashes, the same for every row.",
         "The pairs of all regions being too many, KID, CMMD, precision, recall, density and coverage are "
         f"{many} and {alike}: whole images, those of the smallest hashes, the same for every row.",
     ]
-    text = distances.markdown(table)
+    text = markdown(table)
     assert "KID: all pairs of the samples named below, kernel" in text
-    assert all(f"- {sentence}\n" in text for sentence in distances.thinning(table))
+    assert all(f"- {sentence}\n" in text for sentence in thinning(table.rows))
 
 
 def test_of_a_larger_reference_alone_thinning_is_said_too() -> None:
     values = {"samples": 5, "real_samples": 19_998, "real_n": 40_504}
-    table = distances.build([row_of("mine") | {"distances": {"image": values, "region": None}}])
-    (sentence,) = distances.thinning(table)
+    table = distances_table([row_of("mine") | {"distances": {"image": values, "region": None}}])
+    (sentence,) = thinning(table.rows)
     assert "density and coverage are of 19,998 of the 40,504 images of `real`: whole images" in sentence
 
 
@@ -595,13 +613,13 @@ def test_the_table_of_adherence_says_what_the_detector_makes_of_each_row(tmp_pat
     row["metrics"]["ap"] = {"value": 0.25, "se": 0.01}
     row["protocol"]["detector"] = {"name": "d", "sha256": "0"}
     write_json(tmp_path / "hcma.json", row)
-    call(monkeypatch, adherence_table.main, metrics=[tmp_path / "hcma.json"], out=tmp_path / "adherence")
-    text = (tmp_path / "adherence.md").read_text()
+    call(monkeypatch, tables_main, "adherence", metrics=[tmp_path / "hcma.json"], out=tmp_path / "adherence")
+    text = grid((tmp_path / "adherence.md").read_text())
     assert "| hcma | 0.250 ± 0.010 | - |" in text
     assert "What the detector d finds" in text
     with pytest.raises(InputError, match="real: seen by another detector than hcma"):
-        adherence_table.build([row, row_of("real")])
-    assert "No detector is configured" in adherence_table.markdown(adherence_table.build([row_of("real")]), None)
+        adherence_table([row, row_of("real")])
+    assert "No detector is configured" in markdown(adherence_table([row_of("real")]))
 
 
 def test_images_made_elsewhere_get_the_numbers_of_the_dag(run, tmp_path, monkeypatch, capsys) -> None:

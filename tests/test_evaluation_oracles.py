@@ -28,12 +28,12 @@ from torchmetrics.image.kid import poly_mmd
 from transformers import CLIPImageProcessor, CLIPTokenizer
 
 from evaluation.extractors import Extractor, load_extractor
-from evaluation.frechet import frechet_distance
 from evaluation.inception import load_inception
-from evaluation.kernel import kid, neighbourhood
-from evaluation.metrics import cosine
+from evaluation.metrics.frechet import frechet_distance, leave_out_distance
+from evaluation.metrics.kernel import kid
+from evaluation.metrics.neighbours import neighbourhood
+from evaluation.metrics.summary import Summary, cosine
 from evaluation.sizes import BATCH
-from evaluation.statistics import Summary, leave_out_distance
 from formats.files import sha256
 from formats.images import read_images
 from tests.test_evaluation_frechet import moments, samples

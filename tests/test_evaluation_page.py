@@ -20,9 +20,11 @@ from evaluation.page.figures import title as figure_title
 from evaluation.page.packed import MISSING, UNIT
 from evaluation.page.scores import read_scores
 from evaluation.page.strips import strip_sources
-from evaluation.page.tables import parse_markdown, read_table
+from evaluation.page.tables import pack_table
 from evaluation.page.template import HERE, SCRIPTS, as_json, fill
 from evaluation.strips import read_index, write_strip
+from evaluation.tables.table import Table, View, write_table
+from evaluation.tables.table import as_json as as_json_table
 from formats import cli
 from formats.files import InputError, write_json
 from tests import pages
@@ -111,8 +113,11 @@ def test_objects_and_scores_come_in_the_order_of_the_layouts(run, monkeypatch) -
     assert spans == [thing["span"] or [-1, -1] for thing in things]
     hcma = pages.scores_of(layouts, 2).sort_values(["id", "object"])
     clip = hcma.loc[hcma["object"] >= 0, "clip"].fillna(MISSING / UNIT) * UNIT
-    assert unpacked(content["scores"]["region_clip"]).reshape(3, -1)[2].tolist() == clip.round().astype(int).tolist()
-    assert unpacked(content["scores"]["image_clip"]).shape == (3 * 12,)
+    assert (
+        unpacked(content["scores"]["region_clip"]["values"]).reshape(3, -1)[2].tolist()
+        == clip.round().astype(int).tolist()
+    )
+    assert unpacked(content["scores"]["image_clip"]["values"]).shape == (3 * 12,)
 
 
 def test_scores_in_another_order_are_put_in_that_of_the_layouts(run) -> None:
@@ -128,16 +133,16 @@ def test_without_a_detector_its_scores_are_missing(run, monkeypatch) -> None:
         path = run / "scores" / method / "test.parquet"
         pd.read_parquet(path)[["id", "object", "clip"]].to_parquet(path, index=False)
     content = build(run, monkeypatch)
-    assert (unpacked(content["scores"]["success"]) == MISSING).all()
-    assert (unpacked(content["scores"]["region_clip"]) > MISSING).any()
+    assert (unpacked(content["scores"]["instance_success"]["values"]) == MISSING).all()
+    assert (unpacked(content["scores"]["region_clip"]["values"]) > MISSING).any()
 
 
 def test_layouts_without_any_box_have_a_page_too(tmp_path, monkeypatch) -> None:
     pages.write_run(tmp_path, pages.layouts_of(3, most=0), METHODS)
     call(strips.main, "strips", pages.strip_arguments(tmp_path, METHODS), monkeypatch)
     content = build(tmp_path, monkeypatch)
-    assert content["scores"]["region_clip"] == content["layouts"]["box"] == ""
-    assert unpacked(content["scores"]["image_clip"]).shape == (9,)
+    assert content["scores"]["region_clip"]["values"] == content["layouts"]["box"] == ""
+    assert unpacked(content["scores"]["image_clip"]["values"]).shape == (9,)
 
 
 def test_scores_of_other_images_are_refused(run) -> None:
@@ -199,33 +204,33 @@ def test_other_json_is_no_index_of_strips(tmp_path, content) -> None:
         read_index(tmp_path / "0000.json", METHODS)
 
 
-def test_a_table_is_shown_as_its_markdown_has_it(run) -> None:
-    table = read_table(run / "tables/table1.csv", "Nothing is claimed.")
+def test_a_table_is_shown_cell_by_cell_as_its_json_has_it(run) -> None:
+    table = pack_table(run / "tables/table1.json", "Nothing is claimed.")
     assert table["title"] == "Table 1"
     assert table["notes"] == ["`real`: the photos."]
-    (block,) = table["blocks"]
-    assert block["columns"] == ["Method", "Image FD", "Region CLIP"]
-    assert block["rows"][1] == ["nine", "9.50 ± 0.77† [12.12]", "-0.1520 ± 0.0100 [0.2238]"]
-    assert table["csv"].startswith("method,image_fid")
-
-
-def test_markdown_with_two_tables_keeps_what_leads_to_each() -> None:
-    text = "**Pairs**\n\nMinus a:\n\n| x | |\n|---|---|\n| a\\|b | 1 |\n\nMinus b:\n\n| x | |\n|---|---|\n"
-    found = parse_markdown(text)
-    assert [(block["lead"], block["rows"]) for block in found["blocks"]] == [
-        ("Minus a:", [["a|b", "1"]]),
-        ("Minus b:", []),
+    assert pack_table(run / "tables/table1.json")["notes"] == ["Nothing is claimed.", "`real`: the photos."]
+    (view,) = table["views"]
+    assert (view["heads"], view["numeric"]) == (["Method", "Image FD", "Region CLIP"], [False, True, True])
+    assert view["rows"][1] == [
+        {"text": "nine"},
+        {"text": "9.50", "error": "0.77", "mark": "†", "beside": "12.12", "sort": 9.5},
+        {"text": "-0.1520", "error": "0.0100", "beside": "0.2238", "sort": -0.152},
     ]
+    assert view["rows"][3][1] == {"text": "-", "beside": "18.53"}
+    assert table["csv"].startswith("method,fid,fid_se,fid_mark,fid_published,clip,")
 
 
-@pytest.mark.parametrize("text", [None, "", "\n"])
-def test_a_table_without_markdown_is_its_csv(tmp_path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / "some_table.md").write_text(text)
-    (tmp_path / "some_table.csv").write_text('a,b\n"x,y",0.123456789\n')
-    table = read_table(tmp_path / "some_table.csv")
-    assert table["title"] == "Some table"
-    assert table["blocks"] == [{"lead": "", "columns": ["a", "b"], "rows": [["x,y", "0.123457"]]}]
+def test_a_table_of_no_columns_has_its_notes_alone(tmp_path) -> None:
+    write_table(Table("Layout adherence", [], [], ["No detector."], [View(columns=[])]), tmp_path / "adherence")
+    table = pack_table(tmp_path / "adherence.json")
+    assert (table["views"], table["notes"]) == ([], ["No detector."])
+
+
+@pytest.mark.parametrize("content", [[], {"title": "x"}, as_json_table(pages.TABLE) | {"columns": [{"name": "x"}]}])
+def test_other_json_is_no_table(tmp_path, content) -> None:
+    write_json(tmp_path / "cost.json", content)
+    with pytest.raises(InputError, match=r"cost\.json: not a table"):
+        pack_table(tmp_path / "cost.json")
 
 
 def test_of_a_figure_the_drawing_is_preferred(tmp_path) -> None:
@@ -247,7 +252,7 @@ def test_a_difference_of_a_row_that_is_not_shown_is_refused(run, monkeypatch, ca
 
 
 @pytest.mark.parametrize(
-    "lost", ["tables/table1.csv", "layouts/test.jsonl", "scores/hcma/test.parquet", "figures/panel.png"]
+    "lost", ["tables/table1.json", "layouts/test.jsonl", "scores/hcma/test.parquet", "figures/panel.png"]
 )
 def test_a_missing_input_is_one_line_and_no_page(run, monkeypatch, capsys, lost) -> None:
     (run / lost).unlink()

@@ -9,10 +9,10 @@ from PIL import Image
 
 from evaluation.feature_files import FeatureShards
 from evaluation.features import write_features
+from evaluation.metrics.summary import Summaries, write_summaries
 from evaluation.protocol import Protocol, add_options, at_resolution, chosen, framed
 from evaluation.regions import regions
-from evaluation.statistics import Reference, write_reference
-from evaluation.tables import _regions
+from evaluation.tables.headline import _regions
 from formats.files import InputError
 from formats.images import write_images
 
@@ -75,8 +75,8 @@ class Mean:
         return np.array([len(text) > self.context for text in strings], bool)
 
 
-def seen(tmp_path, name: str, protocol: Protocol, ids=(1, 2)) -> FeatureShards:
-    rng = np.random.default_rng(0)
+def seen(tmp_path, name: str, protocol: Protocol, ids=(1, 2), seed=0) -> FeatureShards:
+    rng = np.random.default_rng(seed)
     thing = {"phrase": "star", "box": [0, 0, 1, 0.25]}
     layouts = [{"id": i, "image_id": i, "caption": "a star", "objects": [thing]} for i in ids]
     images = [(f"{i:012d}.png", rng.integers(1, 256, (32, 32, 3), np.uint8)) for i in ids]
@@ -100,20 +100,25 @@ def test_networks_see_what_the_protocol_says(tmp_path) -> None:
 
 @pytest.mark.parametrize("field", [{"min_side": 2}, {"max_per_image": 9}, {"resize": "short_side_center_crop"}])
 def test_other_protocols_do_not_mix(tmp_path, field) -> None:
-    write_reference(seen(tmp_path, "real", Protocol()), tmp_path / "reference.npz")
+    real, other = (
+        summed(tmp_path, name, protocol) for name, protocol in (("real", Protocol()), ("o", Protocol(**field)))
+    )
     with pytest.raises(InputError, match=f"{next(iter(field))}"):
-        Reference(tmp_path / "reference.npz").check(seen(tmp_path, "other", Protocol(**field)))
+        other.check(real)
+
+
+def summed(tmp_path, name: str, protocol: Protocol, ids=(1, 2), seed=0) -> Summaries:
+    write_summaries(seen(tmp_path, name, protocol, ids, seed), tmp_path / f"{name}-summaries.npz")
+    return Summaries(tmp_path / f"{name}-summaries.npz")
 
 
 def test_a_reference_of_more_photos_must_hold_the_rows_own(tmp_path) -> None:
-    write_reference(seen(tmp_path, "real", Protocol(), ids=(1, 2, 3)), tmp_path / "reference.npz")
-    reference = Reference(tmp_path / "reference.npz")
-    row = seen(tmp_path, "row", Protocol())
-    reference.check(row, "full_val")
+    real, row = summed(tmp_path, "real", Protocol(), ids=(1, 2, 3)), summed(tmp_path, "row", Protocol())
+    row.check(real, "full_val")
     with pytest.raises(InputError, match="not the same layouts"):
-        reference.check(row)
+        row.check(real)
     with pytest.raises(InputError, match="image 4 is none of those"):
-        reference.check(seen(tmp_path, "row", Protocol(), ids=(1, 4)), "full_val")
+        summed(tmp_path, "row", Protocol(), ids=(1, 4)).check(real, "full_val")
 
 
 def test_the_footer_names_the_rule() -> None:

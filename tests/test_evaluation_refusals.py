@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,27 @@ import numpy as np
 import pytest
 
 from evaluation import __main__ as alone
-from evaluation import best, compare, features, metrics, statistics, swaps, tables
+from evaluation import features
 from evaluation.layouts import read_layouts, write_layouts
+from evaluation.metrics.__main__ import main as metrics_main
 from evaluation.regions import regions
+from evaluation.tables.__main__ import main as tables_main
+from evaluation.tables.cost import cost_table
+from evaluation.tables.table import write_table
 from formats import cli
 from formats.files import read_json, write_json
 from formats.images import read_images, write_images
+from tests.tables import grid
 from tests.test_evaluation_metrics import ROOT, extractors, images, layouts  # noqa: F401  (a fixture)
 
 META = {"spec": {"method": "m", "version": 1}, "weights_sha256": {"model": "0"}, "versions": {"torch": "2.0"}}
 METHODS = ("real", "mine", "other")
 
 
-def start(main: Callable[[], None], **options: Any) -> None:
+def start(main: Callable[[], None], *command: str, **options: Any) -> None:
     words = [[f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in options.items()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["program", *(word for option in words for word in option)])
+        patch.setattr(sys, "argv", ["program", *command, *(word for option in words for word in option)])
         cli.run(main)
 
 
@@ -43,29 +48,33 @@ def extract(folder: Path, method: str, shard: int) -> None:
     )
 
 
-def summarize(folder: Path, shards: int = 2) -> None:
-    start(statistics.main, features=[folder / f"real-{i}.npz" for i in range(shards)], out=folder / "reference.npz")
+def summarize(folder: Path, method: str, shards: Sequence[int] = (0, 1)) -> None:
+    features = [folder / f"{method}-{i}.npz" for i in shards]
+    start(metrics_main, "summarize", features=features, out=folder / f"{method}.npz")
 
 
 def measure(folder: Path, method: str, shards: int = 2) -> None:
+    summarize(folder, method, range(shards))
     start(
-        metrics.main,
+        metrics_main,
+        "measure",
         method=method,
         split="test",
         layouts=[folder / f"{i}.jsonl" for i in range(shards)],
-        features=[folder / f"{method}-{i}.npz" for i in range(shards)],
-        reference=folder / "reference.npz",
+        summary=folder / f"{method}.npz",
+        real=folder / "real.npz",
         out=folder / f"{method}.json",
         scores=folder / f"{method}.parquet",
     )
 
 
 def swap(folder: Path, shards_of_other: tuple[int, ...] = (0, 1), reference_set: str = "same_ids") -> None:
-    others = [folder / f"other-{i}.npz" for i in shards_of_other]
+    summarize(folder, "other", shards_of_other)
     start(
-        swaps.main,
-        row=["mine", folder / "mine-0.npz", folder / "mine-1.npz", "--row", "other", *others],
-        reference=folder / "reference.npz",
+        metrics_main,
+        "swap",
+        row=["mine", folder / "mine.npz", "--row", "other", folder / "other.npz"],
+        real=folder / "real.npz",
         out=folder / "swaps.json",
         **{"reference-set": reference_set},
     )
@@ -78,23 +87,36 @@ def rows(folder: Path) -> list:
 
 
 def compare_rows(folder: Path) -> None:
-    start(compare.main, against=["mine", *rows(folder)], swaps=folder / "swaps.json", out=folder / "significance")
+    start(
+        tables_main,
+        "significance",
+        against=["mine", *rows(folder)],
+        swaps=folder / "swaps.json",
+        out=folder / "significance",
+    )
 
 
 def find_best(folder: Path) -> None:
-    start(best.main, table=[1, "mine", "other", *rows(folder)], swaps=folder / "swaps.json", out=folder / "best")
+    start(
+        tables_main,
+        "best",
+        table=["table1", "mine", "other", *rows(folder)],
+        swaps=folder / "swaps.json",
+        out=folder / "best",
+    )
 
 
 def tabulate(folder: Path) -> None:
     start(
-        tables.main,
-        table=1,
+        tables_main,
+        "headline",
+        name="table1",
         metrics=[folder / "mine.json", folder / "other.json"],
         rows=["mine", "other"],
         published=ROOT / "workflow/config/published.csv",
-        cost=folder / "cost.csv",
-        significance=folder / "significance.csv",
-        best=folder / "best.csv",
+        cost=folder / "cost.json",
+        significance=folder / "significance.json",
+        best=folder / "best.json",
         **{"mark-against": "mine"},
         data=folder / "data.json",
         out=folder / "table1",
@@ -129,13 +151,13 @@ def good(tmp_path_factory, extractors) -> Path:  # noqa: F811
         for seed, method in enumerate(METHODS):
             write_images(folder / f"{method}-{shard}.zip", images(part, 10 * seed + shard), META)
             extract(folder, method, shard)
-    summarize(folder)
+    summarize(folder, "real")
     for method in METHODS:
         measure(folder, method)
     swap(folder)
     compare_rows(folder)
     find_best(folder)
-    (folder / "cost.csv").write_text("method,images,boxes,boxes_without_token,images_without_token\n")
+    write_table(cost_table([]), folder / "cost")
     return folder
 
 
@@ -201,12 +223,12 @@ def library_version(folder: Path) -> None:
 
 
 def fewer_layouts_in_the_reference(folder: Path) -> None:
-    summarize(folder, 1)
+    summarize(folder, "real", [0])
     measure(folder, "mine")
 
 
 def fewer_images(folder: Path) -> None:
-    summarize(folder, 1)
+    summarize(folder, "real", [0])
     measure(folder, "other", 1)
 
 
@@ -240,14 +262,17 @@ def test_what_groups_add_to_a_kernel_distance_is_the_difference_of_two_metrics_f
         (blackened, r"mine-1\.zip: 2 images are black all over: 992, 991; sample them again"),
         (not_finite, r"mine-1\.npz: image_frechet is not finite"),
         (weights_of_one_shard, r"mine-1\.npz: other networks than .*mine-0\.npz: clip .*f00d.*, but "),
-        (weights_of_the_row, r"mine-0\.npz: other networks than .*reference\.npz: clip .*f00d.*, but "),
+        (weights_of_the_row, r"mine\.npz: other networks than .*real\.npz: clip .*f00d.*, but "),
         (code_version, r"mine-1\.npz: images made with spec .*'version': 2.*, but .*'version': 1.* in .*mine-0\.npz"),
         (library_version, r"mine-1\.npz: images made with versions .*3\.0.*, but .*2\.0.* in .*mine-0\.npz"),
-        (fewer_layouts_in_the_reference, r"mine-0\.npz: image_ids differ from those of .*reference\.npz"),
+        (fewer_layouts_in_the_reference, r"mine\.npz: image_ids differ from those of .*real\.npz"),
         (fewer_images_in_a_table, r"other: n_images is 8, but mine has 16"),
         (fewer_images_in_a_comparison, r"other and mine: images of other images"),
-        (lambda folder: swap(folder, (1, 0)), r"other-1\.npz: image_ids differ from those of .*reference\.npz"),
-        (lambda folder: swap(folder, (1, 0), "full_val"), r"mine and other: of other images, they cannot be paired"),
+        (lambda folder: swap(folder, (1, 0)), r"other\.npz: image_ids differ from those of .*real\.npz"),
+        (
+            lambda folder: swap(folder, (1, 0), "full_val"),
+            r"mine\.npz and other: of other images, they cannot be paired",
+        ),
         (another_reference_in_a_table, r"other: reference is f00d, but mine has "),
         (lambda folder: score_alone(folder, (0, 1), (0,)), r"--images: 1 given for 2 files of layouts"),
         (lambda folder: score_alone(folder, (0, 0), (0, 0)), r"0\.jsonl: layout 1000 comes twice"),
@@ -272,7 +297,7 @@ def test_what_is_not_mixed_becomes_a_table(good, tmp_path) -> None:
     folder = tmp_path / "whole"
     shutil.copytree(good, folder)
     tabulate(folder)
-    assert "| mine | " in (folder / "table1.md").read_text()
+    assert "| mine | " in grid((folder / "table1.md").read_text())
 
 
 def test_images_made_elsewhere_get_exactly_the_numbers_of_the_dag(good, tmp_path) -> None:

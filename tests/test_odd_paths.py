@@ -99,7 +99,7 @@ def test_every_rule_can_be_planned_and_its_command_has_the_path(own) -> None:
         ("hcma.cache", "--model"): folder / "gligen",
         ("hcma.cache", "--text"): folder / "sd14",
         ("workflow.scripts.count_parameters", "--model"): folder / "gligen",
-        ("evaluation.regress", "--reference"): folder / "reference.json",
+        ("evaluation.regression", "--reference"): folder / "reference.json",
     }
     for (program, name), path in asked.items():
         assert option(planned.stdout, program, name) == str(path)

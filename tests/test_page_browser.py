@@ -401,7 +401,7 @@ def test_a_run_without_boxes_shows_its_images(chromium, tmp_path) -> None:
     chromium.window(*WIDE)
     chromium.open(build(tmp_path), "#images")
     assert len(texts(chromium, ".row")) == 5
-    assert texts(chromium, "[name=score] option") == ["CLIP, image"]
+    assert texts(chromium, "[name=score] option") == ["Image CLIP"]
     chromium.point('[data-place="1"] [data-method="1"]', click=True)
     assert texts(chromium, "#detail .facts") == ["Layout 101, image 11."]
     assert chromium.errors() == []

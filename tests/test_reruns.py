@@ -36,11 +36,10 @@ TINY = {
 }
 # Jobs that only look at what rows have; they rerun with any of them.
 SUMMARIES = {
-    *("compare_rows", "compare_best", "tabulate", "tabulate_distances", "tabulate_adherence", "tabulate_cost"),
-    *("tabulate_seeds", "draw_panel", "draw_metrics", "draw_sizes", "draw_categories", "draw_training"),
-    *("draw_calibration", "cut_strips", "write_page", "record_provenance", "swap_images", "measure_by_size", "all"),
+    *("compare_rows", "tabulate", "draw", "cut_strips", "write_page", "record_provenance", "swap_images"),
+    *("measure_by_size", "all"),
 }
-ROWS = {"sample", "extract_features", "measure"}
+ROWS = {"sample", "extract_features", "summarize", "measure"}
 TRAINING = {"cache_latents", "train_alignment", "calibrate_eta", "choose_eta"}
 
 
@@ -157,8 +156,13 @@ def test_speed_memory_and_mirrors_rerun_nothing(folder, over) -> None:
     assert folder.reruns(over) == {}
 
 
-def test_a_caveat_reruns_what_shows_it(folder) -> None:
-    found = folder.reruns({"caveat": "another"})
+@pytest.mark.parametrize(
+    "over",
+    [{"caveat": "another"}, {"methods": {"sd14": {"label": "Plain"}}}, {"methods": {"sd14": {"source": "mine"}}}],
+    ids=["caveat", "label", "source"],
+)
+def test_a_caveat_or_label_reruns_what_shows_it(folder, over) -> None:
+    found = folder.reruns(over)
     assert {"tabulate", "write_page"} <= {*found.values()} <= SUMMARIES
 
 
@@ -172,7 +176,10 @@ def test_an_added_seed_runs_alone(folder) -> None:
     found = folder.reruns({"seeds": [0, 3]})
     added = {f"{row}_seed_3" for row in ("sd14", "layout_guidance", "gligen_sd", "hcma")}
     assert sampled(found) == rows(found) == added
-    assert {*found.values()} - {"write_method", *ROWS} <= {"tabulate_seeds", "write_page", "record_provenance"}
+    assert {*found.values()} - {"write_method", *ROWS} <= {"tabulate", "write_page", "record_provenance"}
+    assert {name for name, rule in found.items() if rule == "tabulate"} == {
+        f"results/tiny/tables/seeds.{kind}" for kind in ("json", "csv", "md", "tex")
+    }
 
 
 @pytest.mark.slow

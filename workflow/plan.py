@@ -88,8 +88,9 @@ class Paths:
     def features(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
         return f"{self.folder}/features/{row}/{split}/{shard}.npz"
 
-    def statistics(self, split: str = "{split}") -> str:
-        return f"{self.folder}/statistics/{split}.npz"
+    def summary(self, row: str = "{method}", split: str = "{split}") -> str:
+        """Moments of a row's features, and a sample of them."""
+        return f"{self.folder}/summaries/{row}/{split}.npz"
 
     def metrics(self, row: str = "{method}", split: str = "{split}") -> str:
         return f"{self.folder}/metrics/{row}/{split}.json"
@@ -195,7 +196,7 @@ class Plan:
         return [other for other in later if {row, other} & always or any({row, other} <= rows for rows in tables)]
 
     def stanza(self, row: str) -> Method:
-        """The method that makes a row's images, with the seed of a repeat."""
+        """The method that makes a row's images, with the seed of a repeat or the eta of a candidate."""
         methods = self.settings.methods
         if seeded := self.repeats.get(row):
             method = methods[seeded.row]
@@ -213,9 +214,10 @@ class Plan:
     def splits(self) -> list[str]:
         return ["train", "heldout", "test", *(["val"] if self.settings.data.val else [])]
 
-    def reference_of(self, split: str) -> str:
-        """The split whose photos a split's images are measured against; larger than the test sample with `full_val`."""
-        return "val" if split == "test" and self.settings.evaluation.reference == "full_val" else split
+    def real_summary(self, split: str) -> str:
+        """The photos that a split's images are measured against; more than the test sample's with `full_val`."""
+        wide = split == "test" and self.settings.evaluation.reference == "full_val"
+        return self.path.summary(REAL, "val" if wide else split)
 
     def reference_set(self, split: str) -> str:
         return self.settings.evaluation.reference if split == "test" else "same_ids"
@@ -458,7 +460,7 @@ class Plan:
     def method_key(self, row: str) -> str:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
-        meaning = stanza.model_dump(include={"module", "base", "version", "source", "params"})
+        meaning = stanza.model_dump(include={"module", "base", "version", "params"})
         return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
 
     @cached_property
@@ -544,12 +546,30 @@ class Plan:
     @cached_property
     def tables(self) -> list[str]:
         """CSV files, in the order of the report."""
-        names = [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
-        return [self.path.table(name) for name in names]
+        return [self.path.table(name) for name in self.table_names]
+
+    @cached_property
+    def table_names(self) -> list[str]:
+        return [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+
+    def table_key(self, name: str) -> str:
+        """What the notes of a table of the configuration say of data and methods."""
+        rows = self.settings.tables.get(name, [])
+        return digest([self.data_key, [self.stanza(row).source for row in self.runnable(rows) if row != REAL]])
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """ROW=LABEL of the rows that have a label of their own."""
+        methods = self.settings.methods
+        return [f"{row}={methods[row].label}" for row in self.methods if methods[row].label]
 
     @cached_property
     def figures(self) -> list[str]:
-        return [self.path.figure(name, kind) for name in FIGURES for kind in ("png", "svg")]
+        return [self.path.figure(name, kind) for name in self.figure_names for kind in ("png", "svg")]
+
+    @cached_property
+    def figure_names(self) -> list[str]:
+        return list(FIGURES)
 
 
 def stated_keys(value: Any) -> Any:

@@ -24,6 +24,7 @@ from workflow.consistency import parameter_faults
 from workflow.overlays import merged
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
+from workflow.products import clashes
 from workflow.settings import SettingsError, read
 
 # Rules before whose jobs each check is made.
@@ -59,9 +60,9 @@ def begin(workflow: Any, config: dict[str, Any]) -> Plan:
                 "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"
             ]
         )
-    if found := unusable(settings, made="results/"):
-        stop(found)
     plan = Plan(settings)
+    if found := clashes(plan) + unusable(settings, made="results/"):
+        stop(found)
     if workflow.is_main_process and (found := unwritable(Path(plan.path.folder).absolute(), settings.run)):
         stop(found)
     return plan
@@ -83,7 +84,7 @@ def start(workflow: Any, plan: Plan) -> None:
         checks.append(DEVICE)
     if checks:
         command = [sys.executable, "-m", "workflow.preflight", "--config", plan.path.config, "--check", *checks]
-        if subprocess.run(command, cwd=workflow.basedir, check=False).returncode:
+        if subprocess.run(command, check=False).returncode:
             sys.exit(1)
 
 

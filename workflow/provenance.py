@@ -151,7 +151,9 @@ def _attributes(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described(name: str, path: Path) -> dict[str, Any]:
-    """What identifies a file; of a folder the number of its files."""
+    """What identifies a file; of a folder the number of its files. Features are deleted when they are summed up."""
+    if name.startswith("features/") and not path.exists():
+        return {"prov:type": "prov:Collection"}
     if path.is_dir():
         return {"prov:type": "prov:Collection", "hcma:files": sum(1 for file in path.iterdir() if file.is_file())}
     return {} if path.suffix == ".zip" else {"hcma:sha256": sha256(path)}

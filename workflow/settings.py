@@ -372,6 +372,7 @@ class Method(Section):
     like: str | None = Field(None, description="another row, whose keys this one has where it states none of its own")
     module: str = Field(description="Python module with `Params` and `generate`")
     base: str = Field(description="key of `models` (A38)")
+    label: str | None = Field(None, description="what tables and figures call the row; null: as published.csv does")
     version: int = Field(description="raise it when the module's images change: it is what re-runs the row")
     source: str = Field("", description="sentence under the tables: where the module's other values are from")
     artefacts: dict[ArtefactName, Text] = Field(
@@ -400,7 +401,7 @@ Rule = Literal[
     "measure_by_size",
     "pilot",
     "sample",
-    "summarize_reference",
+    "summarize",
     "swap_images",
     "train_alignment",
     "train_denoiser",

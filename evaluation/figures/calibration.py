@@ -1,13 +1,8 @@
 """How eta was chosen: what each candidate gained over the reference on held-out images, metric by metric, and the mean.
 
-Bars at the mean are the standard errors of its distance from the best one; what makes the choice doubtful stands below.
-
-    python -m evaluation.figures.calibration --calibration train/calibration.json --key eta --out figures/calibration
-
-writes calibration.png and calibration.svg.
+Bars at the mean are the standard errors of its distance from the best one; what makes the choice doubtful is said below.
 """
 
-import argparse
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -17,20 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from evaluation.figures.drawing import COLOURS, HIGHER, MARKERS, save, save_sentence
-from evaluation.figures.metrics import PANELS
-from formats.cli import run
-from formats.files import read_object
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calibration", type=Path, required=True, help="what evaluation.choose wrote")
-    parser.add_argument("--key", required=True, help="name of the setting")
-    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
-    arguments = parser.parse_args()
-    key = arguments.key
-    chosen = read_object(arguments.calibration, f"a calibration of {key}", key, "curve", "n_images", "warnings")
-    draw(chosen, key, arguments.out)
+from evaluation.metrics import metric_of
 
 
 def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
@@ -54,7 +36,7 @@ def _curves(axis: Axes, chosen: dict[str, Any], key: str) -> None:
     values, scores = [point[key] for point in curve], [point["score"] for point in curve]
     for metric, colour, marker in zip(curve[0]["gains"], COLOURS, MARKERS, strict=False):
         gains = [point["gains"][metric] for point in curve]
-        axis.plot(values, gains, color=colour, marker=marker, markersize=4, linewidth=1, label=PANELS[metric][0])
+        axis.plot(values, gains, color=colour, marker=marker, markersize=4, linewidth=1, label=metric_of(metric).title)
     errors = [point["behind_se"] for point in curve]
     label = "mean, the score\n± error of its distance from the best"
     axis.errorbar(values, scores, errors, color="black", marker="s", linewidth=2, elinewidth=1, capsize=3, label=label)
@@ -67,7 +49,3 @@ def _curves(axis: Axes, chosen: dict[str, Any], key: str) -> None:
     axis.set(xlabel=f"{key}, logarithmic", ylabel="gain over the reference,\nin its standard errors")
     axis.text(0, 1.03, HIGHER, transform=axis.transAxes, fontsize=7, color="0.35")
     axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,13 +1,5 @@
-"""CLIP score of the regions of each category, row by row, with standard errors over images; `real` in grey behind every row.
+"""CLIP score of the regions of each category, row by row, with standard errors over images; `real` in grey behind every row."""
 
-    python -m evaluation.figures.categories --regions regions/test/*.parquet --methods real hcma \
-        --scores scores/real/test.parquet scores/hcma/test.parquet --published workflow/config/published.csv \
-        --out figures/categories
-
-writes categories.png and categories.svg.
-"""
-
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,28 +9,18 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from evaluation.figures.drawing import HIGHER, labels, looks, plain, save, save_sentence
-from evaluation.jackknife import groups, jackknife, leave_out_mean
-from formats.cli import run
+from evaluation.figures.drawing import HIGHER, looks, plain, save, save_sentence
+from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
 from formats.files import InputError
 
 COLUMNS = 6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--regions", type=Path, nargs="+", required=True, help="tables of regions, for the categories")
-    parser.add_argument("--methods", nargs="+", required=True)
-    parser.add_argument("--scores", type=Path, nargs="+", required=True, help="of the methods, in the same order")
-    parser.add_argument("--published", type=Path, required=True, help="for the rows' names")
-    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
-    arguments = parser.parse_args()
-    phrases = pd.concat([_read(path, ["id", "object", "phrase"]) for path in arguments.regions])
-    tables = {
-        method: by_category(_read(path, ["id", "object", "image_id", "clip"]), phrases)
-        for method, path in zip(arguments.methods, arguments.scores, strict=True)
-    }
-    draw(tables, labels(arguments.published, arguments.methods), arguments.out)
+def read_categories(regions: Sequence[Path], scores: dict[str, Path]) -> dict[str, pd.DataFrame]:
+    """method -> `by_category` of its scores file, with the phrases of the tables of regions."""
+    phrases = pd.concat([_read(path, ["id", "object", "phrase"]) for path in regions])
+    columns = ["id", "object", "image_id", "clip"]
+    return {method: by_category(_read(path, columns), phrases) for method, path in scores.items()}
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -97,7 +79,3 @@ def _panel(axis: Axes, table: pd.DataFrame, look: tuple[str, str]) -> None:
         table["clip"], range(len(table)), xerr=table["se"], color=colour, marker=marker, markersize=3, linestyle="none"
     )
     axis.tick_params(axis="x", labelsize=7, labelbottom=True)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import pandas as pd
 from matplotlib import pyplot
 
-from formats.files import InputError, replacing
+from formats.files import replacing
 
 matplotlib.use("agg")
 # Without a salt of its own an SVG's ids are random.
@@ -41,15 +40,6 @@ def looks(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
     """method -> (colour, marker), in order; `real` is black."""
     pairs = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     return {method: REAL if method == "real" else next(pairs) for method in methods}
-
-
-def labels(published: Path, methods: Iterable[str]) -> dict[str, str]:
-    """method -> its name in the tables: the first one in the table of published values, or its own."""
-    try:
-        known = pd.read_csv(published).drop_duplicates("method").set_index("method")["label"].to_dict()
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise InputError(f"{published}: not a table of published values ({error})") from None
-    return {method: str(known.get(method, method)) for method in methods}
 
 
 def plain(text: str) -> str:

@@ -1,12 +1,5 @@
-"""Frechet distance against the number of images or regions, row by row, over the floor that a finite sample has.
+"""Frechet distance against the number of images or regions, row by row, over the floor that a finite sample has."""
 
-    python -m evaluation.figures.sizes --sizes sizes/real/test.csv sizes/hcma/test.csv ... \
-        --published workflow/config/published.csv --out figures/sizes
-
-writes sizes.png and sizes.svg from what evaluation.by_size measured.
-"""
-
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -14,20 +7,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from evaluation.figures.drawing import LOWER, labels, looks, save
-from evaluation.statistics import LEVELS
-from formats.cli import run
+from evaluation.figures.drawing import LOWER, looks, save
+from evaluation.metrics.summary import LEVELS
 from formats.files import InputError
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=Path, nargs="+", required=True, help="of the rows, in order")
-    parser.add_argument("--published", type=Path, required=True, help="for the rows' names")
-    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
-    arguments = parser.parse_args()
-    table = pd.concat([read_sizes(path) for path in arguments.sizes], ignore_index=True)
-    draw(table, labels(arguments.published, table["method"].unique()), arguments.out)
 
 
 def read_sizes(path: Path) -> pd.DataFrame:
@@ -75,7 +57,3 @@ def _finish(axis: Axes, level: str, ticks: list[float]) -> None:
     axis.set(xlabel=f"number of {level}s, logarithmic", ylabel="Frechet distance")
     axis.set_title(f"{level.capitalize()} FD\n", loc="left", fontweight="bold")
     axis.text(0, 1.03, LOWER, transform=axis.transAxes, fontsize=7, color="0.35")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,11 +1,5 @@
-"""How the alignment module learned: its losses and what it can tell of held-out latents, against the optimiser's steps.
+"""How the alignment module learned: its losses and what it can tell of held-out latents, against the optimiser's steps."""
 
-    python -m evaluation.figures.training --curves train/curves.csv --out figures/training
-
-writes training.png and training.svg from the columns that the curves have.
-"""
-
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +7,6 @@ from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import COLOURS, HIGHER, LOWER, save
-from formats.cli import run
 from formats.files import InputError
 
 LOSSES = {"global": "(6) caption", "local": "(7) boxes"}
@@ -21,16 +14,12 @@ STYLES = {"train": ("-", "train"), "heldout": ("--", "held out"), "baseline": ("
 ABILITIES = {"recall_": "Caption recall@1", "label_accuracy_": "Label accuracy"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curves", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
-    arguments = parser.parse_args()
+def read_curves(path: Path) -> pd.DataFrame:
+    """The curves of a training by step; raises InputError for another file."""
     try:
-        curves = pd.read_csv(arguments.curves).set_index("step")
+        return pd.read_csv(path).set_index("step")
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{arguments.curves}: not the curves of a training ({error})") from None
-    draw(curves, arguments.out)
+        raise InputError(f"{path}: not the curves of a training ({error})") from None
 
 
 def draw(curves: pd.DataFrame, out: Path) -> None:
@@ -59,7 +48,3 @@ def _finish(axis: Axes, title: str, better: str, unit: str) -> None:
     axis.text(0, 1.03, better, transform=axis.transAxes, fontsize=7, color="0.35")
     axis.set(xlabel="optimiser step", ylabel=unit)
     axis.legend(fontsize=7)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,10 +1,10 @@
 """The whole run as one page that opens from disk: tables, figures, and every layout's images side by side.
 
-    python -m evaluation.page --run miniature --caveat "..." --tables tables/table1.csv tables/cost.csv ... \
+    python -m evaluation.page --run miniature --caveat "..." --tables tables/table1.json tables/cost.json ... \
         --figures figures/panel.png ... --layouts layouts/test.jsonl --scores results/miniature/scores \
         --methods real gligen_sd hcma --compare hcma gligen_sd --strips report/strips/0000.json ... --out report.html
 
-A table is shown as the .md beside its CSV has it, where there is one. Of a figure given as SVG and as PNG the SVG is shown.
+Of a figure given as SVG and as PNG the SVG is shown.
 Strips (evaluation.strips) are embedded as long as all of them take at most --embed bytes; otherwise the page loads them, a
 layout at a time, from where they lie, and has to be moved together with that folder.
 """
@@ -18,7 +18,7 @@ from evaluation.page.figures import read_figures
 from evaluation.page.layouts import pack_layouts
 from evaluation.page.scores import pack_scores, read_scores
 from evaluation.page.strips import strip_sources
-from evaluation.page.tables import read_table
+from evaluation.page.tables import pack_table
 from evaluation.page.template import fill
 from evaluation.strips import read_index
 from formats.cli import run
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, help="the run's name")
     parser.add_argument("--caveat", default="", help="a sentence that stands above everything")
-    parser.add_argument("--tables", type=Path, nargs="*", default=[], help="CSV files, in order")
+    parser.add_argument("--tables", type=Path, nargs="*", default=[], help="JSON files of evaluation.tables, in order")
     parser.add_argument("--figures", type=Path, nargs="*", default=[], help="SVG and PNG files, in order")
     parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
     parser.add_argument("--scores", type=Path, required=True, help="folder of {method}/test.parquet")
@@ -58,7 +58,7 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "run": arguments.run,
         "caveat": arguments.caveat,
-        "tables": [read_table(path, arguments.caveat) for path in arguments.tables],
+        "tables": [pack_table(path, arguments.caveat) for path in arguments.tables],
         "figures": read_figures(arguments.figures),
         "methods": methods,
         "compare": arguments.compare,

@@ -7,27 +7,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evaluation.metrics import METRICS
 from evaluation.page.packed import packed_shares
 from formats.files import InputError
 
-BOXES = {"region_clip": "clip", "best_iou": "best_iou", "success": "success"}
+SHOWN = [metric for metric in METRICS.values() if metric.scores]
 
 
 def read_scores(path: Path, layouts: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """`image_clip` [layouts], and each of BOXES [objects of all layouts], NaN where nothing was measured.
+    """metric -> its score of every layout, or of every object of all layouts; NaN where nothing was measured.
 
     Raises InputError unless the file holds the images of `layouts`.
     """
     table, ids = _read(path), [row["id"] for row in layouts]
-    images = table[table["object"] < 0].set_index("id")["clip"]
+    table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in SHOWN)])
+    images, boxes = table[table["object"] < 0].set_index("id"), table[table["object"] >= 0].set_index(["id", "object"])
     if odd := set(images.index) ^ set(ids):
         raise InputError(f"{path}: scores of other images than the layouts; {min(odd)} is one of those that differ")
     keys = [(row["id"], place) for row in layouts for place in range(len(row["objects"]))]
-    boxes = table[table["object"] >= 0].set_index(["id", "object"]).reindex(columns=list(BOXES.values())).astype(float)
-    ordered = boxes.reindex(keys) if keys else boxes.iloc[:0]
-    return {"image_clip": images.reindex(ids).to_numpy()} | {
-        name: ordered[column].to_numpy() for name, column in BOXES.items()
-    }
+    boxes = boxes.reindex(keys) if keys else boxes.iloc[:0]
+    levels = {"image": images.reindex(ids), "region": boxes, "box": boxes}
+    return {metric.name: levels[metric.level][metric.scores].astype(float).to_numpy() for metric in SHOWN}
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -41,6 +41,14 @@ def _read(path: Path) -> pd.DataFrame:
     return table
 
 
-def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, str]:
-    """Each score of all methods, method after method."""
-    return {name: packed_shares(np.concatenate([scores[name] for scores in methods])) for name in methods[0]}
+def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+    """metric -> title, whether it is of boxes, which way is better, and its scores of all methods, method after method."""
+    return {
+        metric.name: {
+            "title": metric.title,
+            "perBox": metric.level != "image",
+            "higherIsBetter": metric.higher_is_better,
+            "values": packed_shares(np.concatenate([scores[metric.name] for scores in methods])),
+        }
+        for metric in SHOWN
+    }

@@ -72,7 +72,7 @@ class Run:
         """Snakemake, on its way to make a shard of the slow row and what follows from it, at work at its second batch."""
         for path in ("tables", "metrics/slow", "scores/slow", "work/samples"):
             shutil.rmtree(self.results / path, ignore_errors=True)
-        for path in ("features/slow/test/0000.npz", "samples/slow/test/0000.zip"):
+        for path in ("summaries/slow/test.npz", "samples/slow/test/0000.zip"):
             (self.results / path).unlink(missing_ok=True)
         self.trace.unlink(missing_ok=True)
         log = (self.folder / "snakemake.log").open("w")

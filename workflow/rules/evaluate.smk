@@ -1,4 +1,4 @@
-# Region crops, features and metrics: every method is a stranger's zip of images.
+# Region crops, features, summaries and metrics: every method is a stranger's zip of images.
 
 
 localrules:
@@ -7,33 +7,33 @@ localrules:
 
 rule tabulate_regions:
     input:
-        f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+        plan.path.layout_shard(),
     output:
-        f"{R}/regions/{{split}}/{{shard}}.parquet",
+        plan.path.regions(),
     log:
-        f"{R}/logs/tabulate_regions/{{split}}-{{shard}}.log",
+        plan.path.log("tabulate_regions/{split}-{shard}"),
     priority: 20
     conda:
         "../envs/harness.yaml"
     params:
-        size=config["data"]["size"],
-        protocol=lambda wildcards: protocol(),
+        size=plan.settings.data.size,
+        protocol=lambda wildcards: plan.protocol,
     message:
         "Tabulating region crops of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python -m evaluation.regions --layouts {input} --size {params.size} {params.protocol}"
+        "python -m evaluation.regions --layouts {input} --size {params.size} {params.protocol:q}"
         " --out {output} > {log} 2>&1"
 
 
 rule export_crops:
     input:
-        images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
-        regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
-        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+        images=plan.path.samples(),
+        regions=plan.path.regions(),
+        layouts=plan.path.layout_shard(),
     output:
-        f"{R}/crops/{{method}}/{{split}}/{{shard}}.zip",
+        plan.path.crops(),
     log:
-        f"{R}/logs/export_crops/{{method}}-{{split}}-{{shard}}.log",
+        plan.path.log("export_crops/{method}-{split}-{shard}"),
     conda:
         "../envs/harness.yaml"
     message:
@@ -45,89 +45,138 @@ rule export_crops:
 
 rule crops:
     input:
-        lambda wildcards: expand(
-            f"{R}/crops/{{method}}/test/{{shard}}.zip",
-            method=ROWS,
-            shard=shards("test"),
-        ),
+        [plan.path.crops(row, "test", shard) for row in plan.rows for shard in plan.shards("test")],
 
 
 rule extract_features:
     input:
-        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
-        images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
-        regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
+        layouts=plan.path.layout_shard(),
+        images=plan.path.samples(),
+        regions=plan.path.regions(),
         weights=plan.extractors_made,
     output:
-        f"{R}/features/{{method}}/{{split}}/{{shard}}.npz",
+        temp(plan.path.features()),
     log:
-        f"{R}/logs/extract_features/{{method}}-{{split}}-{{shard}}.log",
+        plan.path.log("extract_features/{method}-{split}-{shard}"),
     benchmark:
-        f"{R}/benchmarks/extract_features/{{method}}-{{split}}-{{shard}}.jsonl"
+        plan.path.benchmark("extract_features/{method}-{split}-{shard}")
     priority: 7
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("extract_features"),
+        **plan.needs("extract_features"),
     params:
         key=plan.extractors_key,
-        protocol=lambda wildcards: protocol(),
+        protocol=lambda wildcards: plan.protocol,
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m evaluation.features --layouts {input.layouts} --images {input.images} --regions {input.regions}"
-        " --extractors {plan.path.config} {params.protocol} --out {output} > {log} 2>&1"
+        " --extractors {plan.path.config} {params.protocol:q} --out {output} > {log} 2>&1"
 
 
-# The reference is summed up once for all methods.
-rule summarize_reference:
+# Features are summed up once; all that is measured of a row takes its summary.
+rule summarize:
     input:
-        lambda wildcards: feature_shards("real", REFERENCE[wildcards.split]),
+        lambda wildcards: plan.features(wildcards.method, wildcards.split),
     output:
-        f"{R}/statistics/{{split}}.npz",
+        plan.path.summary(),
     log:
-        f"{R}/logs/summarize_reference/{{split}}.log",
+        plan.path.log("summarize/{method}-{split}"),
     benchmark:
-        f"{R}/benchmarks/summarize_reference/{{split}}.jsonl"
+        plan.path.benchmark("summarize/{method}-{split}")
     priority: 8
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("summarize_reference"),
+        **plan.needs("summarize"),
     message:
-        "Summing up the real images of {wildcards.split}"
+        "Summing up {wildcards.method} on {wildcards.split}"
     shell:
-        "python -m evaluation.statistics --features {input} --out {output} > {log} 2>&1"
+        "python -m evaluation.metrics summarize --features {input} --out {output} > {log} 2>&1"
 
 
 rule measure:
     input:
-        features=lambda wildcards: feature_shards(wildcards.method, wildcards.split),
-        layouts=lambda wildcards: expand(
-            f"{R}/layouts/{wildcards.split}/{{shard}}.jsonl",
-            shard=sampled_shards(wildcards.split),
-        ),
-        reference=f"{R}/statistics/{{split}}.npz",
+        summary=plan.path.summary(),
+        real=lambda wildcards: plan.real_summary(wildcards.split),
+        layouts=lambda wildcards: plan.layout_shards(wildcards.split),
     output:
-        metrics=f"{R}/metrics/{{method}}/{{split}}.json",
-        scores=f"{R}/scores/{{method}}/{{split}}.parquet",
+        metrics=plan.path.metrics(),
+        scores=plan.path.scores(),
     log:
-        f"{R}/logs/measure/{{method}}-{{split}}.log",
+        plan.path.log("measure/{method}-{split}"),
     benchmark:
-        f"{R}/benchmarks/measure/{{method}}-{{split}}.jsonl"
+        plan.path.benchmark("measure/{method}-{split}")
     priority: 8
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("measure"),
+        **plan.needs("measure"),
     params:
-        reference_set=lambda wildcards: reference_set(wildcards.split),
+        reference_set=lambda wildcards: plan.reference_set(wildcards.split),
     message:
         "Measuring {wildcards.method} on {wildcards.split}"
     shell:
-        "python -m evaluation.metrics --method {wildcards.method} --split {wildcards.split}"
-        " --layouts {input.layouts} --features {input.features} --reference {input.reference}"
+        "python -m evaluation.metrics measure --method {wildcards.method} --split {wildcards.split}"
+        " --layouts {input.layouts} --summary {input.summary} --real {input.real}"
         " --reference-set {params.reference_set} --out {output.metrics} --scores {output.scores} > {log} 2>&1"
+
+
+rule measure_by_size:
+    input:
+        summary=plan.path.summary(split="test"),
+        real=plan.real_summary("test"),
+    output:
+        plan.path.sizes(),
+    log:
+        plan.path.log("measure_by_size/{method}"),
+    benchmark:
+        plan.path.benchmark("measure_by_size/{method}")
+    conda:
+        "../envs/harness.yaml"
+    threads: plan.settings.resources.threads
+    resources:
+        **plan.needs("measure_by_size"),
+    params:
+        reference_set=plan.reference_set("test"),
+    message:
+        "Measuring {wildcards.method} on fewer images"
+    shell:
+        "python -m evaluation.metrics sizes --method {wildcards.method} --summary {input.summary} --real {input.real}"
+        " --reference-set {params.reference_set} --out {output} > {log} 2>&1"
+
+
+# What groups of images add to the difference of two rows' distances: once a pair, for every table that compares rows.
+rule swap_images:
+    input:
+        summaries=lambda wildcards: [
+            plan.path.summary(row, "test")
+            for row in [wildcards.method, *plan.partners(wildcards.method)]
+        ],
+        real=plan.real_summary("test"),
+    output:
+        plan.path.swaps(),
+    log:
+        plan.path.log("swap_images/{method}"),
+    benchmark:
+        plan.path.benchmark("swap_images/{method}")
+    conda:
+        "../envs/harness.yaml"
+    threads: plan.settings.resources.threads
+    resources:
+        **plan.needs("swap_images"),
+    params:
+        rows=lambda wildcards: " ".join(
+            f"--row {row} {plan.path.summary(row, 'test')}"
+            for row in [wildcards.method, *plan.partners(wildcards.method)]
+        ),
+        reference_set=plan.reference_set("test"),
+    message:
+        "Swapping images between {wildcards.method} and the rows it is compared with"
+    shell:
+        "python -m evaluation.metrics swap {params.rows} --real {input.real}"
+        " --reference-set {params.reference_set} --out {output} > {log} 2>&1"

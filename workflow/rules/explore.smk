@@ -33,7 +33,7 @@ rule cut_strips:
 
 rule write_page:
     input:
-        tables=plan.tables,
+        tables=[plan.path.table(name, "json") for name in plan.table_names],
         figures=plan.figures,
         layouts=plan.path.layouts("test"),
         scores=[plan.path.scores(row, "test") for row in plan.rows],

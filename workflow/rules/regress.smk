@@ -5,7 +5,6 @@ localrules:
     metrics,
     regress,
     accept,
-    tabulate_reproduction,
     reproduce,
     put_side_by_side,
     compare,
@@ -31,7 +30,7 @@ rule regress:
     message:
         "Holding {params.run} against {params.reference}"
     shell:
-        "python -m evaluation.regress check --run {params.run} --reference {params.reference:q} --code {params.code}"
+        "python -m evaluation.regression check --run {params.run} --reference {params.reference:q} --code {params.code}"
         " 2>&1 | tee {log}"
 
 
@@ -50,35 +49,13 @@ rule accept:
     message:
         "Recording {params.run} as {params.reference}"
     shell:
-        "python -m evaluation.regress accept --run {params.run} --reference {params.reference:q} --code {params.code}"
+        "python -m evaluation.regression accept --run {params.run} --reference {params.reference:q} --code {params.code}"
         ' --reason "${{REASON:-}}" > {log} 2>&1'
-
-
-rule tabulate_reproduction:
-    input:
-        tables=[plan.path.table(name) for name in plan.settings.tables],
-        distances=plan.path.table("distances"),
-        significance=plan.path.table("significance"),
-    output:
-        csv=plan.path.table("reproduction"),
-        markdown=plan.path.table("reproduction", "md"),
-    log:
-        plan.path.log("tabulate/reproduction"),
-    conda:
-        "../envs/harness.yaml"
-    params:
-        caveat=lambda wildcards: plan.settings.caveat,
-        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
-    message:
-        "Comparing with the published values"
-    shell:
-        "python -m evaluation.reproduce --tables {input.tables} --distances {input.distances}"
-        " --significance {input.significance} --caveat={params.caveat:q} --out {params.out} > {log} 2>&1"
 
 
 rule reproduce:
     input:
-        rules.tabulate_reproduction.output.markdown,
+        plan.path.table("reproduction", "md"),
     log:
         plan.path.log("reproduce"),
     conda:
@@ -105,7 +82,7 @@ rule put_side_by_side:
     message:
         "Putting {params.runs[0]} and {params.runs[1]} side by side"
     shell:
-        "python -m evaluation.side_by_side --first results/{params.runs[0]} --second results/{params.runs[1]}"
+        "python -m evaluation.tables runs --first results/{params.runs[0]} --second results/{params.runs[1]}"
         " --out {params.out} > {log} 2>&1"
 
 

@@ -1,85 +1,68 @@
-# Which rows are best, and how much the rows' numbers vary with the sampling seed.
+# The tables, each as JSON, CSV, Markdown and LaTeX. Their programs read JSON.
 
 
 localrules:
-    compare_best,
-    tabulate_seeds,
+    tabulate,
 
 
-rule compare_best:
+rule tabulate:
     input:
-        metrics=expand(f"{R}/metrics/{{method}}/test.json", method=RIVALS),
-        scores=expand(f"{R}/scores/{{method}}/test.parquet", method=RIVALS),
-        swaps=swaps(),
+        unpack(lambda wildcards: products.table_inputs(plan, wildcards.table)),
     output:
+        json=plan.path.table("{table}", "json"),
         csv=report(
-            f"{R}/tables/best.csv",
-            caption="../report/best.rst",
+            plan.path.table("{table}"),
+            caption="../report/table.rst",
             category="Tables",
-            labels={"table": "best rows"},
+            labels={"table": "{table}"},
         ),
-        markdown=f"{R}/tables/best.md",
+        markdown=plan.path.table("{table}", "md"),
+        latex=plan.path.table("{table}", "tex"),
     log:
-        f"{R}/logs/compare_best.log",
+        plan.path.log("tabulate/{table}"),
+    wildcard_constraints:
+        table="|".join({*plan.settings.tables, *products.KINDS} - {*products.PAIRED}),
     conda:
         "../envs/harness.yaml"
     params:
-        rows=" ".join(
-            f"--row {R}/metrics/{row}/test.json {R}/scores/{row}/test.parquet" for row in RIVALS
-        ),
-        tables=" ".join(
-            " ".join(
-                [
-                    "--table",
-                    number,
-                    *(
-                        row
-                        for row in runnable(config["tables"][f"table{number}"])
-                        if row != "real"
-                    ),
-                ]
-            )
-            for number in "12"
-        ),
-        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+        key=lambda wildcards: plan.table_key(wildcards.table),
+        kind=lambda wildcards: products.kind(plan, wildcards.table),
+        options=lambda wildcards: products.table_options(plan, wildcards.table),
+        out=lambda wildcards, output: output.json.removesuffix(".json"),
     message:
-        "Comparing the best rows"
+        "Writing the table {wildcards.table}"
     shell:
-        "python -m evaluation.best {params.rows} {params.tables} --swaps {input.swaps} --out {params.out} > {log} 2>&1"
+        "python -m evaluation.tables {params.kind} {params.options:q} --out {params.out} > {log} 2>&1"
 
 
-rule tabulate_seeds:
+rule compare_rows:
     input:
-        expand(f"{R}/metrics/{{method}}/test.json", method=[*RIVALS, *REPEATS]),
+        metrics=products.metrics_of(plan, sorted(plan.methods)),
+        scores=[plan.path.scores(row, "test") for row in sorted(plan.methods)],
+        swaps=[plan.path.swaps(row) for row in sorted(plan.methods) if plan.partners(row)],
     output:
+        json=plan.path.table("{table}", "json"),
         csv=report(
-            f"{R}/tables/seeds.csv",
-            caption="../report/seeds.rst",
+            plan.path.table("{table}"),
+            caption="../report/paired.rst",
             category="Tables",
-            labels={"table": "sampling seeds"},
+            labels={"table": "{table}"},
         ),
-        markdown=f"{R}/tables/seeds.md",
+        markdown=plan.path.table("{table}", "md"),
+        latex=plan.path.table("{table}", "tex"),
     log:
-        f"{R}/logs/tabulate/seeds.log",
+        plan.path.log("compare_rows/{table}"),
+    wildcard_constraints:
+        table="|".join(products.PAIRED),
     conda:
         "../envs/harness.yaml"
+    resources:
+        **plan.needs("compare_rows"),
     params:
-        rows=" ".join(
-            " ".join(
-                ["--row", row]
-                + [
-                    f"{R}/metrics/{name}/test.json"
-                    for name in [
-                        row,
-                        *(name for name, (first, _) in REPEATS.items() if first == row),
-                    ]
-                ]
-            )
-            for row in ORDERED
-            if row != "real"
-        ),
-        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+        options=lambda wildcards: products.paired_options(plan, wildcards.table),
+        out=lambda wildcards, output: output.json.removesuffix(".json"),
     message:
-        "Writing the table of sampling seeds"
+        "Comparing the rows, image by image: {wildcards.table}"
     shell:
-        "python -m evaluation.seeds {params.rows} --out {params.out} > {log} 2>&1"
+        "python -m evaluation.tables {wildcards.table} {params.options:q} --swaps {input.swaps}"
+        " --out {params.out} > {log} 2>&1"

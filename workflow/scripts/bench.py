@@ -30,7 +30,7 @@ from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_
 from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
-from evaluation.frechet import frechet_distance, root
+from evaluation.metrics.frechet import frechet_distance, root
 from formats.layouts import Layout, read_layouts
 from hcma.sampling import excitation
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise

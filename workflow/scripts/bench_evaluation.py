@@ -136,7 +136,7 @@ def ours(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, fl
     """Features and CLIP cosines of every row and level, by the evaluation."""
     from evaluation.feature_files import FeatureShards
     from evaluation.features import load_networks, write_features
-    from evaluation.metrics import cosine
+    from evaluation.metrics.summary import cosine
     from evaluation.protocol import Protocol
 
     stanzas = {

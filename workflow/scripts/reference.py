@@ -14,27 +14,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.tables import MARK
+from evaluation.tables.headline import MARK
+from evaluation.tables.table import Table, markdown_grid, printed, read_table
 from formats.files import replacing
 
 REFERENCE = Path("results/reference/miniature")
-KEPT = (
-    "tables/table1.csv",
-    "tables/table1.md",
-    "tables/table2.csv",
-    "tables/table2.md",
-    "tables/cost.csv",
-    "tables/cost.md",
-    "tables/adherence.csv",
-    "tables/adherence.md",
-    "tables/distances.csv",
-    "tables/distances.md",
-    "tables/best.csv",
-    "tables/best.md",
-    "tables/significance.csv",
-    "tables/significance.md",
-    "figures/panel.png",
-)
+TABLES = ("table1", "table2", "cost", "adherence", "distances", "best", "significance")
+# The Markdown is for people; programs read the JSON.
+KEPT = [*(f"tables/{name}.{form}" for name in TABLES for form in ("json", "md")), "figures/panel.png"]
 CARD = Path("weights/miniature/weights.json")
 
 
@@ -77,23 +64,23 @@ def replaced(text: str, name: str, block: str, page: str) -> str:
 
 def results_block() -> str:
     """Both tables and the panel of the reference."""
-    parts = [
-        (REFERENCE / f"tables/table{number}.md").read_text(encoding="utf-8").strip().rsplit("\n\n", 1)
-        for number in (1, 2)
-    ]
-    notes = dict.fromkeys(line for _, lines in parts for line in lines.splitlines())
-    tables = [table for table, _ in parts]
-    return "\n\n".join(
-        [*tables, "\n".join(notes), f"![The same layouts across all methods](../{REFERENCE}/figures/panel.png)"]
-    )
+    tables = [read_table(REFERENCE / f"tables/table{number}.json") for number in (1, 2)]
+    notes = dict.fromkeys(note for table in tables for note in (table.caveat, *table.notes) if note)
+    grids = [f"**{table.title}**\n\n{_grid(table)}" for table in tables]
+    panel = f"![The same layouts across all methods](../{REFERENCE}/figures/panel.png)"
+    return "\n\n".join([*grids, "\n".join(f"- {note}" for note in notes), panel])
 
 
 def short_block() -> str:
     """Table 1 of the reference alone, with the two sentences that reading it takes."""
-    text = (REFERENCE / "tables/table1.md").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    notes = [line.removeprefix("- ") for line in text.splitlines() if line.startswith(("- Two samples", f"- {MARK}"))]
-    return "\n".join([*lines, "", f"± is one standard error. {' '.join(notes)}"])
+    table = read_table(REFERENCE / "tables/table1.json")
+    notes = [note for note in table.notes if note.startswith(("Two samples", MARK))]
+    return f"{_grid(table)}\n\n± is one standard error. {' '.join(notes)}"
+
+
+def _grid(table: Table) -> str:
+    ((_, columns, cells),) = printed(table)
+    return markdown_grid(columns, cells)
 
 
 def times_block() -> str:

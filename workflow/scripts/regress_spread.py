@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from evaluation.regress import RULE, tolerances
-from evaluation.runs import Run, read_run
+from evaluation.regression import RULE, Run, read_run, tolerances
 from formats.cli import run
 from formats.files import InputError, read_json, write_json, write_text
 

@@ -5,7 +5,7 @@ function drawBoxes(layout, method) {
   const rectangles = objectsOf(layout).flatMap((object) => {
     const [x, y, right, bottom] = LAYOUTS.box.subarray(4 * object, 4 * object + 4);
     const at = { x, y, width: right - x, height: bottom - y };
-    const missed = method !== null && SCORES.success && measuredOf("success", method, object) === 0;
+    const missed = method !== null && SCORES.instance_success && measuredOf("instance_success", method, object) === 0;
     return [svg("rect", { ...at, class: "halo" }), svg("rect", { ...at, class: missed ? `${colour(object)} missed` : colour(object) })];
   });
   return svg("svg", { class: "boxes", viewBox: `0 0 ${UNIT} ${UNIT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, rectangles);

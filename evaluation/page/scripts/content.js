@@ -19,19 +19,12 @@ const LAYOUTS = {
 };
 const COUNT = LAYOUTS.ids.length;
 const OBJECTS = LAYOUTS.phrase.length;
-const MEASURED = Object.fromEntries(
-  Object.entries(CONTENT.scores).map(([name, text]) => [name, unpack(text, Int16Array)]),
-);
 
-// Higher is better in all of them. Those of boxes are means over the boxes of a layout.
-const SCORES = {
-  image_clip: { title: "CLIP, image", perBox: false },
-  region_clip: { title: "CLIP, regions", perBox: true },
-  best_iou: { title: "Best overlap of boxes", perBox: true },
-  success: { title: "Share of boxes found", perBox: true },
-};
-for (const name of Object.keys(SCORES)) {
-  if (MEASURED[name].every((value) => value === MISSING)) delete SCORES[name];
+// Scores that were measured. Those of boxes are, of a layout, means over its boxes.
+const SCORES = {};
+for (const [name, score] of Object.entries(CONTENT.scores)) {
+  const values = unpack(score.values, Int16Array);
+  if (values.some((value) => value !== MISSING)) SCORES[name] = { ...score, values };
 }
 
 const objectsOf = (layout) => range(LAYOUTS.start[layout], LAYOUTS.start[layout + 1]);
@@ -43,7 +36,7 @@ function range(start, stop) {
 }
 
 function measuredOf(name, method, place) {
-  const value = MEASURED[name][method * (SCORES[name].perBox ? OBJECTS : COUNT) + place];
+  const value = SCORES[name].values[method * (SCORES[name].perBox ? OBJECTS : COUNT) + place];
   return value === MISSING ? NaN : value / UNIT;
 }
 

@@ -58,7 +58,7 @@ function showDetail(place) {
 }
 
 function measuresOfBoxes() {
-  const names = { region_clip: "CLIP", best_iou: "overlap", success: "whether the detector found it (dashed: not)" };
+  const names = { region_clip: "CLIP", best_iou: "overlap", instance_success: "whether the detector found it (dashed: not)" };
   const measured = Object.keys(names).filter((name) => SCORES[name]).map((name) => names[name]);
   return measured.length ? ` Of every box: ${measured.join(", ")}.` : "";
 }
@@ -77,7 +77,7 @@ function detailCard(layout, method) {
 }
 
 function boxLine(layout, object, method) {
-  const found = SCORES.success ? measuredOf("success", method, object) : NaN;
+  const found = SCORES.instance_success ? measuredOf("instance_success", method, object) : NaN;
   const numbers = ["region_clip", "best_iou"].filter((name) => SCORES[name]).map((name) => el("span", { class: "number" }, digits(measuredOf(name, method, object))));
   const verdict = Number.isNaN(found) ? "" : found ? "✓" : "✗";
   return el(

@@ -111,7 +111,8 @@ function about(layout) {
 function gridCells(place, layout) {
   const { score, of, minus } = grid.selection.filter;
   const values = METHODS.map((_, method) => scoresOf(score, method)[layout]);
-  const best = Math.max(...values.filter((value, method) => METHODS[method] !== "real" && !Number.isNaN(value)));
+  const extreme = SCORES[score].higherIsBetter ? Math.max : Math.min;
+  const best = extreme(...values.filter((value, method) => METHODS[method] !== "real" && !Number.isNaN(value)));
   return METHODS.map((name, method) => {
     const kind = name === of ? "cell of" : name === minus ? "cell minus" : "cell";
     const shown = el("div", { class: values[method] === best && name !== "real" ? "score best" : "score" }, digits(values[method]));

@@ -1,7 +1,5 @@
 // The tables: a head sorts by its column, down, up, and back to the order of the file.
 
-const NUMBER = /^[<+−-]?\s*\d/;
-
 function showTables(place) {
   CONTENT.tables.forEach((table, number) => place.append(tableCard(table, number === 0)));
 }
@@ -13,19 +11,18 @@ function tableCard(table, first) {
     "article",
     { id: `table-${table.name}`, class: "card" },
     el("h2", {}, ...inline(table.title), keep),
-    table.blocks.map(tableBlock),
+    table.views.map(tableView),
     notesOf(table.notes, first || table.notes.length < 4),
   );
 }
 
-function tableBlock({ lead, columns: heads, rows }) {
-  const numeric = heads.map((_, column) => isNumeric(rows, column));
+function tableView({ lead, heads, numeric, rows }) {
   const body = el("tbody", {}, rows.map((row) => tableRow(row, numeric)));
   const buttons = heads.map((head, column) =>
     el("th", { scope: "col", class: numeric[column] && "number" }, el("button", { type: "button", "aria-label": head ? null : `Column ${column + 1}` }, ...inline(head))),
   );
   buttons.forEach((head, column) => {
-    head.firstChild.addEventListener("click", () => sortBy(body, buttons, column, numeric[column]));
+    head.firstChild.addEventListener("click", () => sortBy(body, buttons, column));
   });
   const table = el("table", {}, el("thead", {}, el("tr", {}, buttons)), body);
   return [
@@ -35,34 +32,26 @@ function tableBlock({ lead, columns: heads, rows }) {
   ].filter(Boolean);
 }
 
-function isNumeric(rows, column) {
-  const cells = rows.map((row) => row[column] ?? "").filter((cell) => !isEmpty(bare(cell)));
-  return cells.length > 0 && cells.every((cell) => NUMBER.test(bare(cell)));
-}
-
-const isEmpty = (cell) => ["", "-", "–"].includes(cell.trim());
-// What a row that was not run shows, `- [18.53]`, is a published value without one of ours.
-const bare = (cell) => cell.replace(/\*\*|`/g, "").replace(/\s*\[[^\]]*\]\s*$/, "").trim();
-
 function tableRow(row, numeric) {
   const cells = row.map((cell, column) => {
     const name = column ? "td" : "th";
-    return el(name, { class: numeric[column] && "number", scope: column ? null : "row" }, ...parts(cell, numeric[column]));
+    const node = el(name, { class: numeric[column] && "number", scope: column ? null : "row" }, ...cellParts(cell, numeric[column]));
+    // An empty cell, and a number that was not measured, come last in either order.
+    node.sortKey = numeric[column] ? cell.sort ?? null : cell.text ?? null;
+    return node;
   });
   return el("tr", {}, cells);
 }
 
-// Of a number: the value itself, and after it, fainter, its error and what is in brackets.
-function parts(cell, numeric) {
-  const found = numeric && /^(\*\*)?(.*?)(\*\*)?(\s*±\s*[\d.e-]+)?(\*\*)?([†‡*]*)(\s*\[.*\])?$/.exec(cell);
-  if (!found) return inline(cell);
-  const [, bold, value, , error, , marks, published] = found;
+// The value, and after it, fainter, its error and what is in brackets.
+function cellParts({ text = "", error, mark, beside, bold, sort }, numeric) {
+  const value = sort < 0 && text.startsWith("-") ? `−${text.slice(1)}` : text;
   return [
-    el(bold ? "strong" : "span", {}, value.replace(/^-(?=\d)/, "−")),
-    error && el("span", { class: "faint" }, error),
-    marks && el("sup", {}, marks),
-    published && el("span", { class: "faint" }, published),
-  ].filter(Boolean);
+    bold ? el("strong", {}, value) : numeric ? el("span", {}, value) : inline(value),
+    error && el("span", { class: "faint" }, ` ± ${error}`),
+    mark && el("sup", {}, mark),
+    beside && el("span", { class: "faint" }, ` [${beside}]`),
+  ].flat().filter(Boolean);
 }
 
 // The little of Markdown that tables and notes use: code and bold.
@@ -77,24 +66,18 @@ function inline(text) {
     });
 }
 
-function sortBy(body, heads, column, numeric) {
+function sortBy(body, heads, column) {
   const rows = [...body.rows];
   rows.forEach((row, place) => (row.place ??= place));
   const order = { none: "ascending", ascending: "descending", descending: "none" }[heads[column].ariaSort ?? "none"];
   heads.forEach((head) => head.removeAttribute("aria-sort"));
   if (order !== "none") heads[column].setAttribute("aria-sort", order);
   const sign = order === "descending" ? -1 : 1;
-  const key = (row) => cellKey(row.cells[column]?.textContent ?? "", numeric);
+  const key = (row) => row.cells[column]?.sortKey ?? null;
   rows.sort((a, b) => (order === "none" ? 0 : compareKeys(key(a), key(b), sign)) || a.place - b.place);
   body.append(...rows);
 }
 
-function cellKey(text, numeric) {
-  if (isEmpty(numeric ? bare(text) : text)) return null;
-  return numeric ? Number(text.replace("−", "-").replace(/[<,\s]/g, (letter) => (letter === " " ? " " : "")).match(/[+-]?[\d.]+(e[+-]?\d+)?/i)[0]) : text;
-}
-
-// Empty cells come last in either order.
 function compareKeys(a, b, sign) {
   if (a === null || b === null) return (a === null) - (b === null);
   return sign * (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true }));

@@ -1,0 +1,101 @@
+"""Draw one figure as PNG and SVG.
+
+    python -m evaluation.figures panel --layouts layouts/test.jsonl --samples results/miniature/samples --shard-size 64 \
+        --methods real sd14 gligen_sd hcma --published workflow/config/published.csv --out figures/panel
+    python -m evaluation.figures metrics --metrics metrics/real/test.json metrics/hcma/test.json ... --published ... --out ...
+    python -m evaluation.figures sizes --sizes sizes/real/test.csv sizes/hcma/test.csv ... --published ... --out ...
+    python -m evaluation.figures categories --regions regions/test/*.parquet --methods real hcma \
+        --scores scores/real/test.parquet scores/hcma/test.parquet --published ... --out figures/categories
+    python -m evaluation.figures training --curves train/curves.csv --out figures/training
+    python -m evaluation.figures calibration --calibration train/calibration.json --key eta --out figures/calibration
+
+writes {out}.png and {out}.svg.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from evaluation.figures import calibration, categories, metrics, panel, sizes, training
+from evaluation.layouts import read_layouts
+from evaluation.tables.published import labels, read_published, stated_labels
+from formats.cli import run
+from formats.files import read_json, read_object
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m evaluation.figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="figure", required=True)
+    drawn = {name: commands.add_parser(name) for name in FIGURES}
+    drawn["panel"].add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
+    drawn["panel"].add_argument("--samples", type=Path, required=True, help="folder of {method}/test/{shard}.zip")
+    drawn["panel"].add_argument("--shard-size", type=int, required=True)
+    drawn["metrics"].add_argument("--metrics", type=Path, nargs="+", required=True, help="of the rows, in order")
+    drawn["sizes"].add_argument("--sizes", type=Path, nargs="+", required=True, help="of the rows, in order")
+    drawn["categories"].add_argument("--regions", type=Path, nargs="+", required=True, help="tables of regions")
+    drawn["categories"].add_argument("--scores", type=Path, nargs="+", required=True, help="of the methods, in order")
+    for name in ("panel", "categories"):
+        drawn[name].add_argument("--methods", nargs="+", required=True)
+    for name in ("panel", "metrics", "sizes", "categories"):
+        drawn[name].add_argument("--published", type=Path, required=True, help="for the rows' labels")
+        drawn[name].add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
+    drawn["training"].add_argument("--curves", type=Path, required=True)
+    drawn["calibration"].add_argument("--calibration", type=Path, required=True, help="what evaluation.choose wrote")
+    drawn["calibration"].add_argument("--key", required=True, help="name of the setting")
+    for command in drawn.values():
+        command.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    FIGURES[arguments.figure](arguments)
+
+
+def _names(arguments: argparse.Namespace, methods: Iterable[str]) -> dict[str, str]:
+    return labels(methods, read_published(arguments.published), stated_labels(arguments.labels))
+
+
+def _panel(arguments: argparse.Namespace) -> None:
+    layouts, names = read_layouts(arguments.layouts), _names(arguments, arguments.methods)
+    panel.draw_panel(layouts, arguments.samples, arguments.shard_size, arguments.methods, names, arguments.out)
+
+
+def _metrics(arguments: argparse.Namespace) -> None:
+    rows = [read_json(path) for path in arguments.metrics]
+    metrics.draw(rows, _names(arguments, [row["method"] for row in rows]), arguments.out)
+
+
+def _sizes(arguments: argparse.Namespace) -> None:
+    table = pd.concat([sizes.read_sizes(path) for path in arguments.sizes], ignore_index=True)
+    sizes.draw(table, _names(arguments, table["method"].unique()), arguments.out)
+
+
+def _categories(arguments: argparse.Namespace) -> None:
+    scores = dict(zip(arguments.methods, arguments.scores, strict=True))
+    tables = categories.read_categories(arguments.regions, scores)
+    categories.draw(tables, _names(arguments, arguments.methods), arguments.out)
+
+
+def _training(arguments: argparse.Namespace) -> None:
+    training.draw(training.read_curves(arguments.curves), arguments.out)
+
+
+def _calibration(arguments: argparse.Namespace) -> None:
+    key = arguments.key
+    chosen = read_object(arguments.calibration, f"a calibration of {key}", key, "curve", "n_images", "warnings")
+    calibration.draw(chosen, key, arguments.out)
+
+
+FIGURES = {
+    "panel": _panel,
+    "metrics": _metrics,
+    "sizes": _sizes,
+    "categories": _categories,
+    "training": _training,
+    "calibration": _calibration,
+}
+
+
+if __name__ == "__main__":
+    run(main)

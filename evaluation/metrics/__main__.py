@@ -1,0 +1,90 @@
+"""Sum a row's features up, measure it, and measure what two rows differ by.
+
+    python -m evaluation.metrics summarize --features features/hcma/test/*.npz --out summaries/hcma/test.npz
+    python -m evaluation.metrics measure --method hcma --split test --layouts layouts/test/*.jsonl \
+        --summary summaries/hcma/test.npz --real summaries/real/test.npz --out metrics/hcma/test.json \
+        --scores scores/hcma/test.parquet
+    python -m evaluation.metrics swap --row hcma summaries/hcma/test.npz --row sd14 summaries/sd14/test.npz ... \
+        --real summaries/real/test.npz --out swaps/hcma.json
+    python -m evaluation.metrics sizes --method hcma --summary summaries/hcma/test.npz --real summaries/real/test.npz \
+        --out sizes/hcma/test.csv
+
+`summarize` reads features shard by shard; all else takes what it wrote. `measure` writes every metric of evaluation.metrics
+that the row's networks allow, with delete-a-group jackknife errors over images, and `distances`: those without an error, and
+of how many samples they, KID and CMMD are. `n_{level}s_text_cut` counts the captions, or regions' texts, that CLIP's context
+cuts. The scores file has a row an image and a row a box: CLIP cosine, and where there is a detector the box's best overlap
+and whether it succeeded. `swap` writes what each jackknife group adds to the first row's distance less each of the others',
+for the permutation test (evaluation.metrics.permutation). `sizes` measures fewer images (evaluation.metrics.sizes).
+"""
+
+import argparse
+from pathlib import Path
+
+from evaluation.feature_files import FeatureShards
+from evaluation.layouts import read_layouts
+from evaluation.metrics.measure import group_contributions, measure
+from evaluation.metrics.sizes import distances_by_size
+from evaluation.metrics.summary import REFERENCE_SETS, Summaries, write_summaries
+from evaluation.printing import write_csv
+from formats.cli import run
+from formats.files import replacing, write_json
+from formats.records import made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m evaluation.metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    summarizing = commands.add_parser("summarize")
+    summarizing.add_argument("--features", type=Path, nargs="+", required=True)
+    measuring, swapping, sizing = (commands.add_parser(name) for name in ("measure", "swap", "sizes"))
+    measuring.add_argument("--split", required=True)
+    measuring.add_argument("--layouts", type=Path, nargs="+", required=True, help="of the shards")
+    measuring.add_argument("--scores", type=Path, required=True)
+    for command in (measuring, sizing):
+        command.add_argument("--method", required=True)
+        command.add_argument("--summary", type=Path, required=True)
+    swapping.add_argument("--row", nargs=2, action="append", required=True, help="a method, its summary")
+    for command in (measuring, swapping, sizing):
+        command.add_argument("--real", type=Path, required=True, help="the summary of the photos")
+        command.add_argument(
+            "--reference-set", choices=REFERENCE_SETS, default="same_ids", help="which photos those are"
+        )
+    for command in commands.choices.values():
+        command.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    {"summarize": _summarize, "measure": _measure, "swap": _swap, "sizes": _sizes}[arguments.command](arguments)
+
+
+def _summarize(arguments: argparse.Namespace) -> None:
+    write_summaries(FeatureShards(arguments.features), arguments.out)
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    layouts = [row for path in arguments.layouts for row in read_layouts(path)]
+    row, real = Summaries(arguments.summary), Summaries(arguments.real)
+    found, scores = measure(row, real, layouts, arguments.reference_set)
+    with replacing(arguments.scores) as beside:
+        scores.to_parquet(beside, index=False)
+    write_json(arguments.out, {"method": arguments.method, "split": arguments.split} | found | {"made": made()})
+
+
+def _swap(arguments: argparse.Namespace) -> None:
+    real = Summaries(arguments.real)
+    rows = {method: Summaries(Path(path)) for method, path in arguments.row}
+    for row in rows.values():
+        row.check(real, arguments.reference_set)
+    method, *others = rows
+    against = group_contributions(rows[method], {name: rows[name] for name in others}, real)
+    write_json(arguments.out, {"method": method, "against": against})
+
+
+def _sizes(arguments: argparse.Namespace) -> None:
+    row, real = Summaries(arguments.summary), Summaries(arguments.real)
+    row.check(real, arguments.reference_set)
+    write_csv(arguments.out, distances_by_size(arguments.method, row, real))
+
+
+if __name__ == "__main__":
+    run(main)

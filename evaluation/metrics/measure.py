@@ -1,0 +1,88 @@
+"""A row's metrics, and what groups of its images add to its differences from other rows, from summaries alone."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from evaluation.metrics import METRICS
+from evaluation.metrics.adherence import adherence
+from evaluation.metrics.clip import cosines
+from evaluation.metrics.jackknife import GROUPS
+from evaluation.metrics.metric import Measured, Metric
+from evaluation.metrics.neighbours import COUNTS
+from evaluation.metrics.permutation import contributions
+from evaluation.metrics.summary import LEVELS, Summaries
+from formats.files import InputError
+
+
+def measure(
+    row: Summaries, real: Summaries, layouts: list[dict[str, Any]], reference_set: str = "same_ids"
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What a metrics file holds, and the scores of every image and box.
+
+    Raises InputError unless the row and the layouts are of the same images, and `real` of the same or, as `full_val`, of these
+    and others.
+    """
+    row.check(real, reference_set)
+    if [layout["id"] for layout in layouts] != row.read("image_ids").tolist():
+        raise InputError(f"{row.path}: images of other layouts than those given")
+    counts = {f"n_{level}s": len(row.read(f"{level}_ids")) for level in LEVELS}
+    counts |= {f"n_{level}s_text_cut": int(row.read(f"{level}_text_cut").sum()) for level in LEVELS}
+    measured = Measured(row, real, layouts)
+    metrics, distances = _metrics(measured)
+    scores = cosines(row)
+    if "detector" in row.about:
+        scores = scores.merge(measured.once(adherence)[1], "outer", ["id", "object", "image_id"])
+    stated = {
+        "protocol": row.about | {"groups": GROUPS, "reference": reference_set},
+        "reference": real.content,
+        "source": row.source,
+    }
+    return counts | {"metrics": metrics, "distances": distances} | stated, scores
+
+
+def _metrics(measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics with a standard error, by name; and of each level those without, and of how many samples they are."""
+    wanted = _measurable(METRICS.values(), measured.row)
+    # Pair of summaries by pair, since large ones are held one at a time.
+    found = {metric: metric.compute(measured, metric) for metric in sorted(wanted, key=_summed)}
+    metrics = {metric.name: found[metric] for metric in wanted if metric.has_error}
+    distances: dict[str, Any] = {}
+    for level in LEVELS:
+        plain = {metric: found[metric] for metric in wanted if metric.level == level and not metric.has_error}
+        values = {metric.quantity: result["value"] for metric, result in plain.items() if result}
+        counts = {name: result[name] for result in plain.values() if result for name in COUNTS if name in result}
+        distances[level] = counts | values or None
+    return metrics, distances
+
+
+def group_contributions(first: Summaries, others: dict[str, Summaries], real: Summaries) -> dict[str, dict[str, Any]]:
+    """Other row -> distance -> what each jackknife group adds to the first row's distance less the other's.
+
+    Raises InputError where two rows are of other images.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in others}
+    for name, other in others.items():
+        if first.first_gap(other):
+            raise InputError(f"{first.path} and {name}: of other images, they cannot be paired")
+    distances = [metric for metric in _measurable(METRICS.values(), first) if metric.swapped]
+    for of, metrics in groupby(sorted(distances, key=_summed), _summed):
+        chosen = list(metrics)
+        a, target = first.summary(*of), real.summary(*of)
+        for name, other in others.items() if min(a.n, target.n) >= 2 else ():
+            b = other.summary(*of)
+            for metric in chosen:
+                assert metric.swapped
+                found[name][metric.name] = contributions(metric.swapped(a, b, target), list(a.moments))
+    return {name: {m.name: parts[m.name] for m in distances if m.name in parts} for name, parts in found.items()}
+
+
+def _measurable(metrics: Iterable[Metric], row: Summaries) -> list[Metric]:
+    """Those whose network saw the row."""
+    return [metric for metric in metrics if metric.extractor in row.about]
+
+
+def _summed(metric: Metric) -> tuple[str, str]:
+    return metric.extractor, metric.level

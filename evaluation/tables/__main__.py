@@ -1,0 +1,175 @@
+"""Write one table as JSON, CSV, Markdown and LaTeX.
+
+    python -m evaluation.tables headline --name table1 --rows real sd14 hcma --metrics metrics/real/test.json ... \
+        --specs methods/sd14.json ... --data config.json --cost tables/cost.json --significance tables/significance.json \
+        --mark-against hcma --best tables/best.json --published workflow/config/published.csv --out results/x/tables/table1
+    python -m evaluation.tables significance --against hcma gligen_sd --row metrics/hcma/test.json scores/hcma/test.parquet \
+        --row ... --swaps swaps/hcma.json ... --out tables/significance
+    python -m evaluation.tables best --table table1 sd14 gligen_sd hcma --table ... --row ... --swaps ... --out tables/best
+    python -m evaluation.tables distances --metrics metrics/sd14/test.json metrics/hcma/test.json ... --out tables/distances
+    python -m evaluation.tables adherence --metrics ... --out tables/adherence
+    python -m evaluation.tables cost --shards samples/sd14/test/0000.zip samples/hcma/test/0000.zip ... --out tables/cost
+    python -m evaluation.tables seeds --row hcma metrics/hcma/test.json metrics/hcma_seed_1/test.json --out tables/seeds
+    python -m evaluation.tables reproduction --metrics ... --published workflow/config/published.csv \
+        --significance tables/significance.json --caveat "..." --out tables/reproduction
+    python -m evaluation.tables runs --first results/a --second results/b --out results/compare/a-b
+
+writes {out}.json, .csv, .md and .tex.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from evaluation.regression import read_run
+from evaluation.significance import Row, read_row, read_swaps
+from evaluation.tables.adherence import adherence_table
+from evaluation.tables.cost import cost_table
+from evaluation.tables.distances import distances_table
+from evaluation.tables.headline import headline_table
+from evaluation.tables.published import read_published, stated_labels
+from evaluation.tables.reproduction import reproduction_table
+from evaluation.tables.runs import runs_table
+from evaluation.tables.seeds import seeds_table
+from evaluation.tables.significance import best_table, significance_table
+from evaluation.tables.table import Table, read_frame, write_table
+from formats.cli import run
+from formats.files import InputError, read_json
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m evaluation.tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="table", required=True)
+    for name, (_, add_options) in TABLES.items():
+        command = commands.add_parser(name)
+        add_options(command)
+        command.add_argument("--out", type=Path, required=True, help="path without suffix")
+    arguments = parser.parse_args()
+    build, _ = TABLES[arguments.table]
+    write_table(build(arguments), arguments.out)
+
+
+def _headline_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="the table's, as in the configuration")
+    parser.add_argument(
+        "--rows", nargs="+", required=True, help="in order; one without metrics shows its published values"
+    )
+    parser.add_argument("--specs", type=Path, nargs="*", default=[], help="methods/{method}.json of the rows")
+    parser.add_argument("--data", type=Path, required=True, help="the configuration as JSON, or its section `data` alone")
+    parser.add_argument("--cost", type=Path, required=True, help="the cost table's JSON")
+    parser.add_argument("--best", type=Path, required=True, help="that of the best rows")
+    parser.add_argument("--mark-against", required=True, help="values that cannot be told from this row's get a mark")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
+    _reproduction_options(parser)
+
+
+def _headline(arguments: argparse.Namespace) -> Table:
+    config = read_json(arguments.data)
+    methods, specs = config.get("methods", {}), [read_json(path) for path in arguments.specs]
+    return headline_table(
+        name=arguments.name,
+        rows=arguments.rows,
+        metrics=[read_json(path) for path in arguments.metrics],
+        specs=[spec | {"source": methods.get(spec.get("method"), spec).get("source", "")} for spec in specs],
+        data=config.get("data", config),
+        cost=read_frame(arguments.cost, "method", "commit", "device").set_index("method"),
+        significance=read_frame(arguments.significance, "against", "method", "metric", "different"),
+        best=read_frame(arguments.best, "table", "method", "metric", "opposite", "different"),
+        mark_against=arguments.mark_against,
+        published=read_published(arguments.published),
+        stated=stated_labels(arguments.labels),
+        caveat=arguments.caveat,
+    )
+
+
+def _rows_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--row", type=Path, nargs=2, action="append", required=True, help="metrics, scores")
+    parser.add_argument(
+        "--swaps", type=Path, nargs="*", default=[], help="what `evaluation.metrics swap` wrote of them"
+    )
+
+
+def _significance_options(parser: argparse.ArgumentParser) -> None:
+    _rows_options(parser)
+    parser.add_argument("--against", nargs="*", default=[], help="methods that the others are compared with")
+
+
+def _best_options(parser: argparse.ArgumentParser) -> None:
+    _rows_options(parser)
+    parser.add_argument("--table", dest="tables", nargs="+", action="append", required=True, help="its name, its rows")
+
+
+def _rows(arguments: argparse.Namespace) -> dict[str, Row]:
+    return {row.method: row for row in (read_row(*paths) for paths in arguments.row)}
+
+
+def _significance(arguments: argparse.Namespace) -> Table:
+    rows = _rows(arguments)
+    if unknown := [name for name in arguments.against if name not in rows]:
+        raise InputError(f"--against {unknown[0]}: not among the rows, {', '.join(rows)}")
+    return significance_table(rows, arguments.against, read_swaps(arguments.swaps))
+
+
+def _best(arguments: argparse.Namespace) -> Table:
+    rows = _rows(arguments)
+    tables = {name: methods for name, *methods in arguments.tables}
+    for name, methods in tables.items():
+        if unknown := [method for method in methods if method not in rows]:
+            raise InputError(f"--table {name}: {unknown[0]} is not among the rows, {', '.join(rows)}")
+    return best_table(tables, rows, read_swaps(arguments.swaps))
+
+
+def _metrics_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="of the rows, in order")
+
+
+def _cost_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+
+
+def _seeds_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--row", nargs="+", action="append", required=True, help="a row and its metrics, one a seed")
+
+
+def _seeds(arguments: argparse.Namespace) -> Table:
+    return seeds_table({name: [read_json(Path(path)) for path in paths] for name, *paths in arguments.row})
+
+
+def _reproduction_options(parser: argparse.ArgumentParser) -> None:
+    _metrics_options(parser)
+    parser.add_argument("--published", type=Path, required=True, help="the published values and labels, as CSV")
+    parser.add_argument("--significance", type=Path, required=True, help="the JSON of the paired differences")
+    parser.add_argument(
+        "--caveat", default="", help="why this run can reproduce nothing: every form of the table has it"
+    )
+
+
+def _reproduction(arguments: argparse.Namespace) -> Table:
+    significance = read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
+    metrics = [read_json(path) for path in arguments.metrics]
+    return reproduction_table(metrics, read_published(arguments.published), significance, arguments.caveat)
+
+
+def _runs_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--first", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--second", type=Path, required=True)
+
+
+Options = Callable[[argparse.ArgumentParser], None]
+TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
+    "headline": (_headline, _headline_options),
+    "significance": (_significance, _significance_options),
+    "best": (_best, _best_options),
+    "distances": (lambda arguments: distances_table([read_json(path) for path in arguments.metrics]), _metrics_options),
+    "adherence": (lambda arguments: adherence_table([read_json(path) for path in arguments.metrics]), _metrics_options),
+    "cost": (lambda arguments: cost_table(arguments.shards), _cost_options),
+    "seeds": (_seeds, _seeds_options),
+    "reproduction": (_reproduction, _reproduction_options),
+    "runs": (lambda arguments: runs_table(read_run(arguments.first), read_run(arguments.second)), _runs_options),
+}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,294 @@
+"""A table of the paper: distances and CLIP scores of whole images and regions, and all that one needs to make them again."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from evaluation.metrics import headline
+from evaluation.tables.published import labels
+from evaluation.tables.significance import WHAT_IS_TESTED
+from evaluation.tables.table import Cell, Column, Row, Table, decimals
+from formats.files import InputError
+
+MARK = "†"
+
+
+def headline_table(
+    name: str,
+    rows: Sequence[str],
+    metrics: Sequence[dict[str, Any]],
+    specs: Sequence[dict[str, Any]],
+    data: dict[str, Any],
+    cost: pd.DataFrame,
+    significance: pd.DataFrame,
+    best: pd.DataFrame,
+    mark_against: str,
+    published: pd.DataFrame,
+    stated: dict[str, str],
+    caveat: str = "",
+) -> Table:
+    """The table of that name: of each of `rows` every headline metric, marked, bold, and beside the published value.
+
+    A row without metrics is one that cannot be run: it shows its published values, and needs some. Published values of
+    other rows are left out where there is a caveat, where they would invite a comparison that means nothing. significance,
+    best: the frames of those tables. Values that cannot be told from those of `mark_against` bear a mark.
+
+    Raises InputError when rows were not measured on the same number of images by the same networks.
+    """
+    measured = _alike(metrics)
+    own = published[published["table"] == name].set_index("method")
+    for row in rows:
+        if row not in measured and row not in own.index:
+            raise InputError(f"{row}: neither measured nor published")
+    called = labels(rows, published, stated, name)
+    alike = _pairs(significance[(significance["against"] == mark_against) & (significance["different"] == "no")])
+    leading = best[(best["table"] == name) & (best["different"] == "yes")]
+    cells = []
+    for row in rows:
+        beside = own.loc[row].dropna().to_dict() if row in own.index and not (caveat and row in measured) else {}
+        found = measured.get(row)
+        cells.append(_row(row, called[row], found, beside, alike, _pairs(leading)))
+    marked = any(cell.mark for row in cells for cell in row.values())
+    spent = cost[cost.index.isin(rows)]
+    return Table(
+        title=title_of(name),
+        columns=_columns(),
+        rows=cells,
+        notes=[
+            *_protocol(metrics, data),
+            *made(spent),
+            _bold(leading),
+            *[_mark(mark_against)] * marked,
+            f"{WHAT_IS_TESTED} The differences without that bias are in significance.md and best.md.",
+            *_unmeasured([called[row] for row in rows if row not in measured]),
+            *tokens(spent, called),
+            *cut_prompts(spent, called),
+            *settings(specs),
+            *["In brackets: the paper's value."] * (not caveat),
+        ],
+        caveat=caveat,
+    )
+
+
+def title_of(name: str) -> str:
+    """`table1` is Table 1."""
+    return re.sub(r"(?<=[a-z])(?=\d+$)", " ", name.replace("_", " ")).capitalize()
+
+
+def _alike(metrics: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    first = metrics[0]
+    for row in metrics:
+        for key in ("n_images", "n_regions", "protocol", "split", "reference"):
+            if row[key] != first[key]:
+                raise InputError(f"{row['method']}: {key} is {row[key]}, but {first['method']} has {first[key]}")
+    return {row["method"]: row for row in metrics}
+
+
+def _pairs(lines: pd.DataFrame) -> set[tuple[str, str]]:
+    return set(zip(lines["method"], lines["metric"], strict=True))
+
+
+def _columns() -> list[Column]:
+    metrics = headline()
+    floors = [
+        Column(f"{metric.name}_floor", number=decimals(metric.digits), shown=False)
+        for metric in metrics
+        if metric.swapped
+    ]
+    return [
+        Column("method", shown=False),
+        Column("label", "Method"),
+        *(Column(metric.name, metric.title, decimals(metric.digits), metric.scale) for metric in metrics),
+        *floors,
+        *(Column(name, number="d", shown=False) for name in ("n_images", "n_regions")),
+    ]
+
+
+def _row(
+    name: str,
+    label: str,
+    row: dict[str, Any] | None,
+    published: dict[Any, Any],
+    alike: set[tuple[str, str]],
+    leading: set[tuple[str, str]],
+) -> Row:
+    cells = {"method": Cell(name), "label": Cell(label)}
+    for metric in headline():
+        found, pair = (row or {"metrics": {}})["metrics"].get(metric.name) or {}, (name, metric.name)
+        cells[metric.name] = Cell(
+            found.get("value"),
+            found.get("se"),
+            mark=MARK if pair in alike else "",
+            bold=pair in leading,
+            published=published.get(metric.published),
+        )
+        cells[f"{metric.name}_floor"] = Cell(found.get("floor"))
+    return cells | {name: Cell(row[name] if row else 0) for name in ("n_images", "n_regions")}
+
+
+def _mark(against: str) -> str:
+    return (
+        f"{MARK}: not distinguishable from {against} (paired by image, Holm-corrected over all pairs, p >= 0.05); every "
+        "difference with its p-value is in significance.md."
+    )
+
+
+def _bold(leading: pd.DataFrame) -> str:
+    note = (
+        "Bold: the best of its column without `real`, where it can be told from the runner-up (paired by image, "
+        "Holm-corrected over all pairs of the table's rows, p < 0.05); a column without bold has no certain best. The "
+        "p-values are in best.md."
+    )
+    if other := leading.loc[leading["opposite"] == "yes", "metric"].tolist():
+        note += f" Without the bias of finite samples the runner-up is the better one by {', '.join(other)}."
+    return note
+
+
+def _protocol(metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[str]:
+    """The sentences a reader needs to know what the columns are, and to make them again."""
+    made, first = metrics[0]["protocol"], metrics[0]
+    known = {metric: (first["metrics"].get(metric.name) or {}).get("floor") for metric in headline()}
+    floors = [f"{metric.name} {floor:.{metric.digits}f}" for metric, floor in known.items() if floor is not None]
+    return [
+        f"FD: Frechet distance to `real` between features of {_network(made['frechet'])}; whole images "
+        f"{_resolution(made['resolution'])}. Features by torch {made['torch']} in batches of {made['batch']}.",
+        f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
+        *cut_texts(first),
+        *_layouts(data),
+        _regions(made["regions"]),
+        f"`real`: {REFERENCES[made['reference']]} (statistics sha256 {first['reference'][:12]}).",
+        f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
+        f"(delete-a-group jackknife over images, at most {made['groups']} groups).",
+        f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
+        if floors
+        else "No distance could be measured.",
+        *_versions(metrics),
+    ]
+
+
+def cut_texts(row: dict[str, Any]) -> list[str]:
+    """How many captions and regions' texts the CLIP score reads only the beginning of; nothing where it reads all of all."""
+    limit = row["protocol"]["clip"].get("context")
+    kinds = {"image": "captions", "region": "regions' texts"}
+    return [
+        f"{cut} of {row[f'n_{level}s']} {kind} are longer than {limit} tokens and were cut for the CLIP score."
+        for level, kind in kinds.items()
+        if (cut := row.get(f"n_{level}s_text_cut"))
+    ]
+
+
+REFERENCES = {
+    "same_ids": "the photos of the same layouts",
+    "full_val": "all photos of the layouts `val`, of which the rows' are a part; its own row is measured against them too",
+}
+
+
+def _layouts(data: dict[str, Any]) -> list[str]:
+    """Which images, captions and boxes a layout has."""
+    boxes, test = data["boxes"], data["test"]
+    caption = "the caption of the lowest annotation id" if data["caption"] == "first" else "a caption by a seeded hash"
+    frame = "its centre square" if data["resize"] == "center_crop" else "all of it, squashed"
+    kept = "only those with boxes" if test["require_boxes"] else "those without boxes as well"
+    return [
+        f"Layouts: {test['count']} images of val2014 in the order of a hash with seed {test['seed']}, {kept}; {caption}; of a "
+        f"photo {frame} at {data['size']} px; boxes of at least {100 * boxes['min_area_frac']:g} % of the canvas, "
+        f"{'not crowds, ' if boxes['drop_crowd'] else ''}the {boxes['max']} largest."
+    ]
+
+
+def _regions(rule: dict[str, Any]) -> str:
+    """How regions are cut."""
+    most = f", the {rule['max_per_image']} largest of an image" if rule["max_per_image"] else ""
+    shape = "squashed to the network's input"
+    if rule["pad"] == "mean":
+        shape = "padded to a square with its mean colour and resized to the network's input"
+    elif rule["resize"] == "short_side_center_crop":
+        shape = "of which the centre square is resized to the network's input"
+    return (
+        f"Regions: boxes of at least {rule['min_side']} px a side{most}, also of rows that do not see boxes. A region is the "
+        f"box's pixels at the image's own resolution, rounded outwards, {shape}."
+    )
+
+
+def _resolution(resolution: int | None) -> str:
+    return "at their own resolution" if resolution is None else f"at {resolution} px, by bicubic interpolation"
+
+
+def made(cost: pd.DataFrame) -> list[str]:
+    """At which commit and on which device the rows were sampled; rows of another commit or device are named."""
+    if cost.empty:
+        return []
+    rows: dict[str, list[str]] = {}
+    for name, row in cost.fillna("unknown").iterrows():
+        rows.setdefault(f"commit {row['commit']} on {row['device']}", []).append(str(name))
+    parts = list(rows) if len(rows) == 1 else [f"{part}: {', '.join(names)}" for part, names in rows.items()]
+    return [f"Sampled at {'; '.join(parts)}."]
+
+
+def _network(about: dict[str, str]) -> str:
+    return f"{about['name']} ({about['resize']}; sha256 {about['sha256'][:12]})"
+
+
+def _versions(metrics: Sequence[dict[str, Any]]) -> list[str]:
+    """What software sampled the rows: one sentence for all rows that share it."""
+    rows: dict[str, list[str]] = {}
+    for row in metrics:
+        if versions := row["source"].get("versions"):
+            made_with = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+            rows.setdefault(made_with, []).append(row["method"])
+    if len(rows) == 1:
+        return [f"Made with {made_with}." for made_with in rows]
+    return [f"Made with {made_with}: {', '.join(names)}." for made_with, names in rows.items()]
+
+
+def _unmeasured(names: Sequence[str]) -> list[str]:
+    return [f"Not run, for want of weights; the published values alone: {', '.join(names)}."] if names else []
+
+
+def tokens(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
+    """How many boxes and images the rows that are guided by the caption's words leave alone."""
+    guided = cost[cost["boxes"] > 0]
+    sentences = []
+    for key, rows in guided.groupby(["boxes", "boxes_without_token", "images_without_token", "images"]):
+        boxes, unnamed, plain, images = key
+        names = ", ".join(called[str(row)] for row in rows.index)
+        sentences.append(
+            f"Guided by the words of the caption: {names}. {unnamed} of {boxes} boxes have no word there "
+            f"and are left out; {plain} of {images} images have none at all and are plain Stable Diffusion's."
+        )
+    return sentences
+
+
+def cut_prompts(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
+    """How many captions the rows' own text encoders saw only the beginning of; nothing where they saw all of all."""
+    cut = cost[cost["truncated_captions"] > 0]
+    return [
+        f"{count} of {images} captions are longer than the text encoder takes and were cut for sampling: "
+        f"{', '.join(called[str(row)] for row in rows.index)}."
+        for (count, images), rows in cut.groupby(["truncated_captions", "images"])
+    ]
+
+
+def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
+    """Each row's settings, those that differ from its module's defaults, and where the defaults are from."""
+    return [
+        f"{spec['method']}: {spec['base']}{_hashes(spec)}, {_listed(spec['sampling'])}"
+        + (f"; {_listed(spec['params'])}" if spec["params"] else "")
+        + (f"; targets by the text encoder of {spec['text']} ({spec['text_feature']})" if spec.get("text") else "")
+        + (f"; otherwise {spec['source']}" if spec.get("source") else "")
+        + "."
+        for spec in specs
+    ]
+
+
+def _hashes(spec: dict[str, Any]) -> str:
+    """The weights of a row: of its model, and of its alignment module where it has one."""
+    known = {"sha256": spec.get("weights_sha256"), "alignment": spec.get("alignment_sha256")}
+    hashes = [f"{name} {digest[:12]}" for name, digest in known.items() if digest]
+    return f" ({', '.join(hashes)})" if hashes else ""
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value not in ("", None))

@@ -1,0 +1,41 @@
+"""The values of the paper, and what rows are called."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from evaluation.metrics import METRICS
+from formats.files import InputError
+
+# In the order of METRICS; another reading of a published metric has no column of its own.
+COLUMNS = list(dict.fromkeys(metric.published for metric in METRICS.values() if metric.published))
+
+
+def read_published(path: Path) -> pd.DataFrame:
+    """table (its name), method, label and every published metric; raises InputError for another file."""
+    try:
+        rows = pd.read_csv(path, dtype={"table": str})[["table", "method", "label", *COLUMNS]]
+        rows[COLUMNS] = rows[COLUMNS].astype(float)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a table of published values ({error})") from None
+    return rows.assign(table=[f"table{name}" if name.isdecimal() else name for name in rows["table"]])
+
+
+def labels(
+    methods: Iterable[str], published: pd.DataFrame, stated: Mapping[str, str], table: str = ""
+) -> dict[str, str]:
+    """method -> the label of its stanza, else its published one in this table, else its first published one, else its name."""
+    ordered = pd.concat([published[published["table"] == table], published]).drop_duplicates("method")
+    known = dict(zip(ordered["method"], ordered["label"], strict=True)) | dict(stated)
+    return {method: str(known.get(method, method)) for method in methods}
+
+
+def stated_labels(words: Iterable[str]) -> dict[str, str]:
+    """method -> label, of words `METHOD=LABEL`."""
+    pairs = [word.partition("=") for word in words]
+    if odd := [word for word, equals, _ in pairs if not equals]:
+        raise InputError(f"--labels {odd[0]}: expected METHOD=LABEL")
+    return {method: label for method, _, label in pairs}

@@ -1,0 +1,63 @@
+"""How much each row's numbers vary with the sampling seed: mean, standard deviation, least and most of every metric."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluation.metrics import METRICS
+from evaluation.tables.table import Cell, Column, Row, Table, decimals
+from formats.files import InputError
+
+NOTE = (
+    "Mean ± standard deviation over sampling seeds, least and most in brackets; networks and layouts are the same. All "
+    "metrics, and the mean standard error over images of one seed, are in seeds.csv; other tables are of the first seed."
+)
+
+
+def seeds_table(rows: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
+    """A line a row, of its metrics files, one a seed; headline metrics are shown.
+
+    Raises InputError unless a row's measurements differ in the sampling seed alone, and all do.
+    """
+    columns = [Column("method", "Method"), Column("seeds", "Seeds", "d")]
+    lines = [_line(name, found) for name, found in rows.items()]
+    for metric in (metric for metric in METRICS.values() if any(metric.name in line for line in lines)):
+        number = decimals(metric.digits)
+        columns.append(Column(metric.name, metric.title, number, metric.scale, shown=metric.headline))
+        columns.append(Column(f"{metric.name}_error", number=number, scale=metric.scale, shown=False))
+    return Table("Sampling seeds", columns, lines, [NOTE])
+
+
+def _line(name: str, found: Sequence[dict[str, Any]]) -> Row:
+    """Of every metric that each seed has its spread over seeds, and the mean of its jackknife errors."""
+    seeds = [row["source"]["spec"]["sampling"]["seed"] for row in found]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"{name}: measured twice with seed {max(seeds, key=seeds.count)}")
+    for row in found:
+        if difference := _difference(row, found[0]):
+            raise InputError(f"{row['method']}: {difference} differs from {found[0]['method']}'s, not the seed alone")
+    line = {"method": Cell(name), "seeds": Cell(len(seeds))}
+    for metric in found[0]["metrics"]:
+        results = [row["metrics"][metric] for row in found]
+        if all(results):
+            values = np.array([one["value"] for one in results])
+            errors = [one["se"] for one in results if one["se"] is not None]
+            deviation = values.std(ddof=1) if len(values) > 1 else None
+            least, most = float(values.min()), float(values.max())
+            line[metric] = Cell.of(values.mean(), deviation, least=least, most=most)
+            line[f"{metric}_error"] = Cell.of(np.mean(errors) if errors else None)
+    return line
+
+
+def _difference(row: dict[str, Any], first: dict[str, Any]) -> str:
+    """The first thing that two measurements disagree in, the seed and the row's name aside."""
+    for key in ("split", "n_images", "n_regions", "protocol", "reference"):
+        if row[key] != first[key]:
+            return key
+    a, b = (one["source"] | {"spec": _without_seed(one["source"]["spec"])} for one in (row, first))
+    return next((key for key in a if a[key] != b.get(key)), "")
+
+
+def _without_seed(spec: dict[str, Any]) -> dict[str, Any]:
+    return spec | {"method": "", "sampling": spec["sampling"] | {"seed": 0}}

@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)
-    parser.add_argument("--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`")
+    parser.add_argument(
+        "--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`"
+    )
     add_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

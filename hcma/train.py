@@ -41,7 +41,9 @@ def _run(args: argparse.Namespace) -> None:
     train = {key: value for key, value in alignment["train"].items() if key not in NOISE}
     train |= {"micro_batch": args.micro_batch} if args.micro_batch else {}
     settings = from_keys(Training, train, "alignment.train")
-    run = Trainer(alignment["model"], settings, read_cache(args.train), read_cache(args.heldout), args.work, args.device)
+    run = Trainer(
+        alignment["model"], settings, read_cache(args.train), read_cache(args.heldout), args.work, args.device
+    )
     module = run.train()
     run.processes.end()
     if not run.processes.main:

@@ -155,7 +155,13 @@ def test_what_a_clusters_jobs_would_get_otherwise_is_refused_before_the_first(ow
     given = f"data={json.dumps({'root': str(own.parent / 'coco')})}"
     run = f"test-lost-{os.getpid()}"
     done = snakemake(
-        f"results/{run}/layouts/test.jsonl", *cluster(tmp_path), "--configfile", str(own), "--config", given, f"run={run}"
+        f"results/{run}/layouts/test.jsonl",
+        *cluster(tmp_path),
+        "--configfile",
+        str(own),
+        "--config",
+        given,
+        f"run={run}",
     )
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

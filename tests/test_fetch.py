@@ -438,8 +438,10 @@ def downloads(folder: Path, files: dict, **models: dict) -> Downloads:
 def test_licences_are_accepted_by_name(tmp_path) -> None:
     wanted = downloads(tmp_path, {"coco/a.zip": {"urls": ["http://nowhere"]}}, sd14=ENTRY)
     settings = {"licences": {"cc": "https://cc", LICENCE: "https://rail"}, "accept": ["cc"]}
-    (line,) = refused(wanted, Fetch(**settings))
-    assert line.startswith(f"not accepted: {LICENCE}: some/model (sd14): https://rail; nothing is fetched before")
+    assert refused(wanted, Fetch(**settings)) == [
+        f"not accepted: {LICENCE}: some/model (sd14): https://rail",
+        f"nothing was fetched; read them, then set fetch.accept: [cc, {LICENCE}]",
+    ]
     assert refused(wanted, Fetch(**settings | {"accept": ["cc", LICENCE]})) == []
 
 

@@ -196,7 +196,7 @@ class Plan:
         return [other for other in later if {row, other} & always or any({row, other} <= rows for rows in tables)]
 
     def stanza(self, row: str) -> Method:
-        """The method that makes a row's images, with the seed of a repeat."""
+        """The method that makes a row's images, with the seed of a repeat or the eta of a candidate."""
         methods = self.settings.methods
         if seeded := self.repeats.get(row):
             method = methods[seeded.row]
@@ -460,7 +460,7 @@ class Plan:
     def method_key(self, row: str) -> str:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
-        meaning = stanza.model_dump(include={"module", "base", "version", "source", "params"})
+        meaning = stanza.model_dump(include={"module", "base", "version", "params"})
         return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
 
     @cached_property
@@ -551,6 +551,11 @@ class Plan:
     @cached_property
     def table_names(self) -> list[str]:
         return [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+
+    def table_key(self, name: str) -> str:
+        """What the notes of a table of the configuration say of data and methods."""
+        rows = self.settings.tables.get(name, [])
+        return digest([self.data_key, [self.stanza(row).source for row in self.runnable(rows) if row != REAL]])
 
     @cached_property
     def labels(self) -> list[str]:

@@ -4,6 +4,11 @@ BIN := $(CURDIR)/.venv/bin
 # Rules call `python`: let them find this environment's, and nothing of the user's site.
 RUN := env -u PYTHONPATH PATH="$(BIN):$(PATH)" PYTHONNOUSERSITE=1
 CORES ?= all
+# cpu: PyTorch's own CPU builds, which the hashes of PyPI's files cannot cover, and none of CUDA's packages. Of a new .venv.
+TORCH ?= cuda
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+CPU_BUILDS = $(shell sed -nE 's/^(torch|torchvision)(==[^ ;]*).*/\1\2/p' requirements-torch.lock)
+QUIET := --quiet --disable-pip-version-check --no-deps
 # Of the rehearsal: its jobs ask for 15 GB each, so that this much runs them one at a time.
 MEM_MB ?= 16000
 
@@ -17,7 +22,7 @@ REGRESS := --configfile workflow/config/regress.yaml
 .PHONY: help demo demo-coco rehearsal test test-slow test-processors test-slurm test-next bench regress regress-accept regress-spread reference docs lint format lock clean
 
 help:
-	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature"
+	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature; TORCH=cpu: without CUDA's packages"
 	@echo "make demo-coco COCO=F  the same DAG on a folder in COCO 2014's layout (scores mean nothing there)"
 	@echo "make rehearsal COCO=F  full architectures, random weights, four photos of F: proves loading, shapes, memory"
 	@echo "make test | test-slow  the tests | those that take minutes"
@@ -30,10 +35,12 @@ help:
 	@echo "make docs              the documentation as a site in docs/_build/html; warnings are errors"
 	@echo "make lint | format     ruff, snakefmt, mypy, snakemake --lint, dry run | apply the formatters"
 
-.venv/installed: requirements.lock
+.venv/installed: requirements.lock requirements-torch.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "error: Python 3.11 to 3.13 is needed, found %d.%d; set PYTHON=..." % v)'
+	@test "$(TORCH)" = cuda || test "$(TORCH)" = cpu || { echo "error: TORCH is cuda or cpu, found $(TORCH)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	"$(BIN)/python" -m pip install $(QUIET) --require-hashes -r requirements.lock $(if $(filter cuda,$(TORCH)),-r requirements-torch.lock)
+	$(if $(filter cpu,$(TORCH)),"$(BIN)/python" -m pip install $(QUIET) --index-url $(CPU_INDEX) $(CPU_BUILDS))
 	@touch $@
 
 .venv: .venv/installed
@@ -122,11 +129,14 @@ format: .venv/installed
 	$(RUN) ruff format .
 	$(RUN) snakefmt Snakefile workflow/rules
 
+# Versions move where pyproject.toml asks for it; all of them with UPGRADE=--upgrade.
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet ".[dev]"
-	.venv-lock/bin/python -m workflow.scripts.lock > requirements.lock
+	.venv-lock/bin/python -m pip install --quiet uv==0.13.9
+	cat requirements.lock requirements-torch.lock > .venv-lock/resolved
+	.venv-lock/bin/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE) -o .venv-lock/resolved
+	.venv-lock/bin/python -m workflow.scripts.lock < .venv-lock/resolved
 	rm -rf .venv-lock
 
 clean:

@@ -1,10 +1,13 @@
 # From COCO and weights to Table 1 and Table 2. Run from the repository root: snakemake --cores all
 from snakemake.utils import min_version
 
+from workflow.overlays import BASE, scale_file
+
 min_version("9.0")
 
 
-configfile: "workflow/config/miniature.yaml"
+configfile: BASE
+configfile: scale_file(config)
 
 
 report: "workflow/report/workflow.rst"
@@ -20,11 +23,12 @@ localrules:
 rule all:
     default_target: True
     input:
-        SHOWN,
-        f"{R}/layouts/report.json",
-        f"{R}/provenance.json",
-        f"{R}/report.html",
-        lambda wildcards: expand(f"{R}/architectures/{{name}}.json", name=COUNTED),
+        plan.tables,
+        plan.figures,
+        plan.path.left_out,
+        plan.path.provenance,
+        plan.path.report,
+        [plan.path.architecture(name) for name in plan.counted],
 
 
 include: "workflow/rules/fetch.smk"
@@ -37,7 +41,6 @@ include: "workflow/rules/estimate.smk"
 include: "workflow/rules/explore.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/lineage.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/regress.smk"
 include: "workflow/rules/pretrain.smk"
@@ -45,14 +48,4 @@ include: "workflow/rules/random_weights.smk"
 
 
 onstart:
-    if lost := lost_on_the_way():
-        stop(*lost)
-
-
-onsuccess:
-    if checks_are_new():
-        print(
-            "The checks before the run were made anew, and Snakemake does not see changed parameters behind what it makes anew:"
-            " start the same command once more, for whatever else has changed",
-            file=sys.stderr,
-        )
+    preflight.start(workflow, plan)

@@ -37,7 +37,7 @@ Row = dict[str, Any]  # a metrics file
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--key", required=True, help="name of the setting among the specifications' params")
+    parser.add_argument("--key", required=True, help="name of the setting among the specifications' artefacts")
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument(
         "--scores", type=Path, required=True, help="the reference's, for the images that all rows are of"
@@ -51,7 +51,7 @@ def main() -> None:
     for metrics, spec in zip(map(read_json, arguments.candidates), map(read_json, arguments.specs), strict=True):
         if metrics["method"] != spec["method"]:
             raise InputError(f"metrics of {metrics['method']} beside the specification of {spec['method']}")
-        candidates[spec["params"][arguments.key]] = metrics
+        candidates[spec["artefacts"][arguments.key]["value"]] = metrics
     image_ids = read_row(arguments.reference, arguments.scores).image_ids
     chosen = choose(arguments.key, reference, candidates, image_ids)
     for text in chosen["warnings"]:

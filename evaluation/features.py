@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from evaluation.crops import crop, kept_boxes, read_regions
 from evaluation.feature_files import joined
 from evaluation.layouts import read_layouts
 from evaluation.metrics.adherence import check_labels
 from evaluation.protocol import Protocol, add_options, at_resolution, check_resolution, chosen, framed
-from evaluation.regions import crop, kept_boxes, read_regions
 from evaluation.sizes import BATCH
 from formats.cli import quick_imports, run
 from formats.files import InputError, read_json, replacing
@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)
-    parser.add_argument("--extractors", type=Path, required=True, help="the config's extractors as JSON")
+    parser.add_argument(
+        "--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`"
+    )
     add_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -58,7 +60,8 @@ def main() -> None:
     protocol = chosen(arguments)
     # Before a network is loaded.
     check_resolution(arguments.images, check_images(arguments.images, ids), protocol.resolution)
-    stanzas = {name: stanza for name, stanza in read_json(arguments.extractors).items() if stanza}
+    content = read_json(arguments.extractors)
+    stanzas = {name: stanza for name, stanza in content.get("extractors", content).items() if stanza}
     with quick_imports():
         networks, detector = load_networks(stanzas)
     write_features(arguments.images, layouts, table, (networks, detector, protocol), arguments.out)

@@ -4,26 +4,21 @@
         --out regions/test/0000.parquet
 
 One table serves every method, so that rows stay paired: which boxes are scored is decided on the canvas, which is that of the
-real images. A crop is cut from an image by the box and that image's own width and height, in memory; `evaluation.crops` exports
-them as images.
+real images. `evaluation.crops` cuts them.
 """
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from evaluation.crops import COLUMNS, pixel_box
 from evaluation.layouts import read_layouts
 from evaluation.protocol import add_options, chosen
 from formats.cli import integer_from, run
-from formats.files import InputError, replacing
-
-COLUMNS = ["id", "image_id", "object", "phrase", "x0", "y0", "x1", "y1", "kept", "why"]
-ROUNDING = 1e-3  # pixels; boxes are stored with six decimals, so an edge on a pixel may lie a little beside it
+from formats.files import replacing
 
 
 def main() -> None:
@@ -71,47 +66,6 @@ def _largest(objects: Sequence[dict[str, Any]], most: int | None) -> list[int]:
         return (x1 - x0) * (y1 - y0)
 
     return sorted(range(len(objects)), key=area, reverse=True)[:most]
-
-
-def pixel_box(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
-    """A unit-square box as whole pixels of an image, rounded outwards; it holds at least one."""
-    x0, x1 = _pixels(box[0], box[2], width)
-    y0, y1 = _pixels(box[1], box[3], height)
-    return x0, y0, x1, y1
-
-
-def _pixels(low: float, high: float, size: int) -> tuple[int, int]:
-    first = min(math.floor(low * size + ROUNDING), size - 1)
-    return first, max(math.ceil(high * size - ROUNDING), first + 1)
-
-
-def read_regions(path: Path, ids: Sequence[int]) -> pd.DataFrame:
-    """The kept rows of a shard's table; raises InputError when it is not a table of regions of these layouts."""
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable table of regions ({error}); delete it and run again") from None
-    if not set(COLUMNS) <= set(table.columns) or not set(table["id"]) <= set(ids):
-        raise InputError(f"{path}: not the regions of these layouts; delete it and run again")
-    return table[table["kept"].astype(bool)].reset_index(drop=True)
-
-
-def crop(image_HW3: np.ndarray, box: Sequence[float]) -> np.ndarray:
-    """The pixels of an image that a unit-square box touches, at its own resolution: uint8 [h, w, 3], never empty."""
-    height, width = image_HW3.shape[:2]
-    x0, y0, x1, y1 = pixel_box(box, width, height)
-    return image_HW3[y0:y1, x0:x1]
-
-
-def kept_boxes(layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> dict[int, list[tuple[int, list[float]]]]:
-    """layout id -> (object, its box in the unit square) of the rows of a table of regions, in its order."""
-    objects = {layout["id"]: layout["objects"] for layout in layouts}
-    boxes: dict[int, list[tuple[int, list[float]]]] = {number: [] for number in objects}
-    for number, place in zip(table["id"].tolist(), table["object"].tolist(), strict=True):
-        boxes[number].append((place, objects[number][place]["box"]))
-    return boxes
 
 
 if __name__ == "__main__":

@@ -27,8 +27,11 @@ from formats.images import read_meta
 
 Metric = dict[str, Any]
 CODE = "code: "
-# Sections of the configuration that decide images and are no row's own.
-SECTIONS = ("data", "alignment")
+# Sections of the configuration that decide images and are no row's own, and what of them.
+SECTIONS = {
+    "data": {"caption", "resize", "exif", "size", "boxes", "split", "draw", "train", "heldout", "test", "val", "words"},
+    "alignment": {"model", "train"},
+}
 # Of a specification: paths, which change no image, and hashes that stand elsewhere.
 UNSTATED = {"method", "model", "alignment", "alignment_sha256", "weights_sha256", "source"}
 
@@ -61,8 +64,11 @@ def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
     if not paths:
         raise InputError(f"{folder}: no metrics/*/test.json; finish that run first")
     rows = {path.parent.name: read_json(path) for path in paths}
-    sections = {name: folder / "config" / f"{name}.json" for name in SECTIONS}
-    shared = {name: read_json(path) for name, path in sections.items() if path.exists()}
+    config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    shared = {
+        name: {key: value for key, value in config.get(name, {}).items() if key in keys}
+        for name, keys in SECTIONS.items()
+    }
     return Run(
         name=str(folder),
         metrics={name: values_of(content) for name, content in rows.items()},

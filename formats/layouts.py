@@ -88,6 +88,22 @@ def read_layouts(path: str | Path, start: int = 0, stop: int | None = None) -> l
     return list(layouts.values())
 
 
+def checked(name: str, layouts: Iterable[Layout]) -> list[Layout]:
+    """Layouts as `read_layouts` will read them from the file `name`, which is yet to be written; raises LayoutError."""
+    found: dict[int, Layout] = {}
+    faults: list[str] = []
+    for number, layout in enumerate(layouts, 1):
+        try:
+            if layout.id in found:
+                raise LayoutError(f"layout {layout.id} occurs twice")
+            found[layout.id] = _layout(as_row(layout))
+        except LayoutError as error:
+            faults.append(f"line {number}: {error}")
+    if faults:
+        raise LayoutError(f"{name}, {listed(faults)}")
+    return list(found.values())
+
+
 def write_layouts(path: str | Path, layouts: Iterable[Layout]) -> None:
     """Write layouts as JSON lines, whole or not at all."""
     write_text(path, "".join(as_line(as_row(layout)) for layout in layouts))

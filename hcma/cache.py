@@ -8,7 +8,7 @@ A split may lie in several such files; `read_cache` takes them together, each ch
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from hcma.sampling.diffusion import Diffusion
+    from hcma.sampling.text import TextFeatures
     from hcma.shards import Sharded
 
 CAPTIONS = 5
@@ -82,13 +83,12 @@ def _run(args: argparse.Namespace) -> None:
         from hcma.sampling.diffusion import Sampling, load_diffusion
 
         sd = load_diffusion(args.model, Sampling(), take_device(args.device))
-        if args.text:
-            from hcma.sampling.text import load_text_features
+        from hcma.sampling.text import load_text_features
 
-            sd.target_encoder = load_text_features(args.text, args.text_feature, sd.device)
+    encoder = load_text_features(args.text, args.text_feature, sd.device) if args.text else None
     latents = _latents(sd, shards, args.images)
     layouts = [layout for shard in shards for layout in shard]
-    write_cache(latents, layouts, sd, args.label_template, args.out)
+    write_cache(latents, layouts, sd, args.label_template, args.out, encoder)
 
 
 def _latents(sd: "Diffusion", shards: Sequence[Sequence[Layout]], zips: Sequence[Path]) -> "torch.Tensor":
@@ -126,19 +126,26 @@ def encode_images(sd: "Diffusion", images_BHW3: np.ndarray) -> "torch.Tensor":
 
 
 def write_cache(
-    latents_NCHW: "torch.Tensor", layouts: Sequence[Layout], sd: "Diffusion", template: str, out: Path
+    latents_NCHW: "torch.Tensor",
+    layouts: Sequence[Layout],
+    sd: "Diffusion",
+    template: str,
+    out: Path,
+    encoder: "TextFeatures | None" = None,
 ) -> None:
-    """Encode the layouts' texts and write everything as one safetensors file, whole or not at all."""
+    """Encode the layouts' texts, by the model's own encoder unless another is given, and write everything as one safetensors
+    file, whole or not at all."""
     import torch
     from safetensors.torch import save_file
 
-    from hcma.sampling.diffusion import make_scheduler
+    from hcma.sampling.diffusion import encode_text, make_scheduler
     from hcma.sampling.grounding import SLOTS, largest
     from hcma.shards import digest
 
     said = [captions_of(layout) for layout in layouts]
     names = sorted({thing.phrase for layout in layouts for thing in layout.objects})
-    features = _text_features(sd, sorted({text for texts in said for text in texts}))
+    encode = encoder or (lambda texts: encode_text(sd, texts)[1])
+    features = _text_features(encode, sorted({text for texts in said for text in texts}))
     boxes = torch.zeros(len(layouts), SLOTS, 4)
     labels = torch.full((len(layouts), SLOTS), -1, dtype=torch.int32)
     captions = torch.zeros(len(layouts), CAPTIONS, len(features[said[0][0]]))
@@ -146,7 +153,7 @@ def write_cache(
         captions[row, : len(texts)] = torch.stack([features[text] for text in texts])
         for slot, thing in enumerate(largest(layout.objects)):
             boxes[row, slot], labels[row, slot] = torch.tensor(thing.box), names.index(thing.phrase)
-    label_features = _text_features(sd, [template.format(label=name) for name in names])
+    label_features = _text_features(encode, [template.format(label=name) for name in names])
     tensors = {
         "ids_N": torch.tensor([layout.id for layout in layouts]),
         "latents_NCHW": latents_NCHW,
@@ -167,13 +174,11 @@ def captions_of(layout: Layout) -> list[str]:
     return list(layout.captions or (layout.caption,))[:CAPTIONS]
 
 
-def _text_features(sd: "Diffusion", texts: Sequence[str]) -> "dict[str, torch.Tensor]":
+def _text_features(
+    encode: "Callable[[Sequence[str]], torch.Tensor]", texts: Sequence[str]
+) -> "dict[str, torch.Tensor]":
     """Features of targets by text, float32 on the CPU."""
-    from hcma.sampling.diffusion import encode_targets
-
-    rows = [
-        row for start in range(0, len(texts), BATCH) for row in encode_targets(sd, texts[start : start + BATCH]).cpu()
-    ]
+    rows = [row for start in range(0, len(texts), BATCH) for row in encode(texts[start : start + BATCH]).cpu()]
     return dict(zip(texts, rows, strict=True))
 
 

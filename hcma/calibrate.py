@@ -1,15 +1,15 @@
 """Turn a relative step into eta: the eta at which update (8) moves held-out latents by that share of their norm.
 
     python -m hcma.calibrate --alignment train/alignment.safetensors --latents train/latents/heldout/*.safetensors \
-        --stanza config/method-hcma.json --relative-step 0.01 --count 64 --out train/eta.json
+        --config config.json --method hcma --relative-step 0.01 --count 64 --out train/eta.json [--multiples 0.3 1 3]
 
-The paper does not publish eta. The median relative step is taken over noised held-out latents with t uniform.
+The paper does not publish eta. The median relative step is taken over noised held-out latents with t uniform. The candidates to
+choose from on held-out metrics, multiples of that eta, are written beside OUT, in the folder of its name: eta/0.json and so on.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--alignment", type=Path, required=True)
     parser.add_argument("--latents", type=Path, nargs="+", required=True, help="cache files of held-out images")
-    parser.add_argument(
-        "--stanza", type=Path, required=True, help="JSON with the method's stanza, its params without eta"
-    )
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.json: its section `methods`")
+    parser.add_argument("--method", required=True, help="whose params")
     parser.add_argument("--relative-step", type=float, required=True, help="|eta gradient| / |Z|, such as 0.01")
     parser.add_argument("--count", type=int, required=True, help="number of held-out latents")
+    parser.add_argument(
+        "--multiples", type=float, nargs="*", default=[], help="of the calibrated eta, a candidate each"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     _run(args)
@@ -42,10 +44,13 @@ def _run(args: argparse.Namespace) -> None:
     from hcma.cache import read_cache
     from hcma.method import Params
 
-    stated = json.loads(args.stanza.read_text())["stanza"]["params"]
-    params = from_keys(Params, stated | {"eta": 1.0}, "the aligned method's params")
+    stated = json.loads(args.config.read_text(encoding="utf-8"))["methods"][args.method]["params"]
+    params = from_keys(Params, stated, "the aligned method's params")
     row = calibrate(load_alignment(args.alignment), read_cache(args.latents), params, args.relative_step, args.count)
     write_json(args.out, row)
+    for number, multiple in enumerate(args.multiples):
+        candidate = {"eta": row["eta"] * multiple, "multiple": multiple}
+        write_json(args.out.with_suffix("") / f"{number}.json", candidate)
 
 
 def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_step: float, count: int) -> dict[str, Any]:
@@ -61,8 +66,7 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
             f"alignment.calibrate.count: {count}, but only {len(data.latents_NCHW)} held-out images are there"
         )
     batch = draw(data, torch.arange(count), seeded(0, 3), any_caption=False)
-    whole = replace(params, eta=1.0)
-    steps = [align_step(module, latents, t_B, Targets(*rest), whole) for latents, t_B, *rest in batch.split(PART)]
+    steps = [align_step(module, latents, t_B, Targets(*rest), params, 1.0) for latents, t_B, *rest in batch.split(PART)]
     alphas = data.alphas_cumprod_T.tolist()
     factors = [schedule_at(params, alphas, t) for t in batch.t_B.tolist()]
     ratios = torch.cat(steps).flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)

@@ -16,11 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from formats.files import InputError
 from formats.layouts import Layout
-from hcma.alignment import Alignment
 from hcma.batches import Drawn, draw_noise, rows_of
 from hcma.cache import Cache, captions_of
 from hcma.loop import Loop, identity_of
-from hcma.method import Params, Targets, align_step, schedule_at
+from hcma.method import Params, State, Targets, align_step, schedule_at
 from hcma.processes import Processes
 from hcma.sampling.diffusion import Diffusion, encode_text
 from hcma.sampling.grounding import fusers_enabled, grounding_tokens, require_gated
@@ -92,24 +91,25 @@ class Split:
 
 
 class DenoiserTrainer(Loop):
-    """The training of a U-Net, and with second_order of the alignment module; `sd` holds both, and is changed."""
+    """The training of `sd`'s U-Net, and with second_order of the state's alignment module: both are changed."""
 
     def __init__(
         self,
         sd: Diffusion,
+        state: State,
         params: Params,
         settings: tuple[Training, Denoising],
         splits: tuple[Split, Split],
         work: Path,
         base_sha256: str,
     ) -> None:
-        self.sd, self.params, (self.aligning, self.settings), (self.data, self.heldout) = sd, params, settings, splits
+        self.sd, self.params, self.eta = sd, params, state.eta
+        (self.aligning, self.settings), (self.data, self.heldout) = settings, splits
         section, images = "alignment.train.denoiser", self.settings.validate_images
         check_data(section, self.settings.batch, images, self.data.cache, self.heldout.cache)
         require_gated(sd.unet)
-        assert isinstance(sd.alignment, Alignment)
-        self.module = sd.alignment.requires_grad_(self.settings.second_order)
-        described = [lasting(self.aligning), lasting(self.settings), asdict(params), base_sha256]
+        self.module = state.module.requires_grad_(self.settings.second_order)
+        described = [lasting(self.aligning), lasting(self.settings), asdict(params), state.eta, base_sha256]
         identity = identity_of(described, [*cached(self.data.cache), *self.module.state_dict().values()])
         # Each with its own decay: the pretrained U-Net as GLIGEN was trained, the module as it was before.
         optimizers, unets, modules = [], self.settings, self.aligning
@@ -154,7 +154,7 @@ class DenoiserTrainer(Loop):
         second_order, losses = self.settings.second_order, {}
         # The fused attention kernels have no second derivative; plain products have.
         with sdpa_kernel(SDPBackend.MATH) if second_order else nullcontext():
-            shift = align_step(self.module, latents, t_B, Targets(*targets), self.params, second_order)
+            shift = align_step(self.module, latents, t_B, Targets(*targets), self.params, self.eta, second_order)
             if second_order:
                 losses["global"], losses["local"] = self.module.losses(latents, t_B, *targets)
         alphas = split.cache.alphas_cumprod_T.tolist()

@@ -1,30 +1,34 @@
 """HCMA: before every step, move the latent down the gradient of its distance to the caption and to the boxes' labels.
 
-Update (8) of the paper, then GLIGEN's denoising. The gradient passes through the alignment module alone.
+Update (8) of the paper, then GLIGEN's denoising. The gradient passes through the alignment module alone. Artefacts:
+
+    alignment       weights of the trained module, with its configuration
+    eta             JSON with `eta`, the step size before its schedule: the paper does not publish it, so a run calibrates it
+    text_pooled, text_projected  folder of the text encoder whose pooled or projected states the module was trained on, if that
+                    is not the backbone's own, pooled
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
 from formats.files import InputError
 from formats.layouts import Layout
-from hcma.alignment import Alignment
+from hcma.alignment import Alignment, load_alignment
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
     decode,
     duplicate_calls,
-    encode_targets,
     encode_text,
     identity,
     make_scheduler,
 )
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens, label_features, largest
-from hcma.sampling.spec import expect, is_number
+from hcma.sampling.spec import Artefact, expect, is_number
+from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
 
 MODES = ("raw", "grad_norm")
 # The paper calls eta_t a learning rate and says no more; factors are functions of alpha_cumprod and of t / T.
@@ -40,8 +44,7 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 class Params:
     """Settings of update (8).
 
-    eta            step size eta_t before its schedule; not published, so it has no default: calibrate it
-    mode           raw: eta * gradient; grad_norm: the step is eta times the latent's own norm
+    mode           raw: the step is eta * gradient; grad_norm: the step is eta times the latent's own norm
     schedule       factor over t: constant, linear (t / T), sigma2 ((1 - a) / a) or sqrt_one_minus_acp
     lambda_global  weight of (6), C2IA; 1 in the paper, 0 switches it off
     lambda_local   weight of (7), O2RA; 1 in the paper, 0 switches it off
@@ -49,7 +52,6 @@ class Params:
     tau            fraction of the steps in which GLIGEN sees the boxes
     """
 
-    eta: float
     mode: str = "raw"
     schedule: str = "constant"
     lambda_global: float = 1.0
@@ -63,7 +65,7 @@ class Params:
         for key, known in (("mode", MODES), ("schedule", tuple(SCHEDULES))):
             if getattr(self, key) not in known:
                 raise InputError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(known)}")
-        for key in ("eta", "lambda_global", "lambda_local"):
+        for key in ("lambda_global", "lambda_local"):
             expect(key, getattr(self, key), lambda v: is_number(v) and v >= 0, "a number of at least 0")
         for key in ("start", "stop", "tau"):
             expect(key, getattr(self, key), lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
@@ -71,7 +73,8 @@ class Params:
 
     @property
     def aligns(self) -> bool:
-        return self.eta > 0 and (self.lambda_global > 0 or self.lambda_local > 0)
+        """Whether any loss has a gradient to follow."""
+        return self.lambda_global > 0 or self.lambda_local > 0
 
 
 @dataclass(frozen=True)
@@ -84,22 +87,53 @@ class Targets:
     mask_BM: torch.Tensor
 
 
-def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
+@dataclass(frozen=True)
+class State:
+    """What the artefacts hold: the trained module, eta, and the encoder of its targets, None: the backbone's own, pooled."""
+
+    module: Alignment
+    eta: float
+    encoder: TextFeatures | None = None
+
+    def __post_init__(self) -> None:
+        expect("eta", self.eta, lambda v: is_number(v) and v >= 0, "a number of at least 0")
+
+
+def load(artefacts: Mapping[str, Artefact], sd: Diffusion) -> State:
+    """The state on the backbone's device; raises InputError where an artefact is missing or is not what it should be."""
+    for name in ("alignment", "eta"):
+        if name not in artefacts:
+            given = ", ".join(artefacts) or "none"
+            raise InputError(f"hcma.method needs `{name}` among the artefacts of the method's stanza, found {given}")
+    encoders = [
+        load_text_features(artefacts[name].path, feature, sd.device)
+        for feature in FEATURES
+        if (name := f"text_{feature}") in artefacts
+    ]
+    module = load_alignment(artefacts["alignment"].path).to(sd.device)
+    return State(module, artefacts["eta"].value, *encoders[:1])
+
+
+def generate(
+    sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params, state: State
+) -> torch.Tensor:
     """uint8 pixels [B, 3, H, W]; without alignments (eta 0, or both weights 0) exactly GLIGEN's."""
     captions = [layout.caption for layout in layouts]
     text_BTD, pooled_BD = encode_text(sd, captions)
-    caption_BD = pooled_BD if sd.target_encoder is None else sd.target_encoder(captions)
+    caption_BD = pooled_BD if state.encoder is None else state.encoder(captions)
     tokens = grounding_tokens(sd, layouts)
-    guide = make_guide(sd, make_targets(sd, layouts, caption_BD, tokens), params) if params.aligns else identity
+    guide = identity
+    if params.aligns and state.eta > 0:
+        guide = make_guide(sd, make_targets(sd, layouts, caption_BD, tokens, state), params, state)
     return decode(sd, denoise_grounded(sd, tokens, noise_BCHW, text_BTD, params.tau, guide))
 
 
-def make_guide(sd: Diffusion, targets: Targets, params: Params) -> Guide:
+def make_guide(sd: Diffusion, targets: Targets, params: Params, state: State) -> Guide:
     """Update (8) as a guide: once a step, so not before PLMS's duplicate call, whose latents are ignored.
 
     Nothing in a step waits for the device: factors are numbers, and the tally is read when the batch is done.
     """
-    module, scheduler = alignment_of(sd), make_scheduler(sd)
+    scheduler = make_scheduler(sd)
     duplicates, alphas = duplicate_calls(scheduler), scheduler.alphas_cumprod.tolist()
     factors = [schedule_at(params, alphas, int(t)) for t in scheduler.timesteps.tolist()]
     rows = torch.arange(len(targets.caption_BD), device=sd.device)
@@ -108,7 +142,8 @@ def make_guide(sd: Diffusion, targets: Targets, params: Params) -> Guide:
         step = max(0, i - len(duplicates))
         if i in duplicates or not aligns_at(step, sd.sampling.steps, params):
             return latents_BCHW
-        shift = align_step(module, latents_BCHW, t.expand(len(latents_BCHW)), targets, params) * factors[i]
+        t_B = t.expand(len(latents_BCHW))
+        shift = align_step(state.module, latents_BCHW, t_B, targets, params, state.eta) * factors[i]
         sd.work.add("alignments", range(len(latents_BCHW)))
         sd.work.add_later("alignment_shift_ppm", rows, (_norm(shift) / _norm(latents_BCHW)).flatten())
         return latents_BCHW - shift
@@ -122,29 +157,23 @@ def aligns_at(step: int, steps: int, params: Params) -> bool:
     return first <= step < params.stop * steps and (step - first) % params.every == 0
 
 
-def alignment_of(sd: Diffusion) -> Alignment:
-    """The alignment module of a loaded method; raises InputError where there is none."""
-    if not isinstance(sd.alignment, Alignment):
-        raise InputError("hcma.method needs the weights of an alignment module: set `alignment` in the method's spec")
-    return sd.alignment
-
-
 def make_targets(
-    sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, tokens: dict[str, torch.Tensor]
+    sd: Diffusion, layouts: Sequence[Layout], caption_BD: torch.Tensor, tokens: dict[str, torch.Tensor], state: State
 ) -> Targets:
-    """Targets by the target encoder; the boxes are those of GLIGEN's `tokens`, and so are the labels' features where the
-    target encoder is the backbone's own and there is no template. Raises InputError where the module was trained on others."""
-    config = alignment_of(sd).config
+    """Targets by the state's encoder; the boxes are those of GLIGEN's `tokens`, and so are the labels' features where the
+    encoder is the backbone's own and there is no template. Raises InputError where the module was trained on others."""
+    config = state.module.config
     if caption_BD.shape[1] != config.text_width:
         wide = f"{config.text_width}, but its text encoder's are {caption_BD.shape[1]} wide"
         raise InputError(
-            f"the alignment module was trained on targets of width {wide}: set `text` in the method's spec"
+            f"the alignment module was trained on targets of width {wide}: give `text_pooled` or `text_projected` among the"
+            " artefacts of the method's stanza"
         )
     boxes, masks, labels = (tokens[key][len(layouts) :] for key in ("boxes", "masks", "positive_embeddings"))
-    if config.label_template != "{label}" or sd.target_encoder is not None:
+    if config.label_template != "{label}" or state.encoder is not None:
         phrases = [[thing.phrase for thing in largest(layout.objects)] for layout in layouts]
         said = [[config.label_template.format(label=phrase) for phrase in row] for row in phrases]
-        labels = label_features(said, partial(encode_targets, sd))
+        labels = label_features(said, state.encoder or (lambda texts: encode_text(sd, texts)[1]))
     # Slots that no layout of the batch uses change nothing and cost time.
     used = max(1, int(masks.sum(1).max()))
     return Targets(caption_BD, boxes[:, :used], labels[:, :used], masks[:, :used])
@@ -161,6 +190,7 @@ def align_step(
     t_B: torch.Tensor,
     targets: Targets,
     params: Params,
+    eta: float,
     second_order: bool = False,
 ) -> torch.Tensor:
     """eta * gradient of lambda_global * (6) + lambda_local * (7), per sample: no sample feels its batch.
@@ -175,8 +205,8 @@ def align_step(
         total = (params.lambda_global * omega_global_B + params.lambda_local * omega_local_B).sum()
         (gradient,) = torch.autograd.grad(total, latents, create_graph=second_order)
         if params.mode == "raw":
-            return params.eta * gradient
-        return params.eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)
+            return eta * gradient
+        return eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)
 
 
 def _norm(x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Train the alignment module on cached latents, the diffusion model untouched: losses (6) and (7), Adam.
 
     python -m hcma.train --train train/latents/train/*.safetensors --heldout train/latents/heldout/*.safetensors \
-        --config alignment.json --work work/train --out train/alignment.safetensors --curves train/curves.csv
+        --config config.json --work work/train --out train/alignment.safetensors --curves train/curves.csv
 
 The checkpoint with the lowest held-out loss is written. A killed run goes on from the work folder and ends with the same
 bytes as an uninterrupted one, on one device, thread count and number of processes. Several GPUs share every batch's parts of
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--train", type=Path, nargs="+", required=True, help="cache files of the training images")
     parser.add_argument("--heldout", type=Path, nargs="+", required=True)
-    parser.add_argument("--config", type=Path, required=True, help="JSON with the sections `model` and `train`")
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.json: its section `alignment`")
     parser.add_argument("--micro-batch", type=int, help="images at a time, for memory only; before the configuration's")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of an unfinished run")
     parser.add_argument("--out", type=Path, required=True)
@@ -32,15 +32,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    sections = json.loads(args.config.read_text(encoding="utf-8"))
+    alignment = json.loads(args.config.read_text(encoding="utf-8"))["alignment"]
     # Heavy imports stand here: `--help` should answer at once.
     with quick_imports():
         from hcma.cache import read_cache
-        from hcma.trainer import Trainer, Training
+        from hcma.trainer import NOISE, Trainer, Training
 
-    train = sections["train"] | ({"micro_batch": args.micro_batch} if args.micro_batch else {})
+    train = {key: value for key, value in alignment["train"].items() if key not in NOISE}
+    train |= {"micro_batch": args.micro_batch} if args.micro_batch else {}
     settings = from_keys(Training, train, "alignment.train")
-    run = Trainer(sections["model"], settings, read_cache(args.train), read_cache(args.heldout), args.work, args.device)
+    run = Trainer(
+        alignment["model"], settings, read_cache(args.train), read_cache(args.heldout), args.work, args.device
+    )
     module = run.train()
     run.processes.end()
     if not run.processes.main:

@@ -1,7 +1,7 @@
 """Train the denoiser on the noise loss of Algorithm 1, behind update (8) by a trained alignment module.
 
     python -m hcma.train_denoiser --model weights/miniature/gligen --alignment train/alignment.safetensors \
-        --eta train/noise/eta.json --config config/denoiser.json --train train/latents/train/*.safetensors \
+        --eta train/noise/eta.json --config config.json --train train/latents/train/*.safetensors \
         --heldout train/latents/heldout/*.safetensors --train-layouts layouts/train/*.jsonl \
         --heldout-layouts layouts/heldout/*.jsonl --work work/noise --out train/noise
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--alignment", type=Path, required=True)
     parser.add_argument("--eta", type=Path, required=True, help="JSON with the key `eta`")
     parser.add_argument(
-        "--config", type=Path, required=True, help="JSON with the sections `train`, `denoiser`, `params`"
+        "--config", type=Path, required=True, help="the run's config.json: its sections `alignment` and `methods`"
     )
     parser.add_argument("--train", type=Path, nargs="+", required=True, help="cache files of the training images")
     parser.add_argument("--heldout", type=Path, nargs="+", required=True)
@@ -66,26 +66,29 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
     from hcma.alignment import load_alignment
     from hcma.cache import read_cache
     from hcma.denoiser import DenoiserTrainer, Denoising, Split
-    from hcma.method import Params
+    from hcma.method import Params, State
     from hcma.processes import Processes
     from hcma.sampling.diffusion import Sampling, load_diffusion
-    from hcma.trainer import Training
+    from hcma.trainer import NOISE, Training
 
-    sections = json.loads(args.config.read_text(encoding="utf-8"))
-    denoiser = sections["denoiser"] | ({"micro_batch": args.micro_batch} if args.micro_batch else {})
+    config = json.loads(args.config.read_text(encoding="utf-8"))
+    alignment, stated = config["alignment"], config["alignment"]["train"]
+    train = {key: value for key, value in stated.items() if key not in NOISE}
+    denoiser = stated["denoiser"] | {key: stated[key] for key in ("train_denoiser", "second_order")}
+    denoiser |= {"micro_batch": args.micro_batch} if args.micro_batch else {}
     settings = (
-        from_keys(Training, sections["train"], "alignment.train"),
+        from_keys(Training, train, "alignment.train"),
         from_keys(Denoising, denoiser, "alignment.train.denoiser"),
     )
     eta = json.loads(args.eta.read_text(encoding="utf-8"))["eta"]
-    params = from_keys(Params, sections["params"] | {"eta": eta}, "the aligned method's params")
+    params = from_keys(Params, config["methods"][alignment["method"]]["params"], "the aligned method's params")
     splits = (
         Split(read_cache(args.train), _layouts(args.train_layouts)),
         Split(read_cache(args.heldout), _layouts(args.heldout_layouts)),
     )
     sd = load_diffusion(args.model, Sampling(), Processes(args.device).device)
-    sd.alignment = load_alignment(args.alignment).to(sd.device)
-    return DenoiserTrainer(sd, params, settings, splits, args.work, folder_sha256(args.model))
+    state = State(load_alignment(args.alignment).to(sd.device), eta)
+    return DenoiserTrainer(sd, state, params, settings, splits, args.work, folder_sha256(args.model))
 
 
 def _layouts(paths: Sequence[Path]) -> list[Layout]:

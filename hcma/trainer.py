@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+# Keys of `alignment.train` that hcma.train_denoiser alone reads.
+NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -33,7 +35,6 @@ class Training:
     precision   of the module's products in training, float32 or bfloat16; weights, losses and validation stay float32
     optimizer   adam (weight decay as L2, the paper's word) or adamw
     caption     random: one of an image's captions each time; first: always the first
-    timesteps   uniform over the schedule's
     validate_every  optimiser steps between held-out validations and checkpoints
     validate_images  the best checkpoint is chosen on so many held-out images, the first; None: on all
     """
@@ -48,7 +49,6 @@ class Training:
     lambda_global: float = 1.0
     lambda_local: float = 1.0
     caption: str = "random"
-    timesteps: str = "uniform"
     validate_every: int = 65
     validate_images: int | None = 256
     seed: int = 0
@@ -58,7 +58,6 @@ class Training:
             "precision": ("float32", "bfloat16"),
             "optimizer": tuple(OPTIMIZERS),
             "caption": ("random", "first"),
-            "timesteps": ("uniform",),
         }
         for key, known in choices.items():
             if getattr(self, key) not in known:

@@ -1,16 +1,18 @@
-"""A headless Chromium, driven over W3C WebDriver with nothing but the standard library."""
+"""A headless Chromium, driven by Selenium."""
 
 import base64
-import json
-import re
 import shutil
-import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 FLAGS = (
     "--headless",
@@ -23,14 +25,11 @@ FLAGS = (
     "--disable-sync",
 )
 KEYS = {
-    name: chr(code)
-    for name, code in {
-        "Enter": 0xE007,
-        "Escape": 0xE00C,
-        "ArrowRight": 0xE014,
-        "ArrowDown": 0xE015,
-        "End": 0xE010,
-    }.items()
+    "Enter": Keys.ENTER,
+    "Escape": Keys.ESCAPE,
+    "ArrowRight": Keys.ARROW_RIGHT,
+    "ArrowDown": Keys.ARROW_DOWN,
+    "End": Keys.END,
 }
 
 
@@ -43,35 +42,26 @@ def missing() -> str:
 class Browser:
     """One tab."""
 
-    def __init__(self, session: str) -> None:
-        self.session = session
-
-    def call(self, name: str, **arguments: Any) -> Any:
-        """A WebDriver command of the session; its value."""
-        return _post(f"{self.session}/{name}", arguments)
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
 
     def open(self, path: Path, anchor: str = "") -> None:
-        """Load a file from disk, anew."""
-        self.call("url", url="about:blank")
-        self.call("url", url=f"{path.resolve().as_uri()}{anchor}")
+        """Load a file from disk, again if it is shown already."""
+        self.driver.get("about:blank")
+        self.driver.get(f"{path.resolve().as_uri()}{anchor}")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run the body of a JavaScript function in the page; what it returns."""
-        return self.call("execute/sync", script=script, args=list(arguments))
+        return self.driver.execute_script(script, *arguments)
 
     def devtools(self, command: str, **parameters: Any) -> Any:
         """One command of the DevTools protocol."""
-        return self.call("goog/cdp/execute", cmd=command, params=parameters)
+        return self.driver.execute_cdp_cmd(command, parameters)
 
     def window(self, width: int, height: int, phone: bool = False) -> None:
         """The size of the viewport in CSS pixels, and whether it is a phone's."""
-        self.devtools(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=2 if phone else 1,
-            mobile=phone,
-        )
+        size = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
+        self.devtools("Emulation.setDeviceMetricsOverride", **size)
         self.devtools("Emulation.setTouchEmulationEnabled", enabled=phone)
 
     def prefers(self, scheme: str) -> None:
@@ -80,22 +70,15 @@ class Browser:
 
     def press(self, *keys: str) -> None:
         """Keys one after the other, by their name or as the letter that they write."""
-        each = [{"type": kind, "value": KEYS.get(key, key)} for key in keys for kind in ("keyDown", "keyUp")]
-        self.call("actions", actions=[{"type": "key", "id": "keys", "actions": each}])
+        ActionChains(self.driver, duration=0).send_keys(*[KEYS.get(key, key) for key in keys]).perform()
 
     def point(self, selector: str, click: bool = False, kind: str = "mouse") -> None:
         """Move the pointer over the middle of an element, and press it there."""
-        place = self.run(
-            "const box = document.querySelector(arguments[0]).getBoundingClientRect();"
-            "return [box.x + box.width / 2, box.y + box.height / 2].map(Math.round)",
-            selector,
-        )
-        moves: list[dict[str, Any]] = [{"type": "pointerMove", "x": place[0], "y": place[1], "duration": 0}]
+        actions = ActionBuilder(self.driver, mouse=PointerInput(kind, kind), duration=0)
+        actions.pointer_action.move_to(self.driver.find_element(By.CSS_SELECTOR, selector))
         if click:
-            moves += [{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
-        self.call(
-            "actions", actions=[{"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": moves}]
-        )
+            actions.pointer_action.click()
+        actions.perform()
 
     def type(self, selector: str, text: str) -> None:
         """Put `text` into a field as an input does."""
@@ -108,9 +91,8 @@ class Browser:
 
     def errors(self) -> list[str]:
         """What the console and the page's policy have complained about since the last call."""
-        return [
-            entry["message"] for entry in self.call("se/log", type="browser") if entry["level"] in ("SEVERE", "WARNING")
-        ]
+        entries = self.driver.get_log("browser")
+        return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     def screenshot(self, path: Path) -> None:
         """The viewport as PNG."""
@@ -120,41 +102,15 @@ class Browser:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with the new folder `profile`, which ends with the block."""
-    driver = subprocess.Popen(
-        ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    """A browser with the new folder `profile`, which ends with the block. Driver and browser are PATH's: none is fetched."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.ignore_local_proxy_environment_variables()
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     try:
-        address = f"http://127.0.0.1:{_port(driver)}/session"
-        options = {"args": [*FLAGS, f"--user-data-dir={profile}"]}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        session = f"{address}/{_post(address, {'capabilities': {'alwaysMatch': wanted}})['sessionId']}"
-        try:
-            yield Browser(session)
-        finally:
-            _send(urllib.request.Request(session, method="DELETE"))
+        yield Browser(driver)
     finally:
-        driver.terminate()
-        driver.wait()
-
-
-def _port(driver: subprocess.Popen[str]) -> int:
-    assert driver.stdout
-    for line in driver.stdout:
-        if found := re.search(r"started successfully on port (\d+)", line):
-            return int(found[1])
-    raise RuntimeError("chromedriver ended before it listened")
-
-
-def _post(address: str, content: dict[str, Any]) -> Any:
-    return _send(urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"}))
-
-
-def _send(request: urllib.request.Request) -> Any:
-    # Straight to this machine, whatever proxy the environment names.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=120) as answer:
-            return json.load(answer)["value"]
-    except urllib.error.HTTPError as error:
-        raise RuntimeError(f"{request.full_url}: {error.read().decode()[:600]}") from None
+        driver.quit()

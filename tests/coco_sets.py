@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
+from evaluation.datasets import coco
+from evaluation.datasets import write as write_prepared
+
 WORDS = Path(__file__).parents[1] / "workflow/config/words/coco.yaml"
 IDS = {"train2014": range(1, 9), "val2014": range(101, 105)}
 DATA = {
@@ -23,6 +26,11 @@ DATA = {
 }
 WIDE, TALL = (48, 32), (32, 48)
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 58, "name": "hot dog"}, {"id": 1, "name": "person"}]
+
+
+def prepare(root: Path, data: dict[str, Any], out: Path) -> None:
+    """Write the layouts and the report of a set."""
+    write_prepared(coco.prepare(root, data), out)
 
 
 def picture(number: int, size: tuple[int, int] = WIDE) -> tuple[np.ndarray, list[float]]:

@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 
 from tests.dag import ROOT, jobs_by_rule
+from workflow import overlays
 
-PAPER = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())
+PAPER = overlays.resolved(overlays.merged(given={"scale": "paper"}))
 METHODS = [name for name, stanza in PAPER["methods"].items() if PAPER["models"][stanza["base"]]]
 
 # Follows the Snakefile: of every job nothing but the files that its rule declares.

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 
 @dataclass
@@ -19,7 +20,6 @@ class Page:
 
     content: bytes = b""
     ranges: bool = True
-    honours_if_range: bool = True
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     before: list[bytes] = field(default_factory=list)
@@ -53,22 +53,24 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
-        page = self.shelf.pages.get(self.path.partition("?")[0])
+        path = unquote(self.path.partition("?")[0])
+        page = self.shelf.pages.get(path)
         span = self.headers.get("Range")
-        self.shelf.requests.append((self.path.partition("?")[0], span, self.headers.get("Authorization")))
+        if self.command == "GET":
+            self.shelf.requests.append((path, span, self.headers.get("Authorization")))
         if page is None:
-            return self._answer(404, b"nothing here", {})
+            return self._answer(404, b"nothing here", _absent(path, self.shelf))
         if page.statuses:
             return self._answer(page.statuses.pop(0), b"not now", page.headers)
         if page.redirect:
             return self._answer(302, b"", page.headers | {"Location": page.redirect})
         content = page.before.pop(0) if page.before else page.content
-        etag = f'"{hashlib.md5(content).hexdigest()}"'
-        condition = self.headers.get("If-Range")
-        changed = page.honours_if_range and condition not in (None, etag)
-        headers = {"ETag": etag, "Content-Type": page.kind} | page.headers
-        if span and page.ranges and not changed:
+        headers = {"Content-Type": page.kind} | page.headers
+        if span and page.ranges:
             start, size = int(span.removeprefix("bytes=").partition("-")[0]), len(content)
             if start >= size:
                 return self._answer(416, b"", {"Content-Range": f"bytes */{size}"})
@@ -84,11 +86,22 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         cut = cuts.pop(0) if cuts else len(body)
         with suppress(ConnectionError):  # whoever has seen enough hangs up
             self.wfile.write(body[:cut])
         self.shelf.sent += len(body[:cut])
         self.close_connection = self.close_connection or cut < len(body)
+
+
+def _absent(path: str, shelf: Shelf) -> dict[str, str]:
+    """What a hub says beside 404: which of repository, commit and file it does not know."""
+    parts = path.removeprefix("/api/models").split("/")
+    repo = "/".join(parts[1:3])
+    if not any(known.startswith(f"/api/models/{repo}/") for known in shelf.pages):
+        return {"X-Error-Code": "RepoNotFound"} if "/api/models/" in path else {}
+    return {"X-Error-Code": "EntryNotFound" if "/resolve/" in path else "RevisionNotFound"}
 
 
 @contextmanager
@@ -108,26 +121,30 @@ def serving() -> Iterator[Shelf]:
 
 
 def serve_repository(shelf: Shelf, repo: str, commit: str, files: dict[str, bytes], licence: str | None) -> None:
-    """A repository of a model hub: its listing, and its files, the large ones behind a redirect to another store."""
-    siblings = []
+    """A repository of a model hub: its listings, and its files, the large ones behind a redirect to another store."""
+    siblings, tree = [], []
     for name, content in files.items():
         sha256 = hashlib.sha256(content).hexdigest()
-        row: dict[str, Any] = {"rfilename": name, "size": len(content)}
-        where = f"/{repo}/resolve/{commit}/{name}"
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        row: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": git}
+        where, headers = f"/{repo}/resolve/{commit}/{name}", {"X-Repo-Commit": commit}
         if name.endswith((".safetensors", ".bin")):
             row["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
-            shelf.put(f"/store/{sha256}", content)
-            headers = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content)), "X-Repo-Commit": commit}
-            shelf.put(where, redirect=f"{shelf.address}/store/{sha256}", headers=headers)
+            # On another host, to which no token goes.
+            store = shelf.put(f"/store/{sha256}", content).replace("127.0.0.1", "localhost")
+            headers |= {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content))}
+            shelf.put(where, redirect=store, headers=headers)
         else:
-            row["blobId"] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-            shelf.put(where, content)
+            shelf.put(where, content, headers=headers | {"ETag": f'"{git}"'})
         siblings.append(row)
-    listing = {"sha": commit, "siblings": siblings} | ({"cardData": {"license": licence}} if licence else {})
-    shelf.put(f"/api/models/{repo}/revision/{commit}", _json(listing), kind="application/json")
-    commits = [{"id": commit, "title": "newest"}, {"id": "0" * 40, "title": "first"}]
-    shelf.put(f"/api/models/{repo}/commits/main", _json(commits), kind="application/json")
-
-
-def _json(content: Any) -> bytes:
-    return json.dumps(content).encode()
+        lfs = {"lfs": {"oid": sha256, "size": len(content), "pointerSize": 134}} if "lfs" in row else {}
+        tree.append({"type": "file", "path": name, "oid": git, "size": len(content)} | lfs)
+    described = {"id": repo, "sha": commit, "siblings": siblings} | (
+        {"cardData": {"license": licence}} if licence else {}
+    )
+    commits = [
+        {"id": id, "title": "", "message": "", "authors": [], "date": "2024-01-01T00:00:00.000Z"}
+        for id in (commit, "0" * 40)
+    ]
+    for path, content in {f"revision/{commit}": described, f"tree/{commit}": tree, "commits/main": commits}.items():
+        shelf.put(f"/api/models/{repo}/{path}", json.dumps(content).encode(), kind="application/json")

@@ -5,10 +5,10 @@ import torch
 
 from baselines import attend_and_excite, gligen, multidiffusion
 from formats.layouts import Layout, Object
-from hcma import batch_size
-from hcma.batch_size import ELSEWHERE, LIMIT, choose_batch_size, first_pass, largest
-from hcma.loading import Method
+from hcma.sampling import batch_size
+from hcma.sampling.batch_size import ELSEWHERE, LIMIT, choose_batch_size, first_pass, largest
 from hcma.sampling.diffusion import Sampling, load_diffusion
+from hcma.sampling.loading import Method
 from tests.tiny import write_tiny
 
 CAT = Object("cat", (0.1, 0.2, 0.6, 0.9), (2, 5))
@@ -39,7 +39,7 @@ def test_it_doubles_while_it_fits(peak, budget, limit, size):
 
 def test_the_cpu_has_a_default():
     sd = type("Model", (), {"device": torch.device("cpu")})
-    assert choose_batch_size(Method(None, None, sd, {}), LAYOUTS) == batch_size.Choice(ELSEWHERE)
+    assert choose_batch_size(Method(None, None, sd), LAYOUTS) == batch_size.Choice(ELSEWHERE)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def sd(tmp_path_factory):
 def test_a_size_is_tried_by_one_whole_pass_with_the_guidance_before_it(sd, module, params):
     calls = []
     counting = sd.unet.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
-    first_pass(Method(module, params, sd, {}), LAYOUTS[:2])
+    first_pass(Method(module, params, sd), LAYOUTS[:2])
     counting.remove()
     guided = [2] * 4 if module is attend_and_excite else []
     whole = 2 * sum(1 + len(row.objects) for row in LAYOUTS[:2]) if module is multidiffusion else 4
@@ -83,6 +83,6 @@ def test_on_a_gpu_the_fullest_layouts_are_tried_within_a_share_of_what_is_free(m
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 100)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: reserved[0])
     sd = type("Model", (), {"device": torch.device("cuda")})
-    found = choose_batch_size(Method(None, None, sd, {}), LAYOUTS)
+    found = choose_batch_size(Method(None, None, sd), LAYOUTS)
     assert tried == [[2], [2, 2], [2, 2, 1, 1]] and LIMIT > 4
     assert found == batch_size.Choice(2, {"budget": 800, "peaks": {1: 30, 2: 60}})

@@ -15,7 +15,7 @@ from hcma import denoiser, train_denoiser
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.cache import read_cache, write_cache
 from hcma.denoiser import DenoiserTrainer, Denoising, Split
-from hcma.method import Params, Targets, align_step
+from hcma.method import Params, State, Targets, align_step
 from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens
 from hcma.sampling.seeds import seeded
@@ -59,13 +59,14 @@ def trainer(
     base: Path, caches: dict[str, Path], work: Path, aligning: dict | None = None, **changes
 ) -> DenoiserTrainer:
     sd = load_diffusion(base, Sampling())
-    sd.alignment = module().requires_grad_(False)
     splits = tuple(
         Split(read_cache([path.with_suffix(".safetensors")]), layouts(count))
         for path, count in ((caches["train"], 8), (caches["heldout"], 4))
     )
     settings = (Training(**(TRAIN | (aligning or {}))), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))
-    return DenoiserTrainer(sd, Params(eta=ETA), settings, splits, work, folder_sha256(base))
+    return DenoiserTrainer(
+        sd, State(module().requires_grad_(False), ETA), Params(), settings, splits, work, folder_sha256(base)
+    )
 
 
 def state(run: DenoiserTrainer) -> dict[str, torch.Tensor]:
@@ -264,7 +265,7 @@ def test_the_second_order_gradient_is_that_of_the_step(mode) -> None:
 
     def pull() -> torch.Tensor:
         with sdpa_kernel(SDPBackend.MATH):
-            step = align_step(aligning, latents, t, targets, Params(eta=ETA, mode=mode), second_order=True)
+            step = align_step(aligning, latents, t, targets, Params(mode=mode), ETA, second_order=True)
         return (step * direction).sum()
 
     (gradient,) = torch.autograd.grad(pull(), weight)
@@ -275,7 +276,7 @@ def test_the_second_order_gradient_is_that_of_the_step(mode) -> None:
         weight -= 2e-6 * along
         below = float(pull().detach())
     assert float((gradient * along).sum()) == pytest.approx((above - below) / 2e-6, rel=1e-5)
-    assert not align_step(aligning, latents, t, targets, Params(eta=ETA, mode=mode)).requires_grad
+    assert not align_step(aligning, latents, t, targets, Params(mode=mode), ETA).requires_grad
 
 
 def test_the_model_is_written_sealed_and_differs_in_its_u_net_alone(base, caches, tmp_path) -> None:

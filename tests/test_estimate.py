@@ -4,7 +4,6 @@ import importlib
 import json
 import os
 import re
-import shlex
 import sys
 from dataclasses import replace
 from types import ModuleType
@@ -16,12 +15,17 @@ from baselines import stable_diffusion
 from formats.images import write_images
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
+from hcma.method import State
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
+from hcma.sampling.loading import Method
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.launch import status
 from tests.tiny import WIDTH, write_tiny
+from workflow.overlays import merged
+from workflow.plan import Plan
 from workflow.scripts import estimate, pilot
 from workflow.scripts.estimate import Counts, an_image, count
+from workflow.settings import read
 
 CAT = Object("cat", (0.1, 0.2, 0.6, 0.9), (2, 5))
 LAYOUT = Layout(1, 1, "a cat", (CAT,))
@@ -38,11 +42,10 @@ def counted(sd, stanza, sampling):
     """The work of one image, as the loop itself tallies it."""
     torch.manual_seed(0)
     module = AlignmentConfig(4, 8, WIDTH, patch=2, width=16, blocks=1, heads=2)
-    sd = replace(sd, sampling=Sampling(**sampling), alignment=Alignment(module).eval().requires_grad_(False))
+    sd, state = replace(sd, sampling=Sampling(**sampling)), State(Alignment(module).eval().requires_grad_(False), 1.0)
     sd.work.clear()
-    params = estimate.params_of(stanza)
-    noise = initial_noise([LAYOUT], 0, sd.latent_shape_CHW)
-    importlib.import_module(stanza["module"]).generate(sd, [LAYOUT], noise, params)
+    method = Method(importlib.import_module(stanza["module"]), estimate.params_of(stanza), sd, state)
+    method.generate([LAYOUT], initial_noise([LAYOUT], 0, sd.latent_shape_CHW))
     return dict(sd.work.images[0])
 
 
@@ -83,7 +86,7 @@ def test_the_ends_of_a_range_are_reached(sd, module, reached, never, out_of_reac
 
 
 def test_hcmas_alignments_are_counted(sd):
-    stanza = {"module": "hcma.method", "aligned": True, "params": {"start": 0.2, "every": 2, "tau": 0.5}}
+    stanza = {"module": "hcma.method", "params": {"start": 0.2, "every": 2, "tau": 0.5}}
     work = counted(sd, stanza, {"steps": STEPS})
     assert count(stanza, {"steps": STEPS}, 30) == Counts((7, 7), grounded=4, aligned=work["alignments"])
 
@@ -101,6 +104,14 @@ def test_the_published_settings_cost_what_the_literature_says():
     assert [an_image(many, seconds, end) for end in (0, 1)] == [102.5, 2 * 51 * 31 + 10.5]
 
 
+@pytest.fixture
+def as_planned(monkeypatch):
+    """A configuration is what was planned of it."""
+    for program in (estimate, pilot):
+        monkeypatch.setattr(program, "read_plan", lambda path: json.loads(path.read_text()))
+    monkeypatch.setattr(estimate, "estimated", lambda plan: plan)
+
+
 def plan_of(tmp_path, models):
     stanzas = {
         "sd14": {"module": "baselines.stable_diffusion", "base": "sd14"},
@@ -109,7 +120,7 @@ def plan_of(tmp_path, models):
             "base": "sd14",
             "params": {"blocks": ["up_blocks.1"]},
         },
-        "hcma": {"module": "hcma.method", "base": "gligen", "aligned": True, "params": {}},
+        "hcma": {"module": "hcma.method", "base": "gligen", "artefacts": {"alignment": "a", "eta": "b"}},
     }
     method = {"sampling": {"steps": STEPS}, "split": "test", "images": 5}
     methods = {name: method | {"row": name, "stanza": stanza} for name, stanza in stanzas.items()}
@@ -127,10 +138,10 @@ def plan_of(tmp_path, models):
     return plan
 
 
-def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, capsys):
+def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, capsys, as_planned):
     models = {"sd14": str(write_tiny(tmp_path / "sd14")), "gligen": str(write_tiny(tmp_path / "gligen", gated=True))}
     plan_of(tmp_path, models)
-    assert status(pilot.main, ["--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")]) == 0
+    assert status(pilot.main, ["--config", str(tmp_path / "plan.json"), "--out", str(tmp_path / "pilot.json")]) == 0
     rows = json.loads((tmp_path / "pilot.json").read_text())["rows"]
     kinds = {name: set(found) - {"batch", "pass", "decoding"} for name, found in rows.items()}
     aligned = {"grounded_pass", "alignment", "training"}
@@ -139,7 +150,7 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     pixels = torch.zeros(64, 64, 3, dtype=torch.uint8).numpy()
     meta = {"images": 2, "seconds": 7200.0, "device": "another device"}
     write_images(tmp_path / "samples/hcma/test/0000.zip", [("000000000001.png", pixels)], meta)
-    paths = {"--plan": "plan.json", "--pilot": "pilot.json", "--samples": "samples", "--out": "estimate"}
+    paths = {"--config": "plan.json", "--pilot": "pilot.json", "--samples": "samples", "--out": "estimate"}
     arguments = [text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]
     capsys.readouterr()
     assert status(estimate.main, arguments) == 0
@@ -204,18 +215,19 @@ def test_before_it_is_fetched_a_model_is_gated_if_a_row_needs_it_so(tmp_path) ->
     assert [pilot.is_gated(plan, base) for base in ("sd14", "gligen")] == [False, True]
 
 
-def test_the_estimate_is_planned_with_all_that_is_sampled(tmp_path) -> None:
-    (tmp_path / "seeds.yaml").write_text("seeds: [0, 3]")
-    run = f"test-estimate-{os.getpid()}"
-    overlays = ["--configfile", "tests/config/small.yaml", str(tmp_path / "seeds.yaml"), "--config", f"run={run}"]
-    planned = snakemake("estimate", "-n", "-p", *overlays)
-    assert planned.returncode == 0, planned.stderr[-2000:]
-    assert jobs_by_rule(planned.stdout) == {"write_section": 1, "pilot": 1, "estimate": 1, "total": 3}
-    written = next(line for line in planned.stdout.splitlines() if f"{run}/config/estimate.json '" in line)
-    plan = json.loads(shlex.split(written)[-4])
-    assert plan["images_trained"] == 4 * 64
-    methods = plan["methods"]
+def test_the_estimate_is_planned_with_all_that_is_sampled(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    plan = Plan(read(merged(["tests/config/small.yaml"], {"seeds": [0, 3]}), []))
+    content = estimate.estimated(plan)
+    assert content["images_trained"] == 4 * 64
     rows = ["attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
     expected = [(row, "test", 32) for row in (*rows, *(f"{row}_seed_3" for row in rows))]
     expected += [("hcma_eta_0", "heldout", 16), ("gligen_sd", "heldout", 16)]
-    assert sorted((one["row"], one["split"], one["images"]) for one in methods.values()) == sorted(expected)
+    assert sorted((one["row"], one["split"], one["images"]) for one in content["methods"].values()) == sorted(expected)
+
+
+def test_the_estimate_needs_a_pilot_alone() -> None:
+    overlays = ["--configfile", "tests/config/small.yaml", "--config", f"run=test-estimate-{os.getpid()}"]
+    planned = snakemake("estimate", "-n", *overlays)
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    assert jobs_by_rule(planned.stdout) == {"pilot": 1, "estimate": 1, "total": 2}

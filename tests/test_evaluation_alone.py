@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation import __main__ as alone
+from evaluation.crops import crop, pixel_box
+from evaluation.datasets.__main__ import main as datasets_main
 from evaluation.extractors import load_extractor
 from evaluation.layouts import write_layouts
 from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, chosen
-from evaluation.regions import crop, pixel_box, regions
 from evaluation.regions import main as regions_main
-from evaluation.slice import main as slice_main
+from evaluation.regions import regions
 from evaluation.strips import main as strips_main
 from evaluation.tables.headline import cut_prompts, cut_texts
 from formats import cli
@@ -355,8 +356,7 @@ def test_an_option_that_makes_no_sense_is_named_by_the_parser(capsys, option, va
     ("main", "option", "value"),
     [
         (regions_main, "--size", "0"),
-        (slice_main, "--shard", "-1"),
-        (slice_main, "--shard-size", "0"),
+        (datasets_main, "--shard-size", "0"),
         (strips_main, "--side", "7"),
     ],
 )

@@ -139,7 +139,7 @@ def test_warnings_go_to_the_log_and_into_the_file(tmp_path, monkeypatch, capsys)
     rows = {"gligen": REFERENCE, "a": row_of("a", each=ZERO + 1.0), "b": row_of("b", each=ZERO + 2.0)}
     for number, (name, row) in enumerate(rows.items()):
         write_json(tmp_path / f"{name}.json", row)
-        write_json(tmp_path / f"{name}-spec.json", {"method": name, "params": {"eta": float(number)}})
+        write_json(tmp_path / f"{name}-spec.json", {"method": name, "artefacts": {"eta": {"value": float(number)}}})
     scores = pd.DataFrame({"image_id": IDS, "id": IDS, "clip": 0.0})
     pd.concat([scores.assign(object=-1), scores.assign(object=0)]).to_parquet(tmp_path / "scores.parquet")
     arguments = {"key": "eta", "reference": tmp_path / "gligen.json", "scores": tmp_path / "scores.parquet"}

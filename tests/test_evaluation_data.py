@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,17 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from evaluation import coco
-from evaluation.coco import Split, prepare, split_ids
+from evaluation.datasets import coco, write
+from evaluation.datasets.canvas import Frame, canvas
+from evaluation.datasets.coco import CocoSet, open_photos, split_ids
+from evaluation.datasets.spans import Words, read_words
 from evaluation.layouts import read_layouts
-from evaluation.photos import Frame, Photos, canvas
-from evaluation.slice import main as slice_main
-from evaluation.spans import Words, read_words
 from formats.files import InputError
 from tests import coco_sets
+from tests.coco_sets import prepare
 from workflow.scripts.miniature.draw import write_split
 
-ROOT = Path(coco.__file__).parents[1]
+ROOT = Path(coco_sets.__file__).parents[1]
 WORDS = ROOT / "workflow/config/words/miniature.yaml"
 DATA = coco_sets.DATA | {
     "size": 64,
@@ -54,7 +55,7 @@ def edited(drawn: Path, tmp_path: Path, name: str, change) -> Path:
 
 
 def test_it_reads_what_pycocotools_reads(drawn) -> None:
-    ours = Split(drawn, "val2014", DATA, read_words(WORDS))
+    ours = CocoSet(drawn, "val2014", DATA, read_words(WORDS))
     for kind, found in (("instances", ours.instances), ("captions", ours.captions)):
         theirs = COCO(drawn / f"annotations/{kind}_val2014.json")
         assert set(found.images) == set(theirs.imgs)
@@ -253,26 +254,23 @@ def test_words_of_every_miniature_category_are_there() -> None:
 
 
 def test_photos_are_read_from_a_folder_or_a_zip_and_faults_named(drawn, tmp_path) -> None:
-    from_zip = Photos(drawn, "val2014").read(200)
+    from_zip = open_photos(drawn, "test").read(200)
     with zipfile.ZipFile(drawn / "val2014.zip") as archive:
         archive.extractall(tmp_path)
-    assert np.array_equal(from_zip, Photos(tmp_path, "val2014").read(200))
+    assert np.array_equal(from_zip, open_photos(tmp_path, "test").read(200))
     with pytest.raises(InputError, match=r"image 7: val2014 has no COCO_val2014_000000000007\.jpg"):
-        Photos(drawn, "val2014").read(7)
+        open_photos(drawn, "test").read(7)
     (tmp_path / "val2014/COCO_val2014_000000000201.jpg").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"image 201: .* not a readable image"):
-        Photos(tmp_path, "val2014").read(201)
+        open_photos(tmp_path, "test").read(201)
 
 
-def test_a_shard_beyond_the_end_is_refused(drawn, tmp_path, monkeypatch) -> None:
-    prepare(drawn, DATA, tmp_path)
-    flags = ["--layouts", str(tmp_path / "test.jsonl"), "--shard-size", "4", "--out", str(tmp_path / "s.jsonl")]
-    monkeypatch.setattr("sys.argv", ["slice", *flags, "--shard", "2"])
-    slice_main()
-    assert len(read_layouts(tmp_path / "s.jsonl")) == 2
-    monkeypatch.setattr("sys.argv", ["slice", *flags, "--shard", "3"])
-    with pytest.raises(InputError, match="there is no shard 3"):
-        slice_main()
+def test_shards_are_the_layouts_in_order(drawn, tmp_path) -> None:
+    write(coco.prepare(drawn, DATA), tmp_path, shard_size=4)
+    shards = [read_layouts(tmp_path / f"test/{shard:04d}.jsonl") for shard in range(3)]
+    assert [len(rows) for rows in shards] == [4, 4, 2]
+    assert list(chain(*shards)) == read_layouts(tmp_path / "test.jsonl")
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == [f"{shard:04d}.jsonl" for shard in range(5)]
 
 
 def real_coco() -> Path | None:
@@ -295,5 +293,5 @@ def test_real_photos_and_boxes_go_through_the_same_preparation(tmp_path) -> None
     assert report["boxes"] > 20
     assert 0.2 < report["share_named"] < 0.95
     rows = read_layouts(tmp_path / "test.jsonl")
-    photos = Photos(root, "val2014")
+    photos = open_photos(root, "test")
     assert all(canvas(photos.read(row["image_id"]), 64).shape == (64, 64, 3) for row in rows)

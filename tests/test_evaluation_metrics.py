@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from evaluation import crops, features
+from evaluation.crops import crop, pixel_box
 from evaluation.detectors import SmallDetector
 from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
 from evaluation.feature_files import FeatureShards
@@ -27,7 +28,7 @@ from evaluation.metrics.__main__ import main as metrics_main
 from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, cosine, write_summaries
 from evaluation.protocol import Protocol
-from evaluation.regions import crop, pixel_box, regions
+from evaluation.regions import regions
 from evaluation.tables.__main__ import main as tables_main
 from evaluation.tables.adherence import adherence_table
 from evaluation.tables.cost import cost_table
@@ -381,7 +382,8 @@ def test_tables_hold_ours_and_without_a_caveat_the_published_beside(tmp_path, mo
         "base": "gligen",
         "weights_sha256": "fedcba9876543210",
         "sampling": {"steps": 50, "negative_prompt": ""},
-        "params": {"eta": 2.0},
+        "params": {},
+        "artefacts": {"eta": {"path": "train/calibration.json", "sha256": "0" * 64, "value": 2.0}},
     }
     write_json(tmp_path / "spec.json", spec | {"source": "as the paper"})
     spent = cost_table([shard(tmp_path, "hcma", boxes=9, boxes_without_token=4, images_without_token=1)])

@@ -51,7 +51,7 @@ def write_run(folder: Path, shift: float = 0.0, tau: float = 0.7, torch: str = "
         scores = folder / f"scores/{method}/test.parquet"
         scores.parent.mkdir(parents=True)
         table.assign(clip=np.tile(clip, 2)).to_parquet(scores)
-    write_json(folder / "config/data.json", {"test": {"count": len(ids)}})
+    write_json(folder / "config.json", {"data": {"test": {"count": len(ids)}}})
     return folder
 
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from evaluation.layouts import read_layouts
 from tests.full_coco import SPLITS, WORDS, write
+from workflow import overlays
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 def prepared(tmp_path: Path, share: float) -> tuple[dict, int]:
     """The report of the paper's preparation on a share of COCO, and the peak memory of its process in bytes."""
     write(tmp_path / "coco", share)
-    data = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text(encoding="utf-8"))["data"]
+    data = overlays.merged(given={"scale": "paper"})["data"]
     train = int(SPLITS["train2014"][0] * share)
     counts = {
         "train": int(train * 0.8),
@@ -29,7 +29,7 @@ def prepared(tmp_path: Path, share: float) -> tuple[dict, int]:
     (tmp_path / "data.json").write_text(json.dumps(data))
     flags = {"--root": "coco", "--config": "data.json", "--out": "layouts"}
     arguments = [text for flag, name in flags.items() for text in (flag, str(tmp_path / name))]
-    child = subprocess.Popen([sys.executable, "-m", "evaluation.coco", *arguments], cwd=ROOT)
+    child = subprocess.Popen([sys.executable, "-m", "evaluation.datasets", "coco", *arguments], cwd=ROOT)
     _, status, used = os.wait4(child.pid, 0)
     assert status == 0
     report = json.loads((tmp_path / "layouts/report.json").read_text())

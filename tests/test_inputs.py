@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from evaluation import coco, real
-from evaluation.coco import prepare
+from evaluation.datasets import __main__ as datasets
+from evaluation.datasets import real
+from evaluation.datasets.coco import open_photos
 from evaluation.layouts import read_layouts
-from evaluation.photos import Photos
 from formats import cli
 from formats.files import InputError
 from formats.images import read_images
 from formats.layouts import read_layouts as read_for_sampling
 from formats.pictures import TURNS, rgb
-from tests.coco_sets import DATA, IDS, TALL, change, every, path_of, photos, picture, turn, write_set
+from tests.coco_sets import DATA, IDS, TALL, change, every, path_of, photos, picture, prepare, turn, write_set
 
 SHARED = Path(__file__).parents[2] / "shared/inputs"
 
@@ -44,11 +44,9 @@ def refused(root: Path, out: Path, pattern: str, **data: Any) -> str:
     return str(caught.value)
 
 
-def pictures(
-    root: Path, out: Path, split: str = "test", photos: str = "val2014", **options: Any
-) -> dict[int, np.ndarray]:
+def pictures(root: Path, out: Path, split: str = "test", **options: Any) -> dict[int, np.ndarray]:
     """The row `real` of a split at 32 px, where a photo's centre square is cut out and not resized: layout id -> pixels."""
-    words = {"root": root, "photos": photos, "layouts": out / f"{split}.jsonl", "size": 32, "out": out / f"{split}.zip"}
+    words = {"root": root, "split": split, "layouts": out / f"{split}.jsonl", "size": 32, "out": out / f"{split}.zip"}
     with pytest.MonkeyPatch.context() as patch:
         flags = [word for name, value in (words | options).items() for word in (f"--{name}", str(value))]
         patch.setattr(sys, "argv", ["real", *flags])
@@ -59,8 +57,8 @@ def pictures(
 
 def covers_red(root: Path, out: Path, **options: Any) -> None:
     """Each `dog` box of train and test ends within a pixel of the red rectangle, which is in every photo."""
-    for split, of in (("train", "train2014"), ("test", "val2014")):
-        seen = pictures(root, out, split, of, **options)
+    for split in ("train", "test"):
+        seen = pictures(root, out, split, **options)
         for row in read_layouts(out / f"{split}.jsonl"):
             colours = seen[row["id"]].astype(int)
             y, x = np.nonzero((colours[..., 0] > 180) & (colours[..., 1:].max(-1) < 90))
@@ -271,7 +269,7 @@ def test_every_orientation_is_pillows(tmp_path) -> None:
         Image.fromarray(picture(1)[0]).save(path, exif=exif)
         with Image.open(path) as photo:
             expected = ImageOps.exif_transpose(photo)
-        ours = Photos(folder.parent, "val2014")
+        ours = open_photos(folder.parent, "test")
         assert np.array_equal(ours.read(1), expected)
         assert ours.look(1)[1:3] == expected.size
     assert set(TURNS) == set(range(2, 9))
@@ -284,7 +282,7 @@ def test_exif_that_cannot_be_read_turns_nothing(tmp_path) -> None:
     Image.fromarray(picture(1)[0]).save(
         folder / "COCO_val2014_000000000001.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"
     )
-    assert Photos(tmp_path, "val2014").read(1).size == (48, 32)
+    assert open_photos(tmp_path, "test").read(1).size == (48, 32)
 
 
 GREY = np.linspace(0, 255, 12).astype(np.uint8).reshape(3, 4)
@@ -631,10 +629,10 @@ def test_a_configuration_that_does_not_fit_is_one_line(root, tmp_path, monkeypat
     data = json.loads(json.dumps(DATA))
     change(data)
     (tmp_path / "data.json").write_text(json.dumps(data))
-    flags = ["--root", root, "--config", tmp_path / "data.json", "--out", tmp_path / "out"]
-    monkeypatch.setattr(sys, "argv", ["coco", *map(str, flags)])
+    flags = ["coco", "--root", root, "--config", tmp_path / "data.json", "--out", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", ["datasets", *map(str, flags)])
     with pytest.raises(SystemExit, match="1"):
-        cli.run(coco.main)
+        cli.run(datasets.main)
     error = capsys.readouterr().err
     assert re.search(named.replace("missing;", "missing, expected a number from 0 to 1;"), error)
     assert error.count("\n") == 1

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluation.photos import Photos, canvas
+from evaluation.datasets.canvas import canvas
+from evaluation.datasets.coco import open_photos
 from formats.files import InputError
 from tests.coco_sets import CATEGORIES, DATA, IDS, change, path_of, write_set
 from tests.test_inputs import HUGE, prepared, second_box
@@ -109,8 +110,8 @@ def outcome(changes: list[tuple[str, str, str, str, int, str, Any]], caption: st
             return False
         assert [len(rows[split]) for split in rows] == [5, 1, 3]
         accounts_for_all(files, rows, report)
-        for split, of in (("train", "train2014"), ("test", "val2014")):
-            seen = Photos(root, of)
+        for split in ("train", "test"):
+            seen = open_photos(root, split)
             for row in rows[split]:
                 assert canvas(seen.read(row["image_id"], row.get("photo")), 32).shape == (32, 32, 3)
     return True

@@ -18,7 +18,7 @@ ALLOWED = {
     "workflow": ({"formats", "hcma", "baselines", "evaluation", "workflow"}, set()),
 }
 PACKAGES = sorted({name.split(".")[0] for name in ALLOWED})
-# sample.py loads whatever its specification names, and the alignment module is the one thing it knows by name.
+# hcma.sampling knows no method: it loads the module that a specification names.
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 

@@ -308,6 +308,16 @@ def test_the_keyboard_reaches_everything(tab) -> None:
     assert tab.run("return location.hash") == "#results"
 
 
+def test_what_was_typed_does_not_call_back_a_section_that_was_left(tab) -> None:
+    """The filter goes into the address 120 ms after the last letter; by then the results are shown."""
+    images(tab)
+    tab.press("/")
+    tab.press("d", "o", "g", "Escape", "1")
+    time.sleep(0.3)
+    assert tab.run("return [location.hash, document.body.dataset.section]") == ["#results", "results"]
+    assert tab.run("return document.querySelector('[name=q]').value") == "dog"
+
+
 def test_details_say_what_was_measured(tab) -> None:
     images(tab)
     tab.point('[data-place="1"] [data-method="3"]', click=True)

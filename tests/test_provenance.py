@@ -4,13 +4,14 @@ import json
 import re
 import sys
 from itertools import chain
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from formats.images import write_images
 from tests.dag import ROOT
-from workflow.scripts import provenance
+from workflow import provenance
 
 ENDS = {
     "used": ("activity", "entity"),
@@ -22,11 +23,11 @@ MADE_BY = {"alignment": "a" * 64, "model": "b" * 64}
 
 METRICS = [f"metrics/{method}/test.json" for method in ("real", "hcma")]
 FROM = {
-    "layouts/test": ["config/data.json", "coco/annotations.json"],
+    "layouts/test": ["config.json", "coco/annotations.json"],
     "samples/real/test": ["layouts/test"],
     "samples/hcma/test": ["layouts/test", "methods/hcma.json"],
-    METRICS[0]: ["samples/real/test", "config/extractors.json"],
-    METRICS[1]: ["samples/hcma/test", "config/extractors.json"],
+    METRICS[0]: ["samples/real/test", "config.json"],
+    METRICS[1]: ["samples/hcma/test", "config.json"],
     "tables/table1.csv": [*METRICS, "pyproject.toml"],
 }
 LINEAGE = {name: {"rule": "rule_of_it", "inputs": inputs} for name, inputs in FROM.items()}
@@ -51,8 +52,7 @@ def folder(tmp_path):
         write(tmp_path / f"metrics/{method}/test.json", json.dumps(metrics))
     for name in ("layouts/test/0000.jsonl", "layouts/test/0001.jsonl", "methods/hcma.json", "tables/table1.csv"):
         write(tmp_path / name, name)
-    for name in ("data", "extractors"):
-        write(tmp_path / f"config/{name}.json", "{}")
+    write(tmp_path / "config.json", "{}")
     write(tmp_path / "coco/annotations.json", "{}")
     write(tmp_path / "lineage.json", json.dumps(LINEAGE))
     return tmp_path
@@ -64,13 +64,30 @@ def write(path, text):
 
 
 def record(folder, monkeypatch):
-    command = (
-        f"--run {folder} --lineage {folder}/lineage.json --products tables/table1.csv --out {folder}/provenance.json"
-    )
+    command = f"--run {folder} --lineage {folder}/lineage.json --products {folder}/tables/table1.csv"
+    command += f" --out {folder}/provenance.json"
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["provenance", *command.split()])
     provenance.run(provenance.main)
     return json.loads((folder / "provenance.json").read_text())
+
+
+def job(rule, inputs, outputs, shell="python -m it"):
+    names = {"input": [f"results/a/{name}" for name in inputs], "output": [f"results/a/{name}" for name in outputs]}
+    return SimpleNamespace(rule=SimpleNamespace(name=rule, shellcmd=shell), **names)
+
+
+def test_the_lineage_is_what_snakemakes_jobs_state():
+    jobs = [
+        job("sample", ["methods/hcma.json", f"layouts/test/000{n}.jsonl"], [f"samples/hcma/test/000{n}.zip"])
+        for n in range(2)
+    ]
+    jobs.append(job("train", [], ["train/x.csv", "train/x.png"], "it --config {plan.path.config}"))
+    jobs.append(job("all", ["train/x.csv"], [], None))
+    found = provenance.lineage_of(jobs, "results/a")
+    assert found["samples/hcma/test"] == {"rule": "sample", "inputs": ["layouts/test", "methods/hcma.json"]}
+    assert found["train/x.csv"] == found["train/x.png"] == {"rule": "train", "inputs": ["config.json"]}
+    assert len(found) == 3
 
 
 def test_it_is_prov_json(folder, monkeypatch):
@@ -110,7 +127,7 @@ def test_a_table_leads_back_to_commits_configuration_weights_and_device(folder, 
     drawn = document["activity"]["hcma:rule_of_it:tables/table1.csv"]
     assert drawn["hcma:recorded_at_commit"] == provenance.made()["commit"]
     assert {"run:coco/annotations.json", "hcma:file/pyproject.toml"} <= found
-    assert {"run:config/data.json", "run:config/extractors.json", "run:methods/hcma.json"} <= found
+    assert {"run:config.json", "run:methods/hcma.json"} <= found
     assert {f"run:samples/{method}/test/000{number}.zip" for method in ("real", "hcma") for number in (0, 1)} <= found
     sampling = document["activity"]["hcma:sample:samples/hcma/test/0000.zip"]
     assert sampling["hcma:device"] == "cpu x86_64" and json.loads(sampling["hcma:versions"]) == {"torch": "2"}

@@ -13,7 +13,6 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from evaluation.detectors import load_detector
@@ -23,13 +22,15 @@ from evaluation.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from formats.files import InputError, sha256
 from tests.dag import ROOT
-from workflow.scripts.places import settle
+from workflow.overlays import merged
+from workflow.paths import resolve
 from workflow.scripts.random_weights import __main__ as writer
 from workflow.scripts.random_weights.architecture import read_architecture
 from workflow.scripts.random_weights.containers import write_tensors
 from workflow.scripts.random_weights.values import random_value
+from workflow.settings import read
 
-PAPER = yaml.safe_load((ROOT / "workflow/config/paper.yaml").read_text())
+PAPER = merged(given={"scale": "paper"})
 PAGE = b"\n<!DOCTYPE html><html><title>Sign in</title></html>"
 SMALL = {
     "embed_dim": 32,
@@ -255,10 +256,10 @@ def test_the_rehearsals_files_have_the_published_names_and_containers() -> None:
 
 
 def test_the_table_of_published_files_names_each_and_tests_that_there_are() -> None:
-    text = (ROOT / "workflow/config/README.md").read_text().split("## The published files")[1].split("\n## ")[0]
+    text = (ROOT / "docs/configuration.md").read_text().split("## The published files")[1].split("\n## ")[0]
     rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith(("| `", "| of"))]
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
-    _, fetched = settle(PAPER)
+    _, fetched = resolve(read(PAPER, []))
     assert {Path(path).name for path in fetched.files} | set(fetched.models) <= named
     for _, kind, opened, tests in rows:
         assert any(word.lower() in kind.lower() for word in (*CONTAINERS, "zip of", "JSON"))

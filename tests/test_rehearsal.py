@@ -13,30 +13,29 @@ from hcma.alignment import Alignment, AlignmentConfig
 from hcma.sampling.spec import from_keys
 from hcma.trainer import Training
 from tests.dag import ROOT, snakemake
-from tests.test_config import CONFIG, merged
-from workflow.scripts import check_methods
+from workflow.consistency import parameter_faults
+from workflow.overlays import merged, resolved
 from workflow.scripts.random_weights.architecture import FOLDER, read_architecture
+from workflow.settings import read
 
 OVERLAY = "workflow/config/rehearsal.yaml"
-CONFIGURED = merged(CONFIG, yaml.safe_load((ROOT / OVERLAY).read_text()))
+CONFIGURED = resolved(merged([ROOT / OVERLAY], {"data": {"root": "somewhere"}}))
 METHODS = CONFIGURED["methods"]
 TABLED = [row for table in CONFIGURED["tables"].values() for row in table if row != "real"]
-# What two steps need, or what is always measured: all else has the module's defaults, the published values.
-OWN = {"tau", "stop", "max_refinements", "max_iterations", "eta"}
+# What two steps need: all else has the module's defaults, the published values.
+OWN = {"tau", "stop", "max_refinements", "max_iterations"}
 
 
 def test_every_row_of_both_tables_is_sampled_with_valid_parameters() -> None:
     assert len(set(TABLED)) == 10
-    methods = {name: {"stanza": stanza, "sampling": CONFIGURED["sampling"]} for name, stanza in METHODS.items()}
-    assert check_methods.faults(methods) == []
+    assert parameter_faults(read(CONFIGURED, [])) == []
     assert {METHODS[name]["base"] for name in TABLED} == set(CONFIGURED["models"])
 
 
 @pytest.mark.parametrize("name", TABLED)
 def test_parameters_are_the_published_ones_but_for_what_two_steps_need(name) -> None:
     kind = importlib.import_module(METHODS[name]["module"]).Params
-    extra = {"eta": 1.0} if METHODS[name].get("aligned") else {}
-    found, default = from_keys(kind, METHODS[name].get("params", {}) | extra, name), from_keys(kind, extra, name)
+    found, default = from_keys(kind, METHODS[name].get("params", {}), name), kind()
     differing = {key for key, value in vars(found).items() if value != getattr(default, key)}
     ablated = {"hcma_no_c2ia": {"lambda_global"}, "hcma_no_o2ra": {"lambda_local"}}.get(name, set())
     assert differing - OWN == ablated

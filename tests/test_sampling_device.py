@@ -1,6 +1,5 @@
 """One job a GPU, on machines that have none: the locks are files, and the GPUs names."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,8 +11,8 @@ import pytest
 import torch
 
 from hcma.sampling import device
-from tests.launch import status
-from workflow.scripts import check_device, pilot
+from tests.test_plan import planned
+from workflow import preflight
 
 ROOT = Path(__file__).parents[1]
 GPUS = ["GPU-0000/a", "GPU-1111/b"]
@@ -90,11 +89,8 @@ def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_missing_gpu_is_one_line_before_anything_else(tmp_path, capsys) -> None:
-    (tmp_path / "plan.json").write_text("{}")
-    for program, more in ((check_device, []), (pilot, ["--plan", str(tmp_path / "plan.json")])):
-        assert status(program.main, ["--device", "cuda", "--out", str(tmp_path / "out.json"), *more]) == 1
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: --device cuda: cannot be used here")
-    assert status(check_device.main, ["--device", "cpu", "--out", str(tmp_path / "out.json")]) == 0
-    assert json.loads((tmp_path / "out.json").read_text())["device"].startswith("cpu ")
+def test_a_missing_gpu_is_one_line_before_anything_else(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (line,) = preflight.device(planned(resources={"device": "cuda"}))
+    assert "cannot be used here" in line
+    assert preflight.device(planned()) == []

@@ -18,7 +18,7 @@ from formats.checksums import folder_sha256
 from formats.cli import INTERRUPTED
 from formats.images import read_images, read_meta
 from formats.layouts import Layout, Object, read_layouts, write_layouts
-from hcma import sample
+from hcma.sampling import sample
 from hcma.sampling.partial import PartialShard
 from tests.launch import status
 from tests.tiny import write_sums, write_tiny
@@ -77,7 +77,6 @@ def run(tmp_path, model):
         "weights_sha256": folder_sha256(model),
         "sampling": {"steps": 3},
         "params": {"tau": 0.5},
-        "alignment": None,
         "version": 1,
     }
     return at(tmp_path / "run", spec)
@@ -111,7 +110,7 @@ def test_a_shard_holds_its_images_and_how_they_were_made(run):
     assert [name for name, _ in image_bytes(run.out)] == [f"{layout.id:012d}.png" for layout in LAYOUTS]
     meta = read_meta(run.out)
     assert meta["spec"]["params"] == {"tau": 0.5}
-    assert meta["weights_sha256"] == {"model": run.spec["weights_sha256"], "alignment": None}
+    assert meta["weights_sha256"] == {"model": run.spec["weights_sha256"]}
     assert meta["counts"] == {"unet_forwards": 8 * 5, "truncated_captions": 1, "dropped_boxes": 5}
     assert meta["counts_per_image"]["unet_forwards"] == 8
     assert {"torch", "diffusers", "transformers", "python"} <= set(meta["versions"])
@@ -150,7 +149,7 @@ def test_a_killed_process_loses_at_most_its_batch(run, tmp_path):
     run.spec |= {"module": "tests.dying_method", "params": {}}
     whole = at(tmp_path / "whole", run.spec)
     assert whole.sample() == 0
-    command = [sys.executable, "-m", "hcma.sample", *run.argv()]
+    command = [sys.executable, "-m", "hcma.sampling.sample", *run.argv()]
     killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"DIE_AT": "40"}, capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr.decode()
     # The batch before the one that dies may still be on its way to the disk.
@@ -363,7 +362,7 @@ def test_compiling_changes_nothing_beyond_a_level(run, tmp_path, module):
         ({"module": "baselines"}, "method gligen_sd: module 'baselines' has no Params"),
         ({"weights_sha256": "0" * 64}, "but method gligen_sd was specified with 0000"),
         ({"model": "absent"}, "absent: no such model folder"),
-        ({"alignment": "absent.safetensors"}, "absent.safetensors: No such file"),
+        ({"artefacts": {"eta": {"path": "absent", "sha256": ""}}}, "module 'baselines.gligen' has no load"),
         ({"extra": 1}, "unknown key 'extra'"),
     ],
 )
@@ -413,7 +412,7 @@ def test_no_layouts_give_an_empty_shard(run):
 
 
 def test_help_is_fast_and_imports_nothing_heavy():
-    code = "import sys, hcma.sample; print(sorted({'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
+    code = "import sys, hcma.sampling.sample; print(sorted({'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
     began = time.perf_counter()
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

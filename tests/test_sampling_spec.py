@@ -3,11 +3,15 @@ import json
 import pytest
 
 from formats.layouts import Layout
-from hcma.sampling.spec import Spec, SpecError, as_json, from_keys, read_spec
+from hcma.sampling.spec import Artefact, Spec, SpecError, as_json, from_keys, read_spec
 
 
 def test_a_spec_survives_the_round_trip(tmp_path):
-    spec = Spec("hcma", "hcma.method", "weights/gligen", params={"eta": 1.0}, version=2)
+    artefacts = {
+        "eta": Artefact("train/eta.json", "0" * 64, 0.25),
+        "alignment": Artefact("train/a.safetensors", "1" * 64),
+    }
+    spec = Spec("hcma", "hcma.method", "weights/gligen", params={"tau": 1.0}, artefacts=artefacts, version=2)
     (tmp_path / "spec.json").write_text(json.dumps(as_json(spec)))
     assert read_spec(tmp_path / "spec.json") == spec
 
@@ -19,6 +23,11 @@ def test_a_spec_survives_the_round_trip(tmp_path):
         ({"method": "sd", "modul": "x"}, "unknown key 'modul'"),
         ({"method": "sd", "module": None, "model": "x"}, "'module' must be text"),
         ({"method": "sd", "module": "x", "model": "x", "params": []}, "'params' must be an object"),
+        ({"method": "sd", "module": "x", "model": "x", "artefacts": {"eta": 1}}, "'eta' must be an object, found 1"),
+        (
+            {"method": "sd", "module": "x", "model": "x", "artefacts": {"eta": {"path": "x", "sha": "y"}}},
+            "artefacts, eta: unknown key 'sha'",
+        ),
         ([], "expected an object"),
     ],
 )

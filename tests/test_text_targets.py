@@ -11,15 +11,17 @@ import torch
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from formats.checksums import folder_sha256
-from formats.files import InputError, sha256
+from formats.files import InputError
 from formats.images import png_name, read_meta, write_images
 from formats.layouts import Layout, Object, write_layouts
-from hcma import cache, sample
+from hcma import cache
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.cache import read_cache
-from hcma.method import Params, generate, make_targets
+from hcma.method import Params, State, generate, make_targets
+from hcma.sampling import sample
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion
 from hcma.sampling.grounding import grounding_tokens
+from hcma.sampling.spec import Spec, as_json, read_artefact
 from hcma.sampling.text import load_text_features
 from tests.launch import status
 from tests.tiny import WIDTH, text_config, write_sums, write_tiny
@@ -90,56 +92,48 @@ def test_the_cache_holds_the_other_encoders_features(base, tower, tmp_path) -> N
     assert torch.allclose(data.texts_LD, encode(["cat", "mat"]), atol=1e-5)
 
 
-def aligned(base: Path, width: int):
-    sd = load_diffusion(base, Sampling(steps=2))
+def alignment(width: int) -> Alignment:
     torch.manual_seed(5)
     config = AlignmentConfig(4, 8, width, patch=2, width=16, blocks=1, heads=2, label_template="a {label}")
-    sd.alignment = Alignment(config).eval().requires_grad_(False)
-    return sd
+    return Alignment(config).eval().requires_grad_(False)
 
 
 def test_targets_are_the_other_encoders_and_change_the_image(base, tower) -> None:
-    sd = aligned(base, WIDTH)
-    noise, params = initial_noise(LAYOUTS, 0, sd.latent_shape_CHW), Params(eta=0.1, mode="grad_norm")
-    own = generate(sd, LAYOUTS, noise, params)
-    sd.target_encoder = load_text_features(tower, "pooled")
-    assert not torch.equal(generate(sd, LAYOUTS, noise, params), own)
-    targets = make_targets(sd, LAYOUTS, sd.target_encoder(["a cat", "nothing"]), grounding_tokens(sd, LAYOUTS))
-    assert torch.allclose(targets.labels_BMD[0], sd.target_encoder(["a cat", "a mat"]), atol=1e-5)
+    sd, params = load_diffusion(base, Sampling(steps=2)), Params(mode="grad_norm")
+    noise, own = initial_noise(LAYOUTS, 0, sd.latent_shape_CHW), State(alignment(WIDTH), 0.1)
+    encoder = load_text_features(tower, "pooled")
+    other = replace(own, encoder=encoder)
+    assert not torch.equal(generate(sd, LAYOUTS, noise, params, other), generate(sd, LAYOUTS, noise, params, own))
+    targets = make_targets(sd, LAYOUTS, encoder(["a cat", "nothing"]), grounding_tokens(sd, LAYOUTS), other)
+    assert torch.allclose(targets.labels_BMD[0], encoder(["a cat", "a mat"]), atol=1e-5)
     assert not targets.labels_BMD[1].any()
 
 
 def test_targets_of_another_width_are_one_line(base, tower) -> None:
-    sd = aligned(base, PROJECTED)
-    noise, params = initial_noise(LAYOUTS, 0, sd.latent_shape_CHW), Params(eta=0.1)
+    sd, state = load_diffusion(base, Sampling(steps=2)), State(alignment(PROJECTED), 0.1)
+    noise = initial_noise(LAYOUTS, 0, sd.latent_shape_CHW)
     with pytest.raises(InputError, match=f"targets of width {PROJECTED}, but its text encoder's are {WIDTH} wide"):
-        generate(sd, LAYOUTS, noise, params)
-    sd.target_encoder = load_text_features(tower, "projected")
-    assert generate(sd, LAYOUTS, noise, params).shape == (2, 3, 64, 64)
+        generate(sd, LAYOUTS, noise, Params(), state)
+    whole = replace(state, encoder=load_text_features(tower, "projected"))
+    assert generate(sd, LAYOUTS, noise, Params(), whole).shape == (2, 3, 64, 64)
 
 
 def test_the_spec_names_the_encoder_by_hash(base, tower, tmp_path, capsys) -> None:
-    save_alignment(aligned(base, PROJECTED).alignment, tmp_path / "alignment.safetensors")
+    save_alignment(alignment(PROJECTED), tmp_path / "alignment.safetensors")
+    (tmp_path / "eta.json").write_text('{"eta": 0.1}')
     other = shutil.copytree(tower, tmp_path / "tower")
-    spec = {
-        "method": "hcma",
-        "module": "hcma.method",
-        "model": str(base),
-        "params": {"eta": 0.1, "mode": "grad_norm"},
-        "sampling": {"steps": 2},
-        "alignment": str(tmp_path / "alignment.safetensors"),
-        "alignment_sha256": sha256(tmp_path / "alignment.safetensors"),
-        "text": str(other),
-        "text_sha256": folder_sha256(other),
-        "text_feature": "projected",
-    }
+    files = {"alignment": tmp_path / "alignment.safetensors", "eta": tmp_path / "eta.json", "text_projected": other}
+    artefacts = {name: read_artefact(name, str(path)) for name, path in files.items()}
+    spec = as_json(
+        Spec("hcma", "hcma.method", str(base), sampling={"steps": 2}, params={"mode": "grad_norm"}, artefacts=artefacts)
+    )
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     write_layouts(tmp_path / "layouts.jsonl", [replace(LAYOUTS[0], id=7)])
     flags = {"--spec": "spec.json", "--layouts": "layouts.jsonl", "--work": "work", "--out": "images.zip"}
     arguments = [text for flag, name in flags.items() for text in (flag, str(tmp_path / name))]
     assert status(sample.main, arguments) == 0
-    assert read_meta(tmp_path / "images.zip")["weights_sha256"]["text"] == folder_sha256(tower)
+    assert read_meta(tmp_path / "images.zip")["weights_sha256"]["text_projected"] == folder_sha256(tower)
     (other / "tokenizer/more.json").write_text("{}")
     write_sums(other)
     assert status(sample.main, arguments) == 1
-    assert f"error: {other}/SHA256SUMS: sha256 is" in capsys.readouterr().err
+    assert f"error: {other}: sha256 is" in capsys.readouterr().err

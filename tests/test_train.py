@@ -146,10 +146,10 @@ def test_the_checkpoint_is_chosen_on_as_many_images_as_asked_for(tmp_path) -> No
 
 def test_parts_of_what_is_held_out_are_judged_together(tmp_path, monkeypatch) -> None:
     module, data = trainer(tmp_path).train(), cache(16, 2)
-    whole = [validate(module, data, 0), calibrate(module, data, Params(eta=1.0), 0.01, 16)["eta"]]
+    whole = [validate(module, data, 0), calibrate(module, data, Params(), 0.01, 16)["eta"]]
     monkeypatch.setattr("hcma.validate.PART", 5)
     monkeypatch.setattr("hcma.batches.PART", 5)
-    parts = [validate(module, data, 0), calibrate(module, data, Params(eta=1.0), 0.01, 16)["eta"]]
+    parts = [validate(module, data, 0), calibrate(module, data, Params(), 0.01, 16)["eta"]]
     assert parts[0] == pytest.approx(whole[0], rel=1e-4, abs=1e-5)
     assert parts[1] == pytest.approx(whole[1], rel=1e-4)
 
@@ -194,17 +194,17 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path) -> None:
 
 def test_eta_moves_held_out_latents_by_the_step_asked_for(tmp_path) -> None:
     module, data = trainer(tmp_path).train(), cache(16, 2)
-    row = calibrate(module, data, Params(eta=1.0), 0.01, 16)
-    again = calibrate(module, data, Params(eta=1.0), 0.02, 16)
+    row = calibrate(module, data, Params(), 0.01, 16)
+    again = calibrate(module, data, Params(), 0.02, 16)
     assert row["eta"] * row["median_ratio_at_eta_1"] == pytest.approx(0.01)
     assert again["eta"] == pytest.approx(2 * row["eta"])
-    normed = calibrate(module, data, Params(eta=1.0, mode="grad_norm"), 0.01, 16)
+    normed = calibrate(module, data, Params(mode="grad_norm"), 0.01, 16)
     assert normed["eta"] == pytest.approx(0.01, rel=1e-4)
 
 
 def test_calibration_on_more_images_than_there_are_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="only 16"):
-        calibrate(trainer(tmp_path).train(), cache(16, 2), Params(eta=1.0), 0.01, 17)
+        calibrate(trainer(tmp_path).train(), cache(16, 2), Params(), 0.01, 17)
 
 
 def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:

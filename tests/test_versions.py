@@ -10,15 +10,25 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
+LOCKS = "requirements.lock", "requirements-torch.lock"
+
+
 def pins(lines: list[str]) -> dict[str, str]:
-    found = (re.fullmatch(r"([A-Za-z0-9_.-]+)==([^ ;]+)( ;.*)?", line) for line in lines)
+    found = (re.fullmatch(r"([A-Za-z0-9_.-]+)==([^ ;]+)( ;.*?)?( \\)?", line) for line in lines)
     return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
 
 
+def locked(name: str) -> dict[str, str]:
+    """A lock's pins, each of which has hashes; of a package with several, by Python's version, the last."""
+    text = (ROOT / name).read_text()
+    entries = re.findall(r"^([^#\s].*\n)((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE)
+    stated = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]
+    assert [line.rstrip() for line, _ in entries] == stated, f"{name}: every pin has hashes"
+    return pins(stated)
+
+
 def lock() -> dict[str, str]:
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
-    assert len(pins(lines)) == len(lines), "every line of the lock is a pin"
-    return pins(lines)
+    return locked(LOCKS[0]) | locked(LOCKS[1])
 
 
 def conda(path: Path) -> dict[str, str]:
@@ -37,6 +47,16 @@ def test_all_files_agree_with_the_lock() -> None:
     assert harness.items() <= environment.items()
     started = "snakemake-executor-plugin-cluster-generic", "snakemake-executor-plugin-slurm"
     assert set(environment) - set(harness) == {"snakemake", *started}
+
+
+def test_cudas_packages_are_in_the_locks_second_part_alone() -> None:
+    cuda = {name for name in lock() if re.match("torch$|torchvision$|nvidia-|cuda-|triton", name)}
+    assert {"torch", "torchvision", "triton", "nvidia-cublas"} <= cuda == set(locked(LOCKS[1]))
+
+
+def test_no_lock_names_a_host() -> None:
+    for name in LOCKS:
+        assert not re.search("://|index-url|find-links", (ROOT / name).read_text())
 
 
 def test_what_runs_here_is_what_the_lock_says() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.spans import read_words
+from evaluation.datasets.spans import read_words
 from tests.coco_sets import DATA
 
 WORDS = read_words(Path(DATA["words"]))

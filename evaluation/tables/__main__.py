@@ -1,7 +1,7 @@
 """Write one table as JSON, CSV, Markdown and LaTeX.
 
     python -m evaluation.tables headline --name table1 --rows real sd14 hcma --metrics metrics/real/test.json ... \
-        --specs methods/sd14.json ... --data config/data.json --cost tables/cost.json --significance tables/significance.json \
+        --specs methods/sd14.json ... --data config.json --cost tables/cost.json --significance tables/significance.json \
         --mark-against hcma --best tables/best.json --published workflow/config/published.csv --out results/x/tables/table1
     python -m evaluation.tables significance --against hcma gligen_sd --row metrics/hcma/test.json scores/hcma/test.parquet \
         --row ... --swaps swaps/hcma.json ... --out tables/significance
@@ -57,7 +57,7 @@ def _headline_options(parser: argparse.ArgumentParser) -> None:
         "--rows", nargs="+", required=True, help="in order; one without metrics shows its published values"
     )
     parser.add_argument("--specs", type=Path, nargs="*", default=[], help="methods/{method}.json of the rows")
-    parser.add_argument("--data", type=Path, required=True, help="the config's `data` section as JSON")
+    parser.add_argument("--data", type=Path, required=True, help="a configuration as JSON, or its section `data`")
     parser.add_argument("--cost", type=Path, required=True, help="the cost table's JSON")
     parser.add_argument("--best", type=Path, required=True, help="that of the best rows")
     parser.add_argument("--mark-against", required=True, help="values that cannot be told from this row's get a mark")
@@ -66,12 +66,13 @@ def _headline_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _headline(arguments: argparse.Namespace) -> Table:
+    data = read_json(arguments.data)
     return headline_table(
         name=arguments.name,
         rows=arguments.rows,
         metrics=[read_json(path) for path in arguments.metrics],
         specs=[read_json(path) for path in arguments.specs],
-        data=read_json(arguments.data),
+        data=data.get("data", data),
         cost=read_frame(arguments.cost, "method", "commit", "device").set_index("method"),
         significance=read_frame(arguments.significance, "against", "method", "metric", "different"),
         best=read_frame(arguments.best, "table", "method", "metric", "opposite", "different"),

@@ -15,7 +15,7 @@ from formats.checksums import verify_folder
 from formats.files import InputError, read_json
 from formats.layouts import Layout
 from hcma.sampling.seeds import seeded
-from hcma.sampling.text import TextEncoder, TextFeatures, Tokenizer, load_text_encoder, read_tokens, tokenize
+from hcma.sampling.text import TextEncoder, Tokenizer, load_text_encoder, read_tokens, tokenize
 from hcma.sampling.weights import load_frozen
 from hcma.sampling.work import Work
 
@@ -67,7 +67,6 @@ class Sampling:
 class Diffusion:
     """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them.
 
-    `target_encoder` encodes what `alignment` is compared with; None: the text encoder itself, its pooled states.
     `compiled` stands in for the U-Net in passes that are only for their result, not for the maps inside.
     """
 
@@ -77,8 +76,6 @@ class Diffusion:
     vae: AutoencoderKL
     scheduler_config: dict[str, Any]
     sampling: Sampling
-    alignment: torch.nn.Module | None = None
-    target_encoder: TextFeatures | None = None
     compiled: Callable[..., Any] | None = None
     work: Work = field(default_factory=Work)
 
@@ -173,11 +170,6 @@ def encode_text(sd: Diffusion, texts: Sequence[str]) -> tuple[torch.Tensor, torc
     the pooled state of a phrase is GLIGEN's phrase feature.
     """
     return read_tokens(sd.text_encoder, tokenize(sd.tokenizer, texts, sd.prompt_limit).to(sd.device))
-
-
-def encode_targets(sd: Diffusion, texts: Sequence[str]) -> torch.Tensor:
-    """features_BD of captions or labels as an alignment module's targets."""
-    return encode_text(sd, texts)[1] if sd.target_encoder is None else sd.target_encoder(texts)
 
 
 def count_truncated(sd: Diffusion, texts: Sequence[str]) -> int:

@@ -272,7 +272,7 @@ def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local
 
 def running_program(pid: int) -> bool:
     try:
-        return b"hcma.sample" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"hcma.sampling.sample" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -1,223 +1,81 @@
-# COCO's annotations and photos, drawn or real, to layouts, their slices, and the row `real`.
-
-
-localrules:
-    write_section,
-    check_methods,
-    check_room,
-    pass_checks,
-    slice_layouts,
+# COCO's annotations and photos, drawn or real, to layouts in shards, and the row `real`.
 
 
 rule draw_coco:
     output:
-        photos=expand(f"{R}/coco/{{split}}2014.zip", split=["train", "val"]),
-        annotations=expand(
-            f"{R}/coco/annotations/{{kind}}_{{split}}2014.json",
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        photos=[f"{plan.path.coco}/{name}.zip" for name in coco.SETS],
+        annotations=[f"{plan.path.coco}/{name}" for name in coco.ANNOTATIONS],
     log:
-        f"{R}/logs/draw_coco.log",
+        plan.path.log("draw_coco"),
     benchmark:
-        f"{R}/benchmarks/draw_coco.jsonl"
+        plan.path.benchmark("draw_coco")
     conda:
         "../envs/harness.yaml"
     params:
-        draw=config["data"]["draw"] or {"train": 0, "val": 0, "seed": 0},
-        out=lambda wildcards: f"{R}/coco",
+        draw=plan.drawn,
+        out=lambda wildcards: plan.path.coco,
     message:
         "Drawing a COCO of coloured shapes"
     shell:
-        "python -m workflow.scripts.miniature.draw --out {params.out} --train {params.draw[train]}"
-        " --val {params.draw[val]} --seed {params.draw[seed]} > {log} 2>&1"
-
-
-# What only the noise loss asks for, denoiser.smk: the training before it does not depend on that.
-ALIGN = dict(ALIGNMENT["train"])
-ALIGN.pop("objective", None)
-OF_NOISE = {key: ALIGN.pop(key) for key in ("train_denoiser", "second_order") if key in ALIGN}
-OF_NOISE |= ALIGN.pop("denoiser", {})
-# Memory alone, so not in the sections: to change it must not train anew what is done.
-MICRO_BATCH = {"alignment": ALIGN.pop("micro_batch"), "denoiser": OF_NOISE.pop("micro_batch")}
-SECTIONS = {
-    "data": config["data"],
-    "extractors": config["extractors"],
-    "alignment": {"model": ALIGNMENT["model"], "train": ALIGN},
-    "denoiser": {
-        "train": ALIGN,
-        "denoiser": OF_NOISE,
-        "params": stanza(ALIGNMENT["method"]).get("params", {}),
-    },
-} | {
-    f"method-{name}": {"stanza": stanza(name), "sampling": config["sampling"]}
-    for name in [*METHODS, *CANDIDATES, *REPEATS]
-}
-SECTIONS["methods"] = {name: SECTIONS[f"method-{name}"] for name in METHODS}
-
-
-rule write_section:
-    output:
-        f"{R}/config/{{section}}.json",
-    log:
-        f"{R}/logs/write_section/{{section}}.log",
-    priority: 20
-    conda:
-        "../envs/harness.yaml"
-    params:
-        content=lambda wildcards: as_json(SECTIONS[wildcards.section]),
-    message:
-        "Writing the configuration of {wildcards.section}"
-    shell:
-        "python -m workflow.scripts.write_json --out {output} {params.content:q} > {log} 2>&1"
-
-
-# First of all, before any download: what is cheap to check.
-rule check_methods:
-    input:
-        f"{R}/config/methods.json",
-    output:
-        f"{R}/checks/methods.json",
-    log:
-        f"{R}/logs/check_methods.log",
-    priority: 30
-    conda:
-        "../envs/harness.yaml"
-    message:
-        "Checking the parameters of the methods"
-    shell:
-        "python -m workflow.scripts.check_methods --methods {input} --out {output} > {log} 2>&1"
-
-
-rule check_room:
-    output:
-        f"{R}/checks/room.json",
-    log:
-        f"{R}/logs/check_room.log",
-    priority: 30
-    conda:
-        "../envs/harness.yaml"
-    # No input and no parameter: what waits for a job that is made anew is not looked at itself in that run.
-    resources:
-        estimate=lambda wildcards: as_json(SECTIONS["estimate"]),
-    params:
-        run=lambda wildcards: R,
-    message:
-        "Checking that the disk has room for the run"
-    shell:
-        "python -m workflow.scripts.room --estimate {resources.estimate:q} --run {params.run} --out {output} > {log} 2>&1"
-
-
-# Where the work will run: on a cluster, on a node with a GPU.
-rule check_device:
-    output:
-        f"{R}/checks/device.json",
-    log:
-        f"{R}/logs/check_device.log",
-    priority: 30
-    conda:
-        "../envs/harness.yaml"
-    resources:
-        **needs("check_device"),
-        gpu=config["resources"]["gpu"],
-    params:
-        device=DEVICE,
-    message:
-        "Checking that there is a device {params.device}"
-    shell:
-        "python -m workflow.scripts.check_device --device {params.device} --out {output} > {log} 2>&1"
-
-
-# All else waits for this file, which outlives a check that fails: Snakemake makes anew whatever waits for a file that is gone.
-# Those who wait take it as `ancient`: a changed stanza changes no layout, another device no image.
-rule pass_checks:
-    input:
-        f"{R}/checks/methods.json",
-        f"{R}/checks/room.json",
-        [] if DEVICE == "cpu" else f"{R}/checks/device.json",
-    output:
-        f"{R}/checks/passed",
-    log:
-        f"{R}/logs/pass_checks.log",
-    priority: 30
-    conda:
-        "../envs/harness.yaml"
-    message:
-        "The checks before the run are passed"
-    shell:
-        "touch {output} 2> {log}"
+        "python -m workflow.scripts.miniature.draw --out {params.out} {params.draw} > {log} 2>&1"
 
 
 rule prepare_layouts:
     input:
-        passed=ancient(f"{R}/checks/passed"),
-        annotations=lambda wildcards: annotations_of(ROOT),
+        annotations=plan.annotations,
         # Held against their records; a folder of the user's own is looked into without being watched.
-        photos=lambda wildcards: [
-            path for split in ("train", "val") if (path := archive_of(f"{split}2014"))
+        photos=plan.archives(*plan.splits),
+        words=plan.words,
+    output:
+        [plan.path.layouts(split) for split in plan.splits],
+        [
+            plan.path.layout_shard(split, shard)
+            for split in plan.splits
+            for shard in plan.shards(split)
         ],
-        config=f"{R}/config/data.json",
-        words=lambda wildcards: stated(config["data"]["words"]),
-    output:
-        expand(f"{R}/layouts/{{split}}.jsonl", split=PHOTOS),
-        report=f"{R}/layouts/report.json",
+        report=plan.path.left_out,
     log:
-        f"{R}/logs/prepare_layouts.log",
+        plan.path.log("prepare_layouts"),
     benchmark:
-        f"{R}/benchmarks/prepare_layouts.jsonl"
+        plan.path.benchmark("prepare_layouts")
     priority: 20
     conda:
         "../envs/harness.yaml"
     params:
-        root=lambda wildcards: ROOT,
-        out=lambda wildcards: f"{R}/layouts",
+        key=plan.data_key,
+        dataset=plan.settings.data.dataset,
+        root=lambda wildcards: plan.root,
+        size=plan.settings.data.shard_size,
+        out=lambda wildcards: f"{plan.path.folder}/layouts",
     message:
-        "Preparing layouts from COCO annotations"
+        "Preparing layouts of the data set {params.dataset}"
     shell:
-        "python -m evaluation.coco --root {params.root:q} --config {input.config} --out {params.out} > {log} 2>&1"
-
-
-rule slice_layouts:
-    input:
-        f"{R}/layouts/{{split}}.jsonl",
-    output:
-        f"{R}/layouts/{{split}}/{{shard}}.jsonl",
-    log:
-        f"{R}/logs/slice_layouts/{{split}}-{{shard}}.log",
-    priority: 20
-    conda:
-        "../envs/harness.yaml"
-    params:
-        size=config["data"]["shard_size"],
-    message:
-        "Slicing {wildcards.split} layouts, shard {wildcards.shard}"
-    shell:
-        "python -m evaluation.slice --layouts {input} --shard {wildcards.shard} --shard-size {params.size}"
-        " --out {output} > {log} 2>&1"
+        "python -m evaluation.datasets {params.dataset} --root {params.root:q} --config {plan.path.config}"
+        " --shard-size {params.size} --out {params.out} > {log} 2>&1"
 
 
 # Seconds each, and the longest chain of jobs begins with them.
 rule sample_real:
     input:
-        lambda wildcards: archive_of(PHOTOS[wildcards.split]),
-        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+        lambda wildcards: plan.archives(wildcards.split),
+        layouts=plan.path.layout_shard(),
     output:
-        f"{R}/samples/real/{{split}}/{{shard}}.zip",
+        plan.path.samples("real"),
     log:
-        f"{R}/logs/sample/real-{{split}}-{{shard}}.log",
+        plan.path.log("sample/real-{split}-{shard}"),
     benchmark:
-        f"{R}/benchmarks/sample/real-{{split}}-{{shard}}.jsonl"
+        plan.path.benchmark("sample/real-{split}-{shard}")
     priority: 20
     conda:
         "../envs/harness.yaml"
     params:
-        root=lambda wildcards: ROOT,
-        photos=lambda wildcards: PHOTOS[wildcards.split],
-        size=config["data"]["size"],
-        resize=config["data"]["resize"],
-        exif=config["data"]["exif"],
+        root=lambda wildcards: plan.root,
+        dataset=plan.settings.data.dataset,
+        size=plan.settings.data.size,
+        resize=plan.settings.data.resize,
+        exif=plan.settings.data.exif,
     message:
         "Cropping photos of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python -m evaluation.real --root {params.root:q} --photos {params.photos} --layouts {input.layouts}"
-        " --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"
+        "python -m evaluation.datasets.real --dataset {params.dataset} --root {params.root:q} --split {wildcards.split}"
+        " --layouts {input.layouts} --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"

@@ -7,58 +7,59 @@ localrules:
 
 use rule calibrate_eta as calibrate_training_eta with:
     input:
-        alignment=f"{R}/train/alignment.safetensors",
-        latents=latents("heldout"),
-        stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
+        alignment=plan.path.alignment,
+        latents=plan.latents("heldout"),
     output:
-        f"{R}/train/noise/training-eta.json",
+        f"{plan.path.noise}/training-eta.json",
     log:
-        f"{R}/logs/calibrate_training_eta.log",
+        plan.path.log("calibrate_training_eta"),
     params:
-        calibrate=ALIGNMENT["calibrate"] | {"relative_step": OF_NOISE.get("relative_step", 0.01)},
+        key=plan.calibration_key,
+        method=plan.settings.alignment.method,
+        step=plan.settings.alignment.train.denoiser.relative_step,
+        latents=plan.settings.alignment.calibrate.count,
+        multiples=[],
     message:
         "Calibrating the eta of training"
 
 
 rule train_denoiser:
     input:
-        weights=ancient(lambda wildcards: sums_of(config["models"][ALIGNMENT["base"]])),
-        alignment=f"{R}/train/alignment.safetensors",
-        eta=f"{R}/train/noise/training-eta.json",
-        config=f"{R}/config/denoiser.json",
-        train=latents("train"),
-        heldout=latents("heldout"),
-        train_layouts=expand(f"{R}/layouts/train/{{shard}}.jsonl", shard=shards("train")),
-        heldout_layouts=expand(f"{R}/layouts/heldout/{{shard}}.jsonl", shard=shards("heldout")),
+        weights=plan.weights_made(plan.settings.alignment.base),
+        alignment=plan.path.alignment,
+        eta=f"{plan.path.noise}/training-eta.json",
+        train=plan.latents("train"),
+        heldout=plan.latents("heldout"),
+        train_layouts=[plan.path.layout_shard("train", shard) for shard in plan.shards("train")],
+        heldout_layouts=[
+            plan.path.layout_shard("heldout", shard) for shard in plan.shards("heldout")
+        ],
     output:
-        f"{R}/train/noise/model/SHA256SUMS",
-        f"{R}/train/noise/alignment.safetensors",
-        f"{R}/train/noise/curves.csv",
-        f"{R}/train/noise/curves.png",
+        f"{plan.path.noise}/model/SHA256SUMS",
+        f"{plan.path.noise}/alignment.safetensors",
+        f"{plan.path.noise}/curves.csv",
+        f"{plan.path.noise}/curves.png",
     log:
-        f"{R}/logs/train_denoiser.log",
+        plan.path.log("train_denoiser"),
     benchmark:
-        f"{R}/benchmarks/train_denoiser.jsonl"
+        plan.path.benchmark("train_denoiser")
     priority: 10
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("train_denoiser"),
-        gpu=TRAINING_GPUS,
-        # No parameters: to change them must not train anew.
-        micro_batch=MICRO_BATCH["denoiser"],
-        device=DEVICE,
-        launcher=LAUNCHER,
+        **plan.needs("train_denoiser"),
+        gpu=plan.training_gpus,
     params:
-        model=lambda wildcards: config["models"][ALIGNMENT["base"]],
-        work=f"{R}/work/noise",
-        out=lambda wildcards: f"{R}/train/noise",
+        key=plan.noise_key,
+        models=plan.model_keys([plan.settings.alignment.base]),
+        model=lambda wildcards: plan.model(plan.settings.alignment.base),
+        work=plan.path.work("noise"),
+        out=lambda wildcards: plan.path.noise,
     message:
         "Training the denoiser on the noise loss"
     shell:
-        "{resources.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
-        " --config {input.config} --train {input.train} --heldout {input.heldout}"
+        "{plan.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
+        " --config {plan.path.config} --train {input.train} --heldout {input.heldout}"
         " --train-layouts {input.train_layouts} --heldout-layouts {input.heldout_layouts}"
-        " --micro-batch {resources.micro_batch} --work {params.work} --device {resources.device}"
-        " --out {params.out} > {log} 2>&1"
+        " --work {params.work} --device {plan.settings.resources.device} --out {params.out} > {log} 2>&1"

@@ -7,33 +7,33 @@ localrules:
 
 rule tabulate_regions:
     input:
-        f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+        plan.path.layout_shard(),
     output:
-        f"{R}/regions/{{split}}/{{shard}}.parquet",
+        plan.path.regions(),
     log:
-        f"{R}/logs/tabulate_regions/{{split}}-{{shard}}.log",
+        plan.path.log("tabulate_regions/{split}-{shard}"),
     priority: 20
     conda:
         "../envs/harness.yaml"
     params:
-        size=config["data"]["size"],
-        protocol=lambda wildcards: protocol(),
+        size=plan.settings.data.size,
+        protocol=lambda wildcards: plan.protocol,
     message:
         "Tabulating region crops of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python -m evaluation.regions --layouts {input} --size {params.size} {params.protocol}"
+        "python -m evaluation.regions --layouts {input} --size {params.size} {params.protocol:q}"
         " --out {output} > {log} 2>&1"
 
 
 rule export_crops:
     input:
-        images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
-        regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
-        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+        images=plan.path.samples(),
+        regions=plan.path.regions(),
+        layouts=plan.path.layout_shard(),
     output:
-        f"{R}/crops/{{method}}/{{split}}/{{shard}}.zip",
+        plan.path.crops(),
     log:
-        f"{R}/logs/export_crops/{{method}}-{{split}}-{{shard}}.log",
+        plan.path.log("export_crops/{method}-{split}-{shard}"),
     conda:
         "../envs/harness.yaml"
     message:
@@ -45,59 +45,53 @@ rule export_crops:
 
 rule crops:
     input:
-        lambda wildcards: expand(
-            f"{R}/crops/{{method}}/test/{{shard}}.zip",
-            method=ROWS,
-            shard=shards("test"),
-        ),
+        [plan.path.crops(row, "test", shard) for row in plan.rows for shard in plan.shards("test")],
 
 
 rule extract_features:
     input:
-        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
-        images=f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
-        regions=f"{R}/regions/{{split}}/{{shard}}.parquet",
-        extractors=f"{R}/config/extractors.json",
-        weights=ancient(
-            lambda wildcards: [weights_of(row) for row in config["extractors"].values() if row]
-        ),
+        layouts=plan.path.layout_shard(),
+        images=plan.path.samples(),
+        regions=plan.path.regions(),
+        weights=plan.extractors_made,
     output:
-        temp(f"{R}/features/{{method}}/{{split}}/{{shard}}.npz"),
+        temp(plan.path.features()),
     log:
-        f"{R}/logs/extract_features/{{method}}-{{split}}-{{shard}}.log",
+        plan.path.log("extract_features/{method}-{split}-{shard}"),
     benchmark:
-        f"{R}/benchmarks/extract_features/{{method}}-{{split}}-{{shard}}.jsonl"
+        plan.path.benchmark("extract_features/{method}-{split}-{shard}")
     priority: 7
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("extract_features"),
+        **plan.needs("extract_features"),
     params:
-        protocol=lambda wildcards: protocol(),
+        key=plan.extractors_key,
+        protocol=lambda wildcards: plan.protocol,
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m evaluation.features --layouts {input.layouts} --images {input.images} --regions {input.regions}"
-        " --extractors {input.extractors} {params.protocol} --out {output} > {log} 2>&1"
+        " --extractors {plan.path.config} {params.protocol:q} --out {output} > {log} 2>&1"
 
 
 # Features are summed up once; all that is measured of a row takes its summary.
 rule summarize:
     input:
-        lambda wildcards: feature_shards(wildcards.method, wildcards.split),
+        lambda wildcards: plan.features(wildcards.method, wildcards.split),
     output:
-        f"{R}/summaries/{{method}}/{{split}}.npz",
+        plan.path.summary(),
     log:
-        f"{R}/logs/summarize/{{method}}-{{split}}.log",
+        plan.path.log("summarize/{method}-{split}"),
     benchmark:
-        f"{R}/benchmarks/summarize/{{method}}-{{split}}.jsonl"
+        plan.path.benchmark("summarize/{method}-{split}")
     priority: 8
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("summarize"),
+        **plan.needs("summarize"),
     message:
         "Summing up {wildcards.method} on {wildcards.split}"
     shell:
@@ -106,27 +100,24 @@ rule summarize:
 
 rule measure:
     input:
-        summary=f"{R}/summaries/{{method}}/{{split}}.npz",
-        real=lambda wildcards: summary_of_real(wildcards.split),
-        layouts=lambda wildcards: expand(
-            f"{R}/layouts/{wildcards.split}/{{shard}}.jsonl",
-            shard=sampled_shards(wildcards.split),
-        ),
+        summary=plan.path.summary(),
+        real=lambda wildcards: plan.real_summary(wildcards.split),
+        layouts=lambda wildcards: plan.layout_shards(wildcards.split),
     output:
-        metrics=f"{R}/metrics/{{method}}/{{split}}.json",
-        scores=f"{R}/scores/{{method}}/{{split}}.parquet",
+        metrics=plan.path.metrics(),
+        scores=plan.path.scores(),
     log:
-        f"{R}/logs/measure/{{method}}-{{split}}.log",
+        plan.path.log("measure/{method}-{split}"),
     benchmark:
-        f"{R}/benchmarks/measure/{{method}}-{{split}}.jsonl"
+        plan.path.benchmark("measure/{method}-{split}")
     priority: 8
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("measure"),
+        **plan.needs("measure"),
     params:
-        reference_set=lambda wildcards: reference_set(wildcards.split),
+        reference_set=lambda wildcards: plan.reference_set(wildcards.split),
     message:
         "Measuring {wildcards.method} on {wildcards.split}"
     shell:
@@ -137,21 +128,21 @@ rule measure:
 
 rule measure_by_size:
     input:
-        summary=f"{R}/summaries/{{method}}/test.npz",
-        real=lambda wildcards: summary_of_real("test"),
+        summary=plan.path.summary(split="test"),
+        real=plan.real_summary("test"),
     output:
-        f"{R}/sizes/{{method}}/test.csv",
+        plan.path.sizes(),
     log:
-        f"{R}/logs/measure_by_size/{{method}}.log",
+        plan.path.log("measure_by_size/{method}"),
     benchmark:
-        f"{R}/benchmarks/measure_by_size/{{method}}.jsonl"
+        plan.path.benchmark("measure_by_size/{method}")
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("measure_by_size"),
+        **plan.needs("measure_by_size"),
     params:
-        reference_set=reference_set("test"),
+        reference_set=plan.reference_set("test"),
     message:
         "Measuring {wildcards.method} on fewer images"
     shell:
@@ -162,25 +153,28 @@ rule measure_by_size:
 # What groups of images add to the difference of two rows' distances: once a pair, for every table that compares rows.
 rule swap_images:
     input:
-        summaries=lambda wildcards: summaries_of([wildcards.method, *partners(wildcards.method)]),
-        real=lambda wildcards: summary_of_real("test"),
+        summaries=lambda wildcards: [
+            plan.path.summary(row, "test")
+            for row in [wildcards.method, *plan.partners(wildcards.method)]
+        ],
+        real=plan.real_summary("test"),
     output:
-        f"{R}/swaps/{{method}}.json",
+        plan.path.swaps(),
     log:
-        f"{R}/logs/swap_images/{{method}}.log",
+        plan.path.log("swap_images/{method}"),
     benchmark:
-        f"{R}/benchmarks/swap_images/{{method}}.jsonl"
+        plan.path.benchmark("swap_images/{method}")
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("swap_images"),
+        **plan.needs("swap_images"),
     params:
         rows=lambda wildcards: " ".join(
-            f"--row {row} {R}/summaries/{row}/test.npz"
-            for row in [wildcards.method, *partners(wildcards.method)]
+            f"--row {row} {plan.path.summary(row, 'test')}"
+            for row in [wildcards.method, *plan.partners(wildcards.method)]
         ),
-        reference_set=reference_set("test"),
+        reference_set=plan.reference_set("test"),
     message:
         "Swapping images between {wildcards.method} and the rows it is compared with"
     shell:

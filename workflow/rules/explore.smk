@@ -8,22 +8,22 @@ localrules:
 # The index comes last and stands for the folder of strips of its name.
 rule cut_strips:
     input:
-        layouts=f"{R}/layouts/test/{{shard}}.jsonl",
-        images=expand(f"{R}/samples/{{method}}/test/{{{{shard}}}}.zip", method=ORDERED),
+        layouts=plan.path.layout_shard("test"),
+        images=[plan.path.samples(row, "test") for row in plan.rows],
     output:
-        f"{R}/report/strips/{{shard}}.json",
+        plan.path.strips(),
     log:
-        f"{R}/logs/cut_strips/{{shard}}.log",
+        plan.path.log("cut_strips/{shard}"),
     benchmark:
-        f"{R}/benchmarks/cut_strips/{{shard}}.jsonl"
+        plan.path.benchmark("cut_strips/{shard}")
     priority: 4
     conda:
         "../envs/harness.yaml"
     resources:
-        **needs("cut_strips"),
+        **plan.needs("cut_strips"),
     params:
-        samples=lambda wildcards: f"{R}/samples",
-        methods=ORDERED,
+        samples=lambda wildcards: f"{plan.path.folder}/samples",
+        methods=plan.rows,
     message:
         "Cutting the report's images of shard {wildcards.shard}"
     shell:
@@ -33,34 +33,34 @@ rule cut_strips:
 
 rule write_page:
     input:
-        tables=[path.replace(".csv", ".json") for path in SHOWN if path.endswith(".csv")],
-        figures=[path for path in SHOWN if not path.endswith(".csv")],
-        layouts=f"{R}/layouts/test.jsonl",
-        scores=expand(f"{R}/scores/{{method}}/test.parquet", method=ORDERED),
-        strips=expand(f"{R}/report/strips/{{shard}}.json", shard=shards("test")),
+        tables=[plan.path.table(name, "json") for name in plan.table_names],
+        figures=plan.figures,
+        layouts=plan.path.layouts("test"),
+        scores=[plan.path.scores(row, "test") for row in plan.rows],
+        strips=[plan.path.strips(shard) for shard in plan.shards("test")],
     output:
         report(
-            f"{R}/report.html",
+            plan.path.report,
             caption="../report/page.rst",
             category="Images",
             labels={"page": "every layout, every row"},
         ),
     log:
-        f"{R}/logs/write_page.log",
+        plan.path.log("write_page"),
     benchmark:
-        f"{R}/benchmarks/write_page.jsonl"
+        plan.path.benchmark("write_page")
     conda:
         "../envs/harness.yaml"
     resources:
-        mem_mb=config["resources"]["mem_mb"],
+        mem_mb=plan.settings.resources.mem_mb,
     params:
-        run=config["run"],
-        caveat=lambda wildcards: config.get("caveat", ""),
-        scores=lambda wildcards: f"{R}/scores",
-        methods=ORDERED,
+        run=plan.settings.run,
+        caveat=lambda wildcards: plan.settings.caveat,
+        scores=lambda wildcards: f"{plan.path.folder}/scores",
+        methods=plan.rows,
         compare=[
-            row if row in ORDERED else ORDERED[0]
-            for row in (ALIGNMENT["method"], ALIGNMENT["reference"])
+            row if row in plan.rows else plan.rows[0]
+            for row in (plan.settings.alignment.method, plan.settings.alignment.reference)
         ],
     message:
         "Writing report.html"

@@ -1,7 +1,5 @@
 # The miniature's weights from nothing: snakemake pretrain --cores 1. Hours; every stage resumes from its checkpoint.
 
-PRETRAIN = config["pretrain"]
-CHECKPOINTS = place(PRETRAIN["work"])
 AFTER = {
     "judge": [],
     "vae": [],
@@ -21,22 +19,22 @@ AFTER = {
 
 rule pretrain_stage:
     input:
-        lambda wildcards: expand(f"{CHECKPOINTS}/{{stage}}.done", stage=AFTER[wildcards.stage]),
+        lambda wildcards: expand(f"{plan.pretrained}/{{stage}}.done", stage=AFTER[wildcards.stage]),
     output:
-        touch(f"{CHECKPOINTS}/{{stage}}.done"),
+        touch(f"{plan.pretrained}/{{stage}}.done"),
     log:
-        f"{CHECKPOINTS}/logs/{{stage}}.log",
+        f"{plan.pretrained}/logs/{{stage}}.log",
     wildcard_constraints:
         stage="|".join(AFTER),
     conda:
         "../envs/harness.yaml"
     resources:
-        gpu=0 if PRETRAIN["device"] == "cpu" else 1,
+        gpu=0 if plan.settings.pretrain.device == "cpu" else 1,
     params:
-        work=lambda wildcards: CHECKPOINTS,
-        steps=f"--steps {PRETRAIN['steps']}" if PRETRAIN["steps"] else "",
-        scenes=PRETRAIN["scenes"],
-        device=PRETRAIN["device"],
+        work=lambda wildcards: plan.pretrained,
+        steps=f"--steps {plan.settings.pretrain.steps}" if plan.settings.pretrain.steps else "",
+        scenes=plan.settings.pretrain.scenes,
+        device=plan.settings.pretrain.device,
     message:
         "Pretraining stage {wildcards.stage}; see the log for its progress"
     shell:
@@ -46,14 +44,14 @@ rule pretrain_stage:
 
 rule pretrain:
     input:
-        expand(f"{CHECKPOINTS}/{{stage}}.done", stage=AFTER),
+        expand(f"{plan.pretrained}/{{stage}}.done", stage=AFTER),
     log:
-        f"{CHECKPOINTS}/logs/ship.log",
+        f"{plan.pretrained}/logs/ship.log",
     conda:
         "../envs/harness.yaml"
     params:
-        work=lambda wildcards: CHECKPOINTS,
-        out=lambda wildcards: place(PRETRAIN["out"]),
+        work=lambda wildcards: plan.pretrained,
+        out=lambda wildcards: place(plan.settings.pretrain.out),
     message:
         "Writing the trained weights and their card"
     shell:

@@ -5,24 +5,18 @@ localrules:
     record_provenance,
 
 
-SECTIONS["lineage"] = lineage()
-
-
 rule record_provenance:
     input:
-        products=SHOWN,
-        lineage=f"{R}/config/lineage.json",
+        plan.tables,
+        plan.figures,
     output:
-        f"{R}/provenance.json",
+        plan.path.provenance,
     log:
-        f"{R}/logs/record_provenance.log",
+        plan.path.log("record_provenance"),
     conda:
         "../envs/harness.yaml"
-    params:
-        run=lambda wildcards: R,
-        products=[path.removeprefix(f"{R}/") for path in SHOWN],
     message:
         "Recording what everything was made from"
     shell:
-        "python -m workflow.scripts.provenance --run {params.run} --lineage {input.lineage}"
-        " --products {params.products} --out {output} > {log} 2>&1"
+        "python -m workflow.provenance --run {plan.path.folder} --lineage {plan.path.lineage} --products {input}"
+        " --out {output} > {log} 2>&1"

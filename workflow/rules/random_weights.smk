@@ -1,55 +1,53 @@
 # Folders of random weights in the hub's file formats, and the check that what is loaded is the architecture it should be.
 
-ARCHITECTURES = config.get("architectures", {})
-RANDOM = {name: row for name, row in ARCHITECTURES.items() if "random_seed" in row}
-COUNTED = [name for name in ARCHITECTURES if config["models"].get(name)]
-
 
 rule write_random_weights:
     output:
-        f"{R}/weights/{{name}}/SHA256SUMS",
+        f"{plan.path.weights}/{{name}}/SHA256SUMS",
     log:
-        f"{R}/logs/write_random_weights/{{name}}.log",
+        plan.path.log("write_random_weights/{name}"),
     benchmark:
-        f"{R}/benchmarks/write_random_weights/{{name}}.jsonl"
+        plan.path.benchmark("write_random_weights/{name}")
     wildcard_constraints:
-        name="|".join(RANDOM) or "none",
+        name="|".join(plan.recipes) or "none",
     priority: 20
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("write_random_weights"),
+        **plan.needs("write_random_weights"),
     params:
-        row=lambda wildcards: RANDOM[wildcards.name],
-        out=lambda wildcards: f"{R}/weights/{wildcards.name}",
+        kind=lambda wildcards: plan.recipes[wildcards.name].kind,
+        seed=lambda wildcards: plan.recipes[wildcards.name].random_seed,
+        out=lambda wildcards: f"{plan.path.weights}/{wildcards.name}",
     message:
         "Writing random weights of {wildcards.name}"
     shell:
-        "python -m workflow.scripts.random_weights --architecture {params.row[kind]} --seed {params.row[random_seed]}"
+        "python -m workflow.scripts.random_weights --architecture {params.kind} --seed {params.seed}"
         " --out {params.out} > {log} 2>&1"
 
 
 rule count_parameters:
     input:
-        ancient(lambda wildcards: sums_of(config["models"][wildcards.name])),
+        lambda wildcards: plan.weights_made(wildcards.name),
     output:
-        f"{R}/architectures/{{name}}.json",
+        plan.path.architecture(),
     log:
-        f"{R}/logs/count_parameters/{{name}}.log",
+        plan.path.log("count_parameters/{name}"),
     benchmark:
-        f"{R}/benchmarks/count_parameters/{{name}}.jsonl"
+        plan.path.benchmark("count_parameters/{name}")
     wildcard_constraints:
-        name="|".join(COUNTED) or "none",
+        name="|".join(plan.counted) or "none",
     priority: 15
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("count_parameters"),
+        **plan.needs("count_parameters"),
     params:
-        architecture=lambda wildcards: ARCHITECTURES[wildcards.name]["kind"],
-        model=lambda wildcards: config["models"][wildcards.name],
+        key=lambda wildcards: plan.model_key(wildcards.name),
+        architecture=lambda wildcards: plan.settings.architectures[wildcards.name].kind,
+        model=lambda wildcards: plan.model(wildcards.name),
     message:
         "Counting the parameters of {wildcards.name} as loaded"
     shell:

@@ -1,16 +1,4 @@
 # Held against what is known: recorded metrics, the published values, another run.
-RECORDED = place(config.get("reference", f"results/reference/{config['run']}.json"))
-TWO = [config.get(name) for name in ("first", "second")]
-# Whose hashes are recorded: all that makes layouts, images and metrics.
-CODE = [
-    "formats",
-    "hcma",
-    "baselines",
-    "evaluation",
-    "workflow/scripts/miniature",
-    "workflow/scripts/write_method.py",
-]
-BESIDE = f"results/compare/{TWO[0]}-{TWO[1]}"
 
 
 localrules:
@@ -24,7 +12,7 @@ localrules:
 
 rule metrics:
     input:
-        expand(f"{R}/metrics/{{method}}/test.json", method=ORDERED),
+        [plan.path.metrics(row, "test") for row in plan.rows],
 
 
 # Without an output: it is asked for its answer, every time, and gives it also where Snakemake is told to be quiet.
@@ -32,13 +20,13 @@ rule regress:
     input:
         rules.metrics.input,
     log:
-        f"{R}/logs/regress.log",
+        plan.path.log("regress"),
     conda:
         "../envs/harness.yaml"
     params:
-        run=lambda wildcards: R,
-        reference=lambda wildcards: RECORDED,
-        code=CODE,
+        run=lambda wildcards: plan.path.folder,
+        reference=lambda wildcards: plan.recorded,
+        code=plan.CODE,
     message:
         "Holding {params.run} against {params.reference}"
     shell:
@@ -51,13 +39,13 @@ rule accept:
     input:
         rules.metrics.input,
     log:
-        f"{R}/logs/accept.log",
+        plan.path.log("accept"),
     conda:
         "../envs/harness.yaml"
     params:
-        run=lambda wildcards: R,
-        reference=lambda wildcards: RECORDED,
-        code=CODE,
+        run=lambda wildcards: plan.path.folder,
+        reference=lambda wildcards: plan.recorded,
+        code=plan.CODE,
     message:
         "Recording {params.run} as {params.reference}"
     shell:
@@ -67,9 +55,9 @@ rule accept:
 
 rule reproduce:
     input:
-        f"{R}/tables/reproduction.md",
+        plan.path.table("reproduction", "md"),
     log:
-        f"{R}/logs/reproduce.log",
+        plan.path.log("reproduce"),
     conda:
         "../envs/harness.yaml"
     message:
@@ -80,16 +68,16 @@ rule reproduce:
 
 rule put_side_by_side:
     input:
-        lambda wildcards: [path for run in TWO for path in metrics_of_run(run)],
+        lambda wildcards: preflight.metrics_of_runs(plan),
     output:
-        csv=f"{BESIDE}.csv",
-        markdown=f"{BESIDE}.md",
+        csv=plan.side_by_side("csv"),
+        markdown=plan.side_by_side("md"),
     log:
-        f"{BESIDE}.log",
+        plan.side_by_side("log"),
     conda:
         "../envs/harness.yaml"
     params:
-        runs=TWO,
+        runs=[plan.settings.first, plan.settings.second],
         out=lambda wildcards, output: output.csv.removesuffix(".csv"),
     message:
         "Putting {params.runs[0]} and {params.runs[1]} side by side"

@@ -7,76 +7,64 @@ localrules:
 
 rule write_method:
     input:
-        stanza=f"{R}/config/method-{{method}}.json",
-        passed=ancient(f"{R}/checks/passed"),
-        weights=ancient(lambda wildcards: sums_of(base(wildcards.method))),
-        text=ancient(lambda wildcards: text_of(wildcards.method)),
-        retrained=lambda wildcards: (
-            f"{model(wildcards.method)}/SHA256SUMS" if retrained(wildcards.method) else []
-        ),
-        alignment=lambda wildcards: alignment_of(wildcards.method),
-        eta=lambda wildcards: eta_of(wildcards.method),
+        weights=lambda wildcards: plan.weights_made(*plan.sampling_models(wildcards.method)),
+        artefacts=lambda wildcards: plan.artefacts_made(wildcards.method),
     output:
-        f"{R}/methods/{{method}}.json",
+        plan.path.spec(),
     log:
-        f"{R}/logs/write_method/{{method}}.log",
+        plan.path.log("write_method/{method}"),
     priority: 10
     conda:
         "../envs/harness.yaml"
     params:
-        model=lambda wildcards: model(wildcards.method),
-        measured=measured,
+        key=lambda wildcards: plan.method_key(wildcards.method),
+        models=lambda wildcards: plan.model_keys(plan.sampling_models(wildcards.method)),
     message:
         "Specifying {wildcards.method}"
     shell:
-        "python -m workflow.scripts.write_method --method {wildcards.method} --stanza {input.stanza}"
-        " --model {params.model:q} {params.measured} --out {output} > {log} 2>&1"
-
-
-# Speed alone, so no parameter: those make a row anew when they change.
-SPEED = " ".join(
-    f"--{name.replace('_', '-')}"
-    for name in ("compile", "channels_last")
-    if config["resources"].get(name)
-)
+        "python -m workflow.write_method --config {plan.path.config} --method {wildcards.method} --out {output} > {log} 2>&1"
 
 
 rule sample:
     input:
-        spec=f"{R}/methods/{{method}}.json",
-        layouts=f"{R}/layouts/{{split}}/{{shard}}.jsonl",
+        spec=plan.path.spec(),
+        layouts=plan.path.layout_shard(),
     output:
-        f"{R}/samples/{{method}}/{{split}}/{{shard}}.zip",
+        plan.path.samples(),
     log:
-        f"{R}/logs/sample/{{method}}-{{split}}-{{shard}}.log",
+        plan.path.log("sample/{method}-{split}-{shard}"),
     benchmark:
-        f"{R}/benchmarks/sample/{{method}}-{{split}}-{{shard}}.jsonl"
-    priority: 5
+        plan.path.benchmark("sample/{method}-{split}-{shard}")
+    # Held-out candidates decide eta, which the aligned rows wait for: no other row goes before them.
+    priority: lambda wildcards: 9 if wildcards.split == "heldout" else 5
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("sample"),
-        gpu=config["resources"]["gpu"],
-        # No parameters: to change them must not sample anew what is done.
-        batch_size=config["resources"]["batch_size"],
-        device=DEVICE,
+        **plan.needs("sample"),
+        gpu=plan.settings.resources.gpu,
     params:
-        work=f"{R}/work/samples/{{method}}-{{split}}-{{shard}}",
+        work=plan.path.work("samples/{method}-{split}-{shard}"),
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
-        "python -m hcma.sample --spec {input.spec} --layouts {input.layouts} --work {params.work}"
-        " --batch-size {resources.batch_size} "
-        + SPEED
-        + " --device {resources.device} --out {output} > {log} 2>&1"
+        "python -m hcma.sampling.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {plan.speed}"
+        " --out {output} > {log} 2>&1"
 
 
-# Held-out candidates decide eta, which HCMA's test rows wait for: no other row goes before them.
-use rule sample as sample_heldout with:
-    wildcard_constraints:
-        split="heldout",
-    priority: 9
+ruleorder: sample_real > sample
 
 
-ruleorder: sample_real > sample_heldout > sample
+# For a cluster, whose nodes Snakemake's own check does not see: is the device there, where the work will run?
+rule check_device:
+    log:
+        plan.path.log("check_device"),
+    conda:
+        "../envs/harness.yaml"
+    resources:
+        **plan.needs("check_device"),
+        gpu=plan.settings.resources.gpu,
+    message:
+        "Checking the device {plan.settings.resources.device}"
+    shell:
+        "python -m workflow.preflight --config {plan.path.config} --check device > {log} 2>&1"

@@ -8,123 +8,110 @@ localrules:
 
 rule cache_latents:
     input:
-        layouts=lambda wildcards: expand(
-            f"{R}/layouts/{wildcards.split}/{{shard}}.jsonl",
-            shard=encoded_shards(wildcards),
-        ),
-        images=lambda wildcards: expand(
-            f"{R}/samples/real/{wildcards.split}/{{shard}}.zip",
-            shard=encoded_shards(wildcards),
-        ),
-        weights=ancient(lambda wildcards: sums_of(config["models"][ALIGNMENT["base"]])),
-        text=ancient(lambda wildcards: [] if OWN_TEXT else sums_of(TEXT_FOLDER)),
+        layouts=lambda wildcards: [
+            plan.path.layout_shard(wildcards.split, shard)
+            for shard in plan.parts(wildcards.split)[wildcards.part]
+        ],
+        images=lambda wildcards: [
+            plan.path.samples("real", wildcards.split, shard)
+            for shard in plan.parts(wildcards.split)[wildcards.part]
+        ],
+        weights=plan.weights_made(*plan.encoding_models),
     output:
-        f"{R}/train/latents/{{split}}/{{part}}.safetensors",
+        plan.path.latents(),
     log:
-        f"{R}/logs/cache_latents/{{split}}-{{part}}.log",
+        plan.path.log("cache_latents/{split}-{part}"),
     benchmark:
-        f"{R}/benchmarks/cache_latents/{{split}}-{{part}}.jsonl"
+        plan.path.benchmark("cache_latents/{split}-{part}")
     wildcard_constraints:
         part="[0-9]{4}",
     priority: 10
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("cache_latents"),
-        gpu=config["resources"]["gpu"],
-        device=DEVICE,
+        **plan.needs("cache_latents"),
+        gpu=plan.settings.resources.gpu,
     params:
-        model=lambda wildcards: config["models"][ALIGNMENT["base"]],
-        template=lambda wildcards: ALIGNMENT["model"].get("label_template", "{label}"),
-        text=lambda wildcards: (
-            [] if OWN_TEXT else ["--text", TEXT_FOLDER, "--text-feature", TEXT["feature"]]
-        ),
+        models=plan.model_keys(plan.encoding_models),
+        model=lambda wildcards: plan.model(plan.settings.alignment.base),
+        template=lambda wildcards: plan.settings.alignment.model.label_template,
+        text=lambda wildcards: plan.text_options,
     message:
         "Encoding photos and texts of {wildcards.split}, file {wildcards.part}"
     shell:
         "python -m hcma.cache --model {params.model:q} --layouts {input.layouts} --images {input.images}"
-        " --label-template={params.template:q} {params.text:q} --device {resources.device} --out {output} > {log} 2>&1"
-
-
-TRAINING_GPUS = config["resources"].get("train_gpu", config["resources"]["gpu"])
-# What starts the processes of a training, one a GPU. Weights, losses and precision are the program's own affair.
-LAUNCHER = "python"
-if TRAINING_GPUS > 1:
-    LAUNCHER = (
-        f"accelerate launch --multi_gpu --num_processes {TRAINING_GPUS} --num_machines 1 --mixed_precision no"
-        " --dynamo_backend no"
-    )
-LAUNCHER = config["resources"].get("train_launcher", LAUNCHER)
+        " --label-template={params.template:q} {params.text:q} --device {plan.settings.resources.device}"
+        " --out {output} > {log} 2>&1"
 
 
 rule train_alignment:
     input:
-        train=latents("train"),
-        heldout=latents("heldout"),
-        config=f"{R}/config/alignment.json",
+        train=plan.latents("train"),
+        heldout=plan.latents("heldout"),
     output:
-        weights=f"{R}/train/alignment.safetensors",
-        curves=f"{R}/train/curves.csv",
-        plot=f"{R}/train/curves.png",
+        weights=plan.path.alignment,
+        curves=plan.path.curves,
+        plot=f"{plan.path.folder}/train/curves.png",
     log:
-        f"{R}/logs/train_alignment.log",
+        plan.path.log("train_alignment"),
     benchmark:
-        f"{R}/benchmarks/train_alignment.jsonl"
+        plan.path.benchmark("train_alignment")
     priority: 10
     conda:
         "../envs/harness.yaml"
-    threads: config["resources"]["threads"]
+    threads: plan.settings.resources.threads
     resources:
-        **needs("train_alignment"),
-        gpu=TRAINING_GPUS,
-        # No parameters: to change them must not train anew.
-        micro_batch=MICRO_BATCH["alignment"],
-        device=DEVICE,
-        launcher=LAUNCHER,
+        **plan.needs("train_alignment"),
+        gpu=plan.training_gpus,
     params:
-        # The checkpoint lives outside the outputs, which Snakemake deletes when a job fails.
-        work=f"{R}/work/alignment",
+        key=plan.training_key,
+        work=plan.path.work("alignment"),
     message:
         "Training the alignment module"
     shell:
-        "{resources.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {input.config}"
-        " --micro-batch {resources.micro_batch} --work {params.work} --device {resources.device}"
+        "{plan.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {plan.path.config}"
+        " --work {params.work} --device {plan.settings.resources.device}"
         " --out {output.weights} --curves {output.curves} > {log} 2>&1"
 
 
 rule calibrate_eta:
     input:
-        alignment=f"{TRAINED}/alignment.safetensors",
-        latents=latents("heldout"),
-        stanza=f"{R}/config/method-{ALIGNMENT['method']}.json",
+        alignment=plan.alignment,
+        latents=plan.latents("heldout"),
     output:
-        f"{R}/train/eta.json",
+        plan.path.eta,
+        list(plan.candidates.values()),
     log:
-        f"{R}/logs/calibrate_eta.log",
+        plan.path.log("calibrate_eta"),
     priority: 10
     conda:
         "../envs/harness.yaml"
     params:
-        calibrate=ALIGNMENT["calibrate"],
+        key=plan.calibration_key,
+        method=plan.settings.alignment.method,
+        step=plan.settings.alignment.calibrate.relative_step,
+        latents=plan.settings.alignment.calibrate.count,
+        multiples=plan.settings.alignment.calibrate.multiples,
     message:
         "Calibrating eta on held-out latents"
     shell:
-        "python -m hcma.calibrate --alignment {input.alignment} --latents {input.latents} --stanza {input.stanza}"
-        " --relative-step {params.calibrate[relative_step]} --count {params.calibrate[count]} --out {output} > {log} 2>&1"
+        "python -m hcma.calibrate --alignment {input.alignment} --latents {input.latents} --config {plan.path.config}"
+        " --method {params.method} --relative-step {params.step} --count {params.latents}"
+        " --multiples {params.multiples} --out {output[0]} > {log} 2>&1"
 
 
 rule choose_eta:
     input:
-        eta=f"{R}/train/eta.json",
-        reference=f"{R}/metrics/{ALIGNMENT['reference']}/heldout.json",
-        scores=f"{R}/scores/{ALIGNMENT['reference']}/heldout.parquet",
-        candidates=expand(f"{R}/metrics/{{candidate}}/heldout.json", candidate=CANDIDATES),
-        specs=expand(f"{R}/methods/{{candidate}}.json", candidate=CANDIDATES),
+        eta=plan.path.eta,
+        reference=plan.path.metrics(plan.settings.alignment.reference, "heldout"),
+        scores=plan.path.scores(plan.settings.alignment.reference, "heldout"),
+        candidates=[plan.path.metrics(row, "heldout") for row in plan.candidates],
+        specs=[plan.path.spec(row) for row in plan.candidates],
     output:
-        f"{R}/train/calibration.json",
+        plan.path.calibration,
     log:
-        f"{R}/logs/choose_eta.log",
+        plan.path.log("choose_eta"),
     priority: 10
     conda:
         "../envs/harness.yaml"

@@ -31,12 +31,12 @@ from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.metrics.frechet import frechet_distance, root
-from hcma.loading import Method, load_method
+from formats.layouts import Layout, read_layouts
 from hcma.sampling import excitation
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
 from hcma.sampling.excitation import Excitation, excite, pad_positions
 from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
-from hcma.sampling.layout import Layout, read_layouts
+from hcma.sampling.loading import Method, load_method
 from hcma.sampling.spec import Spec, read_spec
 from hcma.sampling.tokens import named_objects
 from workflow.scripts import bench_evaluation
@@ -271,8 +271,8 @@ def overhead(gligen: Spec, hcma: Spec, layouts: Sequence[Layout], size: Size) ->
     turns = take_turns(
         {name: partial(_generate, load_method(spec, "cpu"), layouts) for name, spec in specs.items()}, size.rounds
     )
-    still = replace(hcma, params=hcma.params | {"eta": 0.0})
-    _, unmoved = _generate(load_method(still, "cpu"), layouts)
+    moving = load_method(hcma, "cpu")
+    _, unmoved = _generate(replace(moving, state=replace(moving.state, eta=0.0)), layouts)
     gaps = [(turn.result.int() - unmoved.int()).abs().max() for turn in turns["gligen"]]
     rows: dict[str, Any] = {f"{name}_seconds": quickest(side) for name, side in turns.items()}
     rows["ratio"] = rows["hcma_seconds"] / rows["gligen_seconds"]
@@ -282,7 +282,7 @@ def overhead(gligen: Spec, hcma: Spec, layouts: Sequence[Layout], size: Size) ->
 def _generate(method: Method, layouts: Sequence[Layout]) -> tuple[float, torch.Tensor]:
     sd = method.sd
     noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW)
-    return seconds(lambda: method.module.generate(sd, layouts, noise, method.params))
+    return seconds(lambda: method.generate(layouts, noise))
 
 
 def frechet(size: Size) -> dict[str, Any]:

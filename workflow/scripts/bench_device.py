@@ -28,10 +28,11 @@ from formats.files import InputError, replacing
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.generate import generate
-from hcma.loading import Method, quiet_loading
+from hcma.method import State
 from hcma.sampling.device import device_name
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
+from hcma.sampling.fallback import generate
+from hcma.sampling.loading import Method, quiet_loading
 from workflow.scripts.bench import Size, against_attend_and_excite, against_diffusers
 from workflow.scripts.rounds import seconds
 
@@ -51,7 +52,7 @@ class Row:
 ROWS = {
     "sd14": Row("baselines.stable_diffusion", "sd14"),
     "gligen_sd": Row("baselines.gligen", "gligen"),
-    "hcma": Row("hcma.method", "gligen", {"eta": 1.0}),
+    "hcma": Row("hcma.method", "gligen"),
     "gligen_ldm": Row("baselines.gligen", "gligen_ldm"),
     "attend_and_excite": Row("baselines.attend_and_excite", "sd14"),
     "boxdiff": Row("baselines.boxdiff", "sd14"),
@@ -114,9 +115,8 @@ def make_method(models: dict[str, Diffusion], weights: Path, device: str, name: 
     sd = models[row.model]
     set_precision(sd.unet, precision)
     sd = replace(sd, sampling=Sampling(**row.sampling, precision=precision))
-    if row.module == "hcma.method":
-        sd.alignment = random_alignment(sd)
-    return Method(module, module.Params(**row.params), sd, {})
+    state = State(random_alignment(sd), 1.0) if row.module == "hcma.method" else None
+    return Method(module, module.Params(**row.params), sd, state)
 
 
 def random_alignment(sd: Diffusion) -> Alignment:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from evaluation.regions import crop, kept_boxes, regions
+from evaluation.crops import crop, kept_boxes
+from evaluation.regions import regions
 from evaluation.sizes import BATCH
 from workflow.scripts.rounds import ROUNDS, stated, take_turns
 

@@ -1,6 +1,6 @@
 """What a run will cost on the device of its pilot, and what of it has been spent: one table, printed and written.
 
-    python -m workflow.scripts.estimate --plan config/estimate.json --pilot pilot.json --samples samples --out estimate
+    python -m workflow.scripts.estimate --config results/paper/config.json --pilot pilot.json --samples samples --out estimate
 
 writes estimate.json and estimate.md and prints the latter. Work is counted from the settings as the loops do it; what depends
 on the images (refinements, inner iterations, boxes) is a range, from the least to the most that the settings allow for an
@@ -19,6 +19,7 @@ from typing import Any
 from formats.cli import options, quick_imports, run
 from formats.files import replacing
 from hcma.sampling.spec import from_keys
+from workflow.plan import Plan, read_plan
 
 Range = tuple[int, int]
 # Modules whose loops are counted here.
@@ -47,7 +48,7 @@ class Counts:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.json")
     parser.add_argument("--pilot", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True, help="results/{run}/samples, which may not be there yet")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    plan, pilot = (json.loads(path.read_text()) for path in (arguments.plan, arguments.pilot))
+    plan, pilot = estimated(read_plan(arguments.config)), json.loads(arguments.pilot.read_text())
     with quick_imports():
         rows = [row(name, plan, pilot["rows"][name], arguments.samples) for name in plan["methods"]]
     content = {"device": pilot["device"], "pilot_commit": pilot["commit"], "rows": rows}
@@ -66,6 +67,29 @@ def _run(arguments: argparse.Namespace) -> None:
         with replacing(arguments.out.with_suffix(suffix)) as path:
             path.write_text(written)
     print(text, end="")
+
+
+def estimated(plan: Plan) -> dict[str, Any]:
+    """What the pilot times and the estimate counts: of each row its stanza and its images, and the run's sizes."""
+    settings, methods = plan.settings, {}
+    for row, split, images in plan.sampled:
+        # The row that candidates for eta are judged against is sampled on both splits.
+        name = f"{row}, held out" if split == "heldout" and row not in plan.candidates else row
+        stanza = plan.stanza(row).model_dump(exclude_none=True)
+        sampling = settings.sampling.model_dump()
+        methods[name] = {"stanza": stanza, "sampling": sampling, "row": row, "split": split, "images": images}
+    train = settings.alignment.train
+    return {
+        "methods": methods,
+        "models": {name: model and model.path for name, model in settings.models.items()},
+        "alignment": settings.alignment.model.model_dump(),
+        # What does not fill a batch is left out of its epoch.
+        "images_trained": train.epochs * (plan.count("train") // train.batch) * train.batch,
+        "size": settings.data.size,
+        "shard_size": settings.data.shard_size,
+        "most_boxes": settings.data.boxes.max,
+        "batch_size": settings.resources.batch_size,
+    }
 
 
 def row(name: str, plan: dict[str, Any], seconds: dict[str, Any], samples: Path) -> dict[str, Any]:
@@ -124,9 +148,9 @@ def measured(folder: Path) -> dict[str, Any]:
 
 
 def params_of(stanza: dict[str, Any]) -> Any:
-    """The Params of a stanza; eta, which the run itself measures, is 1."""
-    params = stanza.get("params", {}) | ({"eta": 1.0} if stanza.get("aligned") else {})
-    return from_keys(importlib.import_module(stanza["module"]).Params, params, f"{stanza['module']}, params")
+    """The Params of a stanza."""
+    kind = importlib.import_module(stanza["module"]).Params
+    return from_keys(kind, stanza.get("params", {}), f"{stanza['module']}, params")
 
 
 def count(stanza: dict[str, Any], shared: dict[str, Any], most_boxes: int) -> Counts:

@@ -1,8 +1,8 @@
 """Seconds an image of each kind of network pass on this machine's device: what an estimate of a run's cost is made of.
 
-    python -m workflow.scripts.pilot --plan results/paper/config/estimate.json --device cuda --out results/paper/pilot.json
+    python -m workflow.scripts.pilot --config results/paper/config.json --device cuda --out results/paper/pilot.json
 
-PLAN is what workflow/rules/estimate.smk writes of the configuration. Networks are built from their configuration with fresh
+Networks are built from their configuration with fresh
 weights, since time does not depend on values: of a model folder that is there its own files, else the published
 architecture. So nothing needs to be fetched first.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from formats.cli import options, quick_imports, run
 from formats.files import replacing
+from workflow.plan import read_plan
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ REPEATS = 3
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.json")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
@@ -43,7 +44,9 @@ def _run(arguments: argparse.Namespace) -> None:
         from hcma.sampling.device import device_name, take_device
 
     device = take_device(arguments.device)
-    plan = json.loads(arguments.plan.read_text())
+    from workflow.scripts.estimate import estimated
+
+    plan = estimated(read_plan(arguments.config))
     seconds: dict[str, dict[str, Any]] = {}
     for name in plan["methods"]:
         alike = signature(name, plan)
@@ -67,7 +70,7 @@ def measure(name: str, plan: dict[str, Any], device: "torch.device") -> dict[str
     """
     import torch
 
-    from hcma.batch_size import ELSEWHERE
+    from hcma.sampling.batch_size import ELSEWHERE
 
     sd = build(plan, name, device)
     batch = plan["batch_size"] if isinstance(plan["batch_size"], int) else ELSEWHERE
@@ -93,7 +96,7 @@ def signature(name: str, plan: dict[str, Any]) -> str:
     networks = network_configs(plan["models"][stanza["base"]], gated)
     precision = (method["sampling"] | stanza.get("sampling", {})).get("precision")
     read = [getattr(params, key, None) for key in ("resolution", "blocks")]
-    return json.dumps([networks, precision, gated, bool(stanza.get("aligned")), read], sort_keys=True)
+    return json.dumps([networks, precision, gated, sorted(stanza.get("artefacts", {})), read], sort_keys=True)
 
 
 def build(plan: dict[str, Any], name: str, device: "torch.device") -> "Diffusion":
@@ -165,7 +168,7 @@ def passes(sd: "Diffusion", plan: dict[str, Any], name: str, batch: int) -> dict
         found["grounded_pass"] = grounded
     if layers := attended(sd, stanza):
         found["guided_pass"] = lambda: guided(sd, latents, t, text[:batch], layers)
-    if stanza.get("aligned"):
+    if "alignment" in stanza.get("artefacts", {}):
         found["alignment"] = alignment(sd, plan["alignment"], latents, t)
         found["training"] = training(sd, plan["alignment"], latents, t)
     return found
@@ -203,7 +206,7 @@ def alignment(
 
     module, targets = aligner(sd, model, len(latents))
     module.eval().requires_grad_(False)
-    return lambda: align_step(module, latents, t.expand(len(latents)), Targets(*targets), Params(eta=1.0))
+    return lambda: align_step(module, latents, t.expand(len(latents)), Targets(*targets), Params(), 1.0)
 
 
 def training(

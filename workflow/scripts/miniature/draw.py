@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from evaluation.datasets.coco import SETS, annotations, photo_name
 from formats.files import replacing, write_text
 from workflow.scripts.miniature.captions import captions
 from workflow.scripts.miniature.world import CATEGORIES, Scene, Thing, draw, mask, scene
@@ -33,8 +34,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2014)
     arguments = parser.parse_args()
     ids = np.random.default_rng(arguments.seed).choice(10**6, arguments.train + arguments.val, replace=False) + 1
-    write_split(arguments.out, "train2014", ids[: arguments.train].tolist(), arguments.seed)
-    write_split(arguments.out, "val2014", ids[arguments.train :].tolist(), arguments.seed)
+    for name, own in zip(SETS, (ids[: arguments.train], ids[arguments.train :]), strict=True):
+        write_split(arguments.out, name, own.tolist(), arguments.seed)
 
 
 def write_split(out: Path, split: str, ids: list[int], seed: int) -> None:
@@ -46,7 +47,7 @@ def write_split(out: Path, split: str, ids: list[int], seed: int) -> None:
         for image_id in tqdm(ids, desc=f"drawing {split}", mininterval=2):
             rng = np.random.default_rng([seed, image_id])
             picture = scene(rng)
-            name = f"COCO_{split}_{image_id:012d}.jpg"
+            name = photo_name(split, image_id)
             archive.writestr(zipfile.ZipInfo(f"{split}/{name}"), _jpeg(draw(picture)))
             instances["images"].append(_image(name, image_id, picture))
             instances["annotations"] += _annotations(image_id, picture)
@@ -54,8 +55,8 @@ def write_split(out: Path, split: str, ids: list[int], seed: int) -> None:
             said["annotations"] += [
                 {"image_id": image_id, "id": 10 * image_id + i, "caption": texts[i]} for i in range(5)
             ]
-    write_text(out / "annotations" / f"instances_{split}.json", json.dumps(instances))
-    write_text(out / "annotations" / f"captions_{split}.json", json.dumps(said))
+    for kind, content in (("instances", instances), ("captions", said)):
+        write_text(out / annotations(kind, split), json.dumps(content))
 
 
 def _info() -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from diffusers import AutoencoderKL
 
 from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Diffusion, Sampling, initial_noise, load_diffusion
+from workflow.overlays import merged
 from workflow.scripts.miniature.autoencoder import pixels
 from workflow.scripts.miniature.captions import captions, named
 from workflow.scripts.miniature.judge import in_boxes, load_judge, somewhere
@@ -38,7 +38,7 @@ def measure(weights: Path, count: int = 128, seed: int = 4242) -> dict[str, Any]
     layouts = [_layout(i, *pair) for i, pair in enumerate(zip(scenes, texts, strict=True))]
     judge, wanted = load_judge(weights / "judge"), [named(text) for text in texts]
     real = np.stack([draw(picture) for picture in scenes])
-    config = yaml.safe_load(CONFIG.read_text())
+    config = merged([CONFIG])
     sampling, params = Sampling(**config["sampling"]), config["methods"]["gligen_sd"]["params"]
     sd = load_diffusion(weights / "sd14", sampling)
     kept = in_boxes(judge, _reconstruct(sd.vae, real), scenes)

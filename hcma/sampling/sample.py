@@ -1,0 +1,147 @@
+"""Sample the images of a slice of layouts with one method: METHOD.json + LAYOUTS.jsonl -> IMAGES.zip.
+
+Finished batches are kept in the work folder, so that a killed run goes on where it stopped; the zip appears at once
+when all images are done, and then the work folder goes.
+"""
+
+import argparse
+import glob
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from formats.cli import options, quick_imports, run
+from formats.files import InputError
+from formats.layouts import Layout, as_row, read_layouts
+from hcma.sampling.spec import Spec, as_json, read_spec
+
+AUTO = "auto"
+
+# Heavy imports stand inside the functions: `--help` and a misspelt key should answer at once.
+if TYPE_CHECKING:
+    from hcma.sampling.loading import Method
+    from hcma.sampling.partial import PartialShard
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    sample(read_spec(args.spec), read_layouts(args.layouts), args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = options(__doc__)
+    parser.add_argument("--spec", type=Path, required=True, help="methods/{method}.json")
+    parser.add_argument("--layouts", type=Path, required=True, help="layouts, one JSON object a line")
+    parser.add_argument("--out", type=Path, required=True, help="zip of {id}.png and meta.json to write")
+    parser.add_argument("--work", type=Path, required=True, help="folder for finished batches of an unfinished shard")
+    parser.add_argument("--batch-size", type=_batch_size, default=8, help="images at a time, or `auto`")
+    parser.add_argument("--compile", action="store_true", help="torch.compile of the U-Net")
+    parser.add_argument("--channels-last", action="store_true", help="memory layout of the convolutions")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda (the first GPU no other job holds) or cuda:N")
+    return parser
+
+
+def _batch_size(text: str) -> int | str:
+    if text == AUTO:
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer or {AUTO}, found {text!r}")
+    return int(text)
+
+
+def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> None:
+    """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
+    with quick_imports():
+        from formats.records import SAMPLING, commit, versions
+        from hcma.sampling.batch_size import Choice, choose_batch_size
+        from hcma.sampling.device import device_name, system
+        from hcma.sampling.diffusion import speed_up
+        from hcma.sampling.fallback import LISTED
+        from hcma.sampling.loading import load_method
+        from hcma.sampling.partial import open_partial
+
+        method = load_method(spec, args.device)
+    made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions(SAMPLING)}
+    rows = [as_row(layout) for layout in layouts]
+    identity = made_with | {"layouts": rows, "device": method.sd.device.type}
+    partial = open_partial(args.work, identity, {"commit": commit(), "device": device_name(method.sd.device)})
+    batch = choose_batch_size(method, layouts) if args.batch_size == AUTO else Choice(args.batch_size)
+    speed_up(method.sd, args.compile, args.channels_last)
+    out_of_memory = sample_rest(method, layouts, partial, batch.size)
+    seconds, work = partial.totals()
+    counts: Counter[str] = Counter()
+    for image in work.values():
+        counts.update(image)
+    # The commit and the device of every batch; the rest, from "system" to "speed", is this run's, which may be a later one.
+    meta = made_with | {
+        **partial.makers(),
+        "system": system(method.sd.device),
+        "batch_size": min([batch.size, *(size // 2 for size in out_of_memory)]),
+        "out_of_memory": out_of_memory,
+        "batch_probe": batch.probe,
+        "batches": Counter(str(len(ids)) for ids in partial.batches.values()),
+        "speed": {"compile": args.compile, "channels_last": args.channels_last},
+        "seconds": round(seconds, 3),
+        "images": len(layouts),
+        "counts": counts,
+        "counts_per_image": {name: count / len(layouts) for name, count in counts.items()},
+        "work": {str(layout.id): work[str(layout.id)] for layout in layouts},
+    }
+    for name in LISTED:
+        meta[name] = [layout.id for layout in layouts if work[str(layout.id)].get(name)]
+    for leftover in args.out.parent.glob(f"{glob.escape(args.out.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+    partial.assemble(args.out, [layout.id for layout in layouts], meta)
+    partial.remove()
+
+
+def sample_rest(method: "Method", layouts: Sequence[Layout], partial: "PartialShard", batch_size: int) -> list[int]:
+    """Sample the layouts that `partial` does not hold yet, in order; a batch is kept in it while the next one is made.
+
+    Where memory runs out the batch is halved for the rest; the sizes that were too large are returned.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from hcma.sampling.background import in_background
+    from hcma.sampling.fallback import generate_whole
+
+    done, too_large = partial.finished, list[int]()
+    rest = [layout for layout in layouts if layout.id not in done]
+    bar = tqdm(total=len(layouts), initial=len(done), unit="image", file=sys.stderr, mininterval=1)
+    with bar, in_background() as call:
+        began = time.perf_counter()
+        while rest:
+            batch, made = rest[:batch_size], None
+            # Made smaller only after this block: inside it the error holds the tensors that filled the memory.
+            with suppress(torch.OutOfMemoryError):
+                made = generate_whole(method, batch)
+            if made is None:
+                batch_size = _halved(batch)
+                too_large.append(len(batch))
+                continue
+            now = time.perf_counter()
+            call(partial.add, [layout.id for layout in batch], made[0], now - began, made[1])
+            rest, began = rest[len(batch) :], now
+            bar.update(len(batch))
+    return too_large
+
+
+def _halved(batch: Sequence[Layout]) -> int:
+    import torch
+
+    size = len(batch)
+    if size == 1:
+        raise InputError(f"layout {batch[0].id}: out of memory with a single image; it needs a device with more")
+    print(f"out of memory with a batch of {size} images: going on with {size // 2}", file=sys.stderr)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return size // 2
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,160 @@
+"""Plan: rows, shards, paths and keys of a run, and what is written of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.dag import ROOT
+from workflow.overlays import merged
+from workflow.paths import resolve
+from workflow.plan import Plan, read_plan
+from workflow.settings import read
+
+
+def planned(scale: str = "miniature", **over) -> Plan:
+    return Plan(read(merged(given={"scale": scale} | over), []))
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_rows_are_the_tables_in_their_order_without_those_that_have_no_weights() -> None:
+    plan = planned(tables={"table1": ["real", "hcma", "gligen_ldm"], "table2": ["hcma", "sd14"]})
+    assert plan.rows == ["real", "hcma", "gligen_ldm", "sd14"]
+    assert plan.methods == plan.rows[1:]
+    without = planned("paper").rows
+    assert "gligen_ldm" not in without and "hcma" in without
+
+
+def test_seeds_and_candidates_are_rows_of_their_own() -> None:
+    plan = planned(seeds=[0, 3, 5], tables={"table1": ["real", "sd14"], "table2": ["hcma"]})
+    assert list(plan.repeats) == ["sd14_seed_3", "sd14_seed_5", "hcma_seed_3", "hcma_seed_5"]
+    assert plan.repeats_of("hcma") == ["hcma_seed_3", "hcma_seed_5"]
+    assert plan.stanza("sd14_seed_5").sampling["seed"] == 5
+    assert plan.sampling("sd14_seed_5")["steps"] == plan.settings.sampling.steps
+    assert plan.artefacts("hcma_seed_3") == {"alignment": plan.path.alignment, "eta": plan.path.calibration}
+    assert plan.artefacts("hcma_eta_0")["eta"] == plan.candidates["hcma_eta_0"] == plan.path.candidate(0)
+    assert plan.artefacts("sd14") == {}
+
+
+def test_shards_hold_all_layouts_and_parts_all_shards() -> None:
+    plan = planned(data={"train": {"count": 1000}, "shard_size": 300}, resources={"encode_shards": 3})
+    assert plan.shards("train") == ["0000", "0001", "0002", "0003"]
+    assert plan.parts("train") == {"0000": ["0000", "0001", "0002"], "0001": ["0003"]}
+    assert plan.latents("train")[1] == "results/miniature/train/latents/train/0001.safetensors"
+    few = planned(alignment={"calibrate": {"images": 20, "count": 20}}, data={"shard_size": 10})
+    assert (len(few.shards("heldout")), len(few.sampled_shards("heldout"))) == (5, 2)
+
+
+def test_every_pair_of_rows_that_a_table_compares_is_measured_once() -> None:
+    plan = planned(tables={"table1": ["real", "sd14", "boxdiff"], "table2": ["hcma", "sd15"]})
+    pairs = {frozenset((row, other)) for row in plan.methods for other in plan.partners(row)}
+    assert frozenset(("boxdiff", "sd14")) in pairs and frozenset(("hcma", "boxdiff")) in pairs
+    assert frozenset(("boxdiff", "sd15")) not in pairs
+    assert sum(len(plan.partners(row)) for row in plan.methods) == len(pairs)
+
+
+def test_paths_left_open_are_wildcards() -> None:
+    path = planned().path
+    assert path.samples("hcma", "test", "0002") == "results/miniature/samples/hcma/test/0002.zip"
+    assert path.samples().format(method="hcma", split="test", shard="0002") == path.samples("hcma", "test", "0002")
+
+
+def test_a_models_key_is_its_commit_its_recipe_or_its_sums(tmp_path) -> None:
+    own = tmp_path / "sd14"
+    own.mkdir()
+    (own / "SHA256SUMS").write_text("a")
+    first = planned(models={"sd14": str(own)}).model_key("sd14")
+    (own / "SHA256SUMS").write_text("b")
+    assert planned(models={"sd14": str(own)}).model_key("sd14") != first
+    hub = {"hub": "one/sd", "revision": "a" * 40, "licence": "free"}
+    fetch = {"licences": {"free": ""}, "accept": []}
+    plan = planned(models={"sd14": hub}, fetch=fetch)
+    assert plan.model_key("sd14") == f"one/sd@{'a' * 40}"
+    assert plan.weights_made("sd14", "gligen") == ["downloads/sd14/SHA256SUMS"]
+    random = planned("rehearsal", data={"root": "workflow"})
+    assert random.model_key("sd14") == "stable-diffusion, random, seed 14"
+    assert random.weights_made("sd14") == ["results/rehearsal/weights/sd14/SHA256SUMS"]
+
+
+KEYS = {
+    "data": lambda plan: plan.data_key,
+    "training": lambda plan: plan.training_key,
+    "noise": lambda plan: plan.noise_key,
+    "extractors": lambda plan: plan.extractors_key,
+    "hcma": lambda plan: plan.method_key("hcma"),
+    "sd14": lambda plan: plan.method_key("sd14"),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        ({"resources": {"batch_size": 3, "device": "cuda", "gpu": 1, "compile": True}}, set()),
+        ({"alignment": {"train": {"micro_batch": 8, "denoiser": {"micro_batch": 2}}}}, set()),
+        ({"alignment": {"train": {"lr": 0.5}}}, {"training", "noise"}),
+        ({"alignment": {"train": {"denoiser": {"lr": 0.5}}}}, {"noise"}),
+        ({"caveat": "other"}, set()),
+        ({"run": "other"}, set()),
+        ({"data": {"shard_size": 7}}, set()),
+        ({"data": {"boxes": {"max": 3}}}, {"data"}),
+        ({"sampling": {"steps": 7}}, {"hcma", "sd14"}),
+        ({"methods": {"sd14": {"version": 9}}}, {"sd14"}),
+        ({"methods": {"hcma": {"params": {"tau": 0.5}}}}, {"hcma", "noise"}),
+        ({"extractors": {"clip": {"name": "other"}}}, {"extractors"}),
+        ({"seeds": [0, 1]}, set()),
+        ({"tables": {"table1": ["real", "sd14", "sd15"]}}, set()),
+    ],
+)
+def test_a_key_changes_with_its_meaning_alone(change, moved) -> None:
+    before, after = planned(), planned(**change)
+    assert {name for name, key in KEYS.items() if key(before) != key(after)} == moved
+
+
+def test_config_json_is_written_once_and_read_as_the_same_plan(tmp_path, monkeypatch) -> None:
+    hub = {"hub": "one/sd", "revision": "a" * 40, "licence": "free"}
+    plan = planned(models={"sd14": hub}, fetch={"licences": {"free": ""}, "accept": []})
+    monkeypatch.chdir(tmp_path)
+    plan.write_config()
+    written = Path(plan.path.config).stat().st_mtime_ns
+    plan.write_config()
+    assert Path(plan.path.config).stat().st_mtime_ns == written
+    again = read_plan(Path(plan.path.config))
+    assert again.settings == plan.settings
+    assert again.downloads == plan.downloads
+    assert again.model("sd14") == json.loads(Path(plan.path.config).read_text())["models"]["sd14"]["path"]
+    assert resolve(plan.settings)[0] == plan.settings
+
+
+def many() -> dict:
+    """Forty rows and thirty seeds."""
+    rows = [f"copy_of_stable_diffusion_{number}" for number in range(38)]
+    return {
+        "methods": {row: {"module": "baselines.stable_diffusion", "base": "sd14", "version": 1} for row in rows},
+        "tables": {"table1": ["real", *rows], "table2": ["gligen_sd", "hcma"]},
+        "seeds": list(range(30)),
+    }
+
+
+def test_forty_rows_and_thirty_seeds_are_planned() -> None:
+    plan = planned(**many())
+    assert (len(plan.methods), len(plan.repeats)) == (40, 40 * 29)
+    assert len({plan.method_key(row) for row in plan.repeats}) == 29 * 3
+
+
+def test_the_noise_loss_makes_the_aligned_rows_model_and_module() -> None:
+    train = {"objective": "align+noise", "train_denoiser": "fuser", "second_order": True}
+    plan = planned(alignment={"train": train, "text": {"model": "sd14"}})
+    assert plan.base("hcma") == "results/miniature/train/noise/model"
+    assert plan.base("gligen_sd") == "weights/miniature/gligen"
+    assert plan.noise_trains == ["fuser", "alignment"]
+    assert plan.sampling_models("hcma") == ["gligen", "sd14"]
+    assert plan.sampling_models("gligen_sd") == ["gligen"]
+    assert plan.artefacts("hcma")["alignment"] == f"{plan.path.noise}/alignment.safetensors"
+    assert f"{plan.path.noise}/model/SHA256SUMS" in plan.artefacts_made("hcma")
+    assert plan.text_artefact("hcma") == {"text_pooled": "weights/miniature/sd14"}
+    assert plan.text_artefact("gligen_sd") == {}
+    assert plan.text_options == ["--text", "weights/miniature/sd14", "--text-feature", "pooled"]

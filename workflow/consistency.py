@@ -1,0 +1,242 @@
+"""What no single key of a configuration can say of itself: references between keys, and methods' modules and parameters."""
+
+import ast
+import csv
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from formats import shown
+from formats.files import InputError
+from workflow.keys import explained
+from workflow.overlays import Fault, Keys, unknown_key, unknown_name
+
+if TYPE_CHECKING:
+    from workflow.settings import Method, Settings, Source
+
+PUBLISHED = Path(__file__).parent / "config" / "published.csv"
+COCO = {"train2014.zip", "val2014.zip", "annotations_trainval2014.zip"}
+
+
+def contradictions(settings: "Settings") -> Iterator[Fault]:
+    """All faults of a configuration whose every key is right by itself."""
+    yield from _row_faults(settings)
+    yield from _table_faults(settings)
+    yield from _alignment_faults(settings)
+    yield from _training_faults(settings)
+    yield from _data_faults(settings)
+    yield from _evaluation_faults(settings)
+    yield from _fetch_faults(settings)
+
+
+def parameter_faults(settings: "Settings") -> list[str]:
+    """One line for every row whose `params` its module refuses; imports the modules, and with them torch."""
+    from formats.cli import quick_imports
+    from hcma.sampling.spec import from_keys
+
+    with quick_imports():
+        kinds = {name: importlib.import_module(method.module).Params for name, method in settings.methods.items()}
+    found = []
+    for name, method in settings.methods.items():
+        try:
+            from_keys(kinds[name], method.params, f"methods.{name}.params")
+        except InputError as error:
+            found.append(str(error))
+    return found
+
+
+def _row_faults(settings: "Settings") -> Iterator[Fault]:
+    for name, method in settings.methods.items():
+        keys: Keys = ("methods", name)
+        if name == "real":
+            yield Fault(keys, "the photos have this name; choose another")
+        if method.base not in settings.models:
+            yield Fault((*keys, "base"), unknown_name(method.base, settings.models, "models: "))
+        yield from _module_faults(keys, method)
+        try:
+            type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
+        except ValidationError as error:
+            for fault in explained(type(settings.sampling), error):
+                yield Fault((*keys, "sampling", *fault.keys), fault.text)
+
+
+def _module_faults(keys: Keys, method: "Method") -> Iterator[Fault]:
+    """The module is read, not imported: importing torch here would cost every dry run seconds."""
+    body = _body(method.module)
+    if body is None:
+        yield Fault((*keys, "module"), f"no module {method.module!r}")
+        return
+    names = {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    if missing := [needed for needed in ("Params", "generate") if needed not in names]:
+        yield Fault((*keys, "module"), f"module {method.module!r} has no {' and no '.join(missing)}")
+    elif (known := _fields(method.module, "Params")) is not None:
+        for key in sorted(method.params.keys() - known):
+            yield Fault((*keys, "params", key), unknown_key(key, known))
+
+
+@cache
+def _body(module: str) -> list[ast.stmt] | None:
+    """The statements of a module's file; None where there is no such file."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):
+        return None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body if spec and spec.origin else None
+
+
+def _fields(module: str, name: str) -> set[str] | None:
+    """Names of the fields of a dataclass and of its bases; None where the source alone does not tell them."""
+    body = _body(module) or []
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            own = {
+                one.target.id
+                for one in node.body
+                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+            }
+            bases = [_fields(module, base.id) if isinstance(base, ast.Name) else None for base in node.bases]
+            return None if None in bases else own.union(*filter(None, bases))
+        if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]:
+            return _fields(node.module, name)
+    return None
+
+
+def _table_faults(settings: "Settings") -> Iterator[Fault]:
+    methods = settings.methods
+    for table, rows in settings.tables.items():
+        for row in rows:
+            keys: Keys = ("tables", table)
+            if row not in methods and row != "real":
+                yield Fault(keys, unknown_name(row, ["real", *methods], "methods: "))
+            elif row != "real" and _absent(settings, methods[row].base) and row not in _published(table):
+                base = methods[row].base
+                text = f"{row!r} cannot be run, since models.{base} is null, and has no published values"
+                yield Fault(keys, text, (keys, ("models", base)))
+
+
+def _absent(settings: "Settings", model: str) -> bool:
+    return model in settings.models and settings.models[model] is None
+
+
+def _published(table: str) -> set[str]:
+    """Methods of which the paper's table has values."""
+    with open(PUBLISHED, newline="", encoding="utf-8") as file:
+        return {row["method"] for row in csv.DictReader(file) if f"table{row['table']}" == table}
+
+
+def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
+    alignment, methods, models = settings.alignment, settings.methods, settings.models
+    found = []
+    for key, value, known in (
+        ("base", alignment.base, models),
+        ("method", alignment.method, methods),
+        ("reference", alignment.reference, methods),
+    ):
+        keys: Keys = ("alignment", key)
+        if value not in known:
+            found.append(Fault(keys, unknown_name(value, known)))
+        elif _absent(settings, base := value if key == "base" else methods[value].base):
+            text = f"{value!r} has no model folder: it is null under models"
+            found.append(Fault(keys, text, (keys, ("models", base))))
+    if not found and not {"alignment", "eta"} <= methods[alignment.method].artefacts.keys():
+        keys = ("alignment", "method")
+        text = f"{alignment.method!r} is not a method with the artefacts `alignment` and `eta`"
+        found.append(Fault(keys, text, (keys, ("methods", alignment.method, "artefacts"))))
+    yield from found
+    there = ["backbone", *(name for name, model in models.items() if model is not None)]
+    if alignment.text.model not in there:
+        yield Fault(("alignment", "text", "model"), unknown_name(alignment.text.model, there))
+
+
+def _training_faults(settings: "Settings") -> Iterator[Fault]:
+    """The noise loss has something to train, and there are as many held-out images as are asked for."""
+    train, section = settings.alignment.train, ("alignment", "train")
+    noise, trained = train.objective == "align+noise", train.train_denoiser != "none"
+    for key, is_set in (("train_denoiser", trained), ("second_order", train.second_order)):
+        if is_set and not noise:
+            keys: Keys = (*section, key)
+            text = f"{shown(getattr(train, key))} needs objective: align+noise"
+            yield Fault(keys, text, (keys, (*section, "objective")))
+    if noise and not (trained or train.second_order):
+        text = "the noise loss would train nothing: set train_denoiser to fuser or unet, or second_order to true"
+        by = tuple((*section, key) for key in ("objective", "train_denoiser", "second_order"))
+        yield Fault((*section, "objective"), text, by)
+    calibrate, heldout = settings.alignment.calibrate, settings.data.heldout.count
+    for key, asked in (("count", calibrate.count), ("images", calibrate.images or 0)):
+        if asked > heldout:
+            keys = ("alignment", "calibrate", key)
+            yield Fault(keys, f"{asked}, but data.heldout.count is {heldout}", (keys, ("data", "heldout", "count")))
+
+
+def _data_faults(settings: "Settings") -> Iterator[Fault]:
+    data = settings.data
+    given = [key for key in ("root", "draw", "source") if getattr(data, key) is not None]
+    # Whoever names a folder has no need to take the source out of the file below.
+    if given not in (["root"], ["draw"], ["source"], ["root", "source"]):
+        by = tuple(("data", key) for key in given or ("root", "draw"))
+        yield Fault(("data", "root"), "give either data.root or data.draw, and null for the other", by)
+    if data.source is not None:
+        yield from (Fault(("data", "source", name), "missing") for name in sorted(COCO - data.source.keys()))
+
+
+def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
+    """Readings of the protocol that contradict each other, and seeds that do not begin with the tables' own."""
+    regions, data, seed = settings.regions, settings.data, settings.sampling.seed
+    if regions.pad != "none" and regions.resize != "squash":
+        text = f"{regions.resize!r} has no use for pad {regions.pad!r}; choose one"
+        yield Fault(("regions", "resize"), text, (("regions", "resize"), ("regions", "pad")))
+    asked = data.val.count if data.val else 0
+    if settings.evaluation.reference == "full_val" and asked < data.test.count:
+        text = f"'full_val' needs data.val.count of at least data.test.count, {data.test.count}; found {asked}"
+        by = (("evaluation", "reference"), ("data", "val", "count"), ("data", "test", "count"))
+        yield Fault(("evaluation", "reference"), text, by)
+    if (resolution := settings.evaluation.resolution or 0) > data.size:
+        keys: Keys = ("evaluation", "resolution")
+        yield Fault(keys, f"{resolution}, above data.size, {data.size}", (keys, ("data", "size")))
+    if settings.seeds and settings.seeds[0] != seed:
+        text = f"begins with {settings.seeds[0]}, expected sampling.seed, {seed}: the tables' rows are of it"
+        yield Fault(("seeds",), text, (("seeds",), ("sampling", "seed")))
+
+
+def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
+    """Whatever may be fetched needs the section `fetch`, a licence named there, and a checksum."""
+    known = settings.fetch.licences if settings.fetch else {}
+    licences: dict[Keys, str] = {}
+    for keys, source in _sources(settings):
+        licences[keys] = source.licence
+        if not (source.sha256 or source.md5):
+            yield Fault(keys, "give one of sha256, md5")
+    for name, extractor in settings.extractors.given():
+        if extractor.path is None and extractor.source is None:
+            yield Fault(("extractors", name, "path"), "give either a path or a source")
+    for name, model in settings.models.items():
+        if model is None:
+            continue
+        hub = (model.hub, model.revision, model.licence)
+        if None in hub and (model.path is None or any(hub)):
+            yield Fault(("models", name), "give either path, or hub, revision and licence")
+        elif model.licence is not None:
+            licences["models", name] = model.licence
+    if licences and settings.fetch is None:
+        yield Fault(("fetch",), "missing, and needed by sources")
+        return
+    for keys, licence in licences.items():
+        if licence not in known:
+            yield Fault((*keys, "licence"), unknown_name(licence, known, "fetch.licences: "))
+    for licence in settings.fetch.accept if settings.fetch else []:
+        if licence not in known:
+            yield Fault(("fetch", "accept"), unknown_name(licence, known, "fetch.licences: "))
+
+
+def _sources(settings: "Settings") -> Iterator[tuple[Keys, "Source"]]:
+    """Every file that may be fetched, by its keys."""
+    for file, source in (settings.data.source or {}).items():
+        yield ("data", "source", file), source
+    for name, extractor in settings.extractors.given():
+        if extractor.source is not None:
+            yield ("extractors", name, "source"), extractor.source

@@ -1,0 +1,187 @@
+"""How a configuration is merged: the scale on base.yaml, rows that are like others, and the file or option a value is from."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = Path("workflow/config")
+BASE = f"{CONFIGS}/base.yaml"
+Keys = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """What is wrong at `keys`. Where the value there does not decide it alone, `by` has the keys of all that do."""
+
+    keys: Keys
+    text: str
+    by: tuple[Keys, ...] = ()
+
+
+class Origin(NamedTuple):
+    """Which source gave a value, as its number in the order of merging; of a mapping, the last that added to it."""
+
+    source: int
+    below: dict[Any, "Origin"] | None
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """That a key is none of those known, and which of them is nearest."""
+    return f"unknown key{_nearest(key, known)}; known are {', '.join(sorted(known)) or 'none'}"
+
+
+def unknown_name(name: str, known: Iterable[str], of: str = "") -> str:
+    """That a name is none of those known, and which of them is nearest."""
+    return f"{name!r} is not one of {of}{', '.join(known)}{_nearest(name, known)}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name, known, 1)
+    return f", nearest is {nearest[0]}" if nearest else ""
+
+
+def scale_file(config: Mapping[str, Any]) -> str:
+    """The file that lies on base.yaml, from the repository's root; base.yaml again where there is none of that name."""
+    return f"{CONFIGS}/{config['scale']}.yaml" if config.get("scale") in _scales() else BASE
+
+
+def _scales() -> list[str]:
+    return sorted(path.stem for path in (ROOT / CONFIGS).glob("*.yaml"))
+
+
+def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys by which files and rows lie on one another; all other keys depend on these."""
+    if config.get("scale") not in _scales():
+        return [Fault(("scale",), f"{unknown_name(str(config.get('scale')), _scales())}: files of {CONFIGS}")]
+    methods = config.get("methods")
+    rows = methods if isinstance(methods, Mapping) else {}
+    found = []
+    for name, stanza in rows.items():
+        if not isinstance(stanza, Mapping) or "like" not in stanza:
+            continue
+        if (other := _like(rows, name)) is None:
+            others = [row for row in rows if row != name]
+            found.append(Fault(("methods", name, "like"), unknown_name(str(stanza["like"]), others)))
+        elif _like(rows, other) is not None:
+            text = f"{other!r} is like {rows[other]['like']!r} itself; name that one"
+            found.append(
+                Fault(("methods", name, "like"), text, (("methods", name, "like"), ("methods", other, "like")))
+            )
+    return found
+
+
+def merged(over: Sequence[str | Path] = (), given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The configuration that Snakemake makes of files and of single values on its command line."""
+    laid: Any = reduce(_laid, [*map(content, over), given or {}], {})
+    config = _laid(content(ROOT / BASE), laid)
+    return dict(_laid(_laid(config, content(ROOT / scale_file(config))), laid))
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with its rows' `like` followed, and without the tables that an overlay sets to null."""
+    resolved = dict(config)
+    if isinstance(methods := config.get("methods"), Mapping):
+        resolved["methods"] = {name: _row(methods, name) for name in methods}
+    if isinstance(tables := config.get("tables"), Mapping):
+        resolved["tables"] = {name: rows for name, rows in tables.items() if rows is not None}
+    return resolved
+
+
+def _row(methods: Mapping[str, Any], name: str) -> Any:
+    other = _like(methods, name)
+    if other is None:
+        return methods[name]
+    return _laid(methods[other], {key: value for key, value in methods[name].items() if key != "like"})
+
+
+def _like(methods: Mapping[str, Any], name: str) -> str | None:
+    """The row that a row is like, if there is such a row."""
+    other = methods[name].get("like") if isinstance(methods[name], Mapping) else None
+    return other if isinstance(other, str) and other != name and isinstance(methods.get(other), Mapping) else None
+
+
+def _laid(under: Any, over: Any) -> Any:
+    """snakemake.utils.update_config, which leaves both as they are: mappings are merged, everything else is replaced."""
+    if not isinstance(over, Mapping):
+        return over
+    if not over:
+        return under
+    under = under if isinstance(under, Mapping) else {}
+    return {**under, **{key: _laid(under.get(key, {}), value) for key, value in over.items()}}
+
+
+def blamed(
+    faults: Iterable[Fault],
+    config: Mapping[str, Any],
+    files: Sequence[Path],
+    over: Sequence[Path],
+    given: Mapping[str, Any] | None,
+) -> list[str]:
+    """Faults as lines, each naming the source whose value won; one that rows inherit is the fault of the row that states it."""
+    names = [*map(str, files), *map(str, over), "the command line"]
+    contents = [*map(content, files), *map(content, over), given or {}]
+    laid = [_origin(each or {}, number) for number, each in enumerate(contents)]
+    origin = reduce(_merged, [*laid[: len(files)], reduce(_merged, laid[len(files) :])])
+    lines = []
+    for fault in faults:
+        keys, *by = (_stated(config, keys) for keys in (fault.keys, *(fault.by or (fault.keys,))))
+        source = max(_source(origin, each) for each in by)
+        lines.append(f"{names[source]}: {'.'.join(map(str, keys))}: {fault.text}")
+    return list(dict.fromkeys(lines))
+
+
+def _stated(config: Mapping[str, Any], keys: Keys) -> Keys:
+    """The keys at which the value stands: of the row that another is like, or of a text in the place of a mapping."""
+    other = _like(config["methods"], str(keys[1])) if len(keys) > 2 and keys[0] == "methods" else None
+    value: Any = config
+    for depth, key in enumerate(keys):
+        if isinstance(value, str):
+            return keys[:depth]
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif other:
+            return ("methods", other, *keys[2:])
+        else:
+            break
+    return keys
+
+
+def content(path: str | Path) -> Any:
+    """As Snakemake reads it: JSON, else YAML."""
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _origin(value: Any, number: int) -> Origin:
+    if not isinstance(value, Mapping):
+        return Origin(number, None)
+    return Origin(number, {key: _origin(below, number) for key, below in value.items()})
+
+
+def _merged(under: Origin, over: Origin) -> Origin:
+    """snakemake.utils.update_config for origins."""
+    if over.below is None:
+        return over
+    if not over.below:
+        return under
+    below = dict(under.below or {})
+    for key, value in over.below.items():
+        below[key] = _merged(below[key], value) if key in below else value
+    return Origin(over.source, below)
+
+
+def _source(origin: Origin, keys: Keys) -> int:
+    """Who gave the value at `keys`, or where there is none, the last who added to the mapping that lacks it."""
+    for key in keys:
+        if origin.below is None or key not in origin.below:
+            break
+        origin = origin.below[key]
+    return origin.source

@@ -1,0 +1,155 @@
+"""Where a configuration's data and weights are: in folders that it names, or downloaded into one."""
+
+import hashlib
+import re
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.datasets import find_dataset, lacking
+
+if TYPE_CHECKING:
+    from workflow.settings import Extractor, Fetch, Model, Settings, Source
+
+FOLDER = "downloads"
+# By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
+FILLED = "{}<>"
+LINKS = Path(".snakemake/places")
+
+
+@dataclass
+class Downloads:
+    """What has to be downloaded into a folder: a file's path there to its source, a model's name to its place on the hub."""
+
+    folder: str
+    files: dict[str, "Source"] = field(default_factory=dict)
+    models: dict[str, "Model"] = field(default_factory=dict)
+
+    def licences(self, texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+        """{licence: {"text", "of": what is under it}} of everything here."""
+        under = {Path(path).name: entry.licence for path, entry in self.files.items()}
+        under |= {f"{model.hub} ({name})": str(model.licence) for name, model in self.models.items()}
+        needed: dict[str, dict[str, Any]] = {}
+        for thing, name in under.items():
+            needed.setdefault(name, {"text": texts[name], "of": []})["of"].append(thing)
+        return needed
+
+
+def place(path: str) -> str:
+    """A path of the configuration as programs and Snakemake can take it: none begins with a dash, like an option, or has a
+    redundant slash.
+    """
+    return str(Path(path).absolute() if path.startswith("-") else Path(path))
+
+
+def stated(path: str) -> str:
+    """A file of the user's own as a rule may state it: through a link where its folders' names hold what Snakemake fills in."""
+    parts = Path(path).parts
+    odd = [number for number, part in enumerate(parts, 1) if set(part) & set(FILLED)]
+    if not odd:
+        return path
+    target = Path(*parts[: odd[-1]]).absolute()
+    link = LINKS / f"{re.sub(r'[^A-Za-z0-9]+', '_', target.name)}-{hashlib.sha256(bytes(target)).hexdigest()[:12]}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # of the same target, whose hash is in its name
+        link.symlink_to(target)
+    return str(link.joinpath(*parts[odd[-1] :]))
+
+
+def unstated(path: str) -> str:
+    """The file of `stated`."""
+    beneath = Path(path)
+    if LINKS not in beneath.parents:
+        return path
+    link, *rest = beneath.relative_to(LINKS).parts
+    return str((LINKS / link).readlink().joinpath(*rest))
+
+
+def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
+    """Settings in which every model, extractor and data root has a local path, and what has to be downloaded for that.
+
+    A path of the user's own goes before a source, and is as `place` has it. What is resolved once more stays as it is.
+    """
+    downloads = Downloads(folder_of(settings.fetch))
+    data = settings.data.model_copy(
+        update={
+            "root": _root(settings, downloads),
+            "words": place(settings.data.words),
+        }
+    )
+    models = {name: _model(name, model, downloads) for name, model in settings.models.items()}
+    extractors = settings.extractors.model_copy(
+        update={name: _extractor(stanza, downloads) for name, stanza in settings.extractors.given()}
+    )
+    return settings.model_copy(update={"data": data, "models": models, "extractors": extractors}), downloads
+
+
+def _root(settings: "Settings", downloads: Downloads) -> str | None:
+    data, dataset = settings.data, settings.data.dataset
+    fetched = f"{downloads.folder}/{dataset}"
+    if data.source and data.draw is None and data.root in (None, fetched):
+        downloads.files |= {f"{dataset}/{name}": source for name, source in data.source.items()}
+        return fetched
+    return place(data.root) if data.root is not None else None
+
+
+def _model(name: str, model: "Model | None", downloads: Downloads) -> "Model | None":
+    if model is None:
+        return None
+    fetched = f"{downloads.folder}/{name}"
+    if model.hub and model.path in (None, fetched):
+        downloads.models[name] = model.model_copy(update={"path": fetched})
+        return downloads.models[name]
+    return model.model_copy(update={"path": place(str(model.path)), "hub": None, "revision": None, "licence": None})
+
+
+def _extractor(stanza: "Extractor", downloads: Downloads) -> "Extractor":
+    own: dict[str, Any] = {"model": place(stanza.model)} if stanza.model else {}
+    if not stanza.source:
+        return stanza.model_copy(update=own | {"path": place(str(stanza.path))})
+    file = _file_of(stanza.source, downloads)
+    fetched = f"{downloads.folder}/{file}"
+    if stanza.path in (None, fetched):
+        downloads.files[file] = stanza.source
+        return stanza.model_copy(update=own | {"path": fetched, "sha256": stanza.source.sha256})
+    # A file of one's own is the published one unless the stanza says otherwise.
+    own |= {"path": place(str(stanza.path)), "sha256": stanza.sha256 or stanza.source.sha256}
+    return stanza.model_copy(update=own | {"source": None})
+
+
+def _file_of(source: "Source", downloads: Downloads) -> str:
+    """Where an extractor's file goes: under its own name, as far as a rule may state it, unless another file has that."""
+    name = re.sub(r"[^\w.+-]", "_", source.urls[0].rpartition("/")[2]) or "weights"
+    taken = downloads.files.get(f"extractors/{name}")
+    other = taken is not None and taken.sha256 != source.sha256
+    return f"extractors/{str(source.sha256)[:12]}-{name}" if other else f"extractors/{name}"
+
+
+def folder_of(fetch: "Fetch | None") -> str:
+    """Where downloads are kept."""
+    return place(fetch.folder if fetch else FOLDER)
+
+
+def unusable(settings: "Settings", made: str) -> list[str]:
+    """One line for every folder or file of the user's own that is not as it has to be; below `made` is the run's work."""
+    root, dataset = settings.data.root, find_dataset(settings.data.dataset)
+    found = [f"data.root: {fault}, or set data.root to null" for fault in lacking(dataset, root)] if root else []
+    for name, model in settings.models.items():
+        path = model.path if model else None
+        if not path or path.startswith(made):
+            continue
+        if not Path(path).is_dir():
+            found.append(f"models.{name}: no such folder: {path}")
+        elif not Path(path, "SHA256SUMS").is_file():
+            seal = f"python -m workflow.fetch seal {shlex.quote(place(path))}"
+            found.append(f"models.{name}: {path} has no SHA256SUMS; if its files are right, write it once: {seal}")
+    for name, stanza in settings.extractors.given():
+        if not stanza.path or stanza.path.startswith(made):
+            continue
+        if not Path(stanza.path).is_file():
+            found.append(f"extractors.{name}: no such file: {stanza.path}")
+        elif not (stanza.sha256 or stanza.source or Path(stanza.path).with_name("SHA256SUMS").is_file()):
+            found.append(f"extractors.{name}: {stanza.path}: give its sha256, or a SHA256SUMS beside it")
+    return found

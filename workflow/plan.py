@@ -1,0 +1,587 @@
+"""What a run consists of: its rows, splits and shards, the path of every file, and the values whose change reruns a job.
+
+Rules name files and values through `Plan` alone; it is plain Python, without Snakemake and without torch. Arguments of a path
+that are left out are Snakemake's wildcards: `plan.path.samples()` is the pattern of which
+`plan.path.samples("hcma", "test", "0000")` is one file. A row is `real`, a method, a candidate for eta, or a method with
+another sampling seed.
+
+What reruns a job is its inputs and its `params`. A file that a rule makes is an input; of what is the user's own (a model
+folder, a file of weights) and of the configuration, `params` hold a key, a short text that changes with its meaning.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evaluation.datasets import find_dataset
+from formats.checksums import SUMS
+from formats.files import read_json, sha256, write_json
+from workflow.paths import place, resolve, stated
+from workflow.settings import Architecture, Extractor, Method, Section, Settings
+
+REAL = "real"
+TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
+FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
+# Keys of `alignment.train` that only the noise loss asks for, and one that decides nothing but memory.
+NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
+MEMORY = {"micro_batch"}
+
+
+class Seeded(NamedTuple):
+    """A row once more, sampled with another seed."""
+
+    row: str
+    seed: int
+
+
+class Sampled(NamedTuple):
+    """Images that the run samples: `count` of a row on a split."""
+
+    row: str
+    split: str
+    count: int
+
+
+class Paths:
+    """Every file of a run, below `results/{run}`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.config = f"{folder}/config.json"
+        self.provenance = f"{folder}/provenance.json"
+        self.lineage = f"{folder}/work/lineage.json"
+        self.report = f"{folder}/report.html"
+        self.coco = f"{folder}/coco"
+        self.left_out = f"{folder}/layouts/report.json"
+        self.weights = f"{folder}/weights"
+        self.alignment = f"{folder}/train/alignment.safetensors"
+        self.curves = f"{folder}/train/curves.csv"
+        self.eta = f"{folder}/train/eta.json"
+        self.calibration = f"{folder}/train/calibration.json"
+        self.noise = f"{folder}/train/noise"
+        self.pilot = f"{folder}/pilot.json"
+        self.estimate = f"{folder}/estimate"
+
+    def layouts(self, split: str = "{split}") -> str:
+        return f"{self.folder}/layouts/{split}.jsonl"
+
+    def layout_shard(self, split: str = "{split}", shard: str = "{shard}") -> str:
+        return f"{self.folder}/layouts/{split}/{shard}.jsonl"
+
+    def regions(self, split: str = "{split}", shard: str = "{shard}") -> str:
+        return f"{self.folder}/regions/{split}/{shard}.parquet"
+
+    def spec(self, row: str = "{method}") -> str:
+        """All that decides a row's images beside the layouts."""
+        return f"{self.folder}/methods/{row}.json"
+
+    def samples(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
+        return f"{self.folder}/samples/{row}/{split}/{shard}.zip"
+
+    def crops(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
+        return f"{self.folder}/crops/{row}/{split}/{shard}.zip"
+
+    def features(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
+        return f"{self.folder}/features/{row}/{split}/{shard}.npz"
+
+    def summary(self, row: str = "{method}", split: str = "{split}") -> str:
+        """Moments of a row's features, and a sample of them."""
+        return f"{self.folder}/summaries/{row}/{split}.npz"
+
+    def metrics(self, row: str = "{method}", split: str = "{split}") -> str:
+        return f"{self.folder}/metrics/{row}/{split}.json"
+
+    def scores(self, row: str = "{method}", split: str = "{split}") -> str:
+        return f"{self.folder}/scores/{row}/{split}.parquet"
+
+    def swaps(self, row: str = "{method}") -> str:
+        return f"{self.folder}/swaps/{row}.json"
+
+    def candidate(self, number: int) -> str:
+        """A multiple of the calibrated eta."""
+        return f"{self.folder}/train/eta/{number}.json"
+
+    def sizes(self, row: str = "{method}") -> str:
+        return f"{self.folder}/sizes/{row}/test.csv"
+
+    def latents(self, split: str = "{split}", part: str = "{part}") -> str:
+        return f"{self.folder}/train/latents/{split}/{part}.safetensors"
+
+    def strips(self, shard: str = "{shard}") -> str:
+        return f"{self.folder}/report/strips/{shard}.json"
+
+    def table(self, name: str, kind: str = "csv") -> str:
+        return f"{self.folder}/tables/{name}.{kind}"
+
+    def figure(self, name: str, kind: str = "png") -> str:
+        return f"{self.folder}/figures/{name}.{kind}"
+
+    def architecture(self, name: str = "{name}") -> str:
+        return f"{self.folder}/architectures/{name}.json"
+
+    def log(self, name: str) -> str:
+        return f"{self.folder}/logs/{name}.log"
+
+    def benchmark(self, name: str) -> str:
+        return f"{self.folder}/benchmarks/{name}.jsonl"
+
+    def work(self, name: str) -> str:
+        """A folder for checkpoints. It lies outside the outputs, which Snakemake deletes when a job fails."""
+        return f"{self.folder}/work/{name}"
+
+
+class Plan:
+    """The run that settings describe. It writes nothing but config.json."""
+
+    # Code whose hashes are recorded with the metrics: all that makes layouts, images and numbers.
+    CODE = ("formats", "hcma", "baselines", "evaluation", "workflow/scripts/miniature", "workflow/write_method.py")
+
+    def __init__(self, settings: Settings) -> None:
+        # Every model, extractor and data root is a local path here; `downloads` says what has to be brought there.
+        self.settings, self.downloads = resolve(settings)
+        self.path = Paths(f"results/{settings.run}")
+
+    def write_config(self) -> None:
+        """Write config.json, from which programs read their sections: whole or not at all, and only what is new."""
+        content, path = stated_keys(self.settings), Path(self.path.config)
+        if not path.exists() or path.read_text(encoding="utf-8") != json.dumps(content, indent=2) + "\n":
+            write_json(path, content)
+
+    # Rows.
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """The tables' rows that can be run, each once, in the tables' order."""
+        return list(dict.fromkeys(row for rows in self.settings.tables.values() for row in self.runnable(rows)))
+
+    def runnable(self, rows: Iterable[str]) -> list[str]:
+        """Without the methods whose model is null: they have no weights, and their rows show the published values."""
+        return [row for row in rows if row == REAL or self.settings.models[self.settings.methods[row].base]]
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The rows that are sampled, in the tables' order."""
+        return [row for row in self.rows if row != REAL]
+
+    @cached_property
+    def candidates(self) -> dict[str, str]:
+        """The aligned method with the file of a multiple of the calibrated eta, sampled on held-out layouts only."""
+        alignment = self.settings.alignment
+        return {
+            f"{alignment.method}_eta_{n}": self.path.candidate(n) for n in range(len(alignment.calibrate.multiples))
+        }
+
+    @cached_property
+    def repeats(self) -> dict[str, Seeded]:
+        """Every sampled row once more for each seed after the first, which the tables are of."""
+        return {f"{row}_seed_{seed}": Seeded(row, seed) for row in self.methods for seed in self.settings.seeds[1:]}
+
+    def repeats_of(self, row: str) -> list[str]:
+        return [f"{row}_seed_{seed}" for seed in self.settings.seeds[1:]]
+
+    @cached_property
+    def compared_with(self) -> list[str]:
+        """Rows that every other row is compared with, in the table of significance."""
+        return [row for row in (self.settings.alignment.method, self.settings.alignment.reference) if row in self.rows]
+
+    def partners(self, row: str) -> list[str]:
+        """Rows after `row`, by name, that some table compares it with."""
+        later = [other for other in sorted(self.methods) if other > row]
+        tables = [set(rows) for rows in self.settings.tables.values()]
+        always = set(self.compared_with)
+        return [other for other in later if {row, other} & always or any({row, other} <= rows for rows in tables)]
+
+    def stanza(self, row: str) -> Method:
+        """The method that makes a row's images, with the seed of a repeat."""
+        methods = self.settings.methods
+        if seeded := self.repeats.get(row):
+            method = methods[seeded.row]
+            return method.model_copy(update={"sampling": {**method.sampling, "seed": seeded.seed}})
+        if row in self.candidates:
+            method = methods[self.settings.alignment.method]
+            return method.model_copy(
+                update={"artefacts": {**method.artefacts, "eta": f"train/eta/{row.rpartition('_')[2]}.json"}}
+            )
+        return methods[row]
+
+    # Splits and shards.
+
+    @cached_property
+    def splits(self) -> list[str]:
+        return ["train", "heldout", "test", *(["val"] if self.settings.data.val else [])]
+
+    def real_summary(self, split: str) -> str:
+        """The photos that a split's images are measured against; more than the test sample's with `full_val`."""
+        wide = split == "test" and self.settings.evaluation.reference == "full_val"
+        return self.path.summary(REAL, "val" if wide else split)
+
+    def reference_set(self, split: str) -> str:
+        return self.settings.evaluation.reference if split == "test" else "same_ids"
+
+    def count(self, split: str) -> int:
+        """Layouts of a split."""
+        return int(getattr(self.settings.data, split).count)
+
+    def shards(self, split: str, count: int | None = None) -> list[str]:
+        """Names of the shards that hold the first `count` layouts of a split; all by default."""
+        shards = math.ceil((count or self.count(split)) / self.settings.data.shard_size)
+        return [f"{number:04d}" for number in range(shards)]
+
+    def sampled_shards(self, split: str) -> list[str]:
+        """Training uses all held-out layouts; the candidates for eta are sampled on the first of them."""
+        return self.shards(split, self.settings.alignment.calibrate.images if split == "heldout" else None)
+
+    def parts(self, split: str) -> dict[str, list[str]]:
+        """The shards that one job encodes into one file of latents, by the file's number."""
+        shards, size = self.shards(split), self.settings.resources.encode_shards
+        return {f"{n:04d}": shards[first : first + size] for n, first in enumerate(range(0, len(shards), size))}
+
+    def latents(self, split: str) -> list[str]:
+        return [self.path.latents(split, part) for part in self.parts(split)]
+
+    def layout_shards(self, split: str) -> list[str]:
+        return [self.path.layout_shard(split, shard) for shard in self.sampled_shards(split)]
+
+    def features(self, row: str, split: str) -> list[str]:
+        return [self.path.features(row, split, shard) for shard in self.sampled_shards(split)]
+
+    @cached_property
+    def sampled(self) -> list[Sampled]:
+        """All images that the run samples."""
+        heldout = self.settings.alignment.calibrate.images or self.count("heldout")
+        rows = [Sampled(row, "test", self.count("test")) for row in [*self.methods, *self.repeats]]
+        return rows + [
+            Sampled(row, "heldout", heldout) for row in [*self.candidates, self.settings.alignment.reference]
+        ]
+
+    # Data and weights.
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The module of the data set: evaluation/datasets."""
+        return find_dataset(self.settings.data.dataset)
+
+    @cached_property
+    def root(self) -> str:
+        """The folder or file of the data set."""
+        return str(self.settings.data.root) if self.settings.data.draw is None else self.path.coco
+
+    @cached_property
+    def drawn(self) -> str:
+        """Options of the program that draws photos and annotations."""
+        draw = self.settings.data.draw
+        return f"--train {draw.train} --val {draw.val} --seed {draw.seed}" if draw else ""
+
+    @cached_property
+    def annotations(self) -> list[str]:
+        """What layouts are made of: the data set's files, or the one that it is."""
+        names = getattr(self.dataset, "ANNOTATIONS", None)
+        return [stated(f"{self.root}/{name}") for name in names] if names else [stated(self.root)]
+
+    @cached_property
+    def words(self) -> str:
+        return stated(self.settings.data.words)
+
+    def archives(self, *splits: str) -> list[str]:
+        """The zips of splits' photos that a rule makes; a folder of the user's own is read without being watched."""
+        names = dict.fromkeys(
+            f"{self.dataset.PHOTOS[split]}.zip" for split in splits if hasattr(self.dataset, "PHOTOS")
+        )
+        fetched = {name.partition("/")[2] for name in self.downloads.files}
+        return [f"{self.root}/{name}" for name in names if self.settings.data.draw or name in fetched]
+
+    def model(self, name: str) -> str:
+        """The folder of a model."""
+        model = self.settings.models[name]
+        return str(model.path if model else None)
+
+    def base(self, row: str) -> str:
+        """The folder of the model that a row is sampled from."""
+        return f"{self.path.noise}/model" if self.retrained(row) else self.model(self.stanza(row).base)
+
+    @cached_property
+    def extractors(self) -> dict[str, Extractor]:
+        return dict(self.settings.extractors.given())
+
+    @cached_property
+    def recipes(self) -> dict[str, Architecture]:
+        """Models of random weights, which a rule writes."""
+        return {name: one for name, one in self.settings.architectures.items() if one.random_seed is not None}
+
+    @cached_property
+    def counted(self) -> list[str]:
+        """Models whose parameters are counted as loaded."""
+        return [name for name in self.settings.architectures if self.settings.models.get(name)]
+
+    def weights_made(self, *models: str) -> list[str]:
+        """The SHA256SUMS, written last, of those of the models that a rule downloads or writes."""
+        return [f"{folder}/{SUMS}" for folder in dict.fromkeys(map(self.model, models)) if self.is_made(folder)]
+
+    @cached_property
+    def extractors_made(self) -> list[str]:
+        """Those of the extractors' files that a rule downloads or writes; one without a hash, by the SHA256SUMS beside it."""
+        files = [
+            str(stanza.path) if stanza.sha256 else f"{Path(str(stanza.path)).parent}/{SUMS}"
+            for stanza in self.extractors.values()
+        ]
+        return [file for file in dict.fromkeys(files) if self.is_made(file)]
+
+    def is_made(self, path: str) -> bool:
+        """Whether a rule makes a file or folder: it is downloaded, or the run's."""
+        return any(Path(folder) in Path(path).parents for folder in (self.downloads.folder, self.path.folder))
+
+    # The aligned rows.
+
+    @cached_property
+    def aligned(self) -> set[str]:
+        """Rows whose method loads the alignment module."""
+        rows = {name for name, one in self.settings.methods.items() if "alignment" in one.artefacts} | set(
+            self.candidates
+        )
+        return rows | {name for name, seeded in self.repeats.items() if seeded.row in rows}
+
+    @cached_property
+    def noise_loss(self) -> bool:
+        """Whether aligned rows run on a denoiser and a module that are trained further (denoiser.smk)."""
+        return self.settings.alignment.train.objective == "align+noise"
+
+    @cached_property
+    def noise_trains(self) -> list[str]:
+        """What the noise loss trains."""
+        train = self.settings.alignment.train
+        parts = {train.train_denoiser: train.train_denoiser != "none", "alignment": train.second_order}
+        return [part for part, trained in parts.items() if trained]
+
+    def retrained(self, row: str) -> bool:
+        return self.noise_loss and row in self.aligned and self.stanza(row).base == self.settings.alignment.base
+
+    @cached_property
+    def alignment(self) -> str:
+        """Weights of the alignment module that rows are sampled with."""
+        return f"{self.path.noise}/alignment.safetensors" if self.noise_loss else self.path.alignment
+
+    def artefacts(self, row: str) -> dict[str, str]:
+        """What a row's method loads beside the model, by name: files of the run or, from the root on, the user's own."""
+        found = {name: str(Path(self.path.folder, path)) for name, path in self.stanza(row).artefacts.items()}
+        return found | ({"alignment": self.alignment} if "alignment" in found else {})
+
+    def artefacts_made(self, row: str) -> list[str]:
+        """Its artefacts, and what is trained of its model, as inputs."""
+        trained = [f"{self.base(row)}/{SUMS}"] if self.retrained(row) else []
+        return [*map(stated, self.artefacts(row).values()), *trained]
+
+    def text_artefact(self, row: str) -> dict[str, str]:
+        """The encoder of the alignment's targets, by name, where it is not the model's own."""
+        if row not in self.aligned or not self.text_model:
+            return {}
+        return {f"text_{self.settings.alignment.text.feature}": self.model(self.text_model)}
+
+    @cached_property
+    def text_model(self) -> str | None:
+        """The model whose text encoder makes the alignment's targets; None where it is the base's own, pooled."""
+        text = self.settings.alignment.text
+        if text.model != "backbone":
+            return text.model
+        return None if text.feature == "pooled" else self.settings.alignment.base
+
+    @cached_property
+    def text_options(self) -> list[str]:
+        """Options of hcma.cache for another text encoder than the base's own."""
+        text = self.settings.alignment.text
+        return ["--text", self.model(self.text_model), "--text-feature", text.feature] if self.text_model else []
+
+    @cached_property
+    def encoding_models(self) -> list[str]:
+        """The models that latents and text features are made with."""
+        return [self.settings.alignment.base, *([self.text_model] if self.text_model else [])]
+
+    def sampling_models(self, row: str) -> list[str]:
+        """The models that a row is sampled with."""
+        return [self.stanza(row).base, *([self.text_model] if self.text_model and row in self.aligned else [])]
+
+    # Keys for `params`: when one changes, the job runs again.
+
+    def model_key(self, name: str) -> str:
+        """What a model is: its commit on the hub, the recipe of its random weights, or its SHA256SUMS."""
+        if source := self.downloads.models.get(name):
+            return f"{source.hub}@{source.revision}"
+        return self._folder_key(Path(self.model(name)))
+
+    def download_key(self, name: str) -> str:
+        """What a download is: neither a mirror nor a licence's name."""
+        if source := self.downloads.files.get(name):
+            return digest(source.model_dump(include={"size", "sha256", "md5"}))
+        return self.model_key(name)
+
+    def _folder_key(self, folder: Path) -> str:
+        recipe = self.recipes.get(folder.name)
+        if recipe and folder.parent == Path(self.path.weights):
+            return f"{recipe.kind}, random, seed {recipe.random_seed}"
+        return sha256(folder / SUMS)[:16] if (folder / SUMS).is_file() else ""
+
+    def model_keys(self, models: Iterable[str]) -> list[str]:
+        return [self.model_key(name) for name in models]
+
+    @cached_property
+    def extractors_key(self) -> str:
+        """The networks that measure; without a hash of its own, a file is what the SHA256SUMS beside it says."""
+        stanzas = {name: stanza.model_dump(exclude={"path", "source"}) for name, stanza in self.extractors.items()}
+        weights = {
+            name: self._folder_key(Path(str(stanza.path)).parent)
+            for name, stanza in self.extractors.items()
+            if not stanza.sha256
+        }
+        return digest([stanzas, weights])
+
+    @cached_property
+    def data_key(self) -> str:
+        """What layouts depend on beside annotations and words."""
+        return digest(self.settings.data.model_dump(exclude={"root", "draw", "source", "words", "shard_size"}))
+
+    @cached_property
+    def training_key(self) -> str:
+        """What the training of the alignment module depends on beside its data."""
+        alignment = self.settings.alignment
+        return digest([alignment.model.model_dump(), alignment.train.model_dump(exclude=NOISE | MEMORY)])
+
+    @cached_property
+    def noise_key(self) -> str:
+        """What the training on the noise loss depends on beside its data."""
+        alignment = self.settings.alignment
+        train = alignment.train.model_dump(exclude=MEMORY | {"denoiser"})
+        return digest(
+            [train, alignment.train.denoiser.model_dump(exclude=MEMORY), self.stanza(alignment.method).params]
+        )
+
+    def method_key(self, row: str) -> str:
+        """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
+        stanza = self.stanza(row)
+        meaning = stanza.model_dump(include={"module", "base", "version", "source", "params"})
+        return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
+
+    @cached_property
+    def calibration_key(self) -> str:
+        """What the calibration of eta depends on beside its inputs."""
+        calibrate = self.settings.alignment.calibrate
+        params = self.stanza(self.settings.alignment.method).params
+        return digest([params, calibrate.relative_step, calibrate.count, calibrate.multiples])
+
+    def sampling(self, row: str) -> dict[str, Any]:
+        """The sampling settings of a row."""
+        return self.settings.sampling.model_dump() | self.stanza(row).sampling
+
+    @cached_property
+    def estimate_key(self) -> str:
+        """What the pilot times."""
+        models = {name: self.model_key(name) for name, model in self.settings.models.items() if model}
+        keys = {sampled.row: self.method_key(sampled.row) for sampled in self.sampled}
+        return digest([models, keys, self.training_key, self.settings.data.size, self.settings.resources.batch_size])
+
+    @cached_property
+    def pretrained(self) -> str:
+        """The folder of the miniature's pretraining."""
+        return place(self.settings.pretrain.work)
+
+    @cached_property
+    def protocol(self) -> list[str]:
+        """Options of evaluation.protocol."""
+        regions, resolution = self.settings.regions, self.settings.evaluation.resolution
+        words = [f"--label-template={regions.label_template}", "--min-side", regions.min_side]
+        words += ["--region-resize", regions.resize, "--region-pad", regions.pad]
+        words += ["--max-per-image", regions.max_per_image] if regions.max_per_image else []
+        words += ["--resolution", resolution] if resolution else []
+        return list(map(str, words))
+
+    # Speed and memory: shell commands take these from `plan`, never from `params`, so that a change reruns nothing.
+
+    def needs(self, rule: str) -> dict[str, Callable[..., int]]:
+        """What a job of a rule asks a cluster for; both grow when a profile tries it again."""
+        common = self.settings.resources
+        own = {name: vars(one) for name, one in common.rules.items()}.get(rule, {})  # type: ignore[call-overload]
+        return {
+            "mem_mb": lambda wildcards, attempt: (own.get("mem_mb") or common.mem_mb) * attempt,
+            "runtime": lambda wildcards, attempt: (own.get("runtime") or common.runtime) * attempt,
+        }
+
+    @cached_property
+    def training_gpus(self) -> int:
+        return self.settings.resources.train_gpu or self.settings.resources.gpu
+
+    @cached_property
+    def launcher(self) -> str:
+        """What starts the processes of a training, one a GPU. Weights, losses and precision are the program's own affair."""
+        alone = "python"
+        if self.training_gpus > 1:
+            alone = (
+                f"accelerate launch --multi_gpu --num_processes {self.training_gpus} --num_machines 1"
+                " --mixed_precision no --dynamo_backend no"
+            )
+        return self.settings.resources.train_launcher or alone
+
+    @cached_property
+    def speed(self) -> str:
+        """Options of hcma.sample."""
+        resources = self.settings.resources
+        switches = {"--compile": resources.compile, "--channels-last": resources.channels_last}
+        chosen = [option for option, on in switches.items() if on]
+        return " ".join(["--batch-size", str(resources.batch_size), "--device", resources.device, *chosen])
+
+    # What the run is compared with.
+
+    @cached_property
+    def recorded(self) -> str:
+        """Metrics that the run must reproduce."""
+        return place(self.settings.reference or f"results/reference/{self.settings.run}.json")
+
+    def side_by_side(self, kind: str) -> str:
+        """The comparison of two finished runs."""
+        return f"results/compare/{self.settings.first}-{self.settings.second}.{kind}"
+
+    # What people look at.
+
+    @cached_property
+    def tables(self) -> list[str]:
+        """CSV files, in the order of the report."""
+        return [self.path.table(name) for name in self.table_names]
+
+    @cached_property
+    def table_names(self) -> list[str]:
+        return [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """ROW=LABEL of the rows that have a label of their own."""
+        methods = self.settings.methods
+        return [f"{row}={methods[row].label}" for row in self.methods if methods[row].label]
+
+    @cached_property
+    def figures(self) -> list[str]:
+        return [self.path.figure(name, kind) for name in self.figure_names for kind in ("png", "svg")]
+
+    @cached_property
+    def figure_names(self) -> list[str]:
+        return list(FIGURES)
+
+
+def stated_keys(value: Any) -> Any:
+    """Settings as JSON, without keys that may be left out and are null: programs take such a key for one that is set."""
+    if isinstance(value, Section):
+        kept = [
+            (key, one) for key, one in value if one is not None or type(value).model_fields[key].default is not None
+        ]
+        return {key: stated_keys(one) for key, one in kept}
+    return {key: stated_keys(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def read_plan(config: Path) -> Plan:
+    """The plan of a run's config.json; raises InputError."""
+    return Plan(Settings.model_validate(read_json(config)))
+
+
+def digest(content: Any) -> str:
+    """A short hash of JSON content; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

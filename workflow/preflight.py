@@ -1,0 +1,246 @@
+"""What has to hold before the first job: checked when Snakemake reads the rules and when it starts, or alone.
+
+    python -m workflow.preflight --configfile workflow/config/paper.yaml
+
+Reading the rules, `begin` refuses a configuration with faults, weights and folders that are not there, and a folder that cannot
+be written. `start` comes before the first job, never in a dry run: it writes config.json and then checks what takes seconds,
+as far as the planned jobs need it: the parameters of every method, room on the disk, every source of a download, and the device
+where this machine is the one that works. All faults are printed at once, a line each. Nothing is kept of a check that passed.
+"""
+
+import argparse
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from formats.cli import quick_imports
+from formats.files import InputError, write_json
+from workflow.consistency import parameter_faults
+from workflow.overlays import merged
+from workflow.paths import unusable
+from workflow.plan import Plan, read_plan
+from workflow.products import clashes
+from workflow.settings import SettingsError, read
+
+# Rules before whose jobs each check is made.
+BEFORE = {
+    "methods": {"fetch_file", "fetch_model", "prepare_layouts", "write_method", "pilot"},
+    "disk": {
+        "fetch_file",
+        "fetch_model",
+        "prepare_layouts",
+        "sample_real",
+        "cache_latents",
+        "sample",
+        "extract_features",
+    },
+    "sources": {"fetch_file", "fetch_model"},
+}
+DEVICE = "device"
+# Kept open until the process ends.
+_alive: list[TextIO] = []
+
+
+def begin(workflow: Any, config: dict[str, Any]) -> Plan:
+    """The plan of Snakemake's configuration; ends the process with one line for each of its faults."""
+    if workflow.is_main_process:
+        drop_stale_locks()
+    try:
+        settings = read(config, *configured_by(workflow))
+    except SettingsError as error:
+        stop(error.faults)
+    if wants_conda(workflow) and not shutil.which("conda"):
+        stop(
+            [
+                "--use-conda needs conda, and there is none on PATH: install Miniforge, or run `make .venv` and leave it out"
+            ]
+        )
+    plan = Plan(settings)
+    if found := clashes(plan) + unusable(settings, made="results/"):
+        stop(found)
+    if workflow.is_main_process and (found := unwritable(Path(plan.path.folder).absolute(), settings.run)):
+        stop(found)
+    return plan
+
+
+def start(workflow: Any, plan: Plan) -> None:
+    """What comes before the first job; ends the process with one line for each fault."""
+    from workflow.provenance import lineage_of
+
+    if found := lost_on_the_way(workflow):
+        stop(found)
+    plan.write_config()
+    write_json(Path(plan.path.lineage), lineage_of(workflow.dag.jobs, plan.path.folder))
+    planned = list(workflow.dag.needrun_jobs())
+    rules = {job.rule.name for job in planned}
+    checks = [check for check, before in BEFORE.items() if rules & before]
+    # On a cluster, the rule check_device asks where the work will run.
+    if not workflow.non_local_exec and any(job.resources.get("gpu") for job in planned):
+        checks.append(DEVICE)
+    if checks:
+        command = [sys.executable, "-m", "workflow.preflight", "--config", plan.path.config, "--check", *checks]
+        if subprocess.run(command, check=False).returncode:
+            sys.exit(1)
+
+
+def metrics_of_runs(plan: Plan) -> list[str]:
+    """The metrics files of the two runs that `snakemake compare` is asked for; ends the process where there are none."""
+    found = []
+    for run in (plan.settings.first, plan.settings.second):
+        if not run:
+            stop(["compare needs two runs: --config first=RUN second=RUN, folders of results/"])
+        files = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
+        found += files or stop([f"results/{run}: no metrics/*/test.json; finish that run first"])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--configfile", type=Path, nargs="+", default=[], help="as Snakemake's")
+    which.add_argument("--config", type=Path, help="a run's config.json instead")
+    parser.add_argument("--check", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="all of them by default")
+    arguments = parser.parse_args()
+    try:
+        own = Plan(read(merged(arguments.configfile), [], arguments.configfile)) if not arguments.config else None
+    except SettingsError as error:
+        stop(error.faults)
+    plan = own or read_plan(arguments.config)
+    # The sources' check is one of the disk, too: of downloads and run together.
+    checks = [check for check in arguments.check if check != "disk" or "sources" not in arguments.check]
+    if found := [fault for check in checks for fault in CHECKS[check](plan)]:
+        stop(found)
+
+
+def disk(plan: Plan) -> list[str]:
+    """One line for each disk without room for the run."""
+    from workflow.disk_space import lacking, need_of_run
+
+    return lacking([need_of_run(plan)])
+
+
+def sources(plan: Plan) -> list[str]:
+    """One line for each licence not accepted, else for each download that cannot be had and each disk without room for all."""
+    from workflow import fetch
+    from workflow.disk_space import Need, lacking, need_of_run
+
+    settings = plan.settings.fetch
+    if not settings or not plan.downloads.files | plan.downloads.models:
+        return disk(plan)
+    if found := fetch.refused(plan.downloads, settings):
+        return found
+    sizes, faults = fetch.ask(plan.downloads, settings)
+    needs = [Need(name, Path(plan.downloads.folder), size) for name, size in sizes.items() if size]
+    return faults + lacking([*needs, need_of_run(plan)])
+
+
+def device(plan: Plan) -> list[str]:
+    """One line where the configured device is not on this machine."""
+    with quick_imports():
+        from hcma.sampling.device import take_device
+
+    wanted = plan.settings.resources.device
+    try:
+        # The first GPU, held or not: this must not wait for a job's.
+        take_device("cuda:0" if wanted == "cuda" else wanted)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+CHECKS: dict[str, Callable[[Plan], list[str]]] = {
+    "methods": lambda plan: parameter_faults(plan.settings),
+    "disk": disk,
+    "sources": sources,
+    DEVICE: device,
+}
+
+
+def stop(lines: Iterable[str]) -> NoReturn:
+    """End the process with one line for each fault."""
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(1)
+
+
+def wants_conda(workflow: Any) -> bool:
+    # Snakemake's own message is "conda: command not found"; its settings object is internal, so it may be elsewhere.
+    try:
+        wanted = workflow.deployment_settings.deployment_method
+    except AttributeError:
+        return False
+    return any(str(kind).rsplit(".", 1)[-1].lower() == "conda" for kind in wanted)
+
+
+def drop_stale_locks() -> None:
+    """Remove Snakemake's locks of processes that were killed: its own outlive a `kill -9`.
+
+    The lock taken here, which the system holds for the life of the process, does not: all that live share it, so whoever gets
+    it alone finds only what the dead have left.
+    """
+    folder = Path(".snakemake")
+    try:
+        folder.mkdir(exist_ok=True)
+        handle = open(folder / "alive", "w")  # noqa: SIM115
+    except OSError as error:
+        stop([f"{folder.absolute()}: cannot be written ({error.strerror}); start Snakemake in a folder that can"])
+    _alive.append(handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for stale in (folder / "locks").glob("*.lock"):
+            stale.unlink()
+    except BlockingIOError:
+        pass
+    except OSError:
+        return  # a filesystem without such locks; Snakemake's own still holds
+    fcntl.flock(handle, fcntl.LOCK_SH)
+
+
+def configured_by(workflow: Any) -> tuple[list[Path], list[Path], dict[str, Any]]:
+    """The Snakefile's configuration files, those of the command line, and its single values.
+
+    Snakemake lists the first two in one, the first last, but merges them in this order. Its settings are internal; without them
+    all files are taken in the order listed.
+    """
+    try:
+        settings = workflow.config_settings
+        over, given = list(settings.configfiles), dict(settings.config)
+        own = [path for path in workflow.configfiles if path not in over]
+        return [] if settings.replace_workflow_config else own, over, given
+    except AttributeError:
+        return workflow.configfiles, [], {}
+
+
+def lost_on_the_way(workflow: Any) -> list[str]:
+    """Values of --config that a cluster's jobs would not get as they are.
+
+    Snakemake (9.27) quotes them as Python does, and a shell reads that. Which executor it is, is known when the run starts,
+    not before.
+    """
+    try:
+        words = list(workflow.config_settings.config_args or []) * workflow.non_local_exec
+    except AttributeError:
+        return []
+    lost = [word for word in words if repr(word) != f"'{word}'"]
+    return [
+        f"the command line: {word}: Snakemake cannot hand apostrophes, backslashes and control characters on to a"
+        " cluster's jobs; write the value into a file and give that with --configfile"
+        for word in lost
+    ]
+
+
+def unwritable(folder: Path, run: str) -> list[str]:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return []
+    text = f"{there}: cannot be written, but the results of `run: {run}` go to {folder}"
+    return [f"{text}; make `results` a folder, or a link to one, that can"]
+
+
+if __name__ == "__main__":
+    main()

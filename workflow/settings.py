@@ -1,0 +1,502 @@
+"""The configuration: every key with its type, its bounds and what it means, and the checks between keys.
+
+`workflow/config/base.yaml` holds the published values, and an overlay what a scale changes (overlays.py). A default stands here
+where a key may be left out. `docs/configuration.md` has the tables of these models (keys.py).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from formats.files import InputError
+from workflow.consistency import contradictions
+from workflow.keys import explained
+from workflow.overlays import blamed, merge_faults, resolved
+from workflow.paths import FILLED
+
+
+class SettingsError(InputError):
+    """A configuration cannot be used; `faults` has one line for each of its faults."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
+
+
+class Section(BaseModel):
+    """A mapping of the configuration: unknown keys and values of another type are faults."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True, protected_namespaces=()
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_default_nulls(cls, values: Any) -> Any:
+        """An overlay cannot take a key out of what it lies on: null is the same as leaving out a key whose default it is."""
+        if not isinstance(values, dict):
+            return values
+        left_out = {key for key, field in cls.model_fields.items() if field.default is None}
+        return {key: value for key, value in values.items() if value is not None or key not in left_out}
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if len({*values}) < len(values):
+        raise PydanticCustomError("repeated", "")
+    return values
+
+
+def _images_or_auto(value: Any) -> Any:
+    if value != "auto" and (type(value) is not int or value < 1):
+        raise PydanticCustomError("batch_size", "")
+    return value
+
+
+def _path(value: str, refused: str = "\0\n\r") -> str:
+    if odd := sorted(set(value) & set(refused)):
+        raise PydanticCustomError("path", "{path} holds {sign}", {"path": repr(value), "sign": repr(odd[0])})
+    return value
+
+
+def _made(value: str) -> str:
+    return _path(value, FILLED)
+
+
+def _folder(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+# The text in an annotation is what keys.py and messages say instead of a pattern.
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+# What no line of a log can hold; and where rules write, in whose names Snakemake would fill something in.
+FilePath = Annotated[Text, AfterValidator(_path)]
+MadePath = Annotated[FilePath, AfterValidator(_made)]
+Unique = AfterValidator(_unique)
+Run = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), "a name of letters, digits, _ and -"]
+RowName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
+ModelName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$"), "a name of letters, digits, _, . and -"]
+ArtefactName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
+TableName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$"), "a name of letters, digits and _"]
+Device = Annotated[str, Field(pattern="^(cpu|cuda(:[0-9]+)?)$"), "cpu, cuda or cuda:N"]
+Template = Annotated[str, Field(pattern=r"^([^{}]|\{label\})*\{label\}([^{}]|\{label\})*$"), "text with {label}"]
+Hub = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$"), "OWNER/NAME"]
+Revision = Annotated[str, Field(pattern="^[0-9a-f]{7,40}$"), "a commit"]
+Url = Annotated[str, Field(pattern="^(https?|file)://"), "an address, http, https or file"]
+Server = Annotated[str, Field(pattern="^https?://"), "an address, http or https"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$"), "64 hexadecimal digits"]
+Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$"), "32 hexadecimal digits"]
+BatchSize = Annotated[Any, AfterValidator(_images_or_auto), "an integer of at least 1, or auto"]
+
+
+class Draw(Section):
+    train: Count = Field(description="pictures of the drawn train2014")
+    val: Count = Field(description="pictures of the drawn val2014")
+    seed: int = Field(description="of the drawing")
+
+
+class Boxes(Section):
+    min_area_frac: Share = Field(description="boxes of less of the canvas do not condition (A16): GLIGEN's 1 %")
+    max: Count = Field(description="only the so many largest condition (A16, A17): GLIGEN's 30")
+    drop_crowd: bool = Field(description="leave out boxes of crowds (A17)")
+
+
+class Split(Section):
+    train_fraction: float = Field(gt=0, lt=1, description="the paper's 80/20 split of train, by image id (A21)")
+    seed: int = Field(description="of the hash that splits")
+
+
+class Images(Section):
+    count: Count = Field(description="images used")
+
+
+class TestSample(Section):
+    count: Count = Field(description="images of the sample of val, without replacement (A20)")
+    seed: int = Field(description="of the sample (A20)")
+    require_boxes: bool = Field(description="leave out images without a box (A20)")
+
+
+class Source(Section):
+    urls: list[Url] = Field(min_length=1, description="where the file is; the later ones are mirrors")
+    size: Count | None = Field(None, description="bytes")
+    sha256: Sha256 | None = Field(None, description="of the file; this or `md5`")
+    md5: Md5 | None = Field(None, description="of the file, where its publisher gives no better")
+    licence: str = Field(description="a name under `fetch.licences`")
+
+
+class WeightsSource(Source):
+    sha256: Sha256 = Field(description="of the file")
+
+
+CocoFile = Literal["train2014.zip", "val2014.zip", "annotations_trainval2014.zip"]
+
+
+class Data(Section):
+    dataset: Text = Field("coco", description="where layouts come from: a module of evaluation/datasets")
+    root: FilePath | None = Field(
+        description="folder in COCO 2014's layout: `annotations/*.json`, and `train2014/` or `train2014.zip`, likewise val;"
+        " null: draw or fetch one"
+    )
+    draw: Draw | None = Field(description="draw a COCO of coloured shapes")
+    source: dict[CocoFile, Source] | None = Field(
+        None, description="what to fetch where neither `root` nor `draw` is given"
+    )
+    size: Count = Field(description="side of the canvas in pixels; the models' own")
+    words: FilePath = Field(description="table of the words by which captions name each category, for spans")
+    caption: Literal["first", "random"] = Field(
+        description="which of an image's five captions (A19): of the lowest annotation id, or by a hash of the ids"
+    )
+    resize: Literal["center_crop", "squash"] = Field(description="photo to canvas (A18)")
+    exif: Literal["apply", "ignore"] = Field(
+        description="photos that EXIF says are stored rotated or mirrored: upright, as viewers show them and most annotation"
+        " tools draw on them, or as stored; a photo whose size then differs from its record is refused"
+    )
+    boxes: Boxes
+    split: Split
+    train: Images
+    heldout: Images
+    test: TestSample
+    val: Images | None = Field(
+        None, description="images of val, the test sample first; for `evaluation.reference: full_val`"
+    )
+    shard_size: Count = Field(
+        description="images a job; changes no image. So many that loading the models is under 2 % of a job"
+    )
+
+
+class Model(Section):
+    """A diffusers folder: `path`, or a bare text in the model's place, is one of your own; else a repository of the hub."""
+
+    path: FilePath | None = Field(None, description="a folder of your own, with its SHA256SUMS; goes before the hub")
+    hub: Hub | None = Field(None, description="repository on the hub")
+    revision: Revision | None = Field(None, description="commit of the repository")
+    licence: str | None = Field(None, description="a name under `fetch.licences`")
+
+
+class Architecture(Section):
+    kind: Literal["stable-diffusion", "gligen", "latent-diffusion", "clip", "inception", "detector"] = Field(
+        description="a model whose published numbers of parameters its networks must have as loaded"
+    )
+    random_seed: int | None = Field(None, description="write random weights of the kind with this seed")
+
+
+class Fetch(Section):
+    folder: MadePath = Field("downloads", description="where fetched files are kept")
+    hub: Server = Field("https://huggingface.co", description="the hub, or a mirror of it")
+    offline: bool = Field(False, description="fetch nothing: say what is missing")
+    licences: dict[str, str] = Field({}, description="name of a licence: what is under it, and where its text is")
+    accept: Annotated[list[str], Unique] = Field(
+        [], description="names under `licences`, once you have read them; without its licence nothing is fetched"
+    )
+
+
+class Extractor(Section):
+    kind: Literal[
+        "small_features", "open_clip", "inception_clean", "inception_legacy", "small_detector", "faster_rcnn"
+    ] = Field(description="the network, and how it is fed")
+    name: str = Field(description="what tables call it")
+    path: FilePath | None = Field(
+        description="file of your own, held against `source`'s hash unless `sha256` is given; null: fetch `source`"
+    )
+    model: FilePath | None = Field(None, description="open_clip's name of the network, or a file of its sizes")
+    sha256: Sha256 | None = Field(None, description="of `path`; else SHA256SUMS beside it must have it")
+    source: WeightsSource | None = Field(None, description="where the published file is")
+
+
+class Extractors(Section):
+    frechet: Extractor = Field(description="features of the Frechet distances")
+    clip: Extractor = Field(description="of the CLIP scores")
+    frechet_legacy: Extractor | None = Field(
+        None, description="of a second Frechet distance, resized as pytorch-fid does; `reproduce` has both"
+    )
+    cmmd: Extractor | None = Field(None, description="of CMMD")
+    detector: Extractor | None = Field(None, description="of layout adherence")
+
+    def given(self) -> list[tuple[str, Extractor]]:
+        """Those that are not null, by their keys."""
+        return [(name, one) for name, one in self if one is not None]
+
+
+class Regions(Section):
+    min_side: Count = Field(
+        description="regions with a shorter side are not scored; pixels of the canvas (A34), for `python -m evaluation` of"
+        " each real image"
+    )
+    label_template: Template = Field(description="the text a region is compared with (A35)")
+    max_per_image: Count | None = Field(description="only so many regions of an image, largest first (A34); null: all")
+    resize: Literal["squash", "short_side_center_crop"] = Field(
+        description="what of a region becomes the network's square input (A34)"
+    )
+    pad: Literal["none", "mean"] = Field(
+        description="make the region square beforehand with a border of its mean colour (A34)"
+    )
+
+
+class Evaluation(Section):
+    resolution: Count | None = Field(
+        description="pixels to which whole images are brought, bicubically, before the Frechet networks see them (A32);"
+        " null: their own; 256 is GLIGEN's. Regions are cut at the image's own"
+    )
+    reference: Literal["same_ids", "full_val"] = Field(
+        description="photos that distances are measured to (A33): of the test layouts, or `data.val.count` images of val"
+    )
+
+
+class Sampling(Section):
+    steps: int = Field(ge=1, le=999, description="solver steps; PLMS makes a network call more")
+    guidance_scale: float = Field(description="of classifier-free guidance (A23)")
+    scheduler: Literal["pndm", "ddim", "lms"] = Field(description="the solver; pndm is PLMS")
+    negative_prompt: str = Field(description="(A24)")
+    seed: int = Field(description="an image's noise depends on it and the layout's id alone (A40)")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the U-Net's products (A42); alignment, solver and decoder stay float32"
+    )
+
+
+class TargetText(Section):
+    model: str = Field(
+        description="the text encoder f^T of losses (6) and (7), in training and in sampling (A12, A13): `backbone`, that of"
+        " `alignment.base`, or a key of `models`, an ablation"
+    )
+    feature: Literal["pooled", "projected"] = Field(
+        description="which of its outputs (A12): the end-of-text state, or CLIP's `text_projection` of it"
+    )
+
+
+class AlignmentModel(Section):
+    patch: Count = Field(description="latent cells a side of one token")
+    width: Count = Field(description="of the vision transformer, pre-norm")
+    blocks: Count = Field(description="of the transformer")
+    heads: Count = Field(description="of the transformer; divides the width")
+    mlp_ratio: Count = Field(description="of the transformer")
+    box_feature: Literal["fourier_mask", "mask", "fourier_mlp", "fourier_literal"] = Field(
+        description="B (A3); fourier_mask is mask x (1 + MLP(Fourier))"
+    )
+    pool: Literal["grid_mean", "area_mean"] = Field(
+        description="the mean pooling divides by all cells, or the box's (A5)"
+    )
+    time_conditioning: Literal["none", "add"] = Field(description="does the transformer know t (A9)")
+    center: bool = Field(description="subtract the mean embedding from the targets (A14)")
+    label_template: Template = Field(description="text of a box's target (A15)")
+
+
+class NoiseTraining(Section):
+    steps: Count = Field(description="optimiser steps; the paper's 60 epochs of 1024")
+    batch: Count = Field(description="images an optimiser step")
+    micro_batch: Count = Field(description="as `alignment.train.micro_batch`")
+    lr: Positive = Field(description="of the U-Net's parameters; GLIGEN's")
+    optimizer: Literal["adam", "adamw"] = Field(
+        description="of the U-Net's parameters; with `second_order` the module keeps its own, with its `lr` and `weight_decay`"
+    )
+    weight_decay: NotNegative = Field(
+        description="of the U-Net's parameters; GLIGEN's 0: the paper's 5e-4 is for a module that starts from nothing"
+    )
+    caption_dropout: Share = Field(
+        description="share of the images trained on the empty caption; GLIGEN's paper, whose configuration drops half"
+    )
+    grounding_dropout: Share = Field(description="share of the images trained with null tokens for boxes")
+    relative_step: Positive = Field(
+        description="as `alignment.calibrate.relative_step`, for the eta of update (8) in training"
+    )
+    validate_every: Count = Field(description="optimiser steps between validations and checkpoints")
+    validate_images: Count | None = Field(
+        description="of the held-out images; one is five passes of the U-Net each time"
+    )
+
+
+class AlignmentTraining(Section):
+    epochs: Count = Field(description="passes over the training images")
+    batch: Count = Field(description="images an optimiser step")
+    micro_batch: Count = Field(
+        description="images at a time, for memory alone (A31): changing it does not invalidate training. `batch / micro_batch`"
+        " must be at least the number of processes"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the module's products; weights, optimiser, losses and validation stay float32"
+    )
+    lr: Positive = Field(description="learning rate")
+    weight_decay: NotNegative = Field(description="L2 under adam, decoupled under adamw")
+    optimizer: Literal["adam", "adamw"] = Field(description="(A30)")
+    lambda_global: NotNegative = Field(description="weight of loss (6)")
+    lambda_local: NotNegative = Field(description="weight of loss (7)")
+    caption: Literal["random", "first"] = Field(description="which caption of an image each time (A22)")
+    validate_every: Count = Field(description="optimiser steps between validations and checkpoints")
+    validate_images: Count | None = Field(
+        description="on how many held-out images, the first, the best checkpoint is chosen; null: all"
+    )
+    seed: int = Field(description="of the order, the noise, t and the captions")
+    objective: Literal["align", "align+noise"] = Field(
+        description="losses (6) and (7) alone, or then the noise loss of Algorithm 1 too (A6)"
+    )
+    train_denoiser: Literal["none", "fuser", "unet"] = Field(
+        description="what the noise loss trains of the U-Net (A6): nothing, the layers GLIGEN added, or all"
+    )
+    second_order: bool = Field(
+        description="the noise loss reaches the alignment module through Z^(a) (A7): twice the backward pass"
+    )
+    denoiser: NoiseTraining
+
+
+class Calibration(Section):
+    relative_step: Positive = Field(
+        description="share of the latent's norm that one update of the calibrated eta moves, at the median (A1)"
+    )
+    count: Count = Field(description="noised held-out latents of that median")
+    images: Count | None = Field(
+        None, description="held-out layouts that the multiples are sampled on, the first; null: all"
+    )
+    multiples: Annotated[list[Positive], Unique] = Field(
+        min_length=1, description="of the calibrated eta, of which the held-out scores choose one"
+    )
+
+
+class Alignment(Section):
+    base: str = Field(
+        description="key of `models` whose autoencoder makes the training data and whose text encoder the targets"
+    )
+    method: str = Field(description="the row whose eta is calibrated")
+    reference: str = Field(description="the row that it is judged against")
+    text: TargetText
+    model: AlignmentModel
+    train: AlignmentTraining
+    calibrate: Calibration
+
+
+class Method(Section):
+    like: str | None = Field(None, description="another row, whose keys this one has where it states none of its own")
+    module: str = Field(description="Python module with `Params` and `generate`")
+    base: str = Field(description="key of `models` (A38)")
+    label: str | None = Field(None, description="what tables and figures call the row; null: as published.csv does")
+    version: int = Field(description="raise it when the module's images change: it is what re-runs the row")
+    source: str = Field("", description="sentence under the tables: where the module's other values are from")
+    artefacts: dict[ArtefactName, Text] = Field(
+        {},
+        description="a name and a file each of what the module loads beside the model: below `results/{run}`, or from the root"
+        " on your own",
+    )
+    params: dict[str, Any] = Field({}, description="fields of the module's `Params`")
+    sampling: dict[str, Any] = Field({}, description="keys of `sampling` that the row has otherwise")
+
+
+class RuleResources(Section):
+    mem_mb: Count | None = Field(None, description="MB that a job of the rule asks for")
+    runtime: Count | None = Field(None, description="minutes that a job of the rule asks for")
+
+
+# Those whose jobs ask a cluster for more than the least.
+Rule = Literal[
+    "cache_latents",
+    "check_device",
+    "compare_rows",
+    "count_parameters",
+    "cut_strips",
+    "extract_features",
+    "measure",
+    "measure_by_size",
+    "pilot",
+    "sample",
+    "summarize",
+    "swap_images",
+    "train_alignment",
+    "train_denoiser",
+    "write_random_weights",
+]
+
+
+class Resources(Section):
+    batch_size: BatchSize = Field(
+        description="images at a time; auto: on a GPU the largest power of two up to 64 that takes at most 0.8 of the free"
+        " memory, 8 elsewhere. One that runs out of memory is halved for the rest of its shard"
+    )
+    compile: bool = Field(False, description="`torch.compile` of the U-Net")
+    channels_last: bool = Field(False, description="memory layout of the U-Net's images")
+    threads: Count = Field(description="of a job")
+    gpu: int = Field(ge=0, description="GPUs of a job that samples, encodes or trains")
+    device: Device = Field(
+        description="cuda: the first GPU that no other job of this harness holds; cuda:N: that one, held or not"
+    )
+    mem_mb: Count = Field(description="MB a job asks a cluster for; grows with each retry")
+    runtime: Count = Field(description="minutes a job asks a cluster for; grow with each retry")
+    rules: dict[Rule, RuleResources] = Field({}, description="the same for one rule")
+    encode_shards: Count = Field(20, description="shards that one job encodes into one file of latents")
+    train_gpu: Count | None = Field(None, description="GPUs of a training, on all its nodes together; null: `gpu`")
+    train_launcher: Text | None = Field(
+        None,
+        description="command before `-m hcma.train` and `-m hcma.train_denoiser`; null: accelerate's, on several GPUs",
+    )
+
+
+class Pretrain(Section):
+    work: MadePath = Field(description="folder of the stages' files")
+    out: FilePath = Field(description="folder of the weights")
+    steps: Annotated[int, Field(ge=200)] | None = Field(
+        description="of every stage; null: each its own. A small number tries the whole chain"
+    )
+    scenes: int = Field(ge=250, multiple_of=250, description="drawn for the diffusion stages")
+    device: Device = Field(description="of the stages")
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    scale: str = Field(
+        description="file of `workflow/config/` that lies on base.yaml, beneath those of the command line"
+    )
+    run: Run = Field(description="results lie in `results/{run}/`")
+    caveat: str = Field("", description="a sentence that every table carries")
+    reference: FilePath | None = Field(
+        None, description="metrics that `snakemake regress` compares with; null: `results/reference/{run}.json`"
+    )
+    first: Run | None = Field(None, description="of `snakemake compare`: a folder of `results/`")
+    second: Run | None = Field(None, description="of `snakemake compare`: the other one")
+    seeds: Annotated[list[int], Unique] = Field(
+        [],
+        description="`sampling.seed`, and after it seeds with which every row is sampled again: the tables stay those of"
+        " the first, and `tables/seeds.*` have mean, standard deviation, least and most of every metric",
+    )
+    data: Data
+    models: dict[ModelName, Annotated[Model | None, BeforeValidator(_folder), "a folder or a mapping, or null"]] = (
+        Field(description="null: it cannot be had, and its rows show their published values")
+    )
+    architectures: dict[RowName, Architecture] = Field({}, description="what models have to be")
+    fetch: Fetch | None = Field(None, description="needed where there is a source or a hub")
+    extractors: Extractors
+    regions: Regions
+    evaluation: Evaluation
+    sampling: Sampling
+    alignment: Alignment
+    methods: dict[RowName, Method] = Field(description="the rows that can be sampled")
+    tables: dict[TableName, Annotated[list[str], Field(min_length=1), Unique]] = Field(
+        description="rows of each table, in order: keys of `methods`, and `real`"
+    )
+    pretrain: Pretrain
+    resources: Resources
+
+
+def read(
+    config: dict[str, Any],
+    files: Sequence[Path],
+    over: Sequence[Path] = (),
+    given: dict[str, Any] | None = None,
+) -> Settings:
+    """The settings that a merged configuration makes; raises SettingsError, whose lines name key and source.
+
+    It was merged as Snakemake does: `files`, which the Snakefile names, and over them what `over`, the files of the command
+    line, and `given`, its single values, make together; later ones win.
+    """
+    if found := merge_faults(config):
+        raise SettingsError(blamed(found, config, files, over, given))
+    try:
+        settings = Settings.model_validate(resolved(config))
+        found = list(contradictions(settings))
+    except ValidationError as error:
+        found = list(explained(Settings, error))
+    if found:
+        raise SettingsError(blamed(found, config, files, over, given))
+    return settings

@@ -60,7 +60,9 @@ def _headline_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="the configuration as JSON, or its section `data` alone")
     parser.add_argument("--cost", type=Path, required=True, help="the cost table's JSON")
     parser.add_argument("--best", type=Path, required=True, help="that of the best rows")
-    parser.add_argument("--mark-against", required=True, help="values that cannot be told from this row's get a mark")
+    parser.add_argument(
+        "--mark-against", required=True, help="values that are not distinguishable from this row's get a mark"
+    )
     parser.add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
     _reproduction_options(parser)
 

@@ -34,7 +34,7 @@ def headline_table(
 
     A row without metrics is one that cannot be run: it shows its published values, and needs some. Published values of
     other rows are left out where there is a caveat, where they would invite a comparison that means nothing. significance,
-    best: the frames of those tables. Values that cannot be told from those of `mark_against` bear a mark.
+    best: the frames of those tables. Values that are not distinguishable from those of `mark_against` get a mark.
 
     Raises InputError when rows were not measured on the same number of images by the same networks.
     """

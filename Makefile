@@ -90,7 +90,7 @@ test-next:
 # On an idle machine; it says itself when it was not. BENCH=--quick or BENCH="--only features_over_libraries".
 bench: .venv/installed
 	$(RUN) snakemake results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/methods/attend_and_excite.json results/miniature/layouts/test.jsonl --cores $(CORES) --quiet all
-	$(RUN) python -m workflow.scripts.bench --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --excite results/miniature/methods/attend_and_excite.json --layouts results/miniature/layouts/test.jsonl $(BENCH)
+	$(RUN) python -m workflow.benchmarks peers --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --excite results/miniature/methods/attend_and_excite.json --layouts results/miniature/layouts/test.jsonl $(BENCH)
 
 # Editing a program re-runs nothing by itself: the subset is always made from nothing.
 regress: .venv/installed
@@ -104,7 +104,7 @@ regress-accept: .venv/installed
 
 regress-spread: .venv/installed
 	rm -rf results/regress results/regress-*
-	$(RUN) python -m workflow.scripts.regress_spread --cores $(CORES)
+	$(RUN) python -m workflow.benchmarks regress_spread --cores $(CORES)
 
 # Times a fresh demo and keeps it as results/reference, which the README shows.
 reference: .venv/installed

@@ -16,6 +16,11 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 
 
+from workflow.progress import show_progress
+
+show_progress(workflow)
+
+
 localrules:
     all,
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Layout
-from hcma.sampling.diffusion import Diffusion, decode, denoise, encode_text
-from hcma.sampling.excitation import Excitation, ImageObjectives, excite, pad_positions
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text
+from hcma.sampling.excitation import Excitation, ImageObjectives, excite, excited_passes, pad_positions
 from hcma.sampling.guidance import Objectives
 from hcma.sampling.tokens import Named, append_missing, named_objects
+from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     positions_BM = pad_positions([head_nouns(things) for things in named_objects(sd, prompts)]).to(sd.device)
     guide = excite(sd, text_BTD, positions_BM, weakest_token(positions_BM), params)
     return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What an image takes; its refinements depend on it."""
+    return excited_passes(params, sampling)
 
 
 def head_nouns(things: Sequence[Named]) -> list[int]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from formats.layouts import Box, Layout
-from hcma.sampling.diffusion import Diffusion, decode, denoise, encode_text
-from hcma.sampling.excitation import Excitation, ImageObjectives, excite, pad_positions
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text
+from hcma.sampling.excitation import Excitation, ImageObjectives, excite, excited_passes, pad_positions
 from hcma.sampling.guidance import Objectives
 from hcma.sampling.spec import expect, is_number
 from hcma.sampling.tokens import Named, append_missing, named_objects
+from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,18 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     entries = [make_entries(things, params.union) for things in named_objects(sd, prompts)]
     positions_BM = pad_positions([[position for position, _ in row] for row in entries])
     areas = make_areas([[boxes for _, boxes in row] for row in entries], params).to(sd.device)
-    loop = params if params.refine else replace(params, thresholds=())
-    guide = excite(sd, text_BTD, positions_BM.to(sd.device), box_terms(areas, params), loop)
+    guide = excite(sd, text_BTD, positions_BM.to(sd.device), box_terms(areas, params), loop_of(params))
     return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What an image takes; its refinements depend on it."""
+    return excited_passes(loop_of(params), sampling)
+
+
+def loop_of(params: Params) -> Excitation:
+    """The settings of the loop: without refinements no call has a threshold."""
+    return params if params.refine else replace(params, thresholds=())
 
 
 def make_entries(things: Sequence[Named], union: bool) -> list[Entry]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Layout
-from hcma.sampling.diffusion import Diffusion, decode, encode_text
-from hcma.sampling.grounding import denoise_grounded, grounding_tokens
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, encode_text
+from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens
 from hcma.sampling.spec import expect, is_number
+from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,8 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     """uint8 pixels [B, 3, H, W] of the layouts' captions and boxes."""
     text_BTD, _ = encode_text(sd, [layout.caption for layout in layouts])
     return decode(sd, denoise_grounded(sd, grounding_tokens(sd, layouts), noise_BCHW, text_BTD, params.tau))
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What every image takes."""
+    return grounded_passes(params.tau, sampling)

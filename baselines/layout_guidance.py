@@ -17,6 +17,7 @@ from hcma.sampling.attention import Attend, attention_reader, grid_side, layers_
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
+    Sampling,
     decode,
     denoise,
     duplicate_calls,
@@ -26,7 +27,7 @@ from hcma.sampling.diffusion import (
 )
 from hcma.sampling.spec import expect, is_number
 from hcma.sampling.tokens import Named, append_missing, named_objects
-from hcma.sampling.work import Work
+from hcma.sampling.work import Passes, Work
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,19 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     ]
     guide = make_guide(attention_reader(sd, text_BTD, layers), things, params, make_scheduler(sd), sd.work)
     return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What an image takes: how soon its loss reaches the threshold depends on it."""
+    guided = set(range(min(params.stop, sampling.calls)))
+    if not params.guide_duplicate:
+        guided -= set(sampling.duplicates)
+    tested = min(1, len(guided)) if params.sticky else len(guided)
+    return Passes(
+        calls=sampling.calls,
+        guided=(tested * min(1, params.max_iterations), len(guided) * params.max_iterations),
+        layers=lambda unet: layers_of_blocks(unet, params.blocks),
+    )
 
 
 def group(things: Sequence[Named]) -> list[Thing]:

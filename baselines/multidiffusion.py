@@ -14,6 +14,7 @@ import torch
 from formats.layouts import Box, Layout
 from hcma.sampling.diffusion import (
     Diffusion,
+    Sampling,
     decode,
     encode_text,
     image_generator,
@@ -25,6 +26,7 @@ from hcma.sampling.diffusion import (
 )
 from hcma.sampling.grounding import largest
 from hcma.sampling.spec import expect
+from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     with torch.no_grad():
         latents = iterate(scheduler, predict, noise_BCHW.to(sd.device) * scheduler.init_noise_sigma)
     return decode(sd, latents)
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What an image takes, if a cell is left to its caption; a box without a cell takes nothing."""
+    return Passes(calls=sampling.calls, each_box=sampling.calls, encoded=params.bootstrap)
 
 
 def make_views(row: int, layout: Layout, side: int, params: Params) -> list[View]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Layout
-from hcma.sampling.diffusion import Diffusion, decode, denoise, encode_text
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text
+from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,8 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     """uint8 pixels [B, 3, H, W] of the layouts' captions."""
     text_BTD, _ = encode_text(sd, [layout.caption for layout in layouts])
     return decode(sd, denoise(sd, noise_BCHW, text_BTD))
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What every image takes."""
+    return Passes(calls=sampling.calls)

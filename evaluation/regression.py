@@ -6,7 +6,7 @@
 `check` prints every metric that moved and every input that differs, and exits with 1 when a metric moved beyond its
 tolerance or is missing. `accept` records the run instead, with the reason. Equal code, weights, configuration and seed give
 equal numbers up to rounding, which threads, batches and processors do differently. The tolerances are what that was
-measured to do, with a margin (RULE; workflow.scripts.regress_spread). How far a move is in standard errors of the metric
+measured to do, with a margin (RULE; workflow.benchmarks.regress_spread). How far a move is in standard errors of the metric
 is printed and decides nothing.
 """
 

@@ -30,6 +30,16 @@ class Progress:
     kept: int = 0  # the step of the best weights
     curve: list[dict[str, float]] = field(default_factory=list)
 
+    def write_curves(self, path: Path) -> None:
+        """Write the curve as CSV; `kept` is 1 at the step of the best weights, and step 0 has no training losses."""
+        names = list(self.curve[-1])
+        lines = [",".join([*names, "kept"])]
+        for row in self.curve:
+            cells = [f"{row[name]:.6g}" if name in row else "" for name in names]
+            lines.append(",".join([*cells, str(int(row["step"] == self.kept))]))
+        with replacing(path) as beside:
+            beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
 
 class Loop:
     """A module, its optimisers, and the checkpoint from which a killed training goes on as if nothing had happened.

@@ -10,7 +10,7 @@ Update (8) of the paper, then GLIGEN's denoising. The gradient passes through th
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -20,15 +20,17 @@ from hcma.alignment import Alignment, load_alignment
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
+    Sampling,
     decode,
     duplicate_calls,
     encode_text,
     identity,
     make_scheduler,
 )
-from hcma.sampling.grounding import denoise_grounded, grounding_tokens, label_features, largest
+from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
 from hcma.sampling.spec import Artefact, expect, is_number
 from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
+from hcma.sampling.work import Passes
 
 MODES = ("raw", "grad_norm")
 # The paper calls eta_t a learning rate and says no more; factors are functions of alpha_cumprod and of t / T.
@@ -126,6 +128,12 @@ def generate(
     if params.aligns and state.eta > 0:
         guide = make_guide(sd, make_targets(sd, layouts, caption_BD, tokens, state), params, state)
     return decode(sd, denoise_grounded(sd, tokens, noise_BCHW, text_BTD, params.tau, guide))
+
+
+def passes(params: Params, sampling: Sampling) -> Passes:
+    """What every image takes: GLIGEN's passes, and those of the alignment module, forward and back."""
+    aligned = sum(aligns_at(step, sampling.steps, params) for step in range(sampling.steps)) if params.aligns else 0
+    return replace(grounded_passes(params.tau, sampling), other={"alignments": aligned})
 
 
 def make_guide(sd: Diffusion, targets: Targets, params: Params, state: State) -> Guide:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--micro-batch", type=int, help="images at a time, for memory only; before the configuration's")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of an unfinished run")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--curves", type=Path, required=True, help="CSV; a plot is written beside it as PNG")
+    parser.add_argument("--curves", type=Path, required=True, help="CSV")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
     _run(args)
@@ -48,9 +48,7 @@ def _run(args: argparse.Namespace) -> None:
     run.processes.end()
     if not run.processes.main:
         return
-    from hcma.curves import write_curves
-
-    write_curves(run.progress.curve, run.progress.kept, args.curves)
+    run.progress.write_curves(args.curves)
     from hcma.alignment import save_alignment
 
     save_alignment(module, args.out)

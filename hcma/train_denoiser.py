@@ -53,9 +53,7 @@ def _run(args: argparse.Namespace) -> None:
     run.processes.end()
     if not run.processes.main:
         return
-    from hcma.curves import write_curves
-
-    write_curves(run.progress.curve, run.progress.kept, args.out / "curves.csv")
+    run.progress.write_curves(args.out / "curves.csv")
     save_alignment(run.module, args.out / "alignment.safetensors")
     write_model(args.model, run.sd.unet, args.out / "model")
     run.checkpoint.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from workflow.scripts.regress_spread import ROUNDING
+from workflow.benchmarks.regress_spread import ROUNDING
 
 ROOT = Path(__file__).parents[1]
 BUSY = "while True: sum(range(10_000))"

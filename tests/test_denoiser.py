@@ -324,7 +324,6 @@ def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None
     assert [row.split(",")[0] for row in rows[1:]] == ["0", "2", "4", "6", "8", "9"]
     assert rows[1].split(",")[1] == ""
     assert sum(int(row.split(",")[-1]) for row in rows[1:]) == 1
-    assert (tmp_path / "out/curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
 
 

@@ -157,7 +157,7 @@ def test_maps_are_decoded_into_boxes_around_their_peaks() -> None:
 
 
 def test_the_shipped_detector_finds_what_is_drawn() -> None:
-    from workflow.scripts.miniature.world import draw, scene
+    from workflow.miniature.world import draw, scene
 
     detector = load_detector(
         {"kind": "small_detector", "name": "d", "path": "weights/miniature/detector/model.safetensors"}

@@ -34,8 +34,8 @@ from formats import cli
 from formats.files import read_json, write_json
 from formats.images import write_images
 from tests.test_evaluation_metrics import ROOT, row_of
-from workflow.scripts.miniature.captions import captions
-from workflow.scripts.miniature.world import SIDE, draw, scene
+from workflow.miniature.captions import captions
+from workflow.miniature.world import SIDE, draw, scene
 
 MASTER = 128  # side of the real images that are stretched
 EXTRACTORS = yaml.safe_load((ROOT / "workflow/config/miniature.yaml").read_text())["extractors"]

@@ -19,7 +19,7 @@ from evaluation.layouts import read_layouts
 from formats.files import InputError
 from tests import coco_sets
 from tests.coco_sets import prepare
-from workflow.scripts.miniature.draw import write_split
+from workflow.miniature.draw import write_split
 
 ROOT = Path(coco_sets.__file__).parents[1]
 WORDS = ROOT / "workflow/config/words/miniature.yaml"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation.figures import calibration, categories, drawing, panel
+from evaluation.figures import calibration, categories, drawing, panel, training
 from evaluation.figures.__main__ import main
 from evaluation.metrics import sizes
 from evaluation.metrics.frechet import frechet_distance
@@ -204,6 +204,18 @@ def test_what_makes_a_choice_doubtful_stands_in_the_figure(tmp_path, monkeypatch
     written = ["\n".join(text.get_text() for text in figure.axes[0].texts) for figure in figures]
     assert "Warning" not in written[0]
     assert "Warning: the best score stands at an end.\nWarning: none is better." in written[1]
+
+
+def test_every_kind_of_column_of_a_training_has_a_panel(tmp_path, monkeypatch) -> None:
+    figures = []
+    monkeypatch.setattr(training, "save", lambda figure, out: figures.append(figure))
+    noise = {"step": [0, 2], "train_noise": [None, 0.5], "heldout_noise": [0.7, 0.6], "baseline_noise": [0.7, 0.7]}
+    both = noise | {"heldout_global": [0.9, 0.8], "recall_100": [0.1, 0.2]}
+    for columns in (noise, both):
+        training.draw([pd.DataFrame(columns | {"kept": [0, 1]}).set_index("step")], tmp_path / "one")
+    titles = [[axis.get_title(loc="left").strip() for axis in figure.axes] for figure in figures]
+    assert titles == [["Noise loss"], ["Losses", "Noise loss", "Caption recall@1, held out"]]
+    assert [line.get_label() for line in figures[0].axes[0].lines][-1] == "kept: step 2"
 
 
 def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkeypatch) -> None:

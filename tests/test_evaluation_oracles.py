@@ -38,10 +38,10 @@ from formats.files import sha256
 from formats.images import read_images
 from tests.test_evaluation_frechet import moments, samples
 from tests.test_evaluation_kernel import sets
-from workflow.scripts.bench_evaluation import as_transformers
-from workflow.scripts.random_weights.architecture import CLASSES
-from workflow.scripts.random_weights.values import random_value
-from workflow.scripts.random_weights.vocabulary import write_tokenizer
+from workflow.benchmarks.features import as_transformers
+from workflow.random_weights.architecture import CLASSES
+from workflow.random_weights.values import random_value
+from workflow.random_weights.vocabulary import write_tokenizer
 
 COUNT = 10
 SQUARE = (299, 299)  # what needs no resize, in which the libraries differ

@@ -18,7 +18,7 @@ from formats import cli
 from formats.files import InputError, read_json, write_json
 from formats.images import write_images
 from tests.tables import grid
-from workflow.scripts import regress_spread
+from workflow.benchmarks import regress_spread
 
 ROWS = ("real", "sd14", "hcma")
 IDS = np.arange(40)

@@ -571,7 +571,7 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
     Nor is there when it is to be fetched from elsewhere: only what a thing is may cause a new download.
     """
     run, downloads = f"test-fetch-{os.getpid()}", tmp_path / 'it\'s $HOME "x" down loads'
-    draw = [sys.executable, "-m", "workflow.scripts.miniature.draw", "--out", str(tmp_path / "drawn")]
+    draw = [sys.executable, "-m", "workflow.miniature.draw", "--out", str(tmp_path / "drawn")]
     subprocess.run([*draw, "--train", "60", "--val", "20", "--seed", "1"], cwd=ROOT, check=True)
     drawn = tmp_path / "drawn"
     archive = zipped(drawn / "annotations", tmp_path / "annotations_trainval2014.zip")
@@ -651,7 +651,7 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         config["fetch"] |= {"offline": True, "hub": "http://nowhere"}
         for entry in config["data"]["source"].values():
             entry |= {"urls": ["http://nowhere/x.zip", *entry["urls"]], "licence": LICENCE}
-        again = fetched()
+        again = fetched("--printshellcmds")
         assert again.returncode == 0, again.stderr[-3000:]
         assert "Nothing to be done" in again.stderr
         assert {path: path.stat().st_mtime_ns for path in downloads.rglob("*.zip")} == kept

@@ -29,7 +29,7 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -46,6 +46,18 @@ def test_imports_keep_to_their_layer(path: Path) -> None:
         if within(name, set(PACKAGES)):
             assert within(name, first_party), f"{module} must not import {name}"
         assert not within(name, forbidden), f"{module} must not import {name}"
+
+
+# Leaf packages: for people, run by name.
+LEAVES = {"workflow.benchmarks"}
+
+
+def test_nothing_imports_a_leaf() -> None:
+    for path in FILES:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for leaf in LEAVES:
+            if not within(module, {leaf}):
+                assert not [name for name in imported(path) if within(name, {leaf})], f"{module} must not import {leaf}"
 
 
 def test_formats_needs_numpy_and_pil_alone() -> None:

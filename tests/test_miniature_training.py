@@ -15,12 +15,12 @@ from transformers import CLIPTokenizer
 from formats.checksums import verify_folder
 from hcma.sampling.diffusion import Sampling, load_diffusion
 from tests.dag import ROOT, snakemake
-from workflow.scripts.miniature.grounded import Grounded, gated
-from workflow.scripts.miniature.located import Located, places, shape_of_tokens, word_loss
-from workflow.scripts.miniature.pretrain import STAGES
-from workflow.scripts.miniature.sizes import UNET
-from workflow.scripts.miniature.text import SHAPES
-from workflow.scripts.miniature.training import Run, train
+from workflow.miniature.grounded import Grounded, gated
+from workflow.miniature.located import Located, places, shape_of_tokens, word_loss
+from workflow.miniature.pretrain import STAGES
+from workflow.miniature.sizes import UNET
+from workflow.miniature.text import SHAPES
+from workflow.miniature.training import Run, train
 
 
 def line(model: torch.nn.Module, rng: np.random.Generator) -> torch.Tensor:

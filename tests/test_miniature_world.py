@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from workflow.scripts.miniature.captions import captions, named
-from workflow.scripts.miniature.draw import write_split
-from workflow.scripts.miniature.world import CATEGORIES, SIDE, SIZES, Scene, Thing, draw, mask, scene
+from workflow.miniature.captions import captions, named
+from workflow.miniature.draw import write_split
+from workflow.miniature.world import CATEGORIES, SIDE, SIZES, Scene, Thing, draw, mask, scene
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import yaml
 from tests.dag import ROOT, alone, environment, jobs_by_rule, snakemake
 from tests.test_config import CONFIG, faults, merged
 from workflow import overlays
+from workflow.miniature.draw import write_split
 from workflow.paths import LINKS, place, resolve, stated, unstated
-from workflow.scripts.miniature.draw import write_split
 from workflow.settings import read
 
 ODD = 'it\'s {odd} $HOME "x" folder'
@@ -98,7 +98,7 @@ def test_every_rule_can_be_planned_and_its_command_has_the_path(own) -> None:
         ("evaluation.datasets.real", "--root"): folder / "coco",
         ("hcma.cache", "--model"): folder / "gligen",
         ("hcma.cache", "--text"): folder / "sd14",
-        ("workflow.scripts.count_parameters", "--model"): folder / "gligen",
+        ("workflow.random_weights.count", "--model"): folder / "gligen",
         ("evaluation.regression", "--reference"): folder / "reference.json",
     }
     for (program, name), path in asked.items():

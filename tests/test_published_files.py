@@ -24,10 +24,10 @@ from formats.files import InputError, sha256
 from tests.dag import ROOT
 from workflow.overlays import merged
 from workflow.paths import resolve
-from workflow.scripts.random_weights import __main__ as writer
-from workflow.scripts.random_weights.architecture import read_architecture
-from workflow.scripts.random_weights.containers import write_tensors
-from workflow.scripts.random_weights.values import random_value
+from workflow.random_weights import __main__ as writer
+from workflow.random_weights.architecture import read_architecture
+from workflow.random_weights.containers import write_tensors
+from workflow.random_weights.values import random_value
 from workflow.settings import read
 
 PAPER = merged(given={"scale": "paper"})

@@ -14,16 +14,16 @@ from formats.files import InputError
 from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from tests.launch import status
-from workflow.scripts import count_parameters as counting
-from workflow.scripts.random_weights import __main__ as writer
-from workflow.scripts.random_weights.architecture import (
+from workflow.random_weights import __main__ as writer
+from workflow.random_weights import count as counting
+from workflow.random_weights.architecture import (
     FOLDER,
     check_count,
     count_parameters,
     read_architecture,
 )
-from workflow.scripts.random_weights.values import random_value
-from workflow.scripts.random_weights.vocabulary import WORD_PIECES, word_pieces, write_tokenizer
+from workflow.random_weights.values import random_value
+from workflow.random_weights.vocabulary import WORD_PIECES, word_pieces, write_tokenizer
 
 PIPELINES = ("stable-diffusion", "gligen", "latent-diffusion")
 # Millions, as published or as the sizes of the published float32 files tell: 3.44 GB, 4.27 GB, 335 MB, 492 MB, ...

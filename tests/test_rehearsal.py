@@ -15,7 +15,7 @@ from hcma.trainer import Training
 from tests.dag import ROOT, snakemake
 from workflow.consistency import parameter_faults
 from workflow.overlays import merged, resolved
-from workflow.scripts.random_weights.architecture import FOLDER, read_architecture
+from workflow.random_weights.architecture import FOLDER, read_architecture
 from workflow.settings import read
 
 OVERLAY = "workflow/config/rehearsal.yaml"

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from hcma.sampling import device
+from tests.launch import status
 from tests.test_plan import planned
 from workflow import preflight
+from workflow.benchmarks import __main__ as benchmarks
 
 ROOT = Path(__file__).parents[1]
 GPUS = ["GPU-0000/a", "GPU-1111/b"]
@@ -94,3 +96,11 @@ def test_a_missing_gpu_is_one_line_before_anything_else(monkeypatch) -> None:
     (line,) = preflight.device(planned(resources={"device": "cuda"}))
     assert "cannot be used here" in line
     assert preflight.device(planned()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_pilot_without_its_gpu_is_one_line_before_anything_else(tmp_path, capsys) -> None:
+    arguments = ["pilot", "--config", str(tmp_path / "none"), "--device", "cuda", "--out", str(tmp_path / "out.json")]
+    assert status(benchmarks.main, arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --device cuda: cannot be used here")

@@ -225,7 +225,6 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     header = (tmp_path / "curves.csv").read_text().splitlines()[0].split(",")
     assert {"step", "train_global", "heldout_local", "baseline_local", "recall_500", "gradient_global"} <= set(header)
     assert header[-1] == "kept"
-    assert (tmp_path / "curves.png").stat().st_size > 1000
     assert not list((tmp_path / "work").iterdir())
 
 

@@ -69,7 +69,6 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
         "layouts/report.json",
         "provenance.json",
         "report.html",
-        "train/curves.png",
     ):
         assert (results / name).stat().st_size > 500
 

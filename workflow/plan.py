@@ -138,7 +138,7 @@ class Plan:
     """The run that settings describe. It writes nothing but config.json."""
 
     # Code whose hashes are recorded with the metrics: all that makes layouts, images and numbers.
-    CODE = ("formats", "hcma", "baselines", "evaluation", "workflow/scripts/miniature", "workflow/write_method.py")
+    CODE = ("formats", "hcma", "baselines", "evaluation", "workflow/miniature", "workflow/write_method.py")
 
     def __init__(self, settings: Settings) -> None:
         # Every model, extractor and data root is a local path here; `downloads` says what has to be brought there.
@@ -562,6 +562,11 @@ class Plan:
         """ROW=LABEL of the rows that have a label of their own."""
         methods = self.settings.methods
         return [f"{row}={methods[row].label}" for row in self.methods if methods[row].label]
+
+    @cached_property
+    def curves(self) -> list[str]:
+        """Of each training that the run does."""
+        return [self.path.curves, *([f"{self.path.noise}/curves.csv"] if self.noise_loss else [])]
 
     @cached_property
     def figures(self) -> list[str]:

@@ -91,7 +91,7 @@ def figure_inputs(plan: Plan, figure: str) -> Inputs:
             "regions": [plan.path.regions("test", shard) for shard in shards],
             "scores": [plan.path.scores(row, "test") for row in rows],
         },
-        "training": {"curves": plan.path.curves},
+        "training": {"curves": plan.curves},
         "calibration": {"calibration": plan.path.calibration},
     }
     return found[figure] if figure in ALONE else found[figure] | {"published": PUBLISHED}

@@ -43,7 +43,7 @@ def main() -> None:
     for name in ("panel", "metrics", "sizes", "categories"):
         drawn[name].add_argument("--published", type=Path, required=True, help="for the rows' labels")
         drawn[name].add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
-    drawn["training"].add_argument("--curves", type=Path, required=True)
+    drawn["training"].add_argument("--curves", type=Path, nargs="+", required=True, help="of each training")
     drawn["calibration"].add_argument("--calibration", type=Path, required=True, help="what evaluation.choose wrote")
     drawn["calibration"].add_argument("--key", required=True, help="name of the setting")
     for command in drawn.values():
@@ -78,7 +78,7 @@ def _categories(arguments: argparse.Namespace) -> None:
 
 
 def _training(arguments: argparse.Namespace) -> None:
-    training.draw(training.read_curves(arguments.curves), arguments.out)
+    training.draw([training.read_curves(path) for path in arguments.curves], arguments.out)
 
 
 def _calibration(arguments: argparse.Namespace) -> None:

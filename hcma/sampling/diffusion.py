@@ -62,6 +62,16 @@ class Sampling:
         if type(self.negative_prompt) is not str or type(self.seed) is not int:
             raise InputError(f"sampling: expected text and an integer, found {self.negative_prompt!r}, {self.seed!r}")
 
+    @property
+    def duplicates(self) -> range:
+        """The network calls whose latents the solver drops; `duplicate_calls` says the same of a scheduler."""
+        return range(1, 2) if self.scheduler == "pndm" else range(1, 1)
+
+    @property
+    def calls(self) -> int:
+        """Network calls of a solve."""
+        return self.steps + len(self.duplicates)
+
 
 @dataclass
 class Diffusion:

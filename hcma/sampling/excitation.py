@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from hcma.sampling.attention import Attend, attention_reader, layers_of_side
-from hcma.sampling.diffusion import Diffusion, Guide, duplicate_calls, make_scheduler
-from hcma.sampling.guidance import Objectives, Schedule, refining_guide, step_sizes
+from hcma.sampling.diffusion import Diffusion, Guide, Sampling, duplicate_calls, make_scheduler
+from hcma.sampling.guidance import Objectives, Schedule, refining_guide, refining_passes, step_sizes
 from hcma.sampling.spec import expect, is_number
 from hcma.sampling.textmaps import aggregate, smooth, smoothing_kernel, text_maps, token_images
-from hcma.sampling.work import Work
+from hcma.sampling.work import Passes, Work
 
 # objectives from the token images_RMYX of the rows (positions in the batch)
 ImageObjectives = Callable[[torch.Tensor, torch.Tensor], Objectives]
@@ -77,6 +77,17 @@ def excite(
     attend = attention_reader(sd, text_BTD, layers_of_side(sd.unet, params.resolution))
     schedule = make_schedule(params, make_scheduler(sd))
     return make_guide(attend, positions_BM.to(sd.device), objectives, params, schedule, sd.work)
+
+
+def excited_passes(params: Excitation, sampling: Sampling) -> Passes:
+    """What sampling under the guide of `excite` takes."""
+    calls = set(range(sampling.calls)) - set(() if params.guide_duplicate else sampling.duplicates)
+    guided, tested = {i for i in calls if i < params.stop}, calls & {int(i) for i, _ in params.thresholds}
+    return Passes(
+        calls=sampling.calls,
+        guided=refining_passes(guided, tested, params.max_refinements),
+        layers=lambda unet: layers_of_side(unet, params.resolution),
+    )
 
 
 def make_schedule(params: Excitation, scheduler: Any) -> Schedule:

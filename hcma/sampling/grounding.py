@@ -10,7 +10,8 @@ from diffusers.models.attention import GatedSelfAttentionDense
 
 from formats.files import InputError
 from formats.layouts import Layout, Object
-from hcma.sampling.diffusion import Diffusion, Guide, denoise, encode_text, identity
+from hcma.sampling.diffusion import Diffusion, Guide, Sampling, denoise, encode_text, identity
+from hcma.sampling.work import Passes
 
 # Null slots take part in the attention, so the number of slots is part of the model.
 SLOTS = 30
@@ -62,6 +63,12 @@ def grounded_calls(tau: float, steps: int, n_calls: int) -> int:
     """
     grounded_steps = int(tau * steps)
     return grounded_steps + (n_calls - steps) if grounded_steps else 0
+
+
+def grounded_passes(tau: float, sampling: Sampling) -> Passes:
+    """What `denoise_grounded` takes for an image."""
+    grounded = grounded_calls(tau, sampling.steps, sampling.calls)
+    return Passes(calls=sampling.calls - grounded, grounded=grounded)
 
 
 def denoise_grounded(

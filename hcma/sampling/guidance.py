@@ -4,13 +4,13 @@ Every image of a batch has its own loss, its own tests and its own step; images 
 them needs the same forward pass.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
 
 from hcma.sampling.diffusion import Guide
-from hcma.sampling.work import Work
+from hcma.sampling.work import Range, Work
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,13 @@ def refining_guide(evaluate: Evaluate, rows: torch.Tensor, schedule: Schedule, w
         return moving.latents_BCHW
 
     return guide
+
+
+def refining_passes(guided: Set[int], tested: Set[int], max_refinements: int) -> Range:
+    """Least and most updates that `refining_guide` makes for an image, guided before some calls and tested before some."""
+    # The pass that is tested is the first refinement; one update more follows where the call is guided anyway.
+    least = len(tested | guided)
+    return least, least + sum(max(1, max_refinements) - (i not in guided) for i in tested)
 
 
 @dataclass

@@ -1,9 +1,42 @@
-"""A tally of the work done for each image of a batch: network calls, guidance, what was left out."""
+"""The work of sampling: what a method says an image will take, and a tally of what each image of a batch took."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from diffusers import UNet2DConditionModel
+
+Range = tuple[int, int]  # least and most
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What one image takes, as its method says before it is sampled; ranges where that depends on the image.
+
+    calls     of the network on the image with and without its caption, which see no boxes
+    grounded  further ones that see the boxes (GLIGEN's tokens)
+    each_box  further ones, without boxes, for each box of the image
+    guided    passes of the U-Net forward to the last attention map and back, of an image whose caption names a box
+    layers    a U-Net's layers whose maps these passes read
+    encoded   images that the autoencoder encodes for an image with a box
+    other     calls of networks that the method brings along, under the names by which `Work` counts them
+    """
+
+    calls: int
+    grounded: int = 0
+    each_box: int = 0
+    guided: Range = (0, 0)
+    layers: Callable[[UNet2DConditionModel], Sequence[str]] | None = None
+    encoded: int = 0
+    other: Mapping[str, int] = field(default_factory=dict)
+
+    def counts(self, boxes: Range) -> dict[str, Range]:
+        """Bounds of the counters of `Work` for an image with so many boxes that its caption names."""
+        whole = self.calls + self.grounded
+        forwards = (2 * (whole + self.each_box * boxes[0]), 2 * (whole + self.each_box * boxes[1]))
+        guided = {"guidance_forwards": self.guided, "guidance_backwards": (0, self.guided[1])}
+        return {"unet_forwards": forwards} | guided | {name: (count, count) for name, count in self.other.items()}
 
 
 class Work:

@@ -17,7 +17,7 @@ rule draw_coco:
     message:
         "Drawing a COCO of coloured shapes"
     shell:
-        "python -m workflow.scripts.miniature.draw --out {params.out} {params.draw} > {log} 2>&1"
+        "python -m workflow.miniature.draw --out {params.out} {params.draw} > {log} 2>&1"
 
 
 rule prepare_layouts:

@@ -38,7 +38,6 @@ rule train_denoiser:
         f"{plan.path.noise}/model/SHA256SUMS",
         f"{plan.path.noise}/alignment.safetensors",
         f"{plan.path.noise}/curves.csv",
-        f"{plan.path.noise}/curves.png",
     log:
         plan.path.log("train_denoiser"),
     benchmark:

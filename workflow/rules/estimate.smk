@@ -22,7 +22,7 @@ rule pilot:
     message:
         "Timing the networks on {params.device}"
     shell:
-        "python -m workflow.scripts.pilot --config {plan.path.config} --device {params.device} --out {output} > {log} 2>&1"
+        "python -m workflow.benchmarks pilot --config {plan.path.config} --device {params.device} --out {output} > {log} 2>&1"
 
 
 # Without output: it is made anew each time, since what has been spent changes.
@@ -39,5 +39,5 @@ rule estimate:
     message:
         "Estimating the cost of {plan.path.folder}"
     shell:
-        "python -m workflow.scripts.estimate --config {plan.path.config} --pilot {input.pilot} --samples {params.samples}"
+        "python -m workflow.benchmarks estimate --config {plan.path.config} --pilot {input.pilot} --samples {params.samples}"
         " --out {params.out} 2> {log}"

@@ -38,7 +38,7 @@ rule pretrain_stage:
     message:
         "Pretraining stage {wildcards.stage}; see the log for its progress"
     shell:
-        "python -m workflow.scripts.miniature.pretrain {wildcards.stage} --work {params.work:q} {params.steps}"
+        "python -m workflow.miniature.pretrain {wildcards.stage} --work {params.work:q} {params.steps}"
         " --scenes {params.scenes} --device {params.device} --threads {threads} > {log:q} 2>&1"
 
 
@@ -55,4 +55,4 @@ rule pretrain:
     message:
         "Writing the trained weights and their card"
     shell:
-        "python -m workflow.scripts.miniature.pretrain ship --work {params.work:q} --out {params.out:q} > {log:q} 2>&1"
+        "python -m workflow.miniature.pretrain ship --work {params.work:q} --out {params.out:q} > {log:q} 2>&1"

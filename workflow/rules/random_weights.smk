@@ -23,7 +23,7 @@ rule write_random_weights:
     message:
         "Writing random weights of {wildcards.name}"
     shell:
-        "python -m workflow.scripts.random_weights --architecture {params.kind} --seed {params.seed}"
+        "python -m workflow.random_weights --architecture {params.kind} --seed {params.seed}"
         " --out {params.out} > {log} 2>&1"
 
 
@@ -51,5 +51,5 @@ rule count_parameters:
     message:
         "Counting the parameters of {wildcards.name} as loaded"
     shell:
-        "python -m workflow.scripts.count_parameters --architecture {params.architecture} --model {params.model:q}"
+        "python -m workflow.random_weights.count --architecture {params.architecture} --model {params.model:q}"
         " --out {output} > {log} 2>&1"

@@ -52,7 +52,6 @@ rule train_alignment:
     output:
         weights=plan.path.alignment,
         curves=plan.path.curves,
-        plot=f"{plan.path.folder}/train/curves.png",
     log:
         plan.path.log("train_alignment"),
     benchmark:

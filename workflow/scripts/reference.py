@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("results/miniature"))
     parser.add_argument("--total-seconds", type=float, required=True, help="wall time of the whole `make demo`")
     arguments = parser.parse_args()
-    for name in (*KEPT, "train/calibration.json", "train/curves.png"):
+    for name in (*KEPT, "train/calibration.json"):
         with replacing(REFERENCE / name) as beside:
             shutil.copyfile(arguments.run / name, beside)
     times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}

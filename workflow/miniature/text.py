@@ -8,11 +8,11 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from hcma.sampling.text import TextEncoder, Tokenizer, read_tokens
-from workflow.scripts.miniature.autoencoder import pixels
-from workflow.scripts.miniature.captions import captions
-from workflow.scripts.miniature.sizes import CONTEXT, TEXT_WIDTH
-from workflow.scripts.miniature.training import Run, State, train
-from workflow.scripts.miniature.world import CATEGORIES, COLOURS, SIDE, Scene, draw, scene
+from workflow.miniature.autoencoder import pixels
+from workflow.miniature.captions import captions
+from workflow.miniature.sizes import CONTEXT, TEXT_WIDTH
+from workflow.miniature.training import Run, State, train
+from workflow.miniature.world import CATEGORIES, COLOURS, SIDE, Scene, draw, scene
 
 BATCH = 64
 SHAPES = list(CATEGORIES.values())

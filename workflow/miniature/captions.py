@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from workflow.scripts.miniature.world import COLOURS, SIDE, Scene, Thing
+from workflow.miniature.world import COLOURS, SIDE, Scene, Thing
 
 SYNONYMS = {
     "circle": ("disc", "dot"),

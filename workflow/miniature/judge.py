@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.ops import box_iou
 
-from workflow.scripts.miniature.training import Run, State, train
-from workflow.scripts.miniature.world import CATEGORIES, COLOURS, LATTICE, SIDE, SIZES, Scene, Thing, draw, scene
+from workflow.miniature.training import Run, State, train
+from workflow.miniature.world import CATEGORIES, COLOURS, LATTICE, SIDE, SIZES, Scene, Thing, draw, scene
 
 SHAPES = list(CATEGORIES.values())
 NOTHING = len(SHAPES)

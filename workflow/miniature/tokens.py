@@ -10,9 +10,9 @@ import numpy as np
 from tokenizers import pre_tokenizers
 from transformers import BertTokenizer, CLIPTokenizer
 
-from workflow.scripts.miniature.captions import captions
-from workflow.scripts.miniature.sizes import CONTEXT
-from workflow.scripts.miniature.world import scene
+from workflow.miniature.captions import captions
+from workflow.miniature.sizes import CONTEXT
+from workflow.miniature.world import scene
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 SCENES = 3000

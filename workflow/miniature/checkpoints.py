@@ -8,11 +8,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from workflow.scripts.miniature.collection import Collection, collect
-from workflow.scripts.miniature.diffusion import Material, latent_scale
-from workflow.scripts.miniature.located import Located
-from workflow.scripts.miniature.sizes import UNET, VAE
-from workflow.scripts.miniature.text import Pair, blank_text_encoder
+from workflow.miniature.collection import Collection, collect
+from workflow.miniature.diffusion import Material, latent_scale
+from workflow.miniature.located import Located
+from workflow.miniature.sizes import UNET, VAE
+from workflow.miniature.text import Pair, blank_text_encoder
 
 SCENES = 40_000
 

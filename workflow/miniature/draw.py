@@ -1,6 +1,6 @@
 """Draw a COCO: photos in zips and annotations in COCO 2014's own JSON layout.
 
-    python -m workflow.scripts.miniature.draw --out results/miniature/coco --train 1600 --val 320 --seed 2014
+    python -m workflow.miniature.draw --out results/miniature/coco --train 1600 --val 320 --seed 2014
 
 writes train2014.zip, val2014.zip and annotations/{instances,captions}_{train,val}2014.json.
 """
@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from evaluation.datasets.coco import SETS, annotations, photo_name
 from formats.files import replacing, write_text
-from workflow.scripts.miniature.captions import captions
-from workflow.scripts.miniature.world import CATEGORIES, Scene, Thing, draw, mask, scene
+from workflow.miniature.captions import captions
+from workflow.miniature.world import CATEGORIES, Scene, Thing, draw, mask, scene
 
 CATEGORY_IDS = {name: number for number, name in CATEGORIES.items()}
 FIRST_CROWD_ID = 900_100_000_000  # real COCO's crowd ids lie beyond 32 bits

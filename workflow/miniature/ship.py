@@ -15,14 +15,14 @@ from evaluation.detectors import SmallDetector
 from evaluation.extractors import build_clip
 from formats.checksums import digests, write_sums
 from formats.files import replacing, sha256, write_json, write_text
-from workflow.scripts.miniature import checkpoints, ldm
-from workflow.scripts.miniature.diffusion import latent_scale, shape_features
-from workflow.scripts.miniature.grounded import Grounded, gated
-from workflow.scripts.miniature.judge import Judge
-from workflow.scripts.miniature.measure import measure, verdicts
-from workflow.scripts.miniature.scoring import Census, settle
-from workflow.scripts.miniature.sizes import SCHEDULER
-from workflow.scripts.miniature.text import SHAPES
+from workflow.miniature import checkpoints, ldm
+from workflow.miniature.diffusion import latent_scale, shape_features
+from workflow.miniature.grounded import Grounded, gated
+from workflow.miniature.judge import Judge
+from workflow.miniature.measure import measure, verdicts
+from workflow.miniature.scoring import Census, settle
+from workflow.miniature.sizes import SCHEDULER
+from workflow.miniature.text import SHAPES
 
 SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 SD_INDEX = {

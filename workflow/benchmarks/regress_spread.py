@@ -1,13 +1,10 @@
 """Measure how far the metrics of the regression subset move when nothing was changed, and record it as tolerances.
 
-    python -m workflow.scripts.regress_spread --cores 2
-
 Makes the subset once as it is, once for each of ROUNDING, where only the order and the kind of floating-point operations
 differ, and once for each of SEEDS, where the random numbers do; then writes the section `spread` of the reference.
 Finished runs are taken as they are: delete results/regress* to measure anew.
 """
 
-import argparse
 import os
 import platform
 import subprocess
@@ -19,7 +16,6 @@ import numpy as np
 import yaml
 
 from evaluation.regression import RULE, Run, read_run, tolerances
-from formats.cli import run
 from formats.files import InputError, read_json, write_json, write_text
 
 CONFIG = Path("workflow/config/regress.yaml")
@@ -53,13 +49,11 @@ SEEDS: dict[str, Variant] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cores", default="all")
-    arguments = parser.parse_args()
-    base = made("", ({}, {}), arguments.cores)
-    rounding = [made(name, variant, arguments.cores) for name, variant in ROUNDING.items()]
-    seeds = [made(name, variant, arguments.cores) for name, variant in SEEDS.items()]
+def main(cores: str) -> None:
+    """Make the runs, and write what the metrics moved by."""
+    base = made("", ({}, {}), cores)
+    rounding = [made(name, variant, cores) for name, variant in ROUNDING.items()]
+    seeds = [made(name, variant, cores) for name, variant in SEEDS.items()]
     reference = read_json(REFERENCE) if REFERENCE.exists() else {"history": []}
     write_json(REFERENCE, reference | {"spread": spread(base, rounding, seeds)})
 
@@ -105,7 +99,3 @@ def of_each_metric(
         }
         for row, metrics in base.metrics.items()
     }
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,6 +1,6 @@
 """Write a model folder of random weights in the hub's layout, with its SHA256SUMS.
 
-    python -m workflow.scripts.random_weights --architecture gligen --seed 14 --out results/rehearsal/weights/gligen
+    python -m workflow.random_weights --architecture gligen --seed 14 --out results/rehearsal/weights/gligen
 
 An architecture is one of architectures/*.json; a network is built without memory, its parameters are counted against the
 published number, and its values follow from the seed and their names (values.py). The same seed gives the same tensors, and the
@@ -15,10 +15,10 @@ import torch
 from formats.checksums import SUMS, digests, write_sums
 from formats.cli import options, run
 from formats.files import InputError, write_json
-from workflow.scripts.random_weights.architecture import Architecture, Network, check_count, read_architecture
-from workflow.scripts.random_weights.containers import write_tensors
-from workflow.scripts.random_weights.values import random_value
-from workflow.scripts.random_weights.vocabulary import write_tokenizer
+from workflow.random_weights.architecture import Architecture, Network, check_count, read_architecture
+from workflow.random_weights.containers import write_tensors
+from workflow.random_weights.values import random_value
+from workflow.random_weights.vocabulary import write_tokenizer
 
 CARD = "README.md"
 TITLE = "# Random weights\n"

@@ -1,8 +1,6 @@
 """What the features of a table cost against the libraries they come from: one process each, the same images and weights.
 
-    python -m workflow.scripts.bench_evaluation --side ours --folder work --out ours.npz
-
-is one of the two processes that `compare` starts (part of `make bench`). A table of two rows and `real`, at both levels:
+`compare`, a part of `make bench`, starts two processes of this, one a side. A table of two rows and `real`, at both levels:
 
     ours    evaluation.features on the three folders, which cuts the crops itself
     theirs  clean-fid's feature loop on image and crop folders, found and real for each row, as its compute_fid has it; then
@@ -11,7 +9,6 @@ is one of the two processes that `compare` starts (part of `make bench`). A tabl
 Inception V3 and CLIP ViT-B/32 at full size, random weights. Both are timed from loaded networks to features on disk.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -28,7 +25,7 @@ from PIL import Image
 from evaluation.crops import crop, kept_boxes
 from evaluation.regions import regions
 from evaluation.sizes import BATCH
-from workflow.scripts.rounds import ROUNDS, stated, take_turns
+from workflow.benchmarks.rounds import ROUNDS, stated, take_turns
 
 if TYPE_CHECKING:
     import torch
@@ -40,15 +37,10 @@ LABELS = ("dog", "red kite")
 CLIP = "ViT-B-32-quickgelu"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", choices=["ours", "theirs"], required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=IMAGES, help="of a row")
-    arguments = parser.parse_args()
-    arrays, spent = {"ours": ours, "theirs": theirs}[arguments.side](arguments.folder, arguments.images)
-    np.savez(arguments.out, **arrays, allow_pickle=False)
+def main(side: str, folder: Path, out: Path, images: int) -> None:
+    """Take one side's features of images that are there, write them, and print what that took."""
+    arrays, spent = {"ours": ours, "theirs": theirs}[side](folder, images)
+    np.savez(out, **arrays, allow_pickle=False)
     print(json.dumps(spent | {"peak_megabytes": peak_megabytes()}))
 
 
@@ -82,7 +74,7 @@ def compare(rounds: int = ROUNDS, images: int = IMAGES) -> dict[str, Any]:
 
 def _run(side: str, folder: Path, images: int) -> tuple[float, dict[str, float]]:
     words = ["--side", side, "--folder", str(folder), "--images", str(images), "--out", str(folder / f"{side}.npz")]
-    command = [sys.executable, "-W", "ignore", "-m", "workflow.scripts.bench_evaluation", *words]
+    command = [sys.executable, "-W", "ignore", "-m", "workflow.benchmarks", "features", *words]
     spent = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
     return spent["seconds"], spent
 
@@ -93,8 +85,8 @@ def write_world(folder: Path, images: int) -> None:
 
     from evaluation.extractors import OPENAI_NUMBERS
     from evaluation.weight_files import read_weights
-    from workflow.scripts.random_weights.__main__ import write_folder
-    from workflow.scripts.random_weights.architecture import read_architecture
+    from workflow.random_weights.__main__ import write_folder
+    from workflow.random_weights.architecture import read_architecture
 
     for name in ("inception", "clip"):
         write_folder(name, 0, folder / name)
@@ -165,7 +157,7 @@ def theirs(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, 
     from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
     from evaluation.inception import load_inception
-    from workflow.scripts.random_weights.vocabulary import write_tokenizer
+    from workflow.random_weights.vocabulary import write_tokenizer
 
     network = load_inception(_weights(folder, "inception"))
     clip = CLIPModel.from_pretrained(folder / "transformers").eval()
@@ -187,16 +179,17 @@ def theirs(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, 
                     f"{folder / name}{suffix}", lambda x: network((x - 128) / 128)[0].flatten(1), **options
                 )
         for row in ROWS:
-            scores = _clip_scores(Path(f"{folder / row}{suffix}"), texts[level], (clip, tokenizer, prepare))
+            scores = _clip_scores(Path(f"{folder / row}{suffix}"), texts[level], clip, tokenizer, prepare)
             arrays[f"{row}_{level}_clip"] = np.concatenate(list(scores))
     return arrays, _timed(started)
 
 
-def _clip_scores(folder: Path, texts: Sequence[str], parts: tuple[Any, Any, Any]) -> Iterator[np.ndarray]:
+def _clip_scores(
+    folder: Path, texts: Sequence[str], clip: "CLIPModel", tokenizer: Any, prepare: Any
+) -> Iterator[np.ndarray]:
     """Cosines of the folder's images with their texts, a batch at a time."""
     import torch
 
-    clip, tokenizer, prepare = parts
     paths = sorted(folder.iterdir())
     for start in range(0, len(paths), BATCH):
         images = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
@@ -207,7 +200,7 @@ def _clip_scores(folder: Path, texts: Sequence[str], parts: tuple[Any, Any, Any]
 
 
 def _weights(folder: Path, name: str) -> Path:
-    from workflow.scripts.random_weights.architecture import read_architecture
+    from workflow.random_weights.architecture import read_architecture
 
     return folder / name / read_architecture(name).components["."].file
 
@@ -258,7 +251,3 @@ def as_transformers(state: "dict[str, torch.Tensor]", config: dict[str, Any]) ->
     renamed |= {f"{a}.{kind}": state[f"{b}.{kind}"] for a, b in layers.items() for kind in ("weight", "bias")}
     model.load_state_dict(renamed)
     return model.eval()
-
-
-if __name__ == "__main__":
-    main()

@@ -21,10 +21,10 @@ from torch import nn
 from hcma.alignment import box_mask
 from hcma.sampling.attention import cross_attention, reading
 from hcma.sampling.text import Tokenizer
-from workflow.scripts.miniature.captions import SYNONYMS
-from workflow.scripts.miniature.diffusion import Material, draw_batch, noise_error
-from workflow.scripts.miniature.text import SHAPES
-from workflow.scripts.miniature.training import Run, State, train
+from workflow.miniature.captions import SYNONYMS
+from workflow.miniature.diffusion import Material, draw_batch, noise_error
+from workflow.miniature.text import SHAPES
+from workflow.miniature.training import Run, State, train
 
 PLACE_WEIGHT = 0.1
 WORD_WEIGHT = 0.03

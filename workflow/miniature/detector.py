@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from evaluation.detectors import SmallDetector
-from workflow.scripts.miniature.autoencoder import pixels
-from workflow.scripts.miniature.text import SHAPES
-from workflow.scripts.miniature.training import Run, State, train
-from workflow.scripts.miniature.world import SIDE, Scene, draw, scene
+from workflow.miniature.autoencoder import pixels
+from workflow.miniature.text import SHAPES
+from workflow.miniature.training import Run, State, train
+from workflow.miniature.world import SIDE, Scene, draw, scene
 
 BATCH = 32
 CELLS = SmallDetector.SIDE // SmallDetector.STRIDE

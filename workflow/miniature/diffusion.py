@@ -9,10 +9,10 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import nn
 
 from hcma.sampling.text import TextEncoder, Tokenizer, read_tokens
-from workflow.scripts.miniature.collection import Collection
-from workflow.scripts.miniature.sizes import SCHEDULER, UNET
-from workflow.scripts.miniature.text import SHAPES, tokenize
-from workflow.scripts.miniature.training import BatchLoss, Run, State, train
+from workflow.miniature.collection import Collection
+from workflow.miniature.sizes import SCHEDULER, UNET
+from workflow.miniature.text import SHAPES, tokenize
+from workflow.miniature.training import BatchLoss, Run, State, train
 
 BATCH = 32
 BOX_SLOTS = 30

@@ -1,7 +1,7 @@
 """Train the miniature's weights from nothing, stage by stage; every stage resumes from its checkpoint.
 
-    python -m workflow.scripts.miniature.pretrain base --work results/pretrain [--steps 20000] [--device cuda]
-    python -m workflow.scripts.miniature.pretrain ship --work results/pretrain --out weights/miniature
+    python -m workflow.miniature.pretrain base --work results/pretrain [--steps 20000] [--device cuda]
+    python -m workflow.miniature.pretrain ship --work results/pretrain --out weights/miniature
 
 Stages, in order: judge, vae, text, collection, base, located, grounding, features, scorer, detector, and for the second
 stack ldm_text, ldm_base, ldm_grounding; `ship` writes what was trained as diffusers folders in float16, with SHA256SUMS,
@@ -14,17 +14,17 @@ from pathlib import Path
 
 import torch
 
-from workflow.scripts.miniature import ldm
-from workflow.scripts.miniature.autoencoder import train_vae
-from workflow.scripts.miniature.checkpoints import SCENES, base, collection, material, sd14
-from workflow.scripts.miniature.detector import train_detector
-from workflow.scripts.miniature.diffusion import train_base
-from workflow.scripts.miniature.grounded import gated, train_grounding
-from workflow.scripts.miniature.judge import train_judge
-from workflow.scripts.miniature.located import train_located
-from workflow.scripts.miniature.text import blank_text_encoder, train_text
-from workflow.scripts.miniature.tokens import write_tokenizer
-from workflow.scripts.miniature.training import Run
+from workflow.miniature import ldm
+from workflow.miniature.autoencoder import train_vae
+from workflow.miniature.checkpoints import SCENES, base, collection, material, sd14
+from workflow.miniature.detector import train_detector
+from workflow.miniature.diffusion import train_base
+from workflow.miniature.grounded import gated, train_grounding
+from workflow.miniature.judge import train_judge
+from workflow.miniature.located import train_located
+from workflow.miniature.text import blank_text_encoder, train_text
+from workflow.miniature.tokens import write_tokenizer
+from workflow.miniature.training import Run
 
 # stage -> steps, learning rate, seed
 STAGES: dict[str, tuple[int, float, int]] = {
@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.stage == "ship":
-        from workflow.scripts.miniature.ship import ship
+        from workflow.miniature.ship import ship
 
         ship(arguments.work, arguments.out, list(STAGES), CLIP_CONFIG)
     elif arguments.stage == "collection":
@@ -100,7 +100,7 @@ def run_stage(run: Run) -> None:
     elif run.name in ldm.STAGES:
         ldm.run_stage(run)
     else:
-        from workflow.scripts.miniature.scoring import train_features, train_scorer
+        from workflow.miniature.scoring import train_features, train_scorer
 
         train_features(run) if run.name == "features" else train_scorer(run, CLIP_CONFIG)
 

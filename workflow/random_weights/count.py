@@ -1,6 +1,6 @@
 """Load a model folder as sampling does, and compare every network's number of parameters with the published one.
 
-    python -m workflow.scripts.count_parameters --architecture gligen --model weights/gligen --out architectures/gligen.json
+    python -m workflow.random_weights.count --architecture gligen --model weights/gligen --out architectures/gligen.json
 
 A folder that holds another architecture than it should is one line on stderr and status 1.
 """
@@ -31,7 +31,7 @@ def count(architecture: str, folder: str) -> dict[str, dict[str, int]]:
     """Parameters by network and part; raises InputError when a count is not the published one."""
     with quick_imports():
         from hcma.sampling.diffusion import Sampling, load_diffusion
-        from workflow.scripts.random_weights.architecture import check_count, read_architecture
+        from workflow.random_weights.architecture import check_count, read_architecture
 
     published = read_architecture(architecture).components
     sd = load_diffusion(folder, Sampling())

@@ -4,8 +4,22 @@ import os
 
 import pytest
 
-from workflow.scripts import bench, rounds
-from workflow.scripts.rounds import Clock, Turn, doubts, others, processor, quickest, read_clock, spread, stated, told
+from formats.files import write_json
+from tests.dag import ROOT
+from tests.test_plan import planned
+from workflow.benchmarks import device, peers, rounds
+from workflow.benchmarks.rounds import (
+    Clock,
+    Turn,
+    doubts,
+    others,
+    processor,
+    quickest,
+    read_clock,
+    spread,
+    stated,
+    told,
+)
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU
@@ -141,7 +155,21 @@ def test_a_figure_says_how_it_was_made_and_when_not_to_trust_it() -> None:
 
 
 def test_the_frechet_step_is_compared_with_the_textbooks() -> None:
-    found = bench.frechet(bench.Size(rounds=2, dimensions=24))
+    found = peers.frechet(peers.Size(rounds=2, dimensions=24))
     assert found["relative_difference"] < 1e-6
     assert {name: len(side) for name, side in found["rounds"].items()} == {"ours": 2, "sqrtm": 2}
     assert found["ratio"] == min(found["rounds"]["sqrtm"]) / min(found["rounds"]["ours"])
+
+
+def test_an_accelerators_rows_are_the_configurations(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    settings = planned().settings
+    write_json(tmp_path / "config.json", settings.model_dump(mode="json"))
+    rows = {row.name: row for row in device.read_rows(tmp_path / "config.json", tmp_path)}
+    shown = {name for names in settings.tables.values() for name in names} - {"real"}
+    assert set(rows) == shown
+    assert rows["hcma"].model == str(tmp_path / "gligen")
+    assert rows["hcma"].sampling["steps"] == settings.sampling.steps
+    cells = device.plan(list(rows.values()))
+    assert {cell.row.name for cell in cells} == shown
+    assert len([cell for cell in cells if "peer" in cell.label]) == 5

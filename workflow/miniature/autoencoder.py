@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from workflow.scripts.miniature.sizes import VAE
-from workflow.scripts.miniature.training import Run, State, train
-from workflow.scripts.miniature.world import LATTICE, SIDE, draw, scene
+from workflow.miniature.sizes import VAE
+from workflow.miniature.training import Run, State, train
+from workflow.miniature.world import LATTICE, SIDE, draw, scene
 
 CROP = 32
 BATCH = 32

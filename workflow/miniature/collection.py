@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from formats.files import replacing
 from hcma.sampling.text import Tokenizer
-from workflow.scripts.miniature.autoencoder import pixels
-from workflow.scripts.miniature.captions import captions
-from workflow.scripts.miniature.text import SHAPES, tokenize
-from workflow.scripts.miniature.world import SIDE, Scene, draw, scene
+from workflow.miniature.autoencoder import pixels
+from workflow.miniature.captions import captions
+from workflow.miniature.text import SHAPES, tokenize
+from workflow.miniature.world import SIDE, Scene, draw, scene
 
 SLOTS = 7
 CHUNK = 250

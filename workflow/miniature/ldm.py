@@ -11,15 +11,15 @@ from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBe
 from torch import nn
 from transformers import BertTokenizer
 
-from workflow.scripts.miniature.checkpoints import autoencoder, collection, load_average
-from workflow.scripts.miniature.collection import collect
-from workflow.scripts.miniature.diffusion import Material, latent_scale, shape_features
-from workflow.scripts.miniature.grounded import Grounded, gated, train_grounding
-from workflow.scripts.miniature.located import Located, train_located
-from workflow.scripts.miniature.sizes import LDM_TEXT, LDM_UNET
-from workflow.scripts.miniature.text import Pair, train_text
-from workflow.scripts.miniature.tokens import write_wordpieces
-from workflow.scripts.miniature.training import Run, State
+from workflow.miniature.checkpoints import autoencoder, collection, load_average
+from workflow.miniature.collection import collect
+from workflow.miniature.diffusion import Material, latent_scale, shape_features
+from workflow.miniature.grounded import Grounded, gated, train_grounding
+from workflow.miniature.located import Located, train_located
+from workflow.miniature.sizes import LDM_TEXT, LDM_UNET
+from workflow.miniature.text import Pair, train_text
+from workflow.miniature.tokens import write_wordpieces
+from workflow.miniature.training import Run, State
 
 STAGES = ("ldm_text", "ldm_base", "ldm_grounding")
 

@@ -13,11 +13,11 @@ from diffusers import AutoencoderKL
 
 from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Diffusion, Sampling, initial_noise, load_diffusion
+from workflow.miniature.autoencoder import pixels
+from workflow.miniature.captions import captions, named
+from workflow.miniature.judge import in_boxes, load_judge, somewhere
+from workflow.miniature.world import SIDE, Scene, draw, scene
 from workflow.overlays import merged
-from workflow.scripts.miniature.autoencoder import pixels
-from workflow.scripts.miniature.captions import captions, named
-from workflow.scripts.miniature.judge import in_boxes, load_judge, somewhere
-from workflow.scripts.miniature.world import SIDE, Scene, draw, scene
 
 BATCH = 32
 CONFIG = Path("workflow/config/miniature.yaml")

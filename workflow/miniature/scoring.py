@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from evaluation.extractors import SmallFeatures, build_clip, clip_tokenizer
-from workflow.scripts.miniature.autoencoder import pixels
-from workflow.scripts.miniature.captions import captions
-from workflow.scripts.miniature.text import SHAPES, kinds, labelled_crops
-from workflow.scripts.miniature.training import Run, State, train
-from workflow.scripts.miniature.world import COLOURS, TEXTURES, TONES, draw, scene
+from workflow.miniature.autoencoder import pixels
+from workflow.miniature.captions import captions
+from workflow.miniature.text import SHAPES, kinds, labelled_crops
+from workflow.miniature.training import Run, State, train
+from workflow.miniature.world import COLOURS, TEXTURES, TONES, draw, scene
 
 BATCH = 48
 

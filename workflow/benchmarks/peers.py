@@ -1,19 +1,14 @@
 """Speed against the peers, as ratios measured in one run with the results compared.
 
-    python -m workflow.scripts.bench --gligen methods/gligen_sd.json --hcma methods/hcma.json \
-        --excite methods/attend_and_excite.json --layouts test.jsonl
-
 prints, and writes as JSON with --out: images per second of GLIGEN and of Attend-and-Excite against diffusers' pipelines
 (which guide one layout at a time), HCMA's time over GLIGEN's, the Frechet step at 2048 dimensions against scipy's sqrtm, and
-the features of a table against clean-fid's and transformers' loops (bench_evaluation.py). Refinements carry the last digit of
+the features of a table against clean-fid's and transformers' loops (features.py). Refinements carry the last digit of
 a float32 to the third, so that Attend-and-Excite's latents are compared in float64 as well.
 
 A figure is made of the quickest of several rounds of either side, in turn. It says what processor it is of and what else ran
 meanwhile, and when for that reason it is not to be trusted (rounds.py); the status is 0 all the same.
 """
 
-import argparse
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,23 +19,24 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_stable_diffusion_attend_and_excite import (
-    GaussianSmoothing,
+from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite import (
+    pipeline_stable_diffusion_attend_and_excite as their_excite,
 )
 from scipy import linalg
 
 from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.metrics.frechet import frechet_distance, root
+from formats.files import InputError, write_json
 from formats.layouts import Layout, read_layouts
-from hcma.sampling import excitation
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
 from hcma.sampling.excitation import Excitation, excite, pad_positions
 from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
 from hcma.sampling.loading import Method, load_method
 from hcma.sampling.spec import Spec, read_spec
+from hcma.sampling.textmaps import smoothing_kernel
 from hcma.sampling.tokens import named_objects
-from workflow.scripts import bench_evaluation
-from workflow.scripts.rounds import ROUNDS, processor, quickest, seconds, stated, take_turns, told
+from workflow.benchmarks import features
+from workflow.benchmarks.rounds import ROUNDS, processor, quickest, seconds, stated, take_turns, told
 
 ROWS = 4000
 
@@ -61,53 +57,53 @@ class Size:
 QUICK = Size(rounds=1, batch=4, peer_images=1, dimensions=256, images=2)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gligen", type=Path, required=True, help="method specification of the GLIGEN row")
-    parser.add_argument("--hcma", type=Path, required=True, help="method specification of the HCMA row")
-    parser.add_argument("--excite", type=Path, required=True, help="method specification of the Attend-and-Excite row")
-    parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, help=f"of either side ({ROUNDS}); of one nothing is to be trusted")
-    parser.add_argument("--quick", action="store_true", help="one round of little: does it run, are results equal?")
-    parser.add_argument("--only", nargs="+", help="figures to make, by name; all unless given")
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    size = QUICK if arguments.quick else Size()
-    if arguments.rounds is not None:
-        size = replace(size, rounds=max(1, arguments.rounds))
-    layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects][: size.batch]
-    specs = {name: read_spec(getattr(arguments, name)) for name in ("gligen", "hcma", "excite")}
-    figures = figures_of(specs, layouts, size)
-    for name in arguments.only or []:
+def main(
+    gligen: Path,
+    hcma: Path,
+    excite: Path,
+    layouts: Path,
+    rounds: int | None,
+    quick: bool,
+    only: Sequence[str] | None,
+    out: Path | None,
+) -> None:
+    """Print the figures, all or those that are named, and write them as JSON."""
+    size = QUICK if quick else Size()
+    size = replace(size, rounds=rounds or size.rounds)
+    some = [layout for layout in read_layouts(layouts) if layout.objects][: size.batch]
+    figures = figures_of(read_spec(gligen), read_spec(hcma), read_spec(excite), some, size)
+    for name in only or []:
         if name not in figures:
-            parser.error(f"--only {name}: not one of {', '.join(figures)}")
+            raise InputError(f"--only {name}: not one of {', '.join(figures)}")
     machine = processor() | {"threads": torch.get_num_threads(), "kernels": torch.backends.cpu.get_cpu_capability()}
     rows = {}
-    for name in arguments.only or figures:
+    for name in only or figures:
         rows[name] = figures[name]()
         print(told(name, rows[name], machine), flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"processor": machine} | rows, indent=2) + "\n")
+    if out:
+        write_json(out, {"processor": machine} | rows)
 
 
 def figures_of(
-    specs: dict[str, Spec], layouts: Sequence[Layout], size: Size
+    gligen: Spec, hcma: Spec, excite: Spec, layouts: Sequence[Layout], size: Size
 ) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Name of a figure -> what measures it."""
-    load = lambda name: load_method(specs[name], "cpu")  # noqa: E731
+    """Name of a figure -> what measures it; each loads the models that it needs."""
 
-    def excite() -> dict[str, Any]:
-        method = load("excite")
-        rows = against_attend_and_excite(method, load("excite").sd, layouts, size)
+    def excited() -> dict[str, Any]:
+        method = load_method(excite, "cpu")
+        rows = against_attend_and_excite(method, load_method(excite, "cpu").sd, layouts, size)
         return rows | {"extra_megabytes": excitement_megabytes(method, layouts)}
 
+    def exactly() -> dict[str, Any]:
+        return in_float64(load_method(excite, "cpu"), load_method(excite, "cpu").sd, layouts, size)
+
     return {
-        "gligen_over_diffusers": lambda: against_diffusers(load("gligen"), layouts, size),
-        "hcma_over_gligen": lambda: overhead(specs["gligen"], specs["hcma"], layouts, size),
-        "excite_over_diffusers": excite,
-        "excite_over_diffusers_in_float64": lambda: in_float64(load("excite"), load("excite").sd, layouts, size),
+        "gligen_over_diffusers": lambda: against_diffusers(load_method(gligen, "cpu"), layouts, size),
+        "hcma_over_gligen": lambda: overhead(gligen, hcma, layouts, size),
+        "excite_over_diffusers": excited,
+        "excite_over_diffusers_in_float64": exactly,
         "frechet_over_sqrtm": lambda: frechet(size),
-        "features_over_libraries": lambda: bench_evaluation.compare(size.rounds, size.images),
+        "features_over_libraries": lambda: features.compare(size.rounds, size.images),
     }
 
 
@@ -167,14 +163,21 @@ def against_attend_and_excite(method: Method, peer: Diffusion, layouts: Sequence
 
 
 def in_float64(method: Method, peer: Diffusion, layouts: Sequence[Layout], size: Size) -> dict[str, float]:
-    """The largest difference of one image's latents where nothing is rounded, the peer's kernel, which is float32, included."""
+    """The largest difference of one image's latents where nothing is rounded to float32."""
     for sd in (method.sd, peer):
         for part in (sd.unet, sd.vae, sd.text_encoder):
             part.double()
-    kernel = GaussianSmoothing(channels=1).weight[0, 0].double()
-    with patch.object(excitation, "smoothing_kernel", lambda *_: kernel):
-        rows = against_attend_and_excite(method, peer, exciting(method.sd, layouts)[0][:1], replace(size, rounds=1))
+    layouts, once = exciting(method.sd, layouts)[0][:1], replace(size, rounds=1)
+    # The peer computes its kernel in float32 whatever its networks' precision, and has no argument for it.
+    with patch.object(their_excite, "GaussianSmoothing", partial(_exact_smoothing, their_excite.GaussianSmoothing)):
+        rows = against_attend_and_excite(method, peer, layouts, once)
     return {name: rows[name] for name in ("largest_difference_of_latents", "refinements")}
+
+
+def _exact_smoothing(smoothing: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    filtered = smoothing()
+    filtered.weight = smoothing_kernel(3, 0.5)[None, None]
+    return filtered
 
 
 def exciting(sd: Diffusion, layouts: Sequence[Layout]) -> tuple[list[Layout], list[list[int]]]:
@@ -308,7 +311,3 @@ def frechet(size: Size) -> dict[str, Any]:
 def _textbook(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
     root = linalg.sqrtm(cov_a @ cov_b)
     return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * np.real(root)))
-
-
-if __name__ == "__main__":
-    main()

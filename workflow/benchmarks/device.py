@@ -1,22 +1,19 @@
 """Images a second and peak memory of the rows on one accelerator, and the speed of two against diffusers' pipelines.
 
-    python -m workflow.scripts.bench_device --weights FOLDER --layouts test.jsonl --out device.json
-
-FOLDER holds the model folders sd14, gligen and gligen_ldm; random weights do, as `workflow.scripts.random_weights` writes
-them, since time and memory do not depend on values (only the guided rows' early exits do: their counts stand beside the
-times). A peer in half precision runs the same autocast U-Net. Every cell is one call from layouts to pixels after a short
-one to warm up; a cell that fails says why. The file is written after every cell, and no cell begins once --budget seconds
-are over.
+The rows are those of the configuration's tables, with its parameters and its sampling settings but for the precision. FOLDER
+holds a model folder for each of their `base`; random weights do, as `workflow.random_weights` writes them, since time and
+memory do not depend on values (only the guided rows' early exits do: their counts stand beside the times). A peer in half
+precision runs the same autocast U-Net. Every cell is one call from layouts to pixels after a short one to warm up; a cell that
+fails says why. The file is written after every cell, and no cell begins once --budget seconds are over.
 """
 
-import argparse
 import importlib
 import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from formats.files import InputError, replacing
+from formats.files import InputError, read_json, write_json
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
@@ -33,66 +30,40 @@ from hcma.sampling.device import device_name
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
 from hcma.sampling.fallback import generate
 from hcma.sampling.loading import Method, quiet_loading
-from workflow.scripts.bench import Size, against_attend_and_excite, against_diffusers
-from workflow.scripts.rounds import seconds
+from hcma.sampling.spec import from_keys
+from workflow.benchmarks.peers import Size, against_attend_and_excite, against_diffusers
+from workflow.benchmarks.pilot import Row, passes_of
+from workflow.benchmarks.rounds import seconds
+from workflow.settings import Settings
 
-SIDE, PRODUCTS = 8192, 20
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method at its published settings; `model` is a folder of --weights."""
-
-    module: str
-    model: str
-    params: dict[str, Any] = field(default_factory=dict)
-    sampling: dict[str, Any] = field(default_factory=dict)
+PRODUCTS = 20
 
 
-ROWS = {
-    "sd14": Row("baselines.stable_diffusion", "sd14"),
-    "gligen_sd": Row("baselines.gligen", "gligen"),
-    "hcma": Row("hcma.method", "gligen"),
-    "gligen_ldm": Row("baselines.gligen", "gligen_ldm"),
-    "attend_and_excite": Row("baselines.attend_and_excite", "sd14"),
-    "boxdiff": Row("baselines.boxdiff", "sd14"),
-    "layout_guidance": Row("baselines.layout_guidance", "sd14", {}, {"scheduler": "lms", "steps": 51}),
-}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--side", type=int, default=SIDE, help="of the matrix product that shows what the card can do")
-    parser.add_argument("--budget", type=float, default=3600.0, help="seconds after which no cell begins")
-    arguments = parser.parse_args()
+def main(config: Path, weights: Path, layouts: Path, out: Path, device: str, side: int, budget: float) -> None:
+    """Measure cell after cell."""
     began = time.perf_counter()
     quiet_loading()
-    layouts = [layout for layout in read_layouts(arguments.layouts) if layout.objects]
+    some = [layout for layout in read_layouts(layouts) if layout.objects]
     models: dict[str, Diffusion] = {}
     record: dict[str, Any] = {
-        "command": "python -m workflow.scripts.bench_device",
+        "command": "python -m workflow.benchmarks device",
         "commit": commit(),
-        "device": device_name(torch.device(arguments.device)),
+        "device": device_name(torch.device(device)),
         "versions": versions(SAMPLING),
-        "ceilings_tflops": {name: ceiling(name, arguments.device, arguments.side) for name in ("bfloat16", "float32")},
+        "ceilings_tflops": {name: ceiling(name, device, side) for name in ("bfloat16", "float32")},
         "cells": [],
     }
-    make = partial(make_method, models, arguments.weights, arguments.device)
-    for cell in plan():
+    make = partial(make_method, models, device)
+    for cell in plan(read_rows(config, weights)):
         figures: dict[str, Any] = {"not_measured": "no time left"}
-        if time.perf_counter() - began <= arguments.budget:
-            figures = attempt(partial(run, cell, make, layouts))
+        if time.perf_counter() - began <= budget:
+            figures = attempt(partial(run, cell, make, some))
         record["cells"].append(cell.label | figures)
         print(json.dumps(cell.label | figures), f"{time.perf_counter() - began:.0f} s", flush=True)
-        with replacing(arguments.out) as path:
-            path.write_text(json.dumps(record, indent=1) + "\n")
+        write_json(out, record)
 
 
-def run(cell: "Cell", make: Callable[[str, str], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
+def run(cell: "Cell", make: Callable[[Row, str], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
     """The figures of one cell; its model is loaded now, not before."""
     return cell.work(make(cell.row, cell.precision), layouts[: cell.batch])
 
@@ -105,18 +76,33 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"failed": str(error).strip().splitlines()[0]}
 
 
-def make_method(models: dict[str, Diffusion], weights: Path, device: str, name: str, precision: str) -> Method:
+def read_rows(config: Path, weights: Path) -> list[Row]:
+    """The methods of a configuration's tables, each once, on the model folders below `weights`."""
+    settings = Settings.model_validate(read_json(config))
+    shown = dict.fromkeys(name for rows in settings.tables.values() for name in rows if name != "real")
+    return [
+        Row(
+            name,
+            method.module,
+            method.params,
+            settings.sampling.model_dump() | method.sampling,
+            str(weights / method.base),
+        )
+        for name, method in ((name, settings.methods[name]) for name in shown)
+    ]
+
+
+def make_method(models: dict[str, Diffusion], device: str, row: Row, precision: str) -> Method:
     """A row ready to run; a model folder is loaded once, and one is held at a time."""
-    row = ROWS[name]
     module = importlib.import_module(row.module)
     if row.model not in models:
         models.clear()
-        models[row.model] = load_diffusion(weights / row.model, Sampling(), device)
+        models[row.model] = load_diffusion(row.model, Sampling(), device)
     sd = models[row.model]
     set_precision(sd.unet, precision)
-    sd = replace(sd, sampling=Sampling(**row.sampling, precision=precision))
-    state = State(random_alignment(sd), 1.0) if row.module == "hcma.method" else None
-    return Method(module, module.Params(**row.params), sd, state)
+    sd = replace(sd, sampling=Sampling(**row.sampling | {"precision": precision}))
+    state = State(random_alignment(sd), 1.0) if "alignments" in passes_of(row)[0].other else None
+    return Method(module, from_keys(module.Params, row.params, row.name), sd, state)
 
 
 def random_alignment(sd: Diffusion) -> Alignment:
@@ -171,44 +157,47 @@ class Cell:
 
     label: dict[str, Any]
     work: Callable[[Method, Sequence[Layout]], dict[str, Any]]
-    row: str
+    row: Row
     precision: str
     batch: int
 
 
-def plan() -> list[Cell]:
-    """All cells, the most telling first."""
-    plain, guided = ("gligen_sd", "hcma", "sd14"), ("attend_and_excite", "boxdiff", "layout_guidance")
+def plan(rows: Sequence[Row]) -> list[Cell]:
+    """All cells, the most telling first: guided rows apart, whose batches are smaller."""
+    plain = [row for row in rows if not passes_of(row)[0].layers]
+    guided = [row for row in rows if passes_of(row)[0].layers]
+    gligen = [row for row in plain if row.module == "baselines.gligen"][:1]
+    excite = [row for row in guided if row.module == "baselines.attend_and_excite"][:1]
+    # torch's counter does not pass a method's own gradient.
+    counted = [row for row in plain if not passes_of(row)[0].other]
     return [
         *_speeds(plain, "bfloat16", (1, 8, 32)),
-        *_gligen_peers("bfloat16"),
-        # torch's counter does not pass HCMA's own gradient; its U-Net calls are GLIGEN's.
-        *(Cell({"row": row, "flops_of": "one image"}, flops, row, "bfloat16", 1) for row in ("gligen_sd", "sd14")),
+        *_gligen_peers(gligen, "bfloat16"),
+        *(Cell({"row": row.name, "flops_of": "one image"}, flops, row, "bfloat16", 1) for row in counted),
         *_speeds(plain, "float32", (1, 8)),
-        *_gligen_peers("float32"),
-        *_speeds(("gligen_ldm",), "bfloat16", (1, 32)),
+        *_gligen_peers(gligen, "float32"),
         *_speeds(guided, "bfloat16", (1, 4)),
-        _peer("Attend-and-Excite", excite_over_peer, "attend_and_excite", "bfloat16", 4),
+        *(_peer("Attend-and-Excite", excite_over_peer, row, "bfloat16", 4) for row in excite),
         *_speeds(plain, "bfloat16", (64, 128)),
         *_speeds(guided, "float32", (1,)),
         *_speeds(guided, "bfloat16", (16,)),
     ]
 
 
-def _speeds(rows: Sequence[str], precision: str, batches: Sequence[int]) -> list[Cell]:
+def _speeds(rows: Sequence[Row], precision: str, batches: Sequence[int]) -> list[Cell]:
     return [
-        Cell({"row": row, "precision": precision, "batch": batch}, measure, row, precision, batch)
+        Cell({"row": row.name, "precision": precision, "batch": batch}, measure, row, precision, batch)
         for row in rows
         for batch in batches
     ]
 
 
-def _gligen_peers(precision: str) -> list[Cell]:
-    return [_peer("GLIGEN", gligen_over_peer, "gligen_sd", precision, batch) for batch in (1, 8)]
+def _gligen_peers(rows: Sequence[Row], precision: str) -> list[Cell]:
+    return [_peer("GLIGEN", gligen_over_peer, row, precision, batch) for row in rows for batch in (1, 8)]
 
 
 def _peer(
-    name: str, work: Callable[[Method, Sequence[Layout]], dict[str, Any]], row: str, precision: str, batch: int
+    name: str, work: Callable[[Method, Sequence[Layout]], dict[str, Any]], row: Row, precision: str, batch: int
 ) -> Cell:
     label = {"peer": f"diffusers {name}, one image at a time", "precision": precision, "our_batch": batch}
     return Cell(label, work, row, precision, batch)
@@ -225,7 +214,3 @@ def ceiling(precision: str, device: str, side: int) -> float:
 
     products()
     return 2 * side**3 * PRODUCTS / seconds(products)[0] / 1e12
-
-
-if __name__ == "__main__":
-    main()

@@ -15,9 +15,9 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 
 from hcma.alignment import box_mask
-from workflow.scripts.miniature.diffusion import Material, noise_loss, shape_features
-from workflow.scripts.miniature.sizes import UNET
-from workflow.scripts.miniature.training import Run, State, train
+from workflow.miniature.diffusion import Material, noise_loss, shape_features
+from workflow.miniature.sizes import UNET
+from workflow.miniature.training import Run, State, train
 
 WEIGHT = 0.05
 OPEN_GATE = 0.5

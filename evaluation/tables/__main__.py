@@ -57,7 +57,9 @@ def _headline_options(parser: argparse.ArgumentParser) -> None:
         "--rows", nargs="+", required=True, help="in order; one without metrics shows its published values"
     )
     parser.add_argument("--specs", type=Path, nargs="*", default=[], help="methods/{method}.json of the rows")
-    parser.add_argument("--data", type=Path, required=True, help="the configuration as JSON, or its section `data` alone")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the configuration as JSON, or its section `data` alone"
+    )
     parser.add_argument("--cost", type=Path, required=True, help="the cost table's JSON")
     parser.add_argument("--best", type=Path, required=True, help="that of the best rows")
     parser.add_argument(

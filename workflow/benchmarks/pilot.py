@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from formats.files import write_json
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.batch_size import ELSEWHERE
+from hcma.sampling.batch_size import ELSEWHERE
 from hcma.method import Params, Targets, align_step
 from hcma.sampling.attention import attention_reader
 from hcma.sampling.device import device_name, take_device

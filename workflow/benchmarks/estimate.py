@@ -28,7 +28,7 @@ def write_table(load: Workload, pilot: Path, samples: Path, out: Path) -> None:
     timed = read_json(pilot)
     content = {"device": timed["device"], "pilot_commit": timed["commit"]}
     content["rows"] = [
-        estimated(row, images.images, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)
+        estimated(row, images.count, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)
         for row, images in load.rows
     ]
     content["training_hours"] = training_hours(load.images_trained, timed["rows"].values())

@@ -496,7 +496,12 @@ class Plan:
         words += ["--resolution", resolution] if resolution else []
         return list(map(str, words))
 
-    # Speed and memory: shell commands take these from `plan`, never from `params`, so that a change reruns nothing.
+    # Speed and memory: a change reruns nothing.
+
+    @staticmethod
+    def untracked(value: str) -> Callable[..., str]:
+        """A value for `params` whose change reruns nothing: Snakemake does not compare what is derived from a job's output."""
+        return lambda wildcards, output: value
 
     def needs(self, rule: str) -> dict[str, Callable[..., int]]:
         """What a job of a rule asks a cluster for; both grow when a profile tries it again."""

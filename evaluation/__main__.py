@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from evaluation.feature_files import FeatureShards
-from evaluation.features import load_networks, write_features
+from evaluation.features import DETECTOR, NAMES, load_networks, write_features
 from evaluation.layouts import read_layouts
 from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, write_summaries
@@ -128,7 +128,10 @@ def _stanzas(path: Path) -> dict[str, Any]:
     stanzas = {name: stanza for name, stanza in content.items() if stanza} if isinstance(content, dict) else {}
     if not {"frechet", "clip"} <= set(stanzas):
         raise InputError(f"{path}: expected the extractors `frechet` and `clip`")
+    known = [*NAMES, DETECTOR]
     for name, stanza in stanzas.items():
+        if name not in known:
+            raise InputError(f"{path}: extractors.{name} is none that a metric needs, which are {', '.join(known)}")
         kind = stanza.get("kind") if isinstance(stanza, dict) else None
         for key in ("kind", "name", "path", *["model"] * (kind == "open_clip")):
             if not isinstance(stanza, dict) or not isinstance(stanza.get(key), str):

@@ -12,7 +12,7 @@ shall not move a latent further. That standard error is of the difference of the
 over images, every group left out of both rows and of all metrics at once, the units held fixed. A single candidate is taken
 as it is, without a score, however few the images. Refuses the split `test`.
 
-What makes a choice doubtful stands in `warnings`, and on stderr: the best candidate, or the chosen one, is at an end of the
+What makes a choice doubtful is listed in `warnings`, and on stderr: the best candidate, or the chosen one, is at an end of the
 sweep, or none is better than the reference by more than the standard error of its score.
 """
 

@@ -24,6 +24,7 @@ import pandas as pd
 from evaluation.crops import crop, kept_boxes, read_regions
 from evaluation.feature_files import joined
 from evaluation.layouts import read_layouts
+from evaluation.metrics import METRICS
 from evaluation.metrics.adherence import check_labels
 from evaluation.protocol import Protocol, add_options, at_resolution, check_resolution, chosen, framed
 from evaluation.sizes import BATCH
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
     SeenBy = tuple[dict[str, Extractor], Detector | None, Protocol]
 
-NAMES = ("frechet", "frechet_legacy", "clip", "cmmd")
+# All that a metric needs but the detector.
+NAMES = tuple(dict.fromkeys(metric.extractor for metric in METRICS.values() if metric.level != "box"))
 FRECHET = ("frechet", "frechet_legacy")
 DETECTOR = "detector"
 

@@ -32,7 +32,7 @@ SECTIONS = {
     "data": {"caption", "resize", "exif", "size", "boxes", "split", "draw", "train", "heldout", "test", "val", "words"},
     "alignment": {"model", "train"},
 }
-# Of a specification: paths, which change no image, and hashes that stand elsewhere.
+# Of a specification: paths, which change no image, and hashes that are listed elsewhere.
 UNSTATED = {"method", "model", "alignment", "alignment_sha256", "weights_sha256", "source"}
 
 

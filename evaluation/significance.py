@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
+import scipy
 
 from evaluation.metrics import METRICS, headline, metric_of
 from evaluation.metrics.jackknife import standard_error
@@ -140,7 +140,7 @@ def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = 
     elif not se:
         p = 1.0 if gap == 0 else float("nan")
     else:
-        p = float(2 * special.stdtr(len(a["left_out"]) - 1, -abs(gap) / se))
+        p = float(2 * scipy.special.stdtr(len(a["left_out"]) - 1, -abs(gap) / se))
     return {"difference": gap, "se": se, "debiased": debiased_difference(metric, a, b), "p": p}
 
 

@@ -124,7 +124,7 @@ def generate(
     text_BTD, pooled_BD = encode_text(sd, captions)
     caption_BD = pooled_BD if state.encoder is None else state.encoder(captions)
     tokens = grounding_tokens(sd, layouts)
-    guide = identity
+    guide: Guide = identity
     if params.aligns and state.eta > 0:
         guide = make_guide(sd, make_targets(sd, layouts, caption_BD, tokens, state), params, state)
     return decode(sd, denoise_grounded(sd, tokens, noise_BCHW, text_BTD, params.tau, guide))

@@ -104,11 +104,16 @@ def _absent(path: str, shelf: Shelf) -> dict[str, str]:
     return {"X-Error-Code": "EntryNotFound" if "/resolve/" in path else "RevisionNotFound"}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Of a client that hangs up, nothing."""
+
+
 @contextmanager
 def serving() -> Iterator[Shelf]:
     """A shelf at its own address on loopback."""
     shelf = Shelf()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"shelf": shelf}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"shelf": shelf}))
     shelf.address = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -3,24 +3,22 @@
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from formats.files import InputError, sha256
+from formats.files import InputError, sha256, write_json
 from formats.images import read_images, read_meta
 from formats.layouts import Layout, write_layouts
 from hcma.sampling import sample
+from hcma.sampling.spec import Spec, as_json, read_artefact
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.launch import status
 from tests.tiny import write_tiny
-from workflow.scripts import write_method
 
 LAYOUTS = [Layout(1, 1, "a cat"), Layout(2, 2, "nothing")]
-STANZA = {"module": "tests.colour_method", "base": "sd14", "version": 1, "params": {"strength": 1.0}}
 
 
 def train(path: Path, *colour: float) -> None:
@@ -28,19 +26,16 @@ def train(path: Path, *colour: float) -> None:
 
 
 @pytest.fixture
-def method(tmp_path, monkeypatch):
+def method(tmp_path):
     """Writes the specification for the artefact as it is, and samples by it: exit status."""
     model = write_tiny(tmp_path / "model")
-    (tmp_path / "stanza.json").write_text(json.dumps({"stanza": STANZA, "sampling": {"steps": 2}}))
     write_layouts(tmp_path / "layouts.jsonl", LAYOUTS)
     train(tmp_path / "colour.safetensors", 100, 120, 140)
 
     def specify(artefact: Path = tmp_path / "colour.safetensors") -> None:
-        flags = {"--method": "colour", "--stanza": tmp_path / "stanza.json", "--model": model}
-        flags |= {"--artefacts": f"colour={artefact}", "--out": tmp_path / "spec.json"}
-        words = [str(word) for pair in flags.items() for word in pair]
-        monkeypatch.setattr(sys, "argv", ["write_method", *words])
-        write_method.main()
+        artefacts = {"colour": read_artefact("colour", str(artefact))}
+        spec = Spec("colour", "tests.colour_method", str(model), sampling={"steps": 2}, artefacts=artefacts)
+        write_json(tmp_path / "spec.json", as_json(spec))
 
     def run() -> int:
         names = {"--spec": "spec.json", "--layouts": "layouts.jsonl", "--work": "work", "--out": "images.zip"}

@@ -24,7 +24,8 @@ FILE = Path("workflow/config/miniature.yaml")
 CONFIG = overlays.merged()
 METHODS = resolved(CONFIG)["methods"]
 SCALES = ["miniature", "rehearsal", "paper"]
-SOURCES = overlays.merged(given={"scale": "paper"})["data"]["source"]
+PAPER = overlays.merged(given={"scale": "paper"})
+SOURCES = PAPER["data"]["source"]
 OVERLAYS = [
     "workflow/config/coco.yaml",
     "workflow/config/rehearsal.yaml",
@@ -212,6 +213,19 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
             "resources.rules.smaple: unknown key, nearest is sample; known are cache_latents",
         ),
         ({"resources": {"device": "gpu"}}, "resources.device: expected cpu, cuda or cuda:N, found 'gpu'"),
+        (
+            {"data": {"dataset": "cocoo"}},
+            "data.dataset: data set 'cocoo': no such module; known are coco, or a module's",
+        ),
+        (
+            {"data": {"dataset": "tests.jsonl_dataset"}},
+            "data.draw: what is drawn is a COCO, but data.dataset is 'tests.jsonl_dataset'",
+        ),
+        (
+            {"data": {"draw": None, "source": SOURCES | {"trin2014.zip": SOURCES["train2014.zip"]}}}
+            | {"fetch": PAPER["fetch"]},
+            "data.source.trin2014.zip: unknown key, nearest is train2014.zip; known are annotations_trainval2014.zip",
+        ),
         (
             {"data": {"source": SOURCES | {"train2014.zip": None}}},
             "data.source.train2014.zip: expected a mapping, found null",

@@ -417,6 +417,10 @@ def test_any_options_are_a_protocol_or_one_line(capsys, template, numbers) -> No
             "extractors: {frechet: {kind: x, name: x, path: x}, clip: null}",
             "expected the extractors `frechet` and `clip`",
         ),
+        (
+            "{frechet: {kind: x, name: x, path: x}, clip: {kind: y, name: y, path: y}, cmd: {kind: z}}",
+            "extractors.cmd is none that a metric needs, which are frechet, frechet_legacy, cmmd, clip, detector",
+        ),
         ("{frechet: small, clip: x}", "extractors.frechet is 'small', expected a text `kind` in it"),
         ("{frechet: {kind: x, name: x, path: 7}, clip: {a: 1}}", "expected a text `path` in it"),
         (

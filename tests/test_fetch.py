@@ -438,8 +438,10 @@ def downloads(folder: Path, files: dict, **models: dict) -> Downloads:
 def test_licences_are_accepted_by_name(tmp_path) -> None:
     wanted = downloads(tmp_path, {"coco/a.zip": {"urls": ["http://nowhere"]}}, sd14=ENTRY)
     settings = {"licences": {"cc": "https://cc", LICENCE: "https://rail"}, "accept": ["cc"]}
-    (line,) = refused(wanted, Fetch(**settings))
-    assert line.startswith(f"not accepted: {LICENCE}: some/model (sd14): https://rail; nothing is fetched before")
+    assert refused(wanted, Fetch(**settings)) == [
+        f"not accepted: {LICENCE}: some/model (sd14): https://rail",
+        f"nothing was fetched; read them, then set fetch.accept: [cc, {LICENCE}]",
+    ]
     assert refused(wanted, Fetch(**settings | {"accept": ["cc", LICENCE]})) == []
 
 
@@ -521,7 +523,7 @@ def test_parts_that_are_links_to_another_folders_are_sealed_too(tmp_path) -> Non
 
 
 def write_archive(path: Path, **changes: bytes | None) -> Path:
-    files = {Path(name).stem: name.encode() for name in program.MEMBERS} | changes
+    files = {Path(name).stem: name.encode() for name in program.ANNOTATIONS} | changes
     with zipfile.ZipFile(path, "w") as archive:
         for stem, content in files.items():
             if content is not None:
@@ -534,8 +536,8 @@ def write_archive(path: Path, **changes: bytes | None) -> Path:
 def test_only_the_four_annotation_files_leave_the_zip(tmp_path) -> None:
     program.unpack(write_archive(tmp_path / "a.zip"), tmp_path / "coco")
     assert left(tmp_path) == ["a.zip", "coco"]
-    assert left(tmp_path / "coco/annotations") == sorted(Path(name).name for name in program.MEMBERS)
-    assert (tmp_path / "coco" / program.MEMBERS[0]).read_text() == program.MEMBERS[0]
+    assert left(tmp_path / "coco/annotations") == sorted(Path(name).name for name in program.ANNOTATIONS)
+    assert (tmp_path / "coco" / program.ANNOTATIONS[0]).read_text() == program.MEMBERS[0]
 
 
 def test_a_zip_without_annotations_or_damaged_or_a_bomb_is_one_line(tmp_path, monkeypatch) -> None:

@@ -315,7 +315,6 @@ def test_what_was_typed_does_not_call_back_a_section_that_was_left(tab) -> None:
     tab.press("d", "o", "g", "Escape", "1")
     time.sleep(0.3)
     assert tab.run("return [location.hash, document.body.dataset.section]") == ["#results", "results"]
-    assert tab.run("return document.querySelector('[name=q]').value") == "dog"
 
 
 def test_details_say_what_was_measured(tab) -> None:
@@ -385,6 +384,7 @@ def test_images_beside_the_page_are_loaded_as_they_come_into_sight(chromium, run
     path = build(tmp_path / "moved", "--embed", "0")
     chromium.window(*WIDE)
     chromium.open(path, "#images")
+    until(chromium, "document.querySelector('.row') !== null")
     np.testing.assert_allclose(seen(chromium, tmp_path), pages.COLOURS, atol=10)
     assert len(texts(chromium, ".row")) < 15
     assert chromium.run("return document.getElementById('lost').hidden")
@@ -400,6 +400,7 @@ def test_a_run_without_boxes_shows_its_images(chromium, tmp_path) -> None:
     pages.write_run(tmp_path, pages.layouts_of(5, most=0), METHODS)
     chromium.window(*WIDE)
     chromium.open(build(tmp_path), "#images")
+    until(chromium, "document.querySelector('.row') !== null")
     assert len(texts(chromium, ".row")) == 5
     assert texts(chromium, "[name=score] option") == ["Image CLIP"]
     chromium.point('[data-place="1"] [data-method="1"]', click=True)

@@ -82,7 +82,7 @@ def test_the_lineage_is_what_snakemakes_jobs_state():
         job("sample", ["methods/hcma.json", f"layouts/test/000{n}.jsonl"], [f"samples/hcma/test/000{n}.zip"])
         for n in range(2)
     ]
-    jobs.append(job("train", [], ["train/x.csv", "train/x.png"], "it --config {plan.path.config}"))
+    jobs.append(job("train", [], ["train/x.csv", "train/x.png"], "it --config {params.config}"))
     jobs.append(job("all", ["train/x.csv"], [], None))
     found = provenance.lineage_of(jobs, "results/a")
     assert found["samples/hcma/test"] == {"rule": "sample", "inputs": ["layouts/test", "methods/hcma.json"]}

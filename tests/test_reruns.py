@@ -157,7 +157,9 @@ def test_speed_memory_and_mirrors_rerun_nothing(folder, over) -> None:
 
 
 @pytest.mark.parametrize(
-    "over", [{"caveat": "another"}, {"methods": {"sd14": {"label": "Plain"}}}], ids=["caveat", "label"]
+    "over",
+    [{"caveat": "another"}, {"methods": {"sd14": {"label": "Plain"}}}, {"methods": {"sd14": {"source": "mine"}}}],
+    ids=["caveat", "label", "source"],
 )
 def test_a_caveat_or_label_reruns_what_shows_it(folder, over) -> None:
     found = folder.reruns(over)

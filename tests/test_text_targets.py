@@ -25,7 +25,7 @@ from hcma.sampling.spec import Spec, as_json, read_artefact
 from hcma.sampling.text import load_text_features
 from tests.launch import status
 from tests.tiny import WIDTH, text_config, write_sums, write_tiny
-from workflow.scripts import seal
+from workflow.fetch.__main__ import seal
 
 PROJECTED = 12
 LAYOUTS = [
@@ -48,7 +48,7 @@ def tower(base, tmp_path_factory) -> Path:
     config.projection_dim = PROJECTED
     torch.manual_seed(11)
     CLIPTextModelWithProjection(config).save_pretrained(folder / "text_encoder")
-    seal.seal(folder)
+    seal(folder)
     return folder
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from evaluation.datasets import distributed, find_dataset
 from formats import shown
 from formats.files import InputError
 from workflow.keys import explained
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from workflow.settings import Method, Settings, Source
 
 PUBLISHED = Path(__file__).parent / "config" / "published.csv"
-COCO = {"train2014.zip", "val2014.zip", "annotations_trainval2014.zip"}
 
 
 def contradictions(settings: "Settings") -> Iterator[Fault]:
@@ -180,8 +180,20 @@ def _data_faults(settings: "Settings") -> Iterator[Fault]:
     if given not in (["root"], ["draw"], ["source"], ["root", "source"]):
         by = tuple(("data", key) for key in given or ("root", "draw"))
         yield Fault(("data", "root"), "give either data.root or data.draw, and null for the other", by)
+    try:
+        dataset = find_dataset(data.dataset)
+    except InputError as error:
+        yield Fault(("data", "dataset"), str(error))
+        return
+    if data.draw is not None and data.dataset != "coco":
+        text = f"what is drawn is a COCO, but data.dataset is {shown(data.dataset)}"
+        yield Fault(("data", "draw"), text, (("data", "draw"), ("data", "dataset")))
+    yield from (Fault(("data",), fault) for fault in dataset.faults(data.model_dump(exclude_none=True)))
     if data.source is not None:
-        yield from (Fault(("data", "source", name), "missing") for name in sorted(COCO - data.source.keys()))
+        files = distributed(dataset)
+        yield from (Fault(("data", "source", name), "missing") for name in sorted(files - data.source.keys()))
+        for name in sorted(data.source.keys() - files):
+            yield Fault(("data", "source", name), unknown_key(name, sorted(files)))
 
 
 def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:

@@ -5,7 +5,6 @@
 writes the tables into that page, between its marks.
 """
 
-import argparse
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from formats import shown
+from formats.cli import options, run
+from formats.files import replacing
 from workflow.overlays import BASE, ROOT, Fault, Keys, content, unknown_key
 
 REQUIRED = object()
@@ -36,13 +37,13 @@ def words(kind: Any, metadata: Iterable[Any] = ()) -> str:
     notes = [note for one in metadata for note in (one.metadata if isinstance(one, FieldInfo) else [one])]
     if said := [note for note in notes if isinstance(note, str)]:
         return said[0]
-    options = get_args(kind)
-    if type(None) in options:
-        return f"{words(options[0], notes)}, or null"
+    choices = get_args(kind)
+    if type(None) in choices:
+        return f"{words(choices[0], notes)}, or null"
     if get_origin(kind) is Literal:
-        return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
+        return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
     if get_origin(kind) is list:
-        return f"a list, each item {words(options[0])}{_bounds(notes)}"
+        return f"a list, each item {words(choices[0])}{_bounds(notes)}"
     names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
     return f"{names.get(kind, 'a mapping')}{_bounds(notes)}"
 
@@ -167,11 +168,13 @@ def main() -> None:
     """The command line above."""
     from workflow.settings import Settings
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("page", type=Path)
-    path = parser.parse_args().page
-    path.write_text(with_tables(path.read_text(encoding="utf-8"), Settings, content(ROOT / BASE)), encoding="utf-8")
+    path: Path = parser.parse_args().page
+    page = with_tables(path.read_text(encoding="utf-8"), Settings, content(ROOT / BASE))
+    with replacing(path) as beside:
+        beside.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -39,11 +39,11 @@ class Seeded(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """Images that the run samples: `count` of a row on a split."""
+    """Images that the run samples: `images` of a row on a split."""
 
     row: str
     split: str
-    count: int
+    images: int
 
 
 class Paths:
@@ -196,7 +196,7 @@ class Plan:
         return [other for other in later if {row, other} & always or any({row, other} <= rows for rows in tables)]
 
     def stanza(self, row: str) -> Method:
-        """The method that makes a row's images, with the seed of a repeat."""
+        """The method that makes a row's images, with the seed of a repeat or the eta of a candidate."""
         methods = self.settings.methods
         if seeded := self.repeats.get(row):
             method = methods[seeded.row]
@@ -460,7 +460,7 @@ class Plan:
     def method_key(self, row: str) -> str:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
-        meaning = stanza.model_dump(include={"module", "base", "version", "source", "params"})
+        meaning = stanza.model_dump(include={"module", "base", "version", "params"})
         return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
 
     @cached_property
@@ -496,7 +496,12 @@ class Plan:
         words += ["--resolution", resolution] if resolution else []
         return list(map(str, words))
 
-    # Speed and memory: shell commands take these from `plan`, never from `params`, so that a change reruns nothing.
+    # Speed and memory: a change reruns nothing.
+
+    @staticmethod
+    def untracked(value: str) -> Callable[..., str]:
+        """A value for `params` whose change reruns nothing: Snakemake does not compare what is derived from a job's output."""
+        return lambda wildcards, output: value
 
     def needs(self, rule: str) -> dict[str, Callable[..., int]]:
         """What a job of a rule asks a cluster for; both grow when a profile tries it again."""
@@ -551,6 +556,11 @@ class Plan:
     @cached_property
     def table_names(self) -> list[str]:
         return [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+
+    def table_key(self, name: str) -> str:
+        """What the notes of a table of the configuration say of data and methods."""
+        rows = self.settings.tables.get(name, [])
+        return digest([self.data_key, [self.stanza(row).source for row in self.runnable(rows) if row != REAL]])
 
     @cached_property
     def labels(self) -> list[str]:

@@ -51,7 +51,7 @@ def lineage_of(jobs: Iterable[Any], folder: str) -> dict[str, dict[str, Any]]:
     lineage: dict[str, dict[str, Any]] = {}
     for job in jobs:
         # The configuration is no input, since its change reruns nothing by itself, but jobs read it.
-        config = ["config.json"] if "plan.path.config" in (job.rule.shellcmd or "") else []
+        config = ["config.json"] if "{params.config" in (job.rule.shellcmd or "") else []
         inputs = [*(_collected(str(path), folder) for path in job.input), *config]
         for path in job.output:
             entry = lineage.setdefault(_collected(str(path), folder), {"rule": job.rule.name, "inputs": []})

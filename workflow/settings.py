@@ -96,8 +96,8 @@ BatchSize = Annotated[Any, AfterValidator(_images_or_auto), "an integer of at le
 
 
 class Draw(Section):
-    train: Count = Field(description="pictures of the drawn train2014")
-    val: Count = Field(description="pictures of the drawn val2014")
+    train: Count = Field(description="training pictures")
+    val: Count = Field(description="validation pictures")
     seed: int = Field(description="of the drawing")
 
 
@@ -134,18 +134,15 @@ class WeightsSource(Source):
     sha256: Sha256 = Field(description="of the file")
 
 
-CocoFile = Literal["train2014.zip", "val2014.zip", "annotations_trainval2014.zip"]
-
-
 class Data(Section):
     dataset: Text = Field("coco", description="where layouts come from: a module of evaluation/datasets")
     root: FilePath | None = Field(
-        description="folder in COCO 2014's layout: `annotations/*.json`, and `train2014/` or `train2014.zip`, likewise val;"
-        " null: draw or fetch one"
+        description="folder or file of the data set (`docs/layouts.md`), such as a folder in COCO 2014's layout; null: draw or"
+        " fetch one"
     )
     draw: Draw | None = Field(description="draw a COCO of coloured shapes")
-    source: dict[CocoFile, Source] | None = Field(
-        None, description="what to fetch where neither `root` nor `draw` is given"
+    source: dict[Text, Source] | None = Field(
+        None, description="files of the data set to fetch where neither `root` nor `draw` is given"
     )
     size: Count = Field(description="side of the canvas in pixels; the models' own")
     words: FilePath = Field(description="table of the words by which captions name each category, for spans")

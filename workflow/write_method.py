@@ -36,7 +36,6 @@ def make_spec(plan: Plan, row: str) -> Spec:
         params=stanza.params,
         artefacts={name: read_artefact(name, path) for name, path in artefacts.items()},
         version=stanza.version,
-        source=stanza.source,
     )
 
 

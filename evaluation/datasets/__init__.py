@@ -58,6 +58,12 @@ def known() -> list[str]:
     return sorted(name for name in names if hasattr(importlib.import_module(f"{__name__}.{name}"), "prepare"))
 
 
+def distributed(dataset: Any) -> set[str]:
+    """Names of the zips that a data set is distributed in."""
+    archive = getattr(dataset, "ARCHIVE", None)
+    return {f"{name}.zip" for name in getattr(dataset, "PHOTOS", {}).values()} | ({archive} if archive else set())
+
+
 def lacking(dataset: Any, root: str) -> list[str]:
     """One line if something that a data set reads below its root, beside photos, is not there."""
     missing = [name for name in getattr(dataset, "ANNOTATIONS", ("",)) if not Path(root, name).exists()]

@@ -1,6 +1,6 @@
 """One look for all figures, and PNG and SVG whose bytes depend on what is drawn alone.
 
-Rows are told apart by colour and by marker; the colours are Okabe and Ito's, and after them three of Tol's, which
+Rows differ by colour and by marker; the colours are Okabe and Ito's, and after them three of Tol's, which
 colour-blind readers can tell apart.
 """
 
@@ -56,7 +56,7 @@ def save(figure: Any, out: Path, dpi: int = 150) -> None:
 
 
 def save_sentence(title: str, text: str, out: Path) -> None:
-    """What stands in a figure's place where a run has nothing to draw; a run is not stopped for it."""
+    """What replaces a figure where a run has nothing to draw; a run is not stopped for it."""
     figure, axis = pyplot.subplots(figsize=(6.5, 1.1), layout="constrained")
     axis.text(0, 0.6, text, transform=axis.transAxes, va="center")
     axis.set_axis_off()

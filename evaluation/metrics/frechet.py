@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from evaluation.metrics.jackknife import Statistic, Swapped, jackknife, kept
 from evaluation.metrics.summary import Moments, Summary
@@ -26,7 +26,7 @@ def frechet_distance(
     factor_a: F, as `root` gives it, where many are compared with one.
     """
     factor = root(cov_a) if factor_a is None else factor_a
-    values = linalg.eigvalsh(factor.T @ cov_b @ factor, driver="evd", check_finite=True)
+    values = scipy.linalg.eigvalsh(factor.T @ cov_b @ factor, driver="evd", check_finite=True)
     cross = np.sqrt(values.clip(min=0)).sum()
     gap = mean_a - mean_b
     return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
@@ -35,9 +35,9 @@ def frechet_distance(
 def root(cov_DD: np.ndarray) -> np.ndarray:
     """F with F F^T = cov: Cholesky's, or the symmetric root where cov is singular."""
     try:
-        return linalg.cholesky(cov_DD, lower=True)
-    except linalg.LinAlgError:
-        values, vectors = linalg.eigh(cov_DD, driver="evd")
+        return scipy.linalg.cholesky(cov_DD, lower=True)
+    except scipy.linalg.LinAlgError:
+        values, vectors = scipy.linalg.eigh(cov_DD, driver="evd")
         return vectors * np.sqrt(values.clip(min=0))
 
 
@@ -49,7 +49,7 @@ def frechet_of_few(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
     a, b = np.asarray(a_ND, np.float64), np.asarray(b_MD, np.float64)
     gap = a.mean(0) - b.mean(0)
     a, b = a - a.mean(0), b - b.mean(0)
-    cross = linalg.svdvals(a @ b.T).sum() / np.sqrt((len(a) - 1) * (len(b) - 1))
+    cross = scipy.linalg.svdvals(a @ b.T).sum() / np.sqrt((len(a) - 1) * (len(b) - 1))
     return float(gap @ gap + (a**2).sum() / (len(a) - 1) + (b**2).sum() / (len(b) - 1) - 2 * cross)
 
 
@@ -58,7 +58,7 @@ def floor(covariance_DD: np.ndarray, n_a: float, n_b: float) -> float:
 
     k tr(C) + (k / 2) (sum_ij l_i l_j / (l_i + l_j) + sum_i l_i / 2) with k = 1 / n_a + 1 / n_b and eigenvalues l.
     """
-    values = linalg.eigvalsh(covariance_DD).clip(min=0)
+    values = scipy.linalg.eigvalsh(covariance_DD).clip(min=0)
     sums = values[:, None] + values[None, :]
     pairs = np.divide(values[:, None] * values[None, :], sums, out=np.zeros_like(sums), where=sums > 0).sum()
     k = 1 / n_a + 1 / n_b

@@ -17,7 +17,7 @@ Result = dict[str, Any] | None
 class Metric:
     """One metric: `quantity` of a `level`, whole images, regions, or the layout's boxes as a detector sees them.
 
-    extractor: the network, among the configuration's extractors, that has to have seen the images. head: of a column in a
+    extractor: the network, among the configuration's extractors, whose features it needs. head: of a column in a
     table of its own kind; digits: decimals in tables, of the value times `scale`. figure_title: of a panel of its own.
 
     compute: the metric of a row, from what was summed up of it. swapped: of a distance, from the summaries of two rows and

@@ -1,9 +1,9 @@
 """How a row's Frechet distances grow when fewer images are measured: subsets of the jackknife's groups.
 
 A subset is a union of consecutive groups, hence of the same images for every row; a size's value is the mean over runs that
-share no image, at most RUNS of them. The same groups of `real` stand against it, but for the row `real` itself: its runs are
-compared with one another, which shows what the floor should be. `floor` is the expected distance of two samples of these
-sizes from one distribution.
+share no image, at most RUNS of them. They are compared with the same groups of `real`; the runs of the row `real` itself
+with one another, which shows what the floor should be. `floor` is the expected distance of two samples of these sizes from
+one distribution.
 """
 
 from collections.abc import Iterator, Sequence

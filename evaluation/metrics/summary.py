@@ -189,7 +189,7 @@ class Summaries:
         return read_array(self.path, name, "the summaries of a row")
 
     def check(self, real: "Summaries", reference_set: str = "same_ids") -> None:
-        """Raises InputError unless `real` holds the same images and regions, seen by the same networks.
+        """Raises InputError unless `real` holds the same images and regions, through the same networks.
 
         Of the reference set `full_val` the row's images are a part.
         """

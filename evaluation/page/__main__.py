@@ -30,7 +30,7 @@ EMBED = 24_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, help="the run's name")
-    parser.add_argument("--caveat", default="", help="a sentence that stands above everything")
+    parser.add_argument("--caveat", default="", help="a sentence above everything")
     parser.add_argument("--tables", type=Path, nargs="*", default=[], help="JSON files of evaluation.tables, in order")
     parser.add_argument("--figures", type=Path, nargs="*", default=[], help="SVG and PNG files, in order")
     parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")

@@ -57,22 +57,27 @@ def _headline_options(parser: argparse.ArgumentParser) -> None:
         "--rows", nargs="+", required=True, help="in order; one without metrics shows its published values"
     )
     parser.add_argument("--specs", type=Path, nargs="*", default=[], help="methods/{method}.json of the rows")
-    parser.add_argument("--data", type=Path, required=True, help="a configuration as JSON, or its section `data`")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the configuration as JSON, or its section `data` alone"
+    )
     parser.add_argument("--cost", type=Path, required=True, help="the cost table's JSON")
     parser.add_argument("--best", type=Path, required=True, help="that of the best rows")
-    parser.add_argument("--mark-against", required=True, help="values that cannot be told from this row's get a mark")
+    parser.add_argument(
+        "--mark-against", required=True, help="values that are not distinguishable from this row's get a mark"
+    )
     parser.add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
     _reproduction_options(parser)
 
 
 def _headline(arguments: argparse.Namespace) -> Table:
-    data = read_json(arguments.data)
+    config = read_json(arguments.data)
+    methods, specs = config.get("methods", {}), [read_json(path) for path in arguments.specs]
     return headline_table(
         name=arguments.name,
         rows=arguments.rows,
         metrics=[read_json(path) for path in arguments.metrics],
-        specs=[read_json(path) for path in arguments.specs],
-        data=data.get("data", data),
+        specs=[spec | {"source": methods.get(spec.get("method"), spec).get("source", "")} for spec in specs],
+        data=config.get("data", config),
         cost=read_frame(arguments.cost, "method", "commit", "device").set_index("method"),
         significance=read_frame(arguments.significance, "against", "method", "metric", "different"),
         best=read_frame(arguments.best, "table", "method", "metric", "opposite", "different"),

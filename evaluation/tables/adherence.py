@@ -15,7 +15,7 @@ from formats.files import InputError
 def adherence_table(rows: Sequence[dict[str, Any]]) -> Table:
     """A line a row with every metric; without a detector a sentence.
 
-    Raises InputError where one row was seen by another detector than the first.
+    Raises InputError where one row's detector is not the first row's.
     """
     first = rows[0]
     for row in rows:

@@ -19,7 +19,7 @@ def distances_table(rows: Sequence[dict[str, Any]]) -> Table:
     for metric in metrics:
         columns += [_column(metric.quantity, metric.head, metric)]
         columns += [_column(f"{metric.quantity}_{part}", head, metric) for part, head in _parts(metric).items()]
-    used = [c for c in columns if not c.number or any(line[c.key].value is not None for line in lines)]
+    used = [c for c in columns if not c.number or any(line.get(c.key, Cell()).value is not None for line in lines)]
     hidden = [Column(name, number="d", shown=False) for name in SAMPLES]
     thinned = thinning(lines)
     notes = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.datasets import find_dataset
 from evaluation.metrics import headline
 from evaluation.tables.published import labels
 from evaluation.tables.significance import WHAT_IS_TESTED
@@ -33,7 +34,7 @@ def headline_table(
 
     A row without metrics is one that cannot be run: it shows its published values, and needs some. Published values of
     other rows are left out where there is a caveat, where they would invite a comparison that means nothing. significance,
-    best: the frames of those tables. Values that cannot be told from those of `mark_against` bear a mark.
+    best: the frames of those tables. Values that are not distinguishable from those of `mark_against` get a mark.
 
     Raises InputError when rows were not measured on the same number of images by the same networks.
     """
@@ -156,7 +157,7 @@ def _protocol(metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[s
         f"{_resolution(made['resolution'])}. Features by torch {made['torch']} in batches of {made['batch']}.",
         f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
         *cut_texts(first),
-        *_layouts(data),
+        find_dataset(data.get("dataset", "coco")).describe(data),
         _regions(made["regions"]),
         f"`real`: {REFERENCES[made['reference']]} (statistics sha256 {first['reference'][:12]}).",
         f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
@@ -183,19 +184,6 @@ REFERENCES = {
     "same_ids": "the photos of the same layouts",
     "full_val": "all photos of the layouts `val`, of which the rows' are a part; its own row is measured against them too",
 }
-
-
-def _layouts(data: dict[str, Any]) -> list[str]:
-    """Which images, captions and boxes a layout has."""
-    boxes, test = data["boxes"], data["test"]
-    caption = "the caption of the lowest annotation id" if data["caption"] == "first" else "a caption by a seeded hash"
-    frame = "its centre square" if data["resize"] == "center_crop" else "all of it, squashed"
-    kept = "only those with boxes" if test["require_boxes"] else "those without boxes as well"
-    return [
-        f"Layouts: {test['count']} images of val2014 in the order of a hash with seed {test['seed']}, {kept}; {caption}; of a "
-        f"photo {frame} at {data['size']} px; boxes of at least {100 * boxes['min_area_frac']:g} % of the canvas, "
-        f"{'not crowds, ' if boxes['drop_crowd'] else ''}the {boxes['max']} largest."
-    ]
 
 
 def _regions(rule: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """What of the published tables a run reproduces: every value, and every difference that the paper's claims rest on.
 
-A published Frechet distance stands against both of ours, where both were measured: the paper does not say how it resized, and
-GLIGEN's values are by pytorch-fid. A caveat says why the run is none that could reproduce anything: then the numbers stand
-side by side without a verdict.
+A published Frechet distance is compared with both of ours, where both were measured: the paper does not say how it resized,
+and GLIGEN's values are by pytorch-fid. A caveat says why the run is none that could reproduce anything: then the numbers are
+shown side by side without a verdict.
 """
 
 import math

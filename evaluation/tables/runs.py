@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
+import scipy
 
 from evaluation.metrics.permutation import FLIPS
 from evaluation.regression import Metric, Run, changes
@@ -85,7 +85,7 @@ def unpaired(metric: str, a: Metric, b: Metric) -> dict[str, float]:
     """The difference of two values of independent images, as `difference` gives it; nan where either has no standard error."""
     gap = a["value"] - b["value"]
     se = math.nan if a["se"] is None or b["se"] is None else math.hypot(a["se"], b["se"])
-    p = float(2 * special.ndtr(-abs(gap) / se)) if se else math.nan
+    p = float(2 * scipy.special.ndtr(-abs(gap) / se)) if se else math.nan
     return {"difference": gap, "se": se, "debiased": debiased_difference(metric, a, b), "p": p}
 
 

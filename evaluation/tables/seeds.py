@@ -51,7 +51,7 @@ def _line(name: str, found: Sequence[dict[str, Any]]) -> Row:
 
 
 def _difference(row: dict[str, Any], first: dict[str, Any]) -> str:
-    """The first thing that two measurements disagree in, the seed and the row's name aside."""
+    """The first key that two measurements disagree in, the seed and the row's name aside."""
     for key in ("split", "n_images", "n_regions", "protocol", "reference"):
         if row[key] != first[key]:
             return key

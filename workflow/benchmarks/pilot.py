@@ -19,9 +19,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from formats.files import write_json
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.batch_size import ELSEWHERE
 from hcma.method import Params, Targets, align_step
 from hcma.sampling.attention import attention_reader
+from hcma.sampling.batch_size import ELSEWHERE
 from hcma.sampling.device import device_name, take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, predict_noise, set_precision
 from hcma.sampling.grounding import SLOTS, fusers_enabled

@@ -11,12 +11,13 @@ from workflow.settings import Fetch
 
 def refused(downloads: Downloads, settings: Fetch) -> list[str]:
     """One line for every licence that a download is under and that the configuration does not accept by its name."""
-    return [
-        f"not accepted: {name}: {', '.join(licence['of'])}: {licence['text']}; nothing is fetched before you have read it and"
-        " fetch.accept names it"
-        for name, licence in downloads.licences(settings.licences).items()
+    needed = downloads.licences(settings.licences)
+    found = [
+        f"not accepted: {name}: {', '.join(licence['of'])}: {licence['text']}"
+        for name, licence in needed.items()
         if name not in settings.accept
     ]
+    return [*found, f"nothing was fetched; read them, then set fetch.accept: [{', '.join(needed)}]"] if found else []
 
 
 def ask(downloads: Downloads, settings: Fetch) -> tuple[dict[str, int], list[str]]:

@@ -15,13 +15,13 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from evaluation.datasets.coco import ANNOTATIONS
 from formats.checksums import SUMS, digests, write_sums
 from formats.cli import options, run
 from formats.files import InputError, replacing, write_json
 from workflow.fetch import refused
 from workflow.plan import Plan, read_plan
 
-MEMBERS = [f"annotations/{kind}_{split}2014.json" for kind in ("instances", "captions") for split in ("train", "val")]
 LIMIT = 4 << 30  # bytes of a member; COCO's largest has a tenth
 
 
@@ -69,7 +69,7 @@ def unpack(archive: Path, out: Path) -> None:
     """Write COCO's captions and instances below `out`; raises InputError. Names come from here: none can leave the folder."""
     try:
         with zipfile.ZipFile(archive) as members:
-            for name in MEMBERS:
+            for name in ANNOTATIONS:
                 _write(members, members.getinfo(name), out / name)
     except KeyError:
         raise InputError(f"{archive}: has no {name}; expected COCO 2014's annotations") from None

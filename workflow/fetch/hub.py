@@ -70,11 +70,19 @@ def _record(folder: Path) -> dict[str, Any]:
     return read_json(folder / RECORD) if (folder / RECORD).exists() else {}
 
 
+def _repository(model: Model) -> tuple[str, str]:
+    """Repository and commit; raises InputError for a folder of the user's own, which has none."""
+    if model.hub is None or model.revision is None:
+        raise InputError(f"{model.path}: a folder, not a repository: nothing of it is fetched")
+    return model.hub, model.revision
+
+
 def _snapshot(model: Model, folder: Path, network: Network, needed: Iterable[str], dry_run: bool = False) -> Any:
+    hub, revision = _repository(model)
     with _one_line(model, network):
         return snapshot_download(
-            model.hub,
-            revision=model.revision,
+            hub,
+            revision=revision,
             allow_patterns=list(needed),
             local_dir=folder,
             endpoint=network.hub,
@@ -90,19 +98,18 @@ def listed(model: Model, folder: Path, network: Network) -> tuple[ModelInfo, dic
             f"offline (HF_HUB_OFFLINE or fetch.offline): give models.{folder.name} a folder that holds {model.hub} at"
             f" {model.revision}, sealed by `python -m workflow.fetch seal FOLDER`"
         )
+    hub, revision = _repository(model)
     api = HfApi(endpoint=network.hub, token=network.token)
     with _one_line(model, network):
-        if not COMMIT.fullmatch(model.revision):
-            full = [
-                id for commit in api.list_repo_commits(model.hub) if (id := commit.commit_id).startswith(model.revision)
-            ]
+        if not COMMIT.fullmatch(revision):
+            full = [id for commit in api.list_repo_commits(hub) if (id := commit.commit_id).startswith(revision)]
             known = f"; the hub has {full[0]}, put that into the config" if full else ", and main has no such commit"
-            raise InputError(f"{model.hub}: revision {model.revision!r} is no full commit hash{known}")
-        info = api.model_info(model.hub, revision=model.revision, files_metadata=True)
-    if info.sha != model.revision:
-        raise InputError(f"{model.hub}: the hub answered for commit {info.sha}, expected {model.revision}")
+            raise InputError(f"{hub}: revision {revision!r} is no full commit hash{known}")
+        info = api.model_info(hub, revision=revision, files_metadata=True)
+    if info.sha != revision:
+        raise InputError(f"{hub}: the hub answered for commit {info.sha}, expected {revision}")
     if _licence_tag(info) not in (None, model.licence):
-        raise InputError(f"{model.hub}: its licence is {_licence_tag(info)!r}, the config says {model.licence!r}")
+        raise InputError(f"{hub}: its licence is {_licence_tag(info)!r}, the config says {model.licence!r}")
     return info, _needed(model, {row.rfilename: row for row in info.siblings or []})
 
 

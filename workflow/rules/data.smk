@@ -47,10 +47,11 @@ rule prepare_layouts:
         root=lambda wildcards: plan.root,
         size=plan.settings.data.shard_size,
         out=lambda wildcards: f"{plan.path.folder}/layouts",
+        config=plan.untracked(plan.path.config),
     message:
         "Preparing layouts of the data set {params.dataset}"
     shell:
-        "python -m evaluation.datasets {params.dataset} --root {params.root:q} --config {plan.path.config}"
+        "python -m evaluation.datasets {params.dataset} --root {params.root:q} --config {params.config}"
         " --shard-size {params.size} --out {params.out} > {log} 2>&1"
 
 

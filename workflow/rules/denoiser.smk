@@ -10,7 +10,7 @@ use rule calibrate_eta as calibrate_training_eta with:
         alignment=plan.path.alignment,
         latents=plan.latents("heldout"),
     output:
-        f"{plan.path.noise}/training-eta.json",
+        eta=f"{plan.path.noise}/training-eta.json",
     log:
         plan.path.log("calibrate_training_eta"),
     params:
@@ -19,6 +19,7 @@ use rule calibrate_eta as calibrate_training_eta with:
         step=plan.settings.alignment.train.denoiser.relative_step,
         latents=plan.settings.alignment.calibrate.count,
         multiples=[],
+        config=plan.untracked(plan.path.config),
     message:
         "Calibrating the eta of training"
 
@@ -55,10 +56,13 @@ rule train_denoiser:
         model=lambda wildcards: plan.model(plan.settings.alignment.base),
         work=plan.path.work("noise"),
         out=lambda wildcards: plan.path.noise,
+        config=plan.untracked(plan.path.config),
+        launcher=plan.untracked(plan.launcher),
+        device=plan.untracked(plan.settings.resources.device),
     message:
         "Training the denoiser on the noise loss"
     shell:
-        "{plan.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
-        " --config {plan.path.config} --train {input.train} --heldout {input.heldout}"
+        "{params.launcher} -m hcma.train_denoiser --model {params.model:q} --alignment {input.alignment} --eta {input.eta}"
+        " --config {params.config} --train {input.train} --heldout {input.heldout}"
         " --train-layouts {input.train_layouts} --heldout-layouts {input.heldout_layouts}"
-        " --work {params.work} --device {plan.settings.resources.device} --out {params.out} > {log} 2>&1"
+        " --work {params.work} --device {params.device} --out {params.out} > {log} 2>&1"

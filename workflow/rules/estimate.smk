@@ -19,10 +19,11 @@ rule pilot:
     params:
         key=plan.estimate_key,
         device=plan.settings.resources.device,
+        config=plan.untracked(plan.path.config),
     message:
         "Timing the networks on {params.device}"
     shell:
-        "python -m workflow.benchmarks pilot --config {plan.path.config} --device {params.device} --out {output} > {log} 2>&1"
+        "python -m workflow.benchmarks pilot --config {params.config} --device {params.device} --out {output} > {log} 2>&1"
 
 
 # Without output: it is made anew each time, since what has been spent changes.
@@ -36,8 +37,9 @@ rule estimate:
     params:
         samples=lambda wildcards: f"{plan.path.folder}/samples",
         out=lambda wildcards: plan.path.estimate,
+        config=plan.untracked(plan.path.config),
     message:
         "Estimating the cost of {plan.path.folder}"
     shell:
-        "python -m workflow.benchmarks estimate --config {plan.path.config} --pilot {input.pilot} --samples {params.samples}"
+        "python -m workflow.benchmarks estimate --config {params.config} --pilot {input.pilot} --samples {params.samples}"
         " --out {params.out} 2> {log}"

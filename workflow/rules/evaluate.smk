@@ -69,11 +69,12 @@ rule extract_features:
     params:
         key=plan.extractors_key,
         protocol=lambda wildcards: plan.protocol,
+        config=plan.untracked(plan.path.config),
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m evaluation.features --layouts {input.layouts} --images {input.images} --regions {input.regions}"
-        " --extractors {plan.path.config} {params.protocol:q} --out {output} > {log} 2>&1"
+        " --extractors {params.config} {params.protocol:q} --out {output} > {log} 2>&1"
 
 
 # Features are summed up once; all that is measured of a row takes its summary.

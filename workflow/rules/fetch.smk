@@ -25,10 +25,11 @@ rule fetch_file:
         "../envs/harness.yaml"
     params:
         key=lambda wildcards: plan.download_key(wildcards.file),
+        config=plan.untracked(plan.path.config),
     message:
         "Fetching {wildcards.file}"
     shell:
-        "python -m workflow.fetch file {wildcards.file:q} --config {plan.path.config:q} > {log:q} 2>&1"
+        "python -m workflow.fetch file {wildcards.file:q} --config {params.config:q} > {log:q} 2>&1"
 
 
 # SHA256SUMS comes last and stands for the whole folder, whose other files outlive a job that fails.
@@ -44,21 +45,18 @@ rule fetch_model:
         "../envs/harness.yaml"
     params:
         key=lambda wildcards: plan.download_key(wildcards.model),
+        config=plan.untracked(plan.path.config),
     message:
         "Fetching the model {wildcards.model}"
     shell:
-        "python -m workflow.fetch model {wildcards.model:q} --config {plan.path.config:q} > {log:q} 2>&1"
+        "python -m workflow.fetch model {wildcards.model:q} --config {params.config:q} > {log:q} 2>&1"
 
 
 rule unpack_annotations:
     input:
-        f"{DOWNLOADS}/coco/annotations_trainval2014.zip",
+        f"{DOWNLOADS}/coco/{coco.ARCHIVE}",
     output:
-        expand(
-            f"{DOWNLOADS}/coco/annotations/{{kind}}_{{split}}2014.json",
-            kind=["instances", "captions"],
-            split=["train", "val"],
-        ),
+        [f"{DOWNLOADS}/coco/{name}" for name in coco.ANNOTATIONS],
     log:
         f"{DOWNLOADS}/logs/unpack_annotations.log",
     priority: 30

@@ -19,10 +19,11 @@ rule write_method:
     params:
         key=lambda wildcards: plan.method_key(wildcards.method),
         models=lambda wildcards: plan.model_keys(plan.sampling_models(wildcards.method)),
+        config=plan.untracked(plan.path.config),
     message:
         "Specifying {wildcards.method}"
     shell:
-        "python -m workflow.write_method --config {plan.path.config} --method {wildcards.method} --out {output} > {log} 2>&1"
+        "python -m workflow.write_method --config {params.config} --method {wildcards.method} --out {output} > {log} 2>&1"
 
 
 rule sample:
@@ -45,10 +46,11 @@ rule sample:
         gpu=plan.settings.resources.gpu,
     params:
         work=plan.path.work("samples/{method}-{split}-{shard}"),
+        speed=plan.untracked(plan.speed),
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
-        "python -m hcma.sampling.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {plan.speed}"
+        "python -m hcma.sampling.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {params.speed}"
         " --out {output} > {log} 2>&1"
 
 
@@ -64,7 +66,9 @@ rule check_device:
     resources:
         **plan.needs("check_device"),
         gpu=plan.settings.resources.gpu,
+    params:
+        config=plan.untracked(plan.path.config),
     message:
         "Checking the device {plan.settings.resources.device}"
     shell:
-        "python -m workflow.preflight --config {plan.path.config} --check device > {log} 2>&1"
+        "python -m workflow.preflight --config {params.config} --check device > {log} 2>&1"

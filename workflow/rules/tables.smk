@@ -25,7 +25,7 @@ rule tabulate:
     conda:
         "../envs/harness.yaml"
     params:
-        key=lambda wildcards: plan.data_key if wildcards.table in plan.settings.tables else "",
+        key=lambda wildcards: plan.table_key(wildcards.table),
         kind=lambda wildcards: products.kind(plan, wildcards.table),
         options=lambda wildcards: products.table_options(plan, wildcards.table),
         out=lambda wildcards, output: output.json.removesuffix(".json"),

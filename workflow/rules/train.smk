@@ -37,11 +37,12 @@ rule cache_latents:
         model=lambda wildcards: plan.model(plan.settings.alignment.base),
         template=lambda wildcards: plan.settings.alignment.model.label_template,
         text=lambda wildcards: plan.text_options,
+        device=plan.untracked(plan.settings.resources.device),
     message:
         "Encoding photos and texts of {wildcards.split}, file {wildcards.part}"
     shell:
         "python -m hcma.cache --model {params.model:q} --layouts {input.layouts} --images {input.images}"
-        " --label-template={params.template:q} {params.text:q} --device {plan.settings.resources.device}"
+        " --label-template={params.template:q} {params.text:q} --device {params.device}"
         " --out {output} > {log} 2>&1"
 
 
@@ -66,11 +67,14 @@ rule train_alignment:
     params:
         key=plan.training_key,
         work=plan.path.work("alignment"),
+        config=plan.untracked(plan.path.config),
+        launcher=plan.untracked(plan.launcher),
+        device=plan.untracked(plan.settings.resources.device),
     message:
         "Training the alignment module"
     shell:
-        "{plan.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {plan.path.config}"
-        " --work {params.work} --device {plan.settings.resources.device}"
+        "{params.launcher} -m hcma.train --train {input.train} --heldout {input.heldout} --config {params.config}"
+        " --work {params.work} --device {params.device}"
         " --out {output.weights} --curves {output.curves} > {log} 2>&1"
 
 
@@ -79,8 +83,8 @@ rule calibrate_eta:
         alignment=plan.alignment,
         latents=plan.latents("heldout"),
     output:
-        plan.path.eta,
-        list(plan.candidates.values()),
+        eta=plan.path.eta,
+        candidates=list(plan.candidates.values()),
     log:
         plan.path.log("calibrate_eta"),
     priority: 10
@@ -92,12 +96,13 @@ rule calibrate_eta:
         step=plan.settings.alignment.calibrate.relative_step,
         latents=plan.settings.alignment.calibrate.count,
         multiples=plan.settings.alignment.calibrate.multiples,
+        config=plan.untracked(plan.path.config),
     message:
         "Calibrating eta on held-out latents"
     shell:
-        "python -m hcma.calibrate --alignment {input.alignment} --latents {input.latents} --config {plan.path.config}"
+        "python -m hcma.calibrate --alignment {input.alignment} --latents {input.latents} --config {params.config}"
         " --method {params.method} --relative-step {params.step} --count {params.latents}"
-        " --multiples {params.multiples} --out {output[0]} > {log} 2>&1"
+        " --multiples {params.multiples} --out {output.eta} > {log} 2>&1"
 
 
 rule choose_eta:

@@ -529,7 +529,7 @@ class Plan:
 
     @cached_property
     def speed(self) -> str:
-        """Options of hcma.sample."""
+        """Options of hcma.sampling.sample."""
         resources = self.settings.resources
         switches = {"--compile": resources.compile, "--channels-last": resources.channels_last}
         chosen = [option for option, on in switches.items() if on]

@@ -42,6 +42,11 @@ def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
         )
 
 
+def is_nothing_to_do(done: subprocess.CompletedProcess[str]) -> bool:
+    """Whether Snakemake found all that it was asked for; a dry run says so on the other stream."""
+    return done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+
+
 def jobs_by_rule(printed: str) -> dict[str, int]:
     """The table of jobs that Snakemake prints."""
     lines = printed.split("Job stats:")[1].split("\n\n")[0].splitlines()

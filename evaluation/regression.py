@@ -33,7 +33,7 @@ SECTIONS = {
     "alignment": {"model", "train"},
 }
 # Of a specification: paths, which change no image, and hashes that are listed elsewhere.
-UNSTATED = {"method", "model", "alignment", "alignment_sha256", "weights_sha256", "source"}
+UNSTATED = {"method", "model", "artefacts", "weights_sha256", "source"}
 
 
 # The largest of four moves by rounding is on average 1.5 of its standard deviations, if it is normal: this is more than seven.
@@ -80,7 +80,10 @@ def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
 def inputs_of(content: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
     """What made a row's numbers, as far as its metrics file and the meta.json of its first shard say."""
     source = dict(content["source"])
-    spec = {key: value for key, value in (source.pop("spec") or {}).items() if key not in UNSTATED}
+    stated = source.pop("spec") or {}
+    spec = {key: value for key, value in stated.items() if key not in UNSTATED}
+    # Values that were measured before, such as eta; what is a file of weights has its hash in the meta.json.
+    spec |= {"artefacts": {name: entry["value"] for name, entry in stated.get("artefacts", {}).items()}}
     counts = {name: content[name] for name in ("n_images", "n_regions")}
     made_with = {"device": meta.get("device"), "commit": meta.get("commit")}
     measured = {"evaluation": content["protocol"], "evaluated_with": content.get("made", {}).get("versions")}

@@ -9,11 +9,11 @@ bytes as an uninterrupted one, on one device, thread count and number of process
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from formats.cli import options, quick_imports, run
+from formats.files import read_object
 from hcma.sampling.spec import from_keys
 
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    alignment = json.loads(args.config.read_text(encoding="utf-8"))["alignment"]
+    alignment = read_object(args.config, "a run's config.json", "alignment")["alignment"]
     # Heavy imports stand here: `--help` should answer at once.
     with quick_imports():
         from hcma.cache import read_cache

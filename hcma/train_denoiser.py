@@ -10,12 +10,12 @@ OUT/curves.csv. A killed run goes on from the work folder and ends with the same
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formats.cli import options, quick_imports, run
+from formats.files import read_object
 from formats.layouts import Layout, read_layouts
 from hcma.sampling.spec import from_keys
 
@@ -69,7 +69,7 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
     from hcma.sampling.diffusion import Sampling, load_diffusion
     from hcma.trainer import NOISE, Training
 
-    config = json.loads(args.config.read_text(encoding="utf-8"))
+    config = read_object(args.config, "a run's config.json", "alignment", "methods")
     alignment, stated = config["alignment"], config["alignment"]["train"]
     train = {key: value for key, value in stated.items() if key not in NOISE}
     denoiser = stated["denoiser"] | {key: stated[key] for key in ("train_denoiser", "second_order")}
@@ -78,7 +78,7 @@ def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
         from_keys(Training, train, "alignment.train"),
         from_keys(Denoising, denoiser, "alignment.train.denoiser"),
     )
-    eta = json.loads(args.eta.read_text(encoding="utf-8"))["eta"]
+    eta = read_object(args.eta, "a calibration", "eta")["eta"]
     params = from_keys(Params, config["methods"][alignment["method"]]["params"], "the aligned method's params")
     splits = (
         Split(read_cache(args.train), _layouts(args.train_layouts)),

@@ -60,5 +60,7 @@ def test_the_example_method_runs(tmp_path) -> None:
 def test_every_make_target_the_readme_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     pages = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
-    named = {name for page in pages for name in re.findall(r"[`;] *make ([a-z]+(?:-[a-z]+)*)", page)}
+    named = {
+        name for page in pages for name in re.findall(r"(?:^ *|`|; )make ([a-z]+(?:-[a-z]+)*)", page, re.MULTILINE)
+    }
     assert named and named <= targets

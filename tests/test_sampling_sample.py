@@ -23,7 +23,7 @@ from hcma.sampling.partial import PartialShard
 from tests.launch import status
 from tests.tiny import write_sums, write_tiny
 
-ROOT = Path(sample.__file__).parents[1]
+ROOT = Path(sample.__file__).parents[2]
 CAT = Object("cat", (0.1, 0.2, 0.4, 0.9))
 LAYOUTS = [
     Layout(30, 1, "a cat", (CAT,)),

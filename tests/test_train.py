@@ -216,7 +216,7 @@ def test_the_program_trains_writes_and_removes_its_checkpoint(tmp_path) -> None:
     assert data.names == ("cat",)
     assert data.counts_N.tolist() == [2] * 8 + [1]
     assert torch.allclose(data.captions_NKD[0, 1], encode_text(sd, ["cat"])[1][0], atol=1e-5)
-    (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": TRAIN}))
+    (tmp_path / "config.json").write_text(json.dumps({"alignment": {"model": MODEL, "train": TRAIN}}))
     paths = {"--train": "latents.safetensors", "--heldout": "latents.safetensors", "--config": "config.json"}
     paths |= {"--work": "work", "--out": "alignment.safetensors", "--curves": "curves.csv"}
     arguments = [text for flag, name in paths.items() for text in (flag, str(tmp_path / name))]
@@ -333,7 +333,7 @@ def test_large_photos_are_encoded_few_at_a_time(tmp_path, monkeypatch) -> None:
 
 
 def test_a_misspelt_key_is_one_line(tmp_path, capsys) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model": MODEL, "train": {"epoch": 3}}))
+    (tmp_path / "config.json").write_text(json.dumps({"alignment": {"model": MODEL, "train": {"epoch": 3}}}))
     flags = ("--train", "--heldout", "--work", "--out", "--curves")
     arguments = [text for flag in flags for text in (flag, str(tmp_path / flag[2:]))]
     assert status(train.main, [*arguments, "--config", str(tmp_path / "config.json")]) == 1

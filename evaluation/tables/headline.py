@@ -263,8 +263,7 @@ def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
     """Each row's settings, those that differ from its module's defaults, and where the defaults are from."""
     return [
         f"{spec['method']}: {spec['base']}{_hashes(spec)}, {_listed(spec['sampling'])}"
-        + (f"; {_listed(spec['params'])}" if spec["params"] else "")
-        + (f"; targets by the text encoder of {spec['text']} ({spec['text_feature']})" if spec.get("text") else "")
+        + (f"; {_listed(spec['params'] | _values(spec))}" if spec["params"] or _values(spec) else "")
         + (f"; otherwise {spec['source']}" if spec.get("source") else "")
         + "."
         for spec in specs
@@ -272,10 +271,18 @@ def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _hashes(spec: dict[str, Any]) -> str:
-    """The weights of a row: of its model, and of its alignment module where it has one."""
-    known = {"sha256": spec.get("weights_sha256"), "alignment": spec.get("alignment_sha256")}
+    """The weights of a row: of its model, and of the artefacts that are no single value."""
+    artefacts = spec.get("artefacts", {}).items()
+    known = {"sha256": spec.get("weights_sha256")}
+    known |= {name: entry["sha256"] for name, entry in artefacts if entry["value"] is None}
     hashes = [f"{name} {digest[:12]}" for name, digest in known.items() if digest]
     return f" ({', '.join(hashes)})" if hashes else ""
+
+
+def _values(spec: dict[str, Any]) -> dict[str, Any]:
+    """Artefacts that are single values, such as a step size that was calibrated."""
+    artefacts = spec.get("artefacts", {})
+    return {name: entry["value"] for name, entry in artefacts.items() if entry["value"] is not None}
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -296,8 +296,11 @@ def test_the_model_is_written_sealed_and_differs_in_its_u_net_alone(base, caches
 def arguments(base, caches, tmp_path) -> dict[str, str]:
     save_alignment(module(), tmp_path / "alignment.safetensors")
     (tmp_path / "eta.json").write_text(json.dumps({"eta": ETA}))
-    denoising = asdict(Denoising("fuser", **SETTINGS))
-    (tmp_path / "config.json").write_text(json.dumps({"train": TRAIN, "denoiser": denoising, "params": {"tau": 0.7}}))
+    denoiser = asdict(Denoising("fuser", **SETTINGS))
+    own = {key: denoiser.pop(key) for key in ("train_denoiser", "second_order")}
+    train = TRAIN | own | {"objective": "align+noise", "denoiser": denoiser}
+    config = {"alignment": {"method": "hcma", "train": train}, "methods": {"hcma": {"params": {"tau": 0.7}}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     named = {
         "alignment": "alignment.safetensors",
         "eta": "eta.json",
@@ -329,7 +332,8 @@ def test_the_program_writes_model_module_and_curves(arguments, tmp_path) -> None
 
 def test_a_training_that_makes_nothing_better_leaves_the_weights_and_says_so(arguments, base, tmp_path, capsys) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
-    config["denoiser"] |= {"train_denoiser": "unet", "lr": 1.0, "steps": 4}
+    config["alignment"]["train"]["train_denoiser"] = "unet"
+    config["alignment"]["train"]["denoiser"] |= {"lr": 1.0, "steps": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert program(arguments) == 0
     assert "denoiser: no held-out loss was below the" in capsys.readouterr().err

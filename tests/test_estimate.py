@@ -22,7 +22,7 @@ from hcma.sampling.loading import Method
 from hcma.sampling.spec import from_keys
 from hcma.sampling.work import Passes
 from tests.dag import ROOT, jobs_by_rule, snakemake
-from tests.test_config import stanzas
+from tests.test_contract import stanzas
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow.benchmarks import estimate, pilot
 from workflow.overlays import merged

@@ -537,7 +537,7 @@ def test_only_the_four_annotation_files_leave_the_zip(tmp_path) -> None:
     program.unpack(write_archive(tmp_path / "a.zip"), tmp_path / "coco")
     assert left(tmp_path) == ["a.zip", "coco"]
     assert left(tmp_path / "coco/annotations") == sorted(Path(name).name for name in program.ANNOTATIONS)
-    assert (tmp_path / "coco" / program.ANNOTATIONS[0]).read_text() == program.MEMBERS[0]
+    assert (tmp_path / "coco" / program.ANNOTATIONS[0]).read_text() == program.ANNOTATIONS[0]
 
 
 def test_a_zip_without_annotations_or_damaged_or_a_bomb_is_one_line(tmp_path, monkeypatch) -> None:

@@ -42,7 +42,9 @@ def test_a_fault_of_the_program_keeps_its_traceback() -> None:
 
 
 def test_ctrl_c_is_no_traceback() -> None:
-    code = "import time; from formats.cli import run; run(lambda: print('up', flush=True) or time.sleep(60))"
+    # A job in the background of a shell is born deaf to SIGINT, and with it what it starts.
+    heard = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = heard + "from formats.cli import run; run(lambda: print('up', flush=True) or time.sleep(60))"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:

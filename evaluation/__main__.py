@@ -30,15 +30,13 @@ from evaluation.protocol import add_options, check_resolution, chosen
 from evaluation.regions import regions
 from evaluation.tables.headline import cut_texts
 from formats import shown
-from formats.cli import quick_imports, run
+from formats.cli import options, quick_imports, run
 from formats.files import InputError, replacing, write_json
 from formats.images import check_images
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__, "python -m evaluation")
     parser.add_argument("--layouts", type=Path, nargs="+", required=True)
     parser.add_argument(
         "--images", type=Path, nargs="+", required=True, help="folder or zip of images, one a layouts file"

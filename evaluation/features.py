@@ -10,7 +10,6 @@ features float32; with a detector, detection_{ids,boxes,scores,labels}; `about`:
 made the images. An image is decoded once, and only a batch of them is held at a time.
 """
 
-import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from evaluation.metrics import METRICS
 from evaluation.metrics.adherence import check_labels
 from evaluation.protocol import Protocol, add_options, at_resolution, check_resolution, chosen, framed
 from evaluation.sizes import BATCH
-from formats.cli import quick_imports, run
+from formats.cli import options, quick_imports, run
 from formats.files import InputError, read_json, replacing
 from formats.images import check_images, read_images, read_meta
 
@@ -46,7 +45,7 @@ DETECTOR = "detector"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)

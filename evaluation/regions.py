@@ -7,7 +7,6 @@ One table serves every method, so that rows stay paired: which boxes are scored 
 real images. `evaluation.crops` cuts them.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ import pandas as pd
 from evaluation.crops import COLUMNS, pixel_box
 from evaluation.layouts import read_layouts
 from evaluation.protocol import add_options, chosen
-from formats.cli import integer_from, run
+from formats.cli import integer_from, options, run
 from formats.files import replacing
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--size", type=integer_from(1), required=True, help="side of the canvas in pixels")
     add_options(parser)

@@ -5,17 +5,27 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from formats.files import InputError
 
 INTERRUPTED = 130  # the status of a process that Ctrl-C ended, as shells have it
 
 
-def options(doc: str | None) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, which refuses `--option=--`: argparse itself takes that for an empty list, unread."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for word in sys.argv[1:] if args is None else args:
+            name, _, value = word.partition("=")
+            if name.startswith("--") and value == "--":
+                self.error(f"argument {name}: expected a value, found '--'")
+        return super().parse_known_args(args, namespace)
+
+
+def options(doc: str | None, program: str | None = None) -> Parser:
     """A parser of options, none yet, whose help is a module's docstring, as it stands there; options cannot be abbreviated."""
-    return argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    return Parser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
 def integer_from(least: int) -> Callable[[str], int]:

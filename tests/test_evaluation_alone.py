@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -31,6 +31,7 @@ from evaluation.regions import regions
 from evaluation.strips import main as strips_main
 from evaluation.tables.headline import cut_prompts, cut_texts
 from formats import cli
+from formats.cli import options
 from formats.files import read_json, write_json
 from formats.images import write_images
 from tests.test_evaluation_metrics import ROOT, row_of
@@ -385,8 +386,9 @@ ODD = st.text(st.sampled_from("{}labe!:.[]0 -+9\u0663\ud800é"), max_size=9)
     template=ODD | ODD.map(lambda text: text + "{label}"),
     numbers=st.lists(ODD | st.integers().map(str), min_size=3, max_size=3),
 )
+@example(template="--", numbers=["--", "--", "--"])
 def test_any_options_are_a_protocol_or_one_line(capsys, template, numbers) -> None:
-    parser = argparse.ArgumentParser(usage="")
+    parser = options(None)
     add_options(parser)
     words = [f"--label-template={template}"]
     words += [

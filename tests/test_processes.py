@@ -37,7 +37,7 @@ def caches(tmp_path_factory) -> Path:
 def start(caches: Path, out: Path, processes: int, **settings) -> list[subprocess.Popen]:
     """Start `hcma.train` as a launcher does, once for each process."""
     out.mkdir(exist_ok=True)
-    (out / "config.json").write_text(json.dumps({"model": MODEL, "train": TRAIN | settings}))
+    (out / "config.json").write_text(json.dumps({"alignment": {"model": MODEL, "train": TRAIN | settings}}))
     files = [str(caches / f"{k}.safetensors") for k in range(2)]
     paths = {"--config": "config.json", "--work": "work", "--out": "alignment.safetensors", "--curves": "curves.csv"}
     flags = [text for flag, name in paths.items() for text in (flag, str(out / name))]

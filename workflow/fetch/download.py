@@ -107,15 +107,13 @@ def still_to_come(source: Source, out: Path, network: Network) -> int:
 
 def verify(path: Path, expected: Expected) -> str:
     """The SHA-256 of a whole file; raises InputError when size, kind or a checksum is not as expected."""
-    size = path.stat().st_size
+    name, size = path.name.removesuffix(".part"), path.stat().st_size
     with open(path, "rb") as file:
         if file.read(64).lstrip().lower().startswith(PAGES):
-            raise InputError(
-                f"{path.name}: an HTML page came instead of the file; open its address in a browser to see why"
-            )
+            raise InputError(f"{name}: an HTML page came instead of the file; open its address in a browser to see why")
     if expected.size not in (None, size):
         kind = "cut off" if size < (expected.size or 0) else "another file"
-        raise InputError(f"{path.name}: {size:,} bytes, expected {expected.size:,}: {kind}")
+        raise InputError(f"{name}: {size:,} bytes, expected {expected.size:,}: {kind}")
     hashers = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     hashers["git"] = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with open(path, "rb") as file:
@@ -126,7 +124,7 @@ def verify(path: Path, expected: Expected) -> str:
     for kind, hasher in hashers.items():
         wanted, found = getattr(expected, kind), hasher.hexdigest()
         if wanted not in (None, found):
-            raise InputError(f"{path.name}: {kind} is {found}, expected {wanted}: changed or damaged")
+            raise InputError(f"{name}: {kind} is {found}, expected {wanted}: changed or damaged")
     return hashers["sha256"].hexdigest()
 
 

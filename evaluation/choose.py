@@ -16,7 +16,6 @@ What makes a choice doubtful is listed in `warnings`, and on stderr: the best ca
 sweep, or none is better than the reference by more than the standard error of its score.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ import numpy as np
 from evaluation.metrics import headline
 from evaluation.metrics.jackknife import groups, standard_error
 from evaluation.significance import read_row
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import InputError, read_json, write_json
 
 SWEEP = "alignment.calibrate.multiples"
@@ -36,7 +35,7 @@ Row = dict[str, Any]  # a metrics file
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--key", required=True, help="name of the setting among the specifications' artefacts")
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument(

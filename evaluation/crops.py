@@ -6,7 +6,6 @@
 A crop is cut by the box and the image's own width and height. An exported one is named {id:012d}-{object:02d}-{phrase}.png.
 """
 
-import argparse
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.layouts import read_layouts
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import InputError
 from formats.images import read_images, write_images
 
@@ -27,7 +26,7 @@ ROUNDING = 1e-3  # pixels; boxes are stored with six decimals, so an edge on a p
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)
     parser.add_argument("--layouts", type=Path, required=True)

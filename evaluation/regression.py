@@ -10,7 +10,6 @@ measured to do, with a margin (RULE; workflow.benchmarks.regress_spread). How fa
 is printed and decides nothing.
 """
 
-import argparse
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import pandas as pd
 
 from evaluation.metrics import metric_of, values_of
 from evaluation.printing import number
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import InputError, read_json, sha256, write_json
 from formats.images import read_meta
 
@@ -135,7 +134,7 @@ def _shown(value: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("command", choices=["check", "accept"])
     parser.add_argument("--run", type=Path, required=True, help="folder of a run")
     parser.add_argument("--reference", type=Path, required=True, help="JSON of recorded metrics")

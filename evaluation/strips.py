@@ -8,7 +8,6 @@ the report from disk may load an image, but may not read into a zip; so that lay
 has a file of its own.
 """
 
-import argparse
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.layouts import read_layouts
-from formats.cli import integer_from, run
+from formats.cli import integer_from, options, run
 from formats.files import InputError, read_object, replacing, write_json
 from formats.images import read_images
 
@@ -29,7 +28,7 @@ GUTTER = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--layouts", type=Path, required=True, help="of the shard")
     parser.add_argument("--samples", type=Path, required=True, help="folder of {method}/test/{shard}.zip")
     parser.add_argument("--shard", required=True)

@@ -14,7 +14,6 @@ Code is associated with what states its commit: meta.json of a zip of images, an
 commit at which it was made is not known; `hcma:recorded_at_commit` is that of this record.
 """
 
-import argparse
 import hashlib
 import json
 import re
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import read_json, sha256, write_json
 from formats.images import read_meta
 from formats.records import made
@@ -34,7 +33,7 @@ PREFIXES = {"run": "urn:hcma:run:", "hcma": "urn:hcma:"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the run's results folder")
     parser.add_argument("--lineage", type=Path, required=True, help="JSON: {file: {rule, inputs}}, of the planned jobs")
     parser.add_argument("--products", nargs="+", required=True, help="tables and figures")

@@ -4,13 +4,12 @@
         --out 0000.zip
 """
 
-import argparse
 from pathlib import Path
 
 from evaluation.datasets import find_dataset
 from evaluation.datasets.canvas import canvas
 from evaluation.datasets.photos import EXIF
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import InputError
 from formats.images import png_name, write_images
 from formats.layouts import read_layouts
@@ -18,7 +17,7 @@ from formats.records import commit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--dataset", default="coco", help="whose photos these are, as evaluation.datasets takes it")
     parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--split", default="test", help="of which the layouts are")

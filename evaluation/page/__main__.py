@@ -21,14 +21,14 @@ from evaluation.page.strips import strip_sources
 from evaluation.page.tables import pack_table
 from evaluation.page.template import fill
 from evaluation.strips import read_index
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import InputError, write_text
 
 EMBED = 24_000_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--run", required=True, help="the run's name")
     parser.add_argument("--caveat", default="", help="a sentence above everything")
     parser.add_argument("--tables", type=Path, nargs="*", default=[], help="JSON files of evaluation.tables, in order")

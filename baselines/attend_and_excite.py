@@ -6,11 +6,17 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Layout
+from hcma.sampling.attention_guidance import (
+    Excitation,
+    ImageObjectives,
+    Objectives,
+    excite,
+    excited_passes,
+    pad_positions,
+)
+from hcma.sampling.caption_tokens import Named, append_missing, named_objects
+from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text
-from hcma.sampling.excitation import Excitation, ImageObjectives, excite, excited_passes, pad_positions
-from hcma.sampling.guidance import Objectives
-from hcma.sampling.tokens import Named, append_missing, named_objects
-from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)

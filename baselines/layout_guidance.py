@@ -14,6 +14,8 @@ import torch
 
 from formats.layouts import Box, Layout
 from hcma.sampling.attention import Attend, attention_reader, grid_side, layers_of_blocks
+from hcma.sampling.caption_tokens import Named, append_missing, named_objects
+from hcma.sampling.counters import Counters, Passes
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
@@ -26,8 +28,6 @@ from hcma.sampling.diffusion import (
     noise_share,
 )
 from hcma.sampling.spec import expect, is_number
-from hcma.sampling.tokens import Named, append_missing, named_objects
-from hcma.sampling.work import Passes, Work
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     layers = layers_of_blocks(sd.unet, params.blocks)
     sides = sorted({grid_side(sd.unet, layer) for layer in layers})
     things = [
-        visible(sd.work, row, group(named), sides, params) for row, named in enumerate(named_objects(sd, prompts))
+        visible(sd.counters, row, group(named), sides, params) for row, named in enumerate(named_objects(sd, prompts))
     ]
-    guide = make_guide(attention_reader(sd, text_BTD, layers), things, params, make_scheduler(sd), sd.work)
+    guide = make_guide(attention_reader(sd, text_BTD, layers), things, params, make_scheduler(sd), sd.counters)
     return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
 
 
@@ -104,10 +104,10 @@ def group(things: Sequence[Named]) -> list[Thing]:
     return [(found, [thing.box for thing in things if thing.phrase == phrase]) for phrase, found in positions.items()]
 
 
-def visible(work: Work, row: int, things: Sequence[Thing], sides: Sequence[int], params: Params) -> list[Thing]:
+def visible(counters: Counters, row: int, things: Sequence[Thing], sides: Sequence[int], params: Params) -> list[Thing]:
     """Count the objects that cover no cell of any grid, and leave them out with `drop_empty`."""
     seen = [thing for thing in things if any(inside(thing[1], side).any() for side in sides)]
-    work.add("objects_without_cell", [row], len(things) - len(seen))
+    counters.add("objects_without_cell", [row], len(things) - len(seen))
     return seen if params.drop_empty else list(things)
 
 
@@ -119,7 +119,9 @@ def inside(boxes: Sequence[Box], side: int) -> torch.Tensor:
     return mask
 
 
-def make_guide(attend: Attend, things: Sequence[Sequence[Thing]], params: Params, scheduler: Any, work: Work) -> Guide:
+def make_guide(
+    attend: Attend, things: Sequence[Sequence[Thing]], params: Params, scheduler: Any, counters: Counters
+) -> Guide:
     """The guide of a batch whose images show `things`; an image without any is left alone."""
     loss = Loss(things)
     skip = range(0) if params.guide_duplicate else duplicate_calls(scheduler)
@@ -144,7 +146,7 @@ def make_guide(attend: Attend, things: Sequence[Sequence[Thing]], params: Params
             # Tested next time: as in the official code, an update more is made than the test alone would ask for.
             last_B[rows.cpu()] = loss_R.detach().float().cpu()
             for name in ("guidance_iterations", "guidance_forwards", "guidance_backwards"):
-                work.add(name, rows.tolist())
+                counters.add(name, rows.tolist())
         return latents
 
     return guide

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Box, Layout
+from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import (
     Diffusion,
     Sampling,
@@ -26,7 +27,6 @@ from hcma.sampling.diffusion import (
 )
 from hcma.sampling.grounding import largest
 from hcma.sampling.spec import expect
-from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
             share = noise_share(scheduler, i)
             around_VCHW = (1 - share) ** 0.5 * plain_BKCHW[rows_V, choices_KV[i]] + share**0.5 * noise_VCHW
             seen_VCHW = torch.where((masks_V1HW == 0) & boxed_V111, around_VCHW, seen_VCHW)
-        sd.work.add("unet_forwards", rows_V.tolist(), 2)
+        sd.counters.add("unet_forwards", rows_V.tolist(), 2)
         epsilon_VCHW = predict_noise(sd, seen_VCHW, t, texts_2VTD)
         summed = torch.zeros_like(latents_BCHW).index_add_(0, rows_V, epsilon_VCHW * masks_V1HW)
         return summed / torch.zeros_like(latents_BCHW[:, :1]).index_add_(0, rows_V, masks_V1HW)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Layout
+from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text
-from hcma.sampling.work import Passes
 
 
 @dataclass(frozen=True)

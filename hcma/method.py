@@ -17,6 +17,7 @@ import torch
 from formats.files import InputError
 from formats.layouts import Layout
 from hcma.alignment import Alignment, load_alignment
+from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
@@ -30,7 +31,6 @@ from hcma.sampling.diffusion import (
 from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
 from hcma.sampling.spec import Artefact, expect, is_number
 from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
-from hcma.sampling.work import Passes
 
 MODES = ("raw", "grad_norm")
 # The paper calls eta_t a learning rate and says no more; factors are functions of alpha_cumprod and of t / T.
@@ -152,8 +152,8 @@ def make_guide(sd: Diffusion, targets: Targets, params: Params, state: State) ->
             return latents_BCHW
         t_B = t.expand(len(latents_BCHW))
         shift = align_step(state.module, latents_BCHW, t_B, targets, params, state.eta) * factors[i]
-        sd.work.add("alignments", range(len(latents_BCHW)))
-        sd.work.add_later("alignment_shift_ppm", rows, (_norm(shift) / _norm(latents_BCHW)).flatten())
+        sd.counters.add("alignments", range(len(latents_BCHW)))
+        sd.counters.add_later("alignment_shift_ppm", rows, (_norm(shift) / _norm(latents_BCHW)).flatten())
         return latents_BCHW - shift
 
     return guide

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ["tests/test_golden.py", "tests/test_guided.py"]
-MAPS, LOOP, READ = "hcma/sampling/textmaps.py", "hcma/sampling/guidance.py", "hcma/sampling/attention.py"
+MAPS, LOOP, READ = "hcma/sampling/token_maps.py", "hcma/sampling/attention_guidance.py", "hcma/sampling/attention.py"
 SOLVE = "hcma/sampling/diffusion.py"
 BOX, LAYOUT, EXCITE = "baselines/boxdiff.py", "baselines/layout_guidance.py", "baselines/attend_and_excite.py"
 # what is broken, file, text, replacement

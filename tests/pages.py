@@ -93,7 +93,7 @@ def write_index(path: Path, layouts: Sequence[dict], methods: Sequence[str]) -> 
 
 
 def strip_arguments(folder: Path, methods: Sequence[str]) -> list[str]:
-    """Of `python -m evaluation.strips`."""
+    """Of `python -m evaluation.contact_sheets`."""
     return [
         *("--layouts", str(folder / "layouts/test.jsonl"), "--samples", str(folder / "samples"), "--shard", "0000"),
         *("--methods", *methods, "--out", str(folder / "report/strips/0000.json")),
@@ -101,7 +101,7 @@ def strip_arguments(folder: Path, methods: Sequence[str]) -> list[str]:
 
 
 def page_arguments(folder: Path, methods: Sequence[str], *more: str) -> list[str]:
-    """Of `python -m evaluation.page`."""
+    """Of `python -m evaluation.report`."""
     return [
         *("--run", "try <b>", "--caveat", "Nothing is claimed.", "--tables", str(folder / "tables/table1.json")),
         *("--figures", str(folder / "figures/panel.png"), "--layouts", str(folder / "layouts/test.jsonl")),

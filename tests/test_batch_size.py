@@ -63,7 +63,7 @@ def test_a_size_is_tried_by_one_whole_pass_with_the_guidance_before_it(sd, modul
     guided = [2] * 4 if module is attend_and_excite else []
     whole = 2 * sum(1 + len(row.objects) for row in LAYOUTS[:2]) if module is multidiffusion else 4
     assert calls == [*guided, whole]
-    assert not sd.work.images and not sd.unet._forward_hooks
+    assert not sd.counters.images and not sd.unet._forward_hooks
 
 
 def test_on_a_gpu_the_fullest_layouts_are_tried_within_a_share_of_what_is_free(monkeypatch):

@@ -17,10 +17,10 @@ from formats.images import write_images
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import State
+from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Sampling, duplicate_calls, initial_noise, load_diffusion, make_scheduler
 from hcma.sampling.loading import Method
 from hcma.sampling.spec import from_keys
-from hcma.sampling.work import Passes
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.test_contract import stanzas
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
@@ -57,7 +57,7 @@ def said_and_done(folder, name, params, sampling, layout=LAYOUT):
     state, module = State(Alignment(config).eval().requires_grad_(False), eta=1.0), importlib.import_module(name)
     params = from_keys(module.Params, params, name)
     Method(module, params, sd, state).generate([layout], initial_noise([layout], 0, sd.latent_shape_CHW))
-    return module.passes(params, sd.sampling), sd.work.images[0]
+    return module.passes(params, sd.sampling), sd.counters.images[0]
 
 
 def assert_within(passes, work, boxes):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation import __main__ as alone
+from evaluation.contact_sheets import main as strips_main
 from evaluation.crops import crop, pixel_box
 from evaluation.datasets.__main__ import main as datasets_main
 from evaluation.extractors import load_extractor
@@ -28,7 +29,6 @@ from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, chosen
 from evaluation.regions import main as regions_main
 from evaluation.regions import regions
-from evaluation.strips import main as strips_main
 from evaluation.tables.headline import cut_prompts, cut_texts
 from formats import cli
 from formats.cli import options

@@ -9,7 +9,7 @@ from evaluation.metrics import METRICS, Metric
 from evaluation.metrics.jackknife import jackknife
 from evaluation.metrics.measure import group_contributions, measure
 from evaluation.metrics.summary import Summary
-from evaluation.page.tables import pack_table
+from evaluation.report.tables import pack_table
 from evaluation.significance import compare, leaders, read_row, read_swaps
 from evaluation.tables.cost import cost_table
 from evaluation.tables.distances import distances_table

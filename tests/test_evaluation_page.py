@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from evaluation import strips
+from evaluation.contact_sheets import read_index, write_strip
 from evaluation.layouts import read_layouts
-from evaluation.page import __main__ as page
-from evaluation.page.figures import read_figures
-from evaluation.page.figures import title as figure_title
-from evaluation.page.packed import MISSING, UNIT
-from evaluation.page.scores import read_scores
-from evaluation.page.strips import strip_sources
-from evaluation.page.tables import pack_table
-from evaluation.page.template import HERE, SCRIPTS, as_json, fill
-from evaluation.strips import read_index, write_strip
+from evaluation.report import __main__ as page
+from evaluation.report.contact_sheets import strip_sources
+from evaluation.report.figures import read_figures
+from evaluation.report.figures import title as figure_title
+from evaluation.report.packed import MISSING, UNIT
+from evaluation.report.scores import read_scores
+from evaluation.report.tables import pack_table
+from evaluation.report.template import HERE, SCRIPTS, as_json, fill
 from evaluation.tables.table import Table, View, write_table
 from evaluation.tables.table import as_json as as_json_table
 from formats import cli

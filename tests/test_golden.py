@@ -16,12 +16,10 @@ import torch
 from diffusers import LMSDiscreteScheduler, PNDMScheduler
 
 from baselines import attend_and_excite, boxdiff, layout_guidance
-from hcma.sampling import excitation
+from hcma.sampling.attention_guidance import make_guide, make_schedule, pad_positions, read_images, step_sizes
+from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import iterate
-from hcma.sampling.excitation import make_guide, make_schedule, pad_positions, read_images
-from hcma.sampling.guidance import step_sizes
-from hcma.sampling.textmaps import aggregate, smoothing_kernel, text_maps
-from hcma.sampling.work import Work
+from hcma.sampling.token_maps import aggregate, smoothing_kernel, text_maps
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ROOT / "tests" / "golden"
@@ -148,7 +146,7 @@ def test_layout_guidance_loss(folder, case):
 def test_trajectory(folder, case, monkeypatch):
     # Refinements multiply what differs by a hundred. What the recorded runs had in float32, kernel and schedule, is taken as
     # recorded: torch's linspace gives another last digit on processors without AVX2. Both are tested by themselves below.
-    monkeypatch.setattr(excitation, "smoothing_kernel", lambda side, sigma, _: recorded_kernel(folder, side, sigma))
+    monkeypatch.setattr(attention_guidance, "smoothing_kernel", lambda side, sigma, _: recorded_kernel(folder, side, sigma))
     run = follow_layout_guidance if case["kind"] == "layout_guidance" else follow_excitation
     run(case, arrays(folder, case))
 
@@ -231,7 +229,7 @@ def follow_excitation(case, stored):
         u, c = (part.view_as(latents_1CYX) + 0.1 * latents_1CYX for part in noise)
         return u + case["guidance_scale"] * (c - u)
 
-    positions, solver, work = pad_positions([case["token_indices"]]), make_solver(case), Work()
+    positions, solver, work = pad_positions([case["token_indices"]]), make_solver(case), Counters()
     if case["kind"] == "ae":
         params = attend_and_excite.Params(**shared)
         objectives = attend_and_excite.weakest_token(positions)
@@ -287,7 +285,7 @@ def follow_layout_guidance(case, stored):
         max_iterations=case["max_iter"],
         stop=case["max_index_step"],
     )
-    solver, work = make_solver(case), Work()
+    solver, work = make_solver(case), Counters()
     things = list(zip(map(tuple, case["token_indices"]), case["boxes_norm_xyxy"], strict=True))
     record = Recorder(layout_guidance.make_guide(attend, [things], params, solver, work), work)
     final = iterate(solver, predict, stored["x0"] * solver.init_noise_sigma, record)

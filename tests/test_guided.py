@@ -13,10 +13,10 @@ from baselines import attend_and_excite, boxdiff, layout_guidance, multidiffusio
 from formats.files import InputError
 from formats.layouts import Layout, Object
 from hcma.sampling.attention import attention_reader, cross_attention, grid_side, layers_of_blocks, layers_of_side
+from hcma.sampling.attention_guidance import Objectives, Schedule, refining_guide
+from hcma.sampling.caption_tokens import Named, append_missing, named_objects
+from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion, make_scheduler
-from hcma.sampling.guidance import Objectives, Schedule, refining_guide
-from hcma.sampling.tokens import Named, append_missing, named_objects
-from hcma.sampling.work import Work
 from tests.tiny import write_tiny
 
 STEPS = 6
@@ -43,7 +43,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def sd(model):
-    return replace(model, work=Work())
+    return replace(model, counters=Counters())
 
 
 @pytest.fixture(params=ROWS)
@@ -66,27 +66,27 @@ def latents_of(monkeypatch, row, sd, layouts):
 def test_an_image_does_not_depend_on_its_batch(sd, row, scheduler, monkeypatch):
     sd.sampling = replace(sd.sampling, scheduler=scheduler)
     together = latents_of(monkeypatch, row, sd, LAYOUTS)
-    work = {i: dict(counts) for i, counts in sd.work.images.items()}
+    work = {i: dict(counts) for i, counts in sd.counters.images.items()}
     for i, layout in enumerate(LAYOUTS):
-        sd.work.clear()
+        sd.counters.clear()
         alone = generate(sd, row, [layout])
         assert (together[i] - alone[0]).abs().max() < 1e-3 * alone.abs().max()
-        assert work[i] == dict(sd.work.images[0])
+        assert work[i] == dict(sd.counters.images[0])
 
 
 def test_it_moves_the_images_that_name_an_object_and_no_other(sd, row):
     plain = generate(sd, (stable_diffusion, stable_diffusion.Params()), LAYOUTS)
     guided = generate(sd, row, LAYOUTS)
     assert [not torch.equal(*pair) for pair in zip(plain, guided, strict=True)] == [True, False, True, False]
-    assert [sd.work.images[i]["images_without_token"] for i in range(4)] == [0, 1, 0, 1]
-    assert [sd.work.images[i]["boxes_without_token"] for i in range(4)] == [0, 1, 0, 0]
+    assert [sd.counters.images[i]["images_without_token"] for i in range(4)] == [0, 1, 0, 1]
+    assert [sd.counters.images[i]["boxes_without_token"] for i in range(4)] == [0, 1, 0, 0]
 
 
 def test_guidance_off_is_stable_diffusion_bit_for_bit(sd, row):
     off = {"thresholds": [], "stop": 0} if hasattr(row[1], "thresholds") else {"stop": 0}
     plain = generate(sd, (stable_diffusion, stable_diffusion.Params()), LAYOUTS)
     assert torch.equal(generate(sd, (row[0], replace(row[1], **off)), LAYOUTS), plain)
-    assert sd.work["guidance_forwards"] == 0
+    assert sd.counters["guidance_forwards"] == 0
 
 
 def test_the_u_net_keeps_its_own_processors_even_after_an_error(sd, row):
@@ -200,10 +200,10 @@ def test_attend_and_excite_gives_diffusers_latents(sd, monkeypatch):
     ).images
     for name, layer in cross_attention(sd.unet).items():
         layer.processor = processors[name]
-    sd.work.clear()
+    sd.counters.clear()
     found = latents_of(monkeypatch, (attend_and_excite, params), sd, [layout])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
-    assert sd.work["refinements"] > 3
+    assert sd.counters["refinements"] > 3
 
 
 def text_layout(caption, word, number=1):
@@ -224,7 +224,7 @@ def test_what_the_tokenizer_cuts_has_no_position(sd):
     inside, partly, outside = (text_layout("a " * n + "dog", "dog", n) for n in (27, 28, 30))
     found = named_objects(sd, [inside, partly, outside])
     assert [[thing.positions for thing in things] for things in found] == [[(28, 29, 30)], [(29, 30)], []]
-    assert sd.work["images_without_token"] == 1
+    assert sd.counters["images_without_token"] == 1
 
 
 def test_unnamed_boxes_are_appended_once_a_phrase_where_asked_for(sd):
@@ -273,10 +273,10 @@ def test_boxdiff_can_join_the_boxes_of_a_phrase(sd):
 def test_layout_guidance_can_leave_out_what_covers_no_cell(sd):
     things = [((2,), [(0.5, 0.5, 0.51, 0.51)]), ((5,), [(0.1, 0.1, 0.9, 0.9)])]
     kept = [
-        layout_guidance.visible(sd.work, 0, things, [4, 8], layout_guidance.Params(drop_empty=on))
+        layout_guidance.visible(sd.counters, 0, things, [4, 8], layout_guidance.Params(drop_empty=on))
         for on in (False, True)
     ]
-    assert kept == [things, things[1:]] and sd.work["objects_without_cell"] == 2
+    assert kept == [things, things[1:]] and sd.counters["objects_without_cell"] == 2
 
 
 def test_guidance_before_plms_second_call_is_a_setting(sd):
@@ -284,10 +284,10 @@ def test_guidance_before_plms_second_call_is_a_setting(sd):
     for module, base in ((attend_and_excite, EXCITED), (layout_guidance, ROWS["layout_guidance"][1])):
         forwards = []
         for on in (False, True):
-            sd.work.clear()
+            sd.counters.clear()
             quiet = {"thresholds": []} if module is attend_and_excite else {"threshold": 0.0, "max_iterations": 1}
             generate(sd, (module, module.Params(**(base | quiet), guide_duplicate=on)), layout)
-            forwards.append(sd.work["guidance_forwards"])
+            forwards.append(sd.counters["guidance_forwards"])
         assert forwards == [2, 3]
 
 
@@ -298,7 +298,12 @@ MULTI = multidiffusion.Params(bootstrap=3)
 def test_multidiffusion_does_not_depend_on_the_batch(sd, scheduler, monkeypatch):
     sd.sampling = replace(sd.sampling, scheduler=scheduler)
     together = latents_of(monkeypatch, (multidiffusion, MULTI), sd, LAYOUTS)
-    assert [sd.work.images[i]["unet_forwards"] // sd.work.images[3]["unet_forwards"] for i in range(4)] == [3, 2, 3, 1]
+    assert [sd.counters.images[i]["unet_forwards"] // sd.counters.images[3]["unet_forwards"] for i in range(4)] == [
+        3,
+        2,
+        3,
+        1,
+    ]
     for i, layout in enumerate(LAYOUTS):
         alone = generate(sd, (multidiffusion, MULTI), [layout])
         assert (together[i] - alone[0]).abs().max() < 1e-3 * alone.abs().max()
@@ -418,10 +423,10 @@ def test_the_last_token_of_a_name_counts_once():
 
 @pytest.mark.parametrize("refine", [True, False])
 def test_boxdiff_refines_if_it_is_told_to(sd, refine):
-    sd.work.clear()
+    sd.counters.clear()
     params = boxdiff.Params(**EXCITED, refine=refine)
     boxdiff.generate(sd, LAYOUTS[:1], initial_noise(LAYOUTS[:1], 0, sd.latent_shape_CHW), params)
-    assert (sd.work["refinements"] > 0) is refine
+    assert (sd.counters["refinements"] > 0) is refine
 
 
 def test_of_a_batch_only_the_images_that_miss_a_threshold_are_refined():
@@ -431,7 +436,7 @@ def test_of_a_batch_only_the_images_that_miss_a_threshold_are_refined():
         loss = latents.flatten()
         return Objectives(tested=loss.detach(), refined=loss, regular=loss, after=loss)
 
-    work = Work()
+    work = Counters()
     schedule = Schedule(stop=1, thresholds={0: 0.5}, max_refinements=9, steps=torch.ones(2))
     guide = refining_guide(evaluate, torch.arange(2), schedule, work)
     moved = guide(torch.tensor([0.25, 3.0]).view(2, 1, 1, 1), 0, torch.tensor(0))

@@ -52,17 +52,17 @@ def noise(sd, layouts=LAYOUTS):
 def test_without_alignments_it_is_gligen_bit_for_bit(sd, module, eta, off) -> None:
     ours = generate(sd, LAYOUTS, noise(sd), Params(**off), State(module, eta))
     assert torch.equal(ours, gligen.generate(sd, LAYOUTS, noise(sd), gligen.Params()))
-    assert sd.work["alignments"] == 0
+    assert sd.counters["alignments"] == 0
 
 
 def test_alignments_change_the_image_and_are_counted_once_a_step(sd, module) -> None:
     plain = gligen.generate(sd, LAYOUTS, noise(sd), gligen.Params())
-    sd.work.clear()
+    sd.counters.clear()
     moved = generate(sd, LAYOUTS, noise(sd), Params(mode="grad_norm"), State(module, 0.05))
     assert not torch.equal(moved, plain)
-    assert sd.work["alignments"] == STEPS * len(LAYOUTS)
-    assert sd.work["alignment_shift_ppm"] == pytest.approx(0.05e6 * STEPS * len(LAYOUTS), rel=1e-3)
-    assert sd.work["dropped_boxes"] == 10
+    assert sd.counters["alignments"] == STEPS * len(LAYOUTS)
+    assert sd.counters["alignment_shift_ppm"] == pytest.approx(0.05e6 * STEPS * len(LAYOUTS), rel=1e-3)
+    assert sd.counters["dropped_boxes"] == 10
 
 
 def targets_of(sd, module, layouts):

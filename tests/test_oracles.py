@@ -18,12 +18,11 @@ from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_
 
 from baselines import attend_and_excite
 from formats.layouts import Layout, Object
-from hcma.sampling import excitation
 from hcma.sampling.attention import cross_attention
+from hcma.sampling.caption_tokens import named_objects
 from hcma.sampling.diffusion import Sampling, denoise, encode_text, initial_noise, load_diffusion, make_scheduler
 from hcma.sampling.grounding import denoise_grounded, grounding_tokens
-from hcma.sampling.textmaps import smoothing_kernel
-from hcma.sampling.tokens import named_objects
+from hcma.sampling.token_maps import smoothing_kernel
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "miniature"
 CAPTION = "a red star and a blue ring"
@@ -97,7 +96,7 @@ def test_attend_and_excite(monkeypatch):
     # Thresholds above the published ones, which this caption meets: refinements shall be part of the comparison.
     params = attend_and_excite.Params(resolution=8, thresholds=((0, 0.9), (10, 0.97), (20, 0.99)))
     positions = attend_and_excite.head_nouns(named_objects(sd, [LAYOUT])[0])
-    sd.work.clear()
+    sd.counters.clear()
     processors = {name: layer.processor for name, layer in cross_attention(sd.unet).items()}
     expected = stock(StableDiffusionAttendAndExcitePipeline, sd)(
         CAPTION,
@@ -112,12 +111,12 @@ def test_attend_and_excite(monkeypatch):
     # Its kernel is rounded to float32, which the refinements would carry to the fourth digit; so take the same one.
     kernel = GaussianSmoothing(channels=1).weight[0, 0].double()
     torch.testing.assert_close(kernel, smoothing_kernel(3, 0.5), rtol=0, atol=1e-6)
-    monkeypatch.setattr(excitation, "smoothing_kernel", lambda *_: kernel)
+    monkeypatch.setattr(attention_guidance, "smoothing_kernel", lambda *_: kernel)
     kept = {}
     monkeypatch.setattr(attend_and_excite, "decode", lambda sd, latents: kept.setdefault("latents", latents))
     attend_and_excite.generate(sd, [LAYOUT], noise(sd), params)
     torch.testing.assert_close(kept["latents"], expected, rtol=0, atol=TOLERANCE)
-    work, entered = sd.work, 3
+    work, entered = sd.counters, 3
     assert work["refinements"] > 0
     assert work["unet_forwards"] == 102
     # A loss of exactly 0 needs no backward pass.

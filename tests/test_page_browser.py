@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from evaluation import strips
-from evaluation.page import __main__ as page
+from evaluation.report import __main__ as page
 from formats import cli
 from tests import pages
 from tests.browser import Browser, browser, missing

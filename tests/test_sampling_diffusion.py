@@ -31,7 +31,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def sd(model):
-    return replace(model, work=type(model.work)())
+    return replace(model, counters=type(model.counters)())
 
 
 def noise(sd, layouts=LAYOUTS):
@@ -65,7 +65,7 @@ def test_the_loop_equals_the_stock_pipeline(sd):
 
 def test_pndm_makes_one_call_more_than_steps_and_each_counts_twice(sd):
     denoise(sd, noise(sd), captions(sd))
-    assert sd.work["unet_forwards"] == 2 * 5 * len(LAYOUTS)
+    assert sd.counters["unet_forwards"] == 2 * 5 * len(LAYOUTS)
     assert len(make_scheduler(replace(sd, sampling=Sampling(steps=50))).timesteps) == 51
 
 

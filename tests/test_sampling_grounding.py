@@ -30,7 +30,7 @@ def plain(tmp_path_factory):
 def sd(model):
     for fuser in fusers(model):
         fuser.enabled = True
-    return replace(model, work=type(model.work)())
+    return replace(model, counters=type(model.counters)())
 
 
 def noise(sd, layouts=LAYOUTS):
@@ -125,9 +125,9 @@ def test_the_largest_thirty_boxes_are_kept_and_the_rest_counted(sd):
     assert tokens["masks"][2:].sum(dim=1).tolist() == [30, 30]
     assert tokens["boxes"][2, :, 3].min() == pytest.approx(11 / 50)
     assert tokens["boxes"][3, :, 3].tolist() == pytest.approx([(1 + k) / 50 for k in range(30)])
-    sd.work.clear()
+    sd.counters.clear()
     generate(sd, layouts)
-    assert sd.work["dropped_boxes"] == 10
+    assert sd.counters["dropped_boxes"] == 10
 
 
 @pytest.mark.parametrize(

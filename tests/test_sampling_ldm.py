@@ -9,6 +9,7 @@ from diffusers import LDMTextToImagePipeline
 
 from baselines import gligen, stable_diffusion
 from formats.layouts import Layout, Object
+from hcma.sampling.caption_tokens import named_objects
 from hcma.sampling.diffusion import (
     Sampling,
     count_truncated,
@@ -19,7 +20,6 @@ from hcma.sampling.diffusion import (
     load_diffusion,
     make_scheduler,
 )
-from hcma.sampling.tokens import named_objects
 from tests.tiny import write_tiny_ldm
 
 LAYOUT = Layout(3, 1, "a cat", (Object("cat", (0.1, 0.2, 0.6, 0.9), (2, 5)),))

@@ -19,7 +19,7 @@ from formats.cli import INTERRUPTED
 from formats.images import read_images, read_meta
 from formats.layouts import Layout, Object, read_layouts, write_layouts
 from hcma.sampling import sample
-from hcma.sampling.partial import PartialShard
+from hcma.sampling.shard_checkpoint import ShardCheckpoint
 from tests.launch import status
 from tests.tiny import write_sums, write_tiny
 
@@ -295,7 +295,7 @@ def test_out_of_memory_with_one_image_is_one_line(run, monkeypatch, capsys):
 
 
 def test_images_are_written_while_the_next_batch_is_made(run, monkeypatch):
-    events, add = [], PartialShard.add
+    events, add = [], ShardCheckpoint.add
     module = importlib.import_module("baselines.gligen")
     generate = module.generate
     busy, free = threading.Event(), threading.Event()
@@ -313,7 +313,7 @@ def test_images_are_written_while_the_next_batch_is_made(run, monkeypatch):
         events.append(("made", layouts[0].id))
         return generate(sd, layouts, noise_BCHW, params)
 
-    monkeypatch.setattr(PartialShard, "add", slow_add)
+    monkeypatch.setattr(ShardCheckpoint, "add", slow_add)
     monkeypatch.setattr(module, "generate", noted)
     assert run.sample() == 0  # the second batch begins while the first is not written yet
     assert [event for event in events if event[0] == "kept"] == [("kept", 30), ("kept", 20), ("kept", 40)]
@@ -323,7 +323,7 @@ def test_an_error_of_writing_ends_the_program(run, monkeypatch, capsys):
     def full(self, ids, *given):
         raise OSError(28, "No space left on device", str(self.folder / "x.zip"))
 
-    monkeypatch.setattr(PartialShard, "add", full)
+    monkeypatch.setattr(ShardCheckpoint, "add", full)
     assert run.sample() == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith("x.zip: No space left on device")
     assert not run.out.exists()

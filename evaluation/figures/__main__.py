@@ -44,7 +44,9 @@ def main() -> None:
         drawn[name].add_argument("--published", type=Path, required=True, help="for the rows' labels")
         drawn[name].add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
     drawn["training"].add_argument("--curves", type=Path, nargs="+", required=True, help="of each training")
-    drawn["calibration"].add_argument("--calibration", type=Path, required=True, help="what evaluation.choose wrote")
+    drawn["calibration"].add_argument(
+        "--calibration", type=Path, required=True, help="what evaluation.select_eta wrote"
+    )
     drawn["calibration"].add_argument("--key", required=True, help="name of the setting")
     for command in drawn.values():
         command.add_argument("--out", type=Path, required=True, help="path without suffix")

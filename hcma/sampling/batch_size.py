@@ -87,4 +87,4 @@ def first_pass(method: Method, batch: Sequence[Layout]) -> None:
             method.generate(batch, noise_BCHW)
     finally:
         hook.remove()
-        sd.work.clear()
+        sd.counters.clear()

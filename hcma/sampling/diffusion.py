@@ -14,10 +14,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from formats.checksums import verify_folder
 from formats.files import InputError, read_json
 from formats.layouts import Layout
+from hcma.sampling.counters import Counters
 from hcma.sampling.seeds import seeded
 from hcma.sampling.text import TextEncoder, Tokenizer, load_text_encoder, read_tokens, tokenize
 from hcma.sampling.weights import load_frozen
-from hcma.sampling.work import Work
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -87,7 +87,7 @@ class Diffusion:
     scheduler_config: dict[str, Any]
     sampling: Sampling
     compiled: Callable[..., Any] | None = None
-    work: Work = field(default_factory=Work)
+    counters: Counters = field(default_factory=Counters)
 
     @functools.cached_property
     def negative_1TD(self) -> torch.Tensor:
@@ -217,7 +217,7 @@ def denoise(
     n_calls = len(scheduler.timesteps)
 
     def predict(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
-        sd.work.add("unet_forwards", range(len(latents_BCHW)), 2)
+        sd.counters.add("unet_forwards", range(len(latents_BCHW)), 2)
         return predict_noise(sd, latents_BCHW, t, text_2BTD, **unet_kwargs(i, n_calls))
 
     return iterate(scheduler, predict, noise_BCHW.to(sd.device) * scheduler.init_noise_sigma, guide)

@@ -8,20 +8,20 @@ import torch
 
 from formats.files import InputError
 from formats.layouts import Layout
+from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Diffusion, NonFiniteLatents, count_truncated, initial_noise, set_precision
 from hcma.sampling.loading import Method
-from hcma.sampling.work import Work
 
 # What befell single images: their ids stand in meta.json.
 LISTED = REDONE, BLACK = "redone_in_float32", "black_images"
 
 
 def generate(method: Method, batch: Sequence[Layout]) -> torch.Tensor:
-    """uint8 pixels [B, 3, H, W] of a batch; `method.sd.work` is this batch's. Raises NonFiniteLatents."""
+    """uint8 pixels [B, 3, H, W] of a batch; `method.sd.counters` is this batch's. Raises NonFiniteLatents."""
     sd = method.sd
-    sd.work = Work()
+    sd.counters = Counters()
     for row, layout in enumerate(batch):
-        sd.work.add("truncated_captions", [row], count_truncated(sd, [layout.caption]))
+        sd.counters.add("truncated_captions", [row], count_truncated(sd, [layout.caption]))
     noise_BCHW = initial_noise(batch, sd.sampling.seed, sd.latent_shape_CHW)
     pixels = method.generate(batch, noise_BCHW)
     if pixels.dtype != torch.uint8 or pixels.shape != (len(batch), 3, sd.size, sd.size):
@@ -30,8 +30,8 @@ def generate(method: Method, batch: Sequence[Layout]) -> torch.Tensor:
     return pixels
 
 
-def generate_whole(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tensor, Work]:
-    """uint8 pixels [B, 3, H, W] of a batch, and its work.
+def generate_whole(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tensor, Counters]:
+    """uint8 pixels [B, 3, H, W] of a batch, and its counters.
 
     Under half precision, images whose latents are not finite or that are black are made again in float32 and counted as
     `redone_in_float32`; black ones that remain are counted as `black_images`. Raises InputError naming the layouts whose
@@ -39,15 +39,15 @@ def generate_whole(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tenso
     """
     lowered = method.sd.sampling.precision != "float32"
     pixels, bad = _attempt(method, batch)
-    work = method.sd.work
+    counters = method.sd.counters
     if pixels is None and not lowered:
         raise _not_finite([batch[row] for row in bad])
     if lowered and bad:
-        pixels, work = _mended(method, batch, pixels, bad)
+        pixels, counters = _mended(method, batch, pixels, bad)
     assert pixels is not None
-    work.add(BLACK, _black(pixels))
-    work.settle()
-    return pixels, work
+    counters.add(BLACK, _black(pixels))
+    counters.settle()
+    return pixels, counters
 
 
 def _attempt(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tensor | None, list[int]]:
@@ -65,18 +65,18 @@ def _black(pixels_B3HW: torch.Tensor) -> list[int]:
 
 def _mended(
     method: Method, batch: Sequence[Layout], pixels: torch.Tensor | None, bad: Sequence[int]
-) -> tuple[torch.Tensor, Work]:
+) -> tuple[torch.Tensor, Counters]:
     """The batch with its bad rows from float32. Without pixels the good rows are made again too, alone."""
-    good, work = [row for row in range(len(batch)) if row not in bad], Work()
+    good, counters = [row for row in range(len(batch)) if row not in bad], Counters()
     parts = {}
     if pixels is not None:
-        work.take_over(method.sd.work, range(len(batch)))
+        counters.take_over(method.sd.counters, range(len(batch)))
         for row in bad:
-            work.images.pop(row, None)
+            counters.images.pop(row, None)
         parts = {row: pixels[row] for row in good}
     elif good:
         again, own = generate_whole(method, [batch[row] for row in good])
-        work.take_over(own, good)
+        counters.take_over(own, good)
         parts = dict(zip(good, again, strict=True))
     wrong = [batch[row] for row in bad]
     with _in_float32(method.sd):
@@ -84,10 +84,10 @@ def _mended(
     if redone is None:
         raise _not_finite([wrong[row] for row in rows])
     print(f"layouts {_ids(wrong)}: made again in float32", file=sys.stderr)
-    work.take_over(method.sd.work, bad)
-    work.add(REDONE, bad)
+    counters.take_over(method.sd.counters, bad)
+    counters.add(REDONE, bad)
     parts |= dict(zip(bad, redone, strict=True))
-    return torch.stack([parts[row] for row in range(len(batch))]), work
+    return torch.stack([parts[row] for row in range(len(batch))]), counters
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from diffusers.models.attention import GatedSelfAttentionDense
 
 from formats.files import InputError
 from formats.layouts import Layout, Object
+from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, denoise, encode_text, identity
-from hcma.sampling.work import Passes
 
 # Null slots take part in the attention, so the number of slots is part of the model.
 SLOTS = 30
@@ -24,7 +24,7 @@ def grounding_tokens(sd: Diffusion, layouts: Sequence[Layout]) -> dict[str, torc
     largest by area, and the others are counted as `dropped_boxes`. A phrase's feature is its own pooled text state.
     """
     for row, layout in enumerate(layouts):
-        sd.work.add("dropped_boxes", [row], max(0, len(layout.objects) - SLOTS))
+        sd.counters.add("dropped_boxes", [row], max(0, len(layout.objects) - SLOTS))
     kept = [largest(layout.objects) for layout in layouts]
     boxes, masks = torch.zeros(2 * len(layouts), SLOTS, 4), torch.zeros(2 * len(layouts), SLOTS)
     for row, things in enumerate(kept, start=len(layouts)):

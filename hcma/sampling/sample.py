@@ -24,7 +24,7 @@ AUTO = "auto"
 # Heavy imports stand inside the functions: `--help` and a misspelt key should answer at once.
 if TYPE_CHECKING:
     from hcma.sampling.loading import Method
-    from hcma.sampling.partial import PartialShard
+    from hcma.sampling.shard_checkpoint import ShardCheckpoint
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,28 +62,28 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         from hcma.sampling.diffusion import speed_up
         from hcma.sampling.fallback import LISTED
         from hcma.sampling.loading import load_method
-        from hcma.sampling.partial import open_partial
+        from hcma.sampling.shard_checkpoint import open_checkpoint
 
         method = load_method(spec, args.device)
     made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions(SAMPLING)}
     rows = [as_row(layout) for layout in layouts]
     identity = made_with | {"layouts": rows, "device": method.sd.device.type}
-    partial = open_partial(args.work, identity, {"commit": commit(), "device": device_name(method.sd.device)})
+    checkpoint = open_checkpoint(args.work, identity, {"commit": commit(), "device": device_name(method.sd.device)})
     batch = choose_batch_size(method, layouts) if args.batch_size == AUTO else Choice(args.batch_size)
     speed_up(method.sd, args.compile, args.channels_last)
-    out_of_memory = sample_rest(method, layouts, partial, batch.size)
-    seconds, work = partial.totals()
+    out_of_memory = sample_rest(method, layouts, checkpoint, batch.size)
+    seconds, work = checkpoint.totals()
     counts: Counter[str] = Counter()
     for image in work.values():
         counts.update(image)
     # The commit and the device of every batch; the rest, from "system" to "speed", is this run's, which may be a later one.
     meta = made_with | {
-        **partial.makers(),
+        **checkpoint.makers(),
         "system": system(method.sd.device),
         "batch_size": min([batch.size, *(size // 2 for size in out_of_memory)]),
         "out_of_memory": out_of_memory,
         "batch_probe": batch.probe,
-        "batches": Counter(str(len(ids)) for ids in partial.batches.values()),
+        "batches": Counter(str(len(ids)) for ids in checkpoint.batches.values()),
         "speed": {"compile": args.compile, "channels_last": args.channels_last},
         "seconds": round(seconds, 3),
         "images": len(layouts),
@@ -95,12 +95,14 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         meta[name] = [layout.id for layout in layouts if work[str(layout.id)].get(name)]
     for leftover in args.out.parent.glob(f"{glob.escape(args.out.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
-    partial.assemble(args.out, [layout.id for layout in layouts], meta)
-    partial.remove()
+    checkpoint.assemble(args.out, [layout.id for layout in layouts], meta)
+    checkpoint.remove()
 
 
-def sample_rest(method: "Method", layouts: Sequence[Layout], partial: "PartialShard", batch_size: int) -> list[int]:
-    """Sample the layouts that `partial` does not hold yet, in order; a batch is kept in it while the next one is made.
+def sample_rest(
+    method: "Method", layouts: Sequence[Layout], checkpoint: "ShardCheckpoint", batch_size: int
+) -> list[int]:
+    """Sample the layouts that `checkpoint` does not hold yet, in order; a batch is kept in it while the next one is made.
 
     Where memory runs out the batch is halved for the rest; the sizes that were too large are returned.
     """
@@ -110,7 +112,7 @@ def sample_rest(method: "Method", layouts: Sequence[Layout], partial: "PartialSh
     from hcma.sampling.background import in_background
     from hcma.sampling.fallback import generate_whole
 
-    done, too_large = partial.finished, list[int]()
+    done, too_large = checkpoint.finished, list[int]()
     rest = [layout for layout in layouts if layout.id not in done]
     bar = tqdm(total=len(layouts), initial=len(done), unit="image", file=sys.stderr, mininterval=1)
     with bar, in_background() as call:
@@ -125,7 +127,7 @@ def sample_rest(method: "Method", layouts: Sequence[Layout], partial: "PartialSh
                 too_large.append(len(batch))
                 continue
             now = time.perf_counter()
-            call(partial.add, [layout.id for layout in batch], made[0], now - began, made[1])
+            call(checkpoint.add, [layout.id for layout in batch], made[0], now - began, made[1])
             rest, began = rest[len(batch) :], now
             bar.update(len(batch))
     return too_large

@@ -116,7 +116,7 @@ def measure(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
     """Seconds, images a second, peak GiB of tensors and the work an image, of one batch from layouts to pixels."""
     short = replace(method.sd, sampling=replace(method.sd.sampling, steps=2))
     generate(replace(method, sd=short), layouts)
-    method.sd.work.clear()
+    method.sd.counters.clear()
     on_card = method.sd.device.type == "cuda"
     if on_card:
         torch.cuda.empty_cache()
@@ -125,7 +125,7 @@ def measure(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
     figures: dict[str, Any] = {"seconds": took, "images_per_second": len(layouts) / took}
     if on_card:
         figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    work = sum(method.sd.work.images.values(), Counter())
+    work = sum(method.sd.counters.images.values(), Counter())
     return figures | {"work_per_image": {name: count / len(layouts) for name, count in work.items()}}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from evaluation.tables.table import Cell, Column, Table, markdown, write_table
 from formats.files import read_json
 from formats.images import read_meta
-from hcma.sampling.work import Passes
+from hcma.sampling.counters import Passes
 from workflow.benchmarks.pilot import Row, Workload, passes_of, workload
 from workflow.plan import read_plan
 

@@ -28,13 +28,13 @@ from baselines.attend_and_excite import head_nouns, weakest_token
 from evaluation.metrics.frechet import frechet_distance, root
 from formats.files import InputError, write_json
 from formats.layouts import Layout, read_layouts
+from hcma.sampling.attention_guidance import Excitation, excite, pad_positions
+from hcma.sampling.caption_tokens import named_objects
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
-from hcma.sampling.excitation import Excitation, excite, pad_positions
 from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
 from hcma.sampling.loading import Method, load_method
 from hcma.sampling.spec import Spec, read_spec
-from hcma.sampling.textmaps import smoothing_kernel
-from hcma.sampling.tokens import named_objects
+from hcma.sampling.token_maps import smoothing_kernel
 from workflow.benchmarks import features
 from workflow.benchmarks.rounds import ROUNDS, processor, quickest, seconds, stated, take_turns, told
 
@@ -154,12 +154,12 @@ def against_attend_and_excite(method: Method, peer: Diffusion, layouts: Sequence
         return torch.cat([_excited(pipeline, sd, method.params, *row) for row in few])
 
     def ours() -> torch.Tensor:
-        sd.work.clear()
+        sd.counters.clear()
         return _our_excited(method, layouts, positions)
 
     rows = _compared(ours, theirs, size.rounds)
     names = ("guidance_forwards", "guidance_backwards", "refinements")
-    return rows | {name: sd.work[name] / len(layouts) for name in names}
+    return rows | {name: sd.counters[name] / len(layouts) for name in names}
 
 
 def in_float64(method: Method, peer: Diffusion, layouts: Sequence[Layout], size: Size) -> dict[str, float]:

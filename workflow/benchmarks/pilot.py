@@ -22,11 +22,11 @@ from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import Params, Targets, align_step
 from hcma.sampling.attention import attention_reader
 from hcma.sampling.batch_size import ELSEWHERE
+from hcma.sampling.counters import Passes
 from hcma.sampling.device import device_name, take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, predict_noise, set_precision
 from hcma.sampling.grounding import SLOTS, fusers_enabled
 from hcma.sampling.spec import from_keys
-from hcma.sampling.work import Passes
 from workflow.plan import Plan, Sampled, read_plan
 from workflow.random_weights.architecture import read_architecture
 

@@ -10,8 +10,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from workflow.miniature.collection import Collection, collect
 from workflow.miniature.diffusion import Material, latent_scale
-from workflow.miniature.located import Located
 from workflow.miniature.sizes import UNET, VAE
+from workflow.miniature.spatial_losses import Located
 from workflow.miniature.text import Pair, blank_text_encoder
 
 SCENES = 40_000

@@ -15,8 +15,8 @@ from workflow.miniature.checkpoints import autoencoder, collection, load_average
 from workflow.miniature.collection import collect
 from workflow.miniature.diffusion import Material, latent_scale, shape_features
 from workflow.miniature.grounded import Grounded, gated, train_grounding
-from workflow.miniature.located import Located, train_located
 from workflow.miniature.sizes import LDM_TEXT, LDM_UNET
+from workflow.miniature.spatial_losses import Located, train_located
 from workflow.miniature.text import Pair, train_text
 from workflow.miniature.tokens import write_wordpieces
 from workflow.miniature.training import Run, State

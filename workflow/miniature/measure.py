@@ -15,7 +15,7 @@ from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Diffusion, Sampling, initial_noise, load_diffusion
 from workflow.miniature.autoencoder import pixels
 from workflow.miniature.captions import captions, named
-from workflow.miniature.judge import in_boxes, load_judge, somewhere
+from workflow.miniature.shape_classifier import in_boxes, load_judge, somewhere
 from workflow.miniature.world import SIDE, Scene, draw, scene
 from workflow.overlays import merged
 

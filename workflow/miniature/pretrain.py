@@ -20,8 +20,8 @@ from workflow.miniature.checkpoints import SCENES, base, collection, material, s
 from workflow.miniature.detector import train_detector
 from workflow.miniature.diffusion import train_base
 from workflow.miniature.grounded import gated, train_grounding
-from workflow.miniature.judge import train_judge
-from workflow.miniature.located import train_located
+from workflow.miniature.shape_classifier import train_judge
+from workflow.miniature.spatial_losses import train_located
 from workflow.miniature.text import blank_text_encoder, train_text
 from workflow.miniature.tokens import write_tokenizer
 from workflow.miniature.training import Run

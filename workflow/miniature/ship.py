@@ -18,9 +18,9 @@ from formats.files import replacing, sha256, write_json, write_text
 from workflow.miniature import checkpoints, ldm
 from workflow.miniature.diffusion import latent_scale, shape_features
 from workflow.miniature.grounded import Grounded, gated
-from workflow.miniature.judge import Judge
 from workflow.miniature.measure import measure, verdicts
 from workflow.miniature.scoring import Census, settle
+from workflow.miniature.shape_classifier import Judge
 from workflow.miniature.sizes import SCHEDULER
 from workflow.miniature.text import SHAPES
 

@@ -27,7 +27,7 @@ rule cut_strips:
     message:
         "Cutting the report's images of shard {wildcards.shard}"
     shell:
-        "python -m evaluation.strips --layouts {input.layouts} --samples {params.samples}"
+        "python -m evaluation.contact_sheets --layouts {input.layouts} --samples {params.samples}"
         " --shard {wildcards.shard} --methods {params.methods} --out {output} > {log} 2>&1"
 
 
@@ -65,6 +65,6 @@ rule write_page:
     message:
         "Writing report.html"
     shell:
-        "python -m evaluation.page --run {params.run:q} --caveat={params.caveat:q} --tables {input.tables}"
+        "python -m evaluation.report --run {params.run:q} --caveat={params.caveat:q} --tables {input.tables}"
         " --figures {input.figures} --layouts {input.layouts} --scores {params.scores} --methods {params.methods}"
         " --compare {params.compare} --strips {input.strips} --out {output} > {log} 2>&1"

@@ -32,9 +32,9 @@ def named_objects(sd: Diffusion, layouts: Sequence[Layout]) -> list[list[Named]]
         offsets = sd.tokenizer(layout.caption, return_offsets_mapping=True, verbose=False).offset_mapping
         named = [Named(thing.phrase, thing.box, _positions(sd, offsets, thing.span)) for thing in kept if thing.span]
         found.append([thing for thing in named if thing.positions])
-        sd.work.add("boxes", [row], len(kept))
-        sd.work.add("boxes_without_token", [row], len(kept) - len(found[-1]))
-        sd.work.add("images_without_token", [row], int(not found[-1]))
+        sd.counters.add("boxes", [row], len(kept))
+        sd.counters.add("boxes_without_token", [row], len(kept) - len(found[-1]))
+        sd.counters.add("images_without_token", [row], int(not found[-1]))
     return found
 
 

@@ -20,7 +20,7 @@ class Passes:
     guided    passes of the U-Net forward to the last attention map and back, of an image whose caption names a box
     layers    a U-Net's layers whose maps these passes read
     encoded   images that the autoencoder encodes for an image with a box
-    other     calls of networks that the method brings along, under the names by which `Work` counts them
+    other     calls of networks that the method brings along, under the names by which `Counters` counts them
     """
 
     calls: int
@@ -32,15 +32,15 @@ class Passes:
     other: Mapping[str, int] = field(default_factory=dict)
 
     def counts(self, boxes: Range) -> dict[str, Range]:
-        """Bounds of the counters of `Work` for an image with so many boxes that its caption names."""
+        """Bounds of the `Counters` of an image with so many boxes that its caption names."""
         whole = self.calls + self.grounded
         forwards = (2 * (whole + self.each_box * boxes[0]), 2 * (whole + self.each_box * boxes[1]))
         guided = {"guidance_forwards": self.guided, "guidance_backwards": (0, self.guided[1])}
         return {"unet_forwards": forwards} | guided | {name: (count, count) for name, count in self.other.items()}
 
 
-class Work:
-    """Counts by image (position in the batch) and name; `work[name]` is the batch's total."""
+class Counters:
+    """Counts by image (position in the batch) and name; `counters[name]` is the batch's total."""
 
     def __init__(self) -> None:
         self._images: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -71,7 +71,7 @@ class Work:
         """Count amounts, one a row, without waiting for the device they are on: integers, or shares in parts per million."""
         self._later[name].append((rows_R, amounts_R))
 
-    def take_over(self, other: "Work", rows: Sequence[int]) -> None:
+    def take_over(self, other: "Counters", rows: Sequence[int]) -> None:
         """Add the counts of another batch, whose images stand at `rows` here."""
         for place, row in enumerate(rows):
             self._images[row].update(other.images[place])

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation.choose import choose, main
 from evaluation.metrics import METRICS, headline
 from evaluation.metrics.jackknife import GROUPS, groups, jackknife, leave_out_mean
+from evaluation.select_eta import choose, main
 from formats.files import InputError, write_json
 from tests.test_evaluation_metrics import call
 

@@ -1,6 +1,6 @@
 """Choose a method's setting on held-out data: the smallest that improves on a reference as well as the best one does.
 
-    python -m evaluation.choose --key eta --reference metrics/gligen_sd/heldout.json \
+    python -m evaluation.select_eta --key eta --reference metrics/gligen_sd/heldout.json \
         --scores scores/gligen_sd/heldout.parquet --candidates metrics/hcma_eta_*/heldout.json \
         --specs methods/hcma_eta_*.json --out calibration.json
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.page.packed import packed, packed_shares
+from evaluation.report.packed import packed, packed_shares
 
 
 def pack_layouts(layouts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,26 +1,26 @@
 """The whole run as one page that opens from disk: tables, figures, and every layout's images side by side.
 
-    python -m evaluation.page --run miniature --caveat "..." --tables tables/table1.json tables/cost.json ... \
+    python -m evaluation.report --run miniature --caveat "..." --tables tables/table1.json tables/cost.json ... \
         --figures figures/panel.png ... --layouts layouts/test.jsonl --scores results/miniature/scores \
         --methods real gligen_sd hcma --compare hcma gligen_sd --strips report/strips/0000.json ... --out report.html
 
 Of a figure given as SVG and as PNG the SVG is shown.
-Strips (evaluation.strips) are embedded as long as all of them take at most --embed bytes; otherwise the page loads them, a
-layout at a time, from where they lie, and has to be moved together with that folder.
+Strips (evaluation.contact_sheets) are embedded as long as all of them take at most --embed bytes; otherwise the page loads
+them, a layout at a time, from where they lie, and has to be moved together with that folder.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
+from evaluation.contact_sheets import read_index
 from evaluation.layouts import read_layouts
-from evaluation.page.figures import read_figures
-from evaluation.page.layouts import pack_layouts
-from evaluation.page.scores import pack_scores, read_scores
-from evaluation.page.strips import strip_sources
-from evaluation.page.tables import pack_table
-from evaluation.page.template import fill
-from evaluation.strips import read_index
+from evaluation.report.contact_sheets import strip_sources
+from evaluation.report.figures import read_figures
+from evaluation.report.layouts import pack_layouts
+from evaluation.report.scores import pack_scores, read_scores
+from evaluation.report.tables import pack_table
+from evaluation.report.template import fill
 from formats.cli import options, run
 from formats.files import InputError, write_text
 
@@ -40,7 +40,7 @@ def main() -> None:
         "--compare", nargs=2, required=True, metavar="METHOD", help="the difference that is shown first"
     )
     parser.add_argument(
-        "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.strips, all shards"
+        "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.contact_sheets, all shards"
     )
     parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
     parser.add_argument("--out", type=Path, required=True)

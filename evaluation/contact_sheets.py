@@ -1,6 +1,6 @@
 """One shard's images as the report shows them: a strip a layout, one row's image beside the other.
 
-    python -m evaluation.strips --layouts layouts/test/0000.jsonl --samples results/miniature/samples --shard 0000 \
+    python -m evaluation.contact_sheets --layouts layouts/test/0000.jsonl --samples results/miniature/samples --shard 0000 \
         --methods real gligen_sd hcma --out report/strips/0000.json
 
 writes report/strips/0000/{id:012d}.webp, and then the index, which stands for the whole folder. A browser that has opened

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics import METRICS
-from evaluation.page.packed import packed_shares
+from evaluation.report.packed import packed_shares
 from formats.files import InputError
 
 SHOWN = [metric for metric in METRICS.values() if metric.scores]

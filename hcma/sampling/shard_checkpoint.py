@@ -16,7 +16,7 @@ from typing import Any
 
 from formats.files import InputError, replacing
 from formats.images import png_name, read_files, read_meta, write_files, write_images
-from hcma.sampling.work import Work
+from hcma.sampling.counters import Counters
 
 KEY = re.compile("[0-9a-f]{64}")
 FORMAT = 3  # of a batch's record; batches of another format are made anew
@@ -24,7 +24,7 @@ OWNER = "owner"
 
 
 @dataclass(frozen=True)
-class PartialShard:
+class ShardCheckpoint:
     """A folder of batch zips, all of one identity: `work`/`key`."""
 
     folder: Path
@@ -37,11 +37,11 @@ class PartialShard:
         """Ids of the layouts whose images are done."""
         return {id for ids in self.batches.values() for id in ids}
 
-    def add(self, ids: Sequence[int], pixels: Any, seconds: float, work: Work) -> None:
+    def add(self, ids: Sequence[int], pixels: Any, seconds: float, counters: Counters) -> None:
         """Keep one finished batch, named by its first layout; raises InputError if another job owns the folder."""
         self._check_owner()
         path = self.folder / f"{ids[0]:012d}.zip"
-        counts = {str(id): dict(work.images[row]) for row, id in enumerate(ids)}
+        counts = {str(id): dict(counters.images[row]) for row, id in enumerate(ids)}
         images = zip(map(png_name, ids), pixels.permute(0, 2, 3, 1).numpy(), strict=True)
         write_images(path, images, {"seconds": seconds, "work": counts, "made_by": self.made_by})
         self.batches[path] = list(ids)
@@ -89,7 +89,7 @@ class PartialShard:
             raise InputError(f"{self.folder}: another job has taken over this shard; this one ends")
 
 
-def open_partial(work: str | Path, identity: dict[str, Any], made_by: dict[str, str | None]) -> PartialShard:
+def open_checkpoint(work: str | Path, identity: dict[str, Any], made_by: dict[str, str | None]) -> ShardCheckpoint:
     """The finished batches in `work` of what `identity` (JSON) describes; batches of anything else are removed.
 
     The folder is the caller's from now on, whoever had it before. `made_by` is recorded of each batch that is added.
@@ -106,7 +106,7 @@ def open_partial(work: str | Path, identity: dict[str, Any], made_by: dict[str, 
     for leftover in folder.glob("*.tmp"):
         leftover.unlink(missing_ok=True)
     batches = {path: _intact_ids(path) for path in sorted(folder.glob("*.zip"))}
-    return PartialShard(folder, {path: ids for path, ids in batches.items() if ids}, token, made_by)
+    return ShardCheckpoint(folder, {path: ids for path, ids in batches.items() if ids}, token, made_by)
 
 
 def _intact_ids(path: Path) -> list[int]:

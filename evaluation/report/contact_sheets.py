@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from evaluation.strips import Index
+from evaluation.contact_sheets import Index
 from formats.files import InputError
 
 

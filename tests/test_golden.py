@@ -16,6 +16,7 @@ import torch
 from diffusers import LMSDiscreteScheduler, PNDMScheduler
 
 from baselines import attend_and_excite, boxdiff, layout_guidance
+from hcma.sampling import attention_guidance
 from hcma.sampling.attention_guidance import make_guide, make_schedule, pad_positions, read_images, step_sizes
 from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import iterate
@@ -146,7 +147,9 @@ def test_layout_guidance_loss(folder, case):
 def test_trajectory(folder, case, monkeypatch):
     # Refinements multiply what differs by a hundred. What the recorded runs had in float32, kernel and schedule, is taken as
     # recorded: torch's linspace gives another last digit on processors without AVX2. Both are tested by themselves below.
-    monkeypatch.setattr(attention_guidance, "smoothing_kernel", lambda side, sigma, _: recorded_kernel(folder, side, sigma))
+    monkeypatch.setattr(
+        attention_guidance, "smoothing_kernel", lambda side, sigma, _: recorded_kernel(folder, side, sigma)
+    )
     run = follow_layout_guidance if case["kind"] == "layout_guidance" else follow_excitation
     run(case, arrays(folder, case))
 

@@ -18,6 +18,7 @@ from diffusers.pipelines.deprecated.stable_diffusion_attend_and_excite.pipeline_
 
 from baselines import attend_and_excite
 from formats.layouts import Layout, Object
+from hcma.sampling import attention_guidance
 from hcma.sampling.attention import cross_attention
 from hcma.sampling.caption_tokens import named_objects
 from hcma.sampling.diffusion import Sampling, denoise, encode_text, initial_noise, load_diffusion, make_scheduler

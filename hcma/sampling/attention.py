@@ -46,13 +46,13 @@ class _Reader:
                 (attn.to_v, encoder_hidden_states),
             )
         )
-        probabilities = attn.get_attention_scores(query, key, attention_mask)
-        # Losses of maps are at least float32, whatever the network runs in.
-        kept = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-        self.maps[self.name] = kept.unflatten(0, (len(hidden_states), -1))
+        # Maps and their losses are at least float32, whatever the network runs in.
+        exact = torch.promote_types(query.dtype, torch.float32)
+        probabilities = attn.get_attention_scores(query.to(exact), key.to(exact), attention_mask)
+        self.maps[self.name] = probabilities.unflatten(0, (len(hidden_states), -1))
         if len(self.maps) == self.wanted:
             raise _Enough
-        return attn.to_out[1](attn.to_out[0](attn.batch_to_head_dim(torch.bmm(probabilities, value))))
+        return attn.to_out[1](attn.to_out[0](attn.batch_to_head_dim(torch.bmm(probabilities.to(value.dtype), value))))
 
 
 def cross_attention(unet: UNet2DConditionModel) -> dict[str, Attention]:
@@ -97,7 +97,7 @@ def attention_reader(sd: Diffusion, text_BTD: torch.Tensor, layers: Sequence[str
     def attend(latents_RCHW: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
         maps: dict[str, torch.Tensor] = {}
         with reading(sd.unet, layers, maps, stop=True), suppress(_Enough):
-            sd.unet(latents_RCHW, t, text_BTD[rows])
+            sd.network(latents_RCHW, t, text_BTD[rows], maps=True)
         return [maps[name] for name in layers]
 
     return attend

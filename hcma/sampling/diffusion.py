@@ -3,13 +3,12 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from formats.checksums import verify_folder
 from formats.files import InputError, read_json
@@ -21,6 +20,8 @@ from hcma.sampling.weights import load_frozen
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Images the decoder takes at a time in half precision: more take memory (0.4 GB each at 512 px) and no less time.
+DECODED = 8
 
 # Moves latents_BCHW, scaled as the network sees them, before call i at timestep t; returns them themselves where nothing
 # moves. Runs without gradients unless it enables them.
@@ -32,10 +33,10 @@ Predict = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
 
 
 class NonFiniteLatents(ArithmeticError):
-    """Some images' latents are not finite; `rows` are their positions in the batch."""
+    """Some images' latents, or what the decoder makes of them, are not finite; `rows` are their positions in the batch."""
 
-    def __init__(self, rows: list[int]) -> None:
-        super().__init__(f"latents are not finite in rows {rows} of the batch")
+    def __init__(self, rows: list[int], what: str = "latents") -> None:
+        super().__init__(f"{what} are not finite in rows {rows} of the batch")
         self.rows = rows
 
 
@@ -77,7 +78,9 @@ class Sampling:
 class Diffusion:
     """Frozen models in evaluation mode, the settings they sample with, and a tally of the work done with them.
 
-    `compiled` stands in for the U-Net in passes that are only for their result, not for the maps inside.
+    U-Net and decoder are in the sampling precision; text encoder and the autoencoder's encoder are in float32. `compiled`
+    stands in for the U-Net in passes that are only for their result, not for the maps inside. `folder` is where the models
+    were loaded from.
     """
 
     tokenizer: Tokenizer
@@ -86,13 +89,42 @@ class Diffusion:
     vae: AutoencoderKL
     scheduler_config: dict[str, Any]
     sampling: Sampling
-    compiled: Callable[..., Any] | None = None
+    compiled: "Compiled | None" = None
     counters: Counters = field(default_factory=Counters)
+    folder: Path | None = None
 
     @functools.cached_property
     def negative_1TD(self) -> torch.Tensor:
         """Text states of the negative prompt, encoded once a job."""
         return encode_text(self, [self.sampling.negative_prompt])[0]
+
+    @functools.cached_property
+    def exact(self) -> "Diffusion":
+        """The same models in float32, loaded when first asked for: what half precision spoils is made again by them."""
+        if self.sampling.precision == "float32" or self.folder is None:
+            return self
+        return load_diffusion(self.folder, replace(self.sampling, precision="float32"), self.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the U-Net's products and convolutions."""
+        return self.unet.conv_in.weight.dtype
+
+    def network(
+        self,
+        latents_BCHW: torch.Tensor,
+        t: torch.Tensor,
+        text_BTD: torch.Tensor,
+        *,
+        maps: bool = False,
+        **unet_kwargs: Any,
+    ) -> torch.Tensor:
+        """What the U-Net makes of scaled latents, in their own precision whatever the U-Net's is; `maps`: it is asked for the
+        attention inside too, which what was compiled does not show."""
+        unet = self.unet if maps or self.compiled is None else self.compiled
+        return unet(latents_BCHW.to(self.dtype), t, text_BTD.to(self.dtype), **unet_kwargs).sample.to(
+            latents_BCHW.dtype
+        )
 
     @property
     def device(self) -> torch.device:
@@ -115,51 +147,71 @@ class Diffusion:
 
 
 def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.device = "cpu") -> Diffusion:
-    """Load a diffusers pipeline folder in float32 after checking it against its SHA256SUMS; raises InputError.
+    """Load a diffusers pipeline folder after checking it against its SHA256SUMS; raises InputError.
+
+    U-Net and decoder are in `sampling.precision` (`lower`), the rest in float32.
 
     It may be a folder of Stable Diffusion or of the 2022 latent diffusion model, whose parts are `bert` and `vqvae`.
     """
     verify_folder(folder)
     tokenizer, text_encoder = load_text_encoder(folder)
     autoencoder = "vqvae" if (Path(folder) / "vqvae").is_dir() else "vae"
-    unet = load_frozen(UNet2DConditionModel, folder, "unet").to(device)
-    set_precision(unet, sampling.precision)
+    unet, vae = load_frozen(UNet2DConditionModel, folder, "unet"), load_frozen(AutoencoderKL, folder, autoencoder)
+    lower(unet, vae, sampling.precision)
     return Diffusion(
         tokenizer=tokenizer,
         text_encoder=text_encoder.to(device),
-        unet=unet,
-        vae=load_frozen(AutoencoderKL, folder, autoencoder).to(device),
+        unet=unet.to(device),
+        vae=vae.to(device),
         scheduler_config=read_json(Path(folder) / "scheduler/scheduler_config.json"),
         sampling=sampling,
+        folder=Path(folder),
     )
 
 
+def lower(unet: UNet2DConditionModel, vae: AutoencoderKL, precision: str) -> None:
+    """Turn the weights of the U-Net and of the decoder into a precision of PRECISIONS.
+
+    Boxes become features in float32, whose frequencies half precision would blur, and photos become latents in float32. What
+    goes in and out (`Diffusion.network`, `decode`), the solver and losses of attention maps stay float32 too.
+    """
+    dtype = PRECISIONS[precision]
+    if dtype == torch.float32:
+        return
+    for name, part in unet.named_children():
+        if name != "position_net":
+            part.to(dtype)
+    if (boxes := getattr(unet, "position_net", None)) is not None:
+        boxes.register_forward_hook(lambda module, given, tokens: tokens.to(dtype))
+    for part in (vae.decoder, vae.post_quant_conv):
+        if part is not None:
+            part.to(dtype)
+
+
 def speed_up(sd: Diffusion, compile: bool, channels_last: bool) -> None:
-    """Let torch compile the U-Net, and lay out images channels last: both change no more than the last digits of a float32."""
+    """Let torch compile the U-Net, and lay out images channels last: both change no more than the last digits."""
     if channels_last:
         for network in (sd.unet, sd.vae):
             network.to(memory_format=torch.channels_last)
     if compile:
-        sd.compiled = torch.compile(sd.unet)
+        sd.compiled = Compiled(sd.unet)
 
 
-def set_precision(unet: UNet2DConditionModel, precision: str) -> None:
-    """Let the U-Net's products and convolutions run in a precision of PRECISIONS, those of guidance's passes included.
+class Compiled:
+    """The U-Net as torch compiles it for batches of the size that it is first given.
 
-    Weights, boxes on their way to their features, and what the U-Net takes and gives stay float32; so do solver and decoder.
+    Other sizes run as they are: each would be compiled for a minute, which a shard's last batch, or MultiDiffusion with its
+    views, is not worth.
     """
-    unet.__dict__.pop("forward", None)
-    if precision == "float32":
-        return
-    forward = unet.forward
 
-    @functools.wraps(forward)
-    def lowered(*arguments: Any, **options: Any) -> UNet2DConditionOutput | tuple[torch.Tensor]:
-        with torch.autocast(unet.device.type, PRECISIONS[precision]):
-            sample = forward(*arguments, **options)[0].float()
-        return UNet2DConditionOutput(sample=sample) if options.get("return_dict", True) else (sample,)
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        self.unet, self.size = unet, 0
+        self.network = torch.compile(unet, dynamic=False)
 
-    unet.forward = lowered
+    def __call__(self, latents_BCHW: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        self.size = self.size or len(latents_BCHW)
+        network = self.network if len(latents_BCHW) == self.size else self.unet
+        return network(latents_BCHW, *arguments, **options)
 
 
 def identity(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
@@ -228,8 +280,7 @@ def predict_noise(
 ) -> torch.Tensor:
     """The noise in scaled latents under classifier-free guidance: one network call on the doubled batch."""
     doubled = torch.cat([latents_BCHW, latents_BCHW])
-    network = sd.unet if sd.compiled is None else sd.compiled
-    unconditional, conditional = network(doubled, t, text_2BTD, **unet_kwargs).sample.chunk(2)
+    unconditional, conditional = sd.network(doubled, t, text_2BTD, **unet_kwargs).chunk(2)
     return unconditional + sd.sampling.guidance_scale * (conditional - unconditional)
 
 
@@ -283,18 +334,21 @@ def with_negative(sd: Diffusion, text_BTD: torch.Tensor) -> torch.Tensor:
     return torch.cat([sd.negative_1TD.expand_as(text_BTD), text_BTD])
 
 
-def _check_finite(latents_BCHW: torch.Tensor) -> None:
-    finite_B = latents_BCHW.isfinite().flatten(1).all(dim=1)
+def _check_finite(values_BCHW: torch.Tensor, what: str = "latents") -> None:
+    finite_B = values_BCHW.isfinite().flatten(1).all(dim=1)
     if not finite_B.all():
-        raise NonFiniteLatents((~finite_B).nonzero().flatten().tolist())
+        raise NonFiniteLatents((~finite_B).nonzero().flatten().tolist(), what)
 
 
 @torch.no_grad()
 def decode(sd: Diffusion, latents_BCHW: torch.Tensor) -> torch.Tensor:
-    """Pixels of latents: uint8 [B, 3, size, size] on the CPU, rounded to the nearest level.
+    """Pixels of latents: uint8 [B, 3, size, size] on the CPU, rounded to the nearest level. Raises NonFiniteLatents.
 
-    Images are decoded one at a time: at 512 px one takes more of the decoder than of the U-Net.
+    In float32 images are decoded one at a time: at 512 px one takes more of the decoder than of the U-Net.
     """
-    scaled = latents_BCHW / sd.vae.config.scaling_factor
-    images = torch.cat([sd.vae.decode(latent[None]).sample.clamp(-1, 1).cpu() for latent in scaled])
+    dtype = sd.vae.decoder.conv_in.weight.dtype
+    scaled = (latents_BCHW / sd.vae.config.scaling_factor).to(dtype)
+    parts = scaled.split(DECODED if dtype in (torch.bfloat16, torch.float16) else 1)
+    images = torch.cat([sd.vae.decode(part).sample.to(latents_BCHW.dtype).clamp(-1, 1).cpu() for part in parts])
+    _check_finite(images, "pixels")
     return ((images + 1) * 127.5).round().to(torch.uint8)

@@ -1,15 +1,15 @@
 """A batch of layouts to pixels, with all its images: what half precision spoils is made once more in float32."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from formats.files import InputError
 from formats.layouts import Layout
 from hcma.sampling.counters import Counters
-from hcma.sampling.diffusion import Diffusion, NonFiniteLatents, count_truncated, initial_noise, set_precision
+from hcma.sampling.diffusion import NonFiniteLatents, count_truncated, initial_noise
 from hcma.sampling.loading import Method
 
 # What befell single images: their ids stand in meta.json.
@@ -79,27 +79,15 @@ def _mended(
         counters.take_over(own, good)
         parts = dict(zip(good, again, strict=True))
     wrong = [batch[row] for row in bad]
-    with _in_float32(method.sd):
-        redone, rows = _attempt(method, wrong)
+    exact = replace(method, sd=method.sd.exact)
+    redone, rows = _attempt(exact, wrong)
     if redone is None:
         raise _not_finite([wrong[row] for row in rows])
     print(f"layouts {_ids(wrong)}: made again in float32", file=sys.stderr)
-    counters.take_over(method.sd.counters, bad)
+    counters.take_over(exact.sd.counters, bad)
     counters.add(REDONE, bad)
     parts |= dict(zip(bad, redone, strict=True))
     return torch.stack([parts[row] for row in range(len(batch))]), counters
-
-
-@contextmanager
-def _in_float32(sd: Diffusion) -> Iterator[None]:
-    """Inside the block the U-Net works in float32, as it stands."""
-    compiled, sd.compiled = sd.compiled, None
-    set_precision(sd.unet, "float32")
-    try:
-        yield
-    finally:
-        set_precision(sd.unet, sd.sampling.precision)
-        sd.compiled = compiled
 
 
 def _not_finite(layouts: Sequence[Layout]) -> InputError:

@@ -1,10 +1,12 @@
-"""Images a second and peak memory of the rows on one accelerator, and the speed of two against diffusers' pipelines.
+"""Images a second and peak memory of the rows on one accelerator, and the speed of three against diffusers' pipelines.
 
 The rows are those of the configuration's tables, with its parameters and its sampling settings but for the precision. FOLDER
 holds a model folder for each of their `base`; random weights do, as `workflow.random_weights` writes them, since time and
-memory do not depend on values (only the guided rows' early exits do: their counts stand beside the times). A peer in half
-precision runs the same autocast U-Net. Every cell is one call from layouts to pixels after a short one to warm up; a cell that
-fails says why. The file is written after every cell, and no cell begins once --budget seconds are over.
+memory do not depend on values (only the guided rows' early exits do: their counts stand beside the times). In half precision
+the U-Net is compiled and channels last, as `paper.yaml` runs it; a peer is diffusers' pipeline with its networks converted to
+the same precision, and compiled where ours is. Every cell is one call from layouts to pixels after a short one to warm up and
+to compile (`warm_up_seconds`); a cell that fails says why. The file is written after every cell, no cell begins once --budget
+seconds are over, and cells that --out already has, made by the same commit on the same kind of device, are not made again.
 """
 
 import importlib
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from formats.files import InputError, read_json, write_json
@@ -26,12 +29,13 @@ from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import State
-from hcma.sampling.device import device_name
-from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, set_precision
+from hcma.sampling.device import device_name, repeat_exactly
+from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, speed_up
 from hcma.sampling.fallback import generate
 from hcma.sampling.loading import Method, quiet_loading
 from hcma.sampling.spec import from_keys
-from workflow.benchmarks.peers import Size, against_attend_and_excite, against_diffusers
+from hcma.sampling.weights import load_frozen
+from workflow.benchmarks.peers import Size, against_attend_and_excite, against_diffusers, against_stable_diffusion
 from workflow.benchmarks.pilot import Row, passes_of
 from workflow.benchmarks.rounds import seconds
 from workflow.settings import Settings
@@ -43,36 +47,56 @@ def main(config: Path, weights: Path, layouts: Path, out: Path, device: str, sid
     """Measure cell after cell."""
     began = time.perf_counter()
     quiet_loading()
+    if device.startswith("cuda"):
+        repeat_exactly()
     some = [layout for layout in read_layouts(layouts) if layout.objects]
-    models: dict[str, Diffusion] = {}
+    models: dict[tuple[str, str], Diffusion] = {}
     record: dict[str, Any] = {
         "command": "python -m workflow.benchmarks device",
         "commit": commit(),
         "device": device_name(torch.device(device)),
         "versions": versions(SAMPLING),
+    }
+    before = measured_before(out, record)
+    record |= {
         "ceilings_tflops": {name: ceiling(name, device, side) for name in ("bfloat16", "float32")},
         "cells": [],
     }
     make = partial(make_method, models, device)
     for cell in plan(read_rows(config, weights)):
-        figures: dict[str, Any] = {"not_measured": "no time left"}
-        if time.perf_counter() - began <= budget:
+        figures = before.get(json.dumps(cell.label))
+        if figures is None and time.perf_counter() - began <= budget:
             figures = attempt(partial(run, cell, make, some))
-        record["cells"].append(cell.label | figures)
-        print(json.dumps(cell.label | figures), f"{time.perf_counter() - began:.0f} s", flush=True)
+        record["cells"].append(cell.label | (figures or {"not_measured": "no time left"}))
+        print(json.dumps(record["cells"][-1]), f"{time.perf_counter() - began:.0f} s", flush=True)
         write_json(out, record)
 
 
-def run(cell: "Cell", make: Callable[[Row, str], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
+def measured_before(out: Path, record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Figures of the cells of an earlier call by the JSON of their label; none unless all of `record` is the same."""
+    found = read_json(out) if out.is_file() else {}
+    if any(found.get(key) != value for key, value in record.items()):
+        return {}
+    rows = {}
+    for cell in found["cells"]:
+        label = {key: cell[key] for key in LABELS if key in cell}
+        if "not_measured" not in cell and "failed" not in cell:
+            rows[json.dumps(label)] = {key: value for key, value in cell.items() if key not in label}
+    return rows
+
+
+def run(cell: "Cell", make: Callable[[Row, str, int], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
     """The figures of one cell; its model is loaded now, not before."""
-    return cell.work(make(cell.row, cell.precision), layouts[: cell.batch])
+    some = [layouts[number % len(layouts)] for number in range(cell.batch)]
+    some = [replace(layout, id=number) for number, layout in enumerate(some)]
+    return cell.measure(make(cell.row, cell.precision, cell.batch), some)
 
 
-def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def attempt(measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The figures, or the first line of why there are none."""
     try:
-        return work()
-    except (RuntimeError, ArithmeticError, InputError) as error:
+        return measured()
+    except (RuntimeError, ArithmeticError, InputError, TypeError, ValueError) as error:
         return {"failed": str(error).strip().splitlines()[0]}
 
 
@@ -92,15 +116,18 @@ def read_rows(config: Path, weights: Path) -> list[Row]:
     ]
 
 
-def make_method(models: dict[str, Diffusion], device: str, row: Row, precision: str) -> Method:
+def make_method(models: dict[tuple[str, str], Diffusion], device: str, row: Row, precision: str, batch: int) -> Method:
     """A row ready to run; a model folder is loaded once, and one is held at a time."""
     module = importlib.import_module(row.module)
-    if row.model not in models:
+    sampling = Sampling(**row.sampling | {"precision": precision})
+    if (row.model, precision) not in models:
         models.clear()
-        models[row.model] = load_diffusion(row.model, Sampling(), device)
-    sd = models[row.model]
-    set_precision(sd.unet, precision)
-    sd = replace(sd, sampling=Sampling(**row.sampling | {"precision": precision}))
+        models[row.model, precision] = load_diffusion(row.model, sampling, device)
+    sd = models[row.model, precision]
+    compiles = device.startswith("cuda") and precision != "float32" and passes_of(row)[0].each_box == 0
+    if compiles and (sd.compiled is None or sd.compiled.size != 2 * batch):
+        speed_up(sd, compile=True, channels_last=True)
+    sd = replace(sd, sampling=sampling, compiled=sd.compiled if compiles else None)
     state = State(random_alignment(sd), 1.0) if "alignments" in passes_of(row)[0].other else None
     return Method(module, from_keys(module.Params, row.params, row.name), sd, state)
 
@@ -114,15 +141,16 @@ def random_alignment(sd: Diffusion) -> Alignment:
 
 def measure(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
     """Seconds, images a second, peak GiB of tensors and the work an image, of one batch from layouts to pixels."""
-    short = replace(method.sd, sampling=replace(method.sd.sampling, steps=2))
-    generate(replace(method, sd=short), layouts)
+    # Boxes are seen in the first steps alone: four steps compile the U-Net with them and without.
+    short = replace(method.sd, sampling=replace(method.sd.sampling, steps=4))
+    warm_up, _ = seconds(lambda: generate(replace(method, sd=short), layouts))
     method.sd.counters.clear()
     on_card = method.sd.device.type == "cuda"
     if on_card:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     took, _ = seconds(lambda: generate(method, layouts))
-    figures: dict[str, Any] = {"seconds": took, "images_per_second": len(layouts) / took}
+    figures: dict[str, Any] = {"seconds": took, "images_per_second": len(layouts) / took, "warm_up_seconds": warm_up}
     if on_card:
         figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     work = sum(method.sd.counters.images.values(), Counter())
@@ -131,76 +159,109 @@ def measure(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
 
 def flops(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
     """Floating-point operations an image of everything from layout to pixels, counted by torch."""
+    plain = replace(method, sd=replace(method.sd, compiled=None))
     with FlopCounterMode(display=False) as counter:
-        generate(method, layouts)
+        generate(plain, layouts)
     return {"tflop_per_image": counter.get_total_flops() / len(layouts) / 1e12}
 
 
+def converted(sd: Diffusion) -> Diffusion:
+    """The model as a diffusers pipeline takes it: all networks in the sampling precision, compiled where ours is."""
+    if sd.dtype == torch.float32 or sd.folder is None:
+        return sd
+    unet = load_frozen(UNet2DConditionModel, sd.folder, "unet").to(sd.device, sd.dtype)
+    text_encoder, vae = deepcopy(sd.text_encoder).to(sd.dtype), deepcopy(sd.vae).to(sd.dtype)
+    peer = replace(sd, unet=unet, text_encoder=text_encoder, vae=vae, compiled=None)
+    if sd.compiled is not None:
+        for network in (unet, vae):
+            network.to(memory_format=torch.channels_last)
+    return peer
+
+
+def stable_diffusion_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Ours against diffusers' Stable Diffusion, both on the whole batch."""
+    return against_stable_diffusion(method, compiled_peer(method.sd), layouts, Size(rounds=2))
+
+
+def compiled_peer(sd: Diffusion) -> Diffusion:
+    """`converted`, with a U-Net that torch compiles where ours is compiled."""
+    peer = converted(sd)
+    return peer if sd.compiled is None else replace(peer, unet=torch.compile(peer.unet, dynamic=False))
+
+
 def gligen_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
-    """Ours against diffusers' GLIGEN, which runs the same U-Net in the same precision, on at most two images."""
-    return against_diffusers(method, layouts, Size(rounds=1, peer_images=min(2, len(layouts))))
+    """Ours against diffusers' GLIGEN, which takes one layout at a time, on at most two images."""
+    size = Size(rounds=2, peer_images=min(2, len(layouts)))
+    return against_diffusers(method, compiled_peer(method.sd), layouts, size)
 
 
 def excite_over_peer(method: Method, layouts: Sequence[Layout]) -> dict[str, Any]:
-    """Ours against diffusers' Attend-and-Excite on a copy of the model, in the same precision, on one image."""
+    """Ours against diffusers' Attend-and-Excite, which reads attention in a U-Net that is not compiled, on one image."""
     sd = method.sd
-    set_precision(sd.unet, "float32")  # a lowered forward would be copied with the original's weights
-    peer = deepcopy(sd)
-    for unet in (sd.unet, peer.unet):
-        set_precision(unet, sd.sampling.precision)
+    peer = converted(sd) if sd.dtype != torch.float32 else replace(sd, unet=deepcopy(sd.unet))
     return against_attend_and_excite(method, peer, layouts, Size(rounds=1, peer_images=1))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured: `work` on the first `batch` layouts of a row; `label` names it in the file."""
+    """What is measured: `measure` on `batch` layouts of a row; `label`, of keys in LABELS, names it in the file."""
 
     label: dict[str, Any]
-    work: Callable[[Method, Sequence[Layout]], dict[str, Any]]
+    measure: Callable[[Method, Sequence[Layout]], dict[str, Any]]
     row: Row
     precision: str
     batch: int
 
 
+LABELS = ("row", "precision", "batch", "peer", "our_batch", "flops_of")
+
+
 def plan(rows: Sequence[Row]) -> list[Cell]:
-    """All cells, the most telling first: guided rows apart, whose batches are smaller."""
+    """All cells, the most telling first."""
     plain = [row for row in rows if not passes_of(row)[0].layers]
     guided = [row for row in rows if passes_of(row)[0].layers]
-    gligen = [row for row in plain if row.module == "baselines.gligen"][:1]
+    stable = [row for row in plain if row.module == "baselines.stable_diffusion"][:1]
+    gligen = [row for row in plain if row.module == "baselines.gligen" and row.name != "gligen_ldm"][:1]
+    hcma = [row for row in plain if passes_of(row)[0].other][:1]
     excite = [row for row in guided if row.module == "baselines.attend_and_excite"][:1]
-    # torch's counter does not pass a method's own gradient.
-    counted = [row for row in plain if not passes_of(row)[0].other]
+    boxes = [row for row in plain if passes_of(row)[0].each_box]
     return [
-        *_speeds(plain, "bfloat16", (1, 8, 32)),
-        *_gligen_peers(gligen, "bfloat16"),
-        *(Cell({"row": row.name, "flops_of": "one image"}, flops, row, "bfloat16", 1) for row in counted),
-        *_speeds(plain, "float32", (1, 8)),
-        *_gligen_peers(gligen, "float32"),
-        *_speeds(guided, "bfloat16", (1, 4)),
-        *(_peer("Attend-and-Excite", excite_over_peer, row, "bfloat16", 4) for row in excite),
-        *_speeds(plain, "bfloat16", (64, 128)),
-        *_speeds(guided, "float32", (1,)),
-        *_speeds(guided, "bfloat16", (16,)),
+        *_speeds(stable, "bfloat16", (32,)),
+        *_peer("Stable Diffusion, the whole batch", stable_diffusion_over_peer, stable, "bfloat16", 32),
+        *_speeds(guided, "bfloat16", (32,)),
+        *_peer("Attend-and-Excite, one image at a time", excite_over_peer, excite, "bfloat16", 32),
+        # torch's counter does not pass a method's own gradient.
+        *(Cell({"row": row.name, "flops_of": "one image"}, flops, row, "bfloat16", 1) for row in stable),
+        *_speeds([*gligen, *hcma], "bfloat16", (32,)),
+        *(Cell({"row": row.name, "flops_of": "one image"}, flops, row, "bfloat16", 1) for row in gligen),
+        *_speeds([*gligen, *hcma], "float32", (8,)),
+        *_speeds(stable, "float32", (8,)),
+        *_speeds(guided, "float32", (8,)),
+        *_speeds(stable, "float16", (32,)),
+        *_speeds(boxes, "bfloat16", (8,)),
+        *_peer("GLIGEN, one image at a time", gligen_over_peer, gligen, "bfloat16", 32),
+        *_peer("GLIGEN, one image at a time", gligen_over_peer, gligen, "float32", 8),
+        *_speeds([*stable, *gligen, *hcma], "bfloat16", (1, 8, 64)),
     ]
 
 
 def _speeds(rows: Sequence[Row], precision: str, batches: Sequence[int]) -> list[Cell]:
     return [
         Cell({"row": row.name, "precision": precision, "batch": batch}, measure, row, precision, batch)
-        for row in rows
         for batch in batches
+        for row in rows
     ]
 
 
-def _gligen_peers(rows: Sequence[Row], precision: str) -> list[Cell]:
-    return [_peer("GLIGEN", gligen_over_peer, row, precision, batch) for row in rows for batch in (1, 8)]
-
-
 def _peer(
-    name: str, work: Callable[[Method, Sequence[Layout]], dict[str, Any]], row: Row, precision: str, batch: int
-) -> Cell:
-    label = {"peer": f"diffusers {name}, one image at a time", "precision": precision, "our_batch": batch}
-    return Cell(label, work, row, precision, batch)
+    name: str,
+    measured: Callable[[Method, Sequence[Layout]], dict[str, Any]],
+    rows: Sequence[Row],
+    precision: str,
+    batch: int,
+) -> list[Cell]:
+    label = {"peer": f"diffusers {name}", "precision": precision, "our_batch": batch}
+    return [Cell(label, measured, row, precision, batch) for row in rows]
 
 
 def ceiling(precision: str, device: str, side: int) -> float:

@@ -24,7 +24,7 @@ from hcma.sampling.attention import attention_reader
 from hcma.sampling.batch_size import ELSEWHERE
 from hcma.sampling.counters import Passes
 from hcma.sampling.device import device_name, take_device
-from hcma.sampling.diffusion import Diffusion, Sampling, decode, predict_noise, set_precision
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, lower, predict_noise
 from hcma.sampling.grounding import SLOTS, fusers_enabled
 from hcma.sampling.spec import from_keys
 from workflow.plan import Plan, Sampled, read_plan
@@ -147,7 +147,7 @@ def build(row: Row, gated: bool, device: torch.device) -> Diffusion:
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_config(configs["unet"]).to(device).eval().requires_grad_(False)
     vae = AutoencoderKL.from_config(configs["vae"]).to(device).eval().requires_grad_(False)
-    set_precision(unet, sampling.precision)
+    lower(unet, vae, sampling.precision)
     no_text: Any = None
     return Diffusion(no_text, no_text, unet, vae, {}, sampling)
 

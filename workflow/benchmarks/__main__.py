@@ -3,6 +3,8 @@ r"""What people measure: speed against the peers, an accelerator, what a run wil
     python -m workflow.benchmarks peers --gligen methods/gligen_sd.json --hcma methods/hcma.json \
         --excite methods/attend_and_excite.json --layouts test.jsonl
     python -m workflow.benchmarks device --config config.json --weights FOLDER --layouts test.jsonl --out device.json
+    python -m workflow.benchmarks precision --config config.json --specs methods --layouts test.jsonl --rows sd14 hcma \
+        --device cuda --out precision.json
     python -m workflow.benchmarks pilot --config config.json --device cuda --out pilot.json
     python -m workflow.benchmarks estimate --config config.json --pilot pilot.json --samples samples --out estimate
     python -m workflow.benchmarks regress_spread --cores 2
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, add in {
         "peers": _peers,
         "device": _device,
+        "precision": _precision,
         "features": _features,
         "pilot": _pilot,
         "estimate": _estimate,
@@ -72,6 +75,18 @@ def _device(parser: argparse.ArgumentParser) -> None:
         "--side", type=integer_from(1), default=8192, help="of the product that shows what the card can do"
     )
     parser.add_argument("--budget", type=float, default=3600.0, help="seconds after which no cell begins")
+
+
+def _precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", **PATH, help="a run's config.json, for its extractors")
+    parser.add_argument("--specs", **PATH, help="the run's folder methods")
+    parser.add_argument("--layouts", **PATH)
+    parser.add_argument("--rows", nargs="+", required=True)
+    parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float16"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=integer_from(1), default=64)
+    parser.add_argument("--images", type=integer_from(8), help="of the layouts, the first; all unless given")
+    parser.add_argument("--out", **PATH)
 
 
 def _features(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,9 @@ from hcma.sampling.diffusion import (
     initial_noise,
     load_diffusion,
     make_scheduler,
-    set_precision,
+    speed_up,
 )
-from tests.tiny import CONTEXT, write_tiny
+from tests.tiny import CONTEXT, WIDTH, write_tiny
 
 LAYOUTS = [Layout(11, 1, "a cat"), Layout(12, 2, "two dogs"), Layout(13, 3, "")]
 
@@ -71,14 +71,55 @@ def test_pndm_makes_one_call_more_than_steps_and_each_counts_twice(sd):
 
 def test_half_precision_gives_nearly_the_latents_of_float32_in_float32(sd):
     whole = denoise(sd, noise(sd), captions(sd))
-    try:
-        set_precision(sd.unet, "bfloat16")
-        half = denoise(sd, noise(sd), captions(sd))
-    finally:
-        set_precision(sd.unet, "float32")
+    lowered = load_diffusion(sd.folder, replace(sd.sampling, precision="bfloat16"))
+    half = denoise(lowered, noise(lowered), captions(lowered))
     assert half.dtype == torch.float32
     assert 0 < (half - whole).norm() / whole.norm() < 0.05
+    assert (decode(lowered, whole).int() - decode(sd, whole).int()).abs().float().mean() < 2
+    exact = lowered.exact
+    assert exact is lowered.exact and sd.exact is sd
+    assert torch.equal(denoise(exact, noise(exact), captions(exact)), whole)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_of_all_that_is_multiplied_but_text_photos_and_boxes(tmp_path, precision):
+    sd = load_diffusion(write_tiny(tmp_path, gated=True), Sampling(precision=precision))
+    dtype = getattr(torch, precision)
+    kept = {name for name, value in sd.unet.named_parameters() if value.dtype == torch.float32}
+    assert kept and all(name.startswith("position_net.") for name in kept)
+    assert {value.dtype for value in sd.unet.parameters()} == {torch.float32, dtype}
+    assert {value.dtype for value in sd.vae.decoder.parameters()} == {dtype}
+    assert {value.dtype for value in [*sd.vae.encoder.parameters(), *sd.text_encoder.parameters()]} == {torch.float32}
+    shape = (2, 30)
+    boxes = {
+        "boxes": torch.rand(*shape, 4),
+        "masks": torch.ones(shape),
+        "positive_embeddings": torch.randn(*shape, WIDTH),
+    }
+    assert sd.unet.position_net(**boxes).dtype == dtype
+
+
+def test_pixels_that_are_not_finite_name_their_rows(sd):
+    latents = noise(sd)
+    latents[1] = float("nan")
+    with pytest.raises(NonFiniteLatents, match=r"pixels are not finite in rows \[1\]"):
+        decode(sd, latents)
+
+
+def test_what_is_compiled_is_for_one_batch_size(sd, monkeypatch):
+    seen = []
+
+    def compiling(unet, dynamic):
+        assert dynamic is False
+        return lambda latents, *rest, **options: seen.append(len(latents)) or unet(latents, *rest, **options)
+
+    whole = denoise(sd, noise(sd), captions(sd))
+    monkeypatch.setattr(torch, "compile", compiling)
+    speed_up(sd, compile=True, channels_last=False)
     assert torch.equal(denoise(sd, noise(sd), captions(sd)), whole)
+    assert seen == [2 * len(LAYOUTS)] * 5
+    denoise(sd, noise(sd, LAYOUTS[:2]), captions(sd, LAYOUTS[:2]))
+    assert len(seen) == 5
 
 
 def test_an_unknown_precision_is_refused():

@@ -83,7 +83,7 @@ def seen(tmp_path, name: str, protocol: Protocol, ids=(1, 2), seed=0) -> Feature
     write_images(tmp_path / f"{name}.zip", images, {})
     table = regions(layouts, 32, protocol.min_side, protocol.max_per_image)
     networks = {"frechet": Mean(), "clip": Mean()}
-    write_features(tmp_path / f"{name}.zip", layouts, table, (networks, None, protocol), tmp_path / f"{name}.npz")
+    write_features(tmp_path / f"{name}.zip", layouts, table, networks, None, protocol, tmp_path / f"{name}.npz")
     return FeatureShards([tmp_path / f"{name}.npz"])
 
 

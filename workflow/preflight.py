@@ -142,7 +142,7 @@ def sources(plan: Plan) -> list[str]:
 def device(plan: Plan) -> list[str]:
     """One line where the configured device is not on this machine."""
     with quick_imports():
-        from hcma.sampling.device import take_device
+        from formats.device import take_device
 
     wanted = plan.settings.resources.device
     try:

@@ -143,16 +143,21 @@ def _faster_rcnn(stanza: dict[str, Any], digest: str, device: torch.device) -> D
     network.load_state_dict(state, assign=True)
     network.to(device).eval()
     see = runner(lambda images_BHW3: network(list(images_BHW3.permute(0, 3, 1, 2).float() / 255)), stanza, device)
-    together = 1 if device.type == "cpu" else TOGETHER
+    most = together(device)
 
     def find(images: Sequence[torch.Tensor]) -> list[Detections]:
         found: dict[int, Detections] = {}
-        for places in alike(images, together):
+        for places in alike(images, most):
             seen = see(torch.stack([images[place] for place in places]))
             found |= {place: _kept(one, images[place], names) for place, one in zip(places, seen, strict=True)}
         return [found[place] for place in range(len(images))]
 
     return Detector(stanza["name"], digest, names, whole, find)
+
+
+def together(device: torch.device) -> int:
+    """How many images of one size Faster R-CNN sees at a time: on a CPU more take longer."""
+    return 1 if device.type == "cpu" else TOGETHER
 
 
 def alike(images: Sequence[torch.Tensor], most: int) -> list[list[int]]:

@@ -9,6 +9,7 @@ scale. Weights are checked against a SHA-256 from the config, or from SHA256SUMS
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -109,7 +110,7 @@ def runner(
     half = precision_of(stanza) == BFLOAT16
 
     def run(inputs: torch.Tensor) -> Any:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             return work(inputs.to(device, non_blocking=True))
 
     return run

@@ -93,8 +93,9 @@ def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_one_line_before_anything_else(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    (line,) = preflight.device(planned(resources={"device": "cuda"}))
-    assert "cannot be used here" in line
+    for over in ({"device": "cuda"}, {"device": "cuda", "evaluation_device": "cpu"}, {"evaluation_device": "cuda"}):
+        (line,) = preflight.device(planned(resources=over))
+        assert "cannot be used here" in line
     assert preflight.device(planned()) == []
 
 

@@ -21,7 +21,14 @@ import pandas as pd
 import yaml
 
 from evaluation.feature_files import FeatureShards
-from evaluation.features import DETECTOR, NAMES, load_networks, write_features
+from evaluation.features import (
+    DETECTOR,
+    NAMES,
+    add_device_options,
+    chosen_workers,
+    load_networks,
+    write_features,
+)
 from evaluation.layouts import read_layouts
 from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, write_summaries
@@ -46,6 +53,7 @@ def main() -> None:
     )
     parser.add_argument("--extractors", type=Path, required=True)
     add_options(parser)
+    add_device_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
     found, table = score(arguments)
@@ -66,13 +74,17 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     tables = [regions(rows, canvas, protocol.min_side, protocol.max_per_image) for rows in shards]
     table = pd.concat(tables, ignore_index=True)
     with quick_imports():
-        networks, detector = load_networks(stanzas)
+        from formats.device import take_device
+
+        networks, detector = load_networks(stanzas, take_device(arguments.device))
+    workers = chosen_workers(arguments.workers, arguments.device)
     features: dict[str, list[Path]] = {"images": [], "real": []}
     for place, (rows, part) in enumerate(zip(shards, tables, strict=True)):
         kept = part[part["kept"].astype(bool)].reset_index(drop=True)
         for name, paths in features.items():
             paths.append(arguments.out / "features" / name / f"{place:04d}.npz")
-            write_features(getattr(arguments, name)[place], rows, kept, (networks, detector, protocol), paths[-1])
+            source = getattr(arguments, name)[place]
+            write_features(source, rows, kept, networks, detector, protocol, paths[-1], workers)
     summaries = {name: arguments.out / "features" / f"{name}.npz" for name in features}
     for name, paths in features.items():
         write_summaries(FeatureShards(paths), summaries[name])

@@ -6,7 +6,8 @@ categories) at paper scale. Any other detector takes part by one function of the
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation.extractors import ImageBatch, squash, verified
+from evaluation.extractors import CPU, FLOAT32, ImageBatch, precision_of, runner, squash, verified
 from evaluation.sizes import BATCH
 from evaluation.weight_files import read_weights
 from formats.files import InputError
 
 MOST = 100  # detections an image, COCO's own limit
+TOGETHER = 8  # images of one size that Faster R-CNN sees at a time on a GPU
 LEAST = 0.05  # score below which a detection is not kept
 
 
@@ -34,21 +36,32 @@ class Detections:
 
 @dataclass(frozen=True)
 class Detector:
-    """`detect(images)`: uint8 images [H, W, 3] of any sizes to one Detections each; `labels`: all it can give."""
+    """`labels`: all it can give. `prepare(image)`: a uint8 image [H, W, 3] as the network takes it; it can be pickled.
+
+    `find(prepared)`: one Detections each, of prepared images [H, W, 3] as tensors, BATCH of them at a time.
+    """
 
     name: str
     sha256: str
     labels: list[str]
-    detect: Callable[[ImageBatch], list[Detections]]
+    prepare: Callable[[np.ndarray], np.ndarray]
+    find: Callable[[Sequence[torch.Tensor]], list[Detections]]
+    precision: str = FLOAT32
+
+    def detect(self, images: ImageBatch) -> list[Detections]:
+        """What is found in uint8 images [H, W, 3] of any sizes, one Detections each."""
+        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        seen = (self.find([torch.from_numpy(np.array(self.prepare(image))) for image in batch]) for batch in batches)
+        return [one for found in seen for one in found]
 
 
-def load_detector(stanza: dict[str, Any]) -> Detector:
-    """The detector of a config stanza; raises InputError for an unknown kind or for weights that are not as promised."""
+def load_detector(stanza: dict[str, Any], device: torch.device = CPU) -> Detector:
+    """The detector of a config stanza on a device; raises InputError for an unknown kind or weights not as promised."""
     kinds = {"small_detector": _small_detector, "faster_rcnn": _faster_rcnn}
     if stanza["kind"] not in kinds:
         raise InputError(f"extractors.{stanza['name']}: kind {stanza['kind']!r} is not one of {', '.join(kinds)}")
-    digest = verified(stanza)
-    return Detector(stanza["name"], digest, *kinds[stanza["kind"]](stanza))
+    found = kinds[stanza["kind"]](stanza, verified(stanza), device)
+    return replace(found, precision=precision_of(stanza))
 
 
 class SmallDetector(nn.Module):
@@ -101,44 +114,64 @@ def _decoded(peaks_LHW: torch.Tensor, boxes_HW4: torch.Tensor, labels: Sequence[
     return Detections(boxes.numpy(), scores[order].numpy(), names)
 
 
-def _small_detector(stanza: dict[str, Any]) -> tuple[list[str], Callable[[ImageBatch], list[Detections]]]:
+def _small_detector(stanza: dict[str, Any], digest: str, device: torch.device) -> Detector:
     labels = json.loads((Path(stanza["path"]).parent / "labels.json").read_text())
     network = SmallDetector(len(labels))
     network.load_state_dict(read_weights(Path(stanza["path"]), "the small detector", network.state_dict()))
-    network.eval()
+    network.to(device).eval()
+    see = runner(lambda images_BHW3: network(images_BHW3.permute(0, 3, 1, 2).float() / 127.5 - 1), stanza, device)
 
-    @torch.no_grad()
-    def detect(images: ImageBatch) -> list[Detections]:
-        found = []
-        for start in range(0, len(images), BATCH):
-            squashed = np.stack([squash(image, SmallDetector.SIDE) for image in images[start : start + BATCH]])
-            logits, edges = network(torch.from_numpy(squashed).permute(0, 3, 1, 2).float() / 127.5 - 1)
-            found += decode(logits, edges, labels)
-        return found
+    def find(images: Sequence[torch.Tensor]) -> list[Detections]:
+        logits_BLHW, edges_B4HW = (maps.float().cpu() for maps in see(torch.stack(list(images))))
+        return decode(logits_BLHW, edges_B4HW, labels)
 
-    return labels, detect
+    return Detector(stanza["name"], digest, labels, partial(squash, size=SmallDetector.SIDE), find)
 
 
-def _faster_rcnn(stanza: dict[str, Any]) -> tuple[list[str], Callable[[ImageBatch], list[Detections]]]:
-    """torchvision's detector, one image at a time, since it pads a batch to its largest image."""
+def whole(image_HW3: np.ndarray) -> np.ndarray:
+    """The image as it is, for a network that resizes it itself."""
+    return image_HW3
+
+
+def _faster_rcnn(stanza: dict[str, Any], digest: str, device: torch.device) -> Detector:
+    """torchvision's detector. It pads a batch to its largest image: on a GPU images of one size share one, elsewhere none."""
     from torchvision.models import detection
 
     names = detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"]
     network = detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=len(names))
     state = read_weights(Path(stanza["path"]), "fasterrcnn_resnet50_fpn_v2", network.state_dict())
     network.load_state_dict(state, assign=True)
-    network.eval()
+    network.to(device).eval()
+    see = runner(lambda images_BHW3: network(list(images_BHW3.permute(0, 3, 1, 2).float() / 255)), stanza, device)
+    most = together(device)
 
-    @torch.no_grad()
-    def detect(images: ImageBatch) -> list[Detections]:
-        found = []
-        for image in images:
-            height, width = image.shape[:2]
-            seen = network([torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255])[0]
-            kept = seen["scores"] >= LEAST
-            boxes = (seen["boxes"][kept] / torch.tensor([width, height, width, height])).clamp(0, 1)
-            labels = [names[int(number)] for number in seen["labels"][kept]]
-            found.append(Detections(boxes.numpy(), seen["scores"][kept].numpy(), labels))
-        return found
+    def find(images: Sequence[torch.Tensor]) -> list[Detections]:
+        found: dict[int, Detections] = {}
+        for places in alike(images, most):
+            seen = see(torch.stack([images[place] for place in places]))
+            found |= {place: _kept(one, images[place], names) for place, one in zip(places, seen, strict=True)}
+        return [found[place] for place in range(len(images))]
 
-    return names, detect
+    return Detector(stanza["name"], digest, names, whole, find)
+
+
+def together(device: torch.device) -> int:
+    """How many images of one size Faster R-CNN sees at a time: on a CPU more take longer."""
+    return 1 if device.type == "cpu" else TOGETHER
+
+
+def alike(images: Sequence[torch.Tensor], most: int) -> list[list[int]]:
+    """Places of the images [H, W, 3], those of one size together, at most so many."""
+    sizes: dict[torch.Size, list[int]] = {}
+    for place, image in enumerate(images):
+        sizes.setdefault(image.shape, []).append(place)
+    return [places[start : start + most] for places in sizes.values() for start in range(0, len(places), most)]
+
+
+def _kept(seen: dict[str, torch.Tensor], image_HW3: torch.Tensor, names: Sequence[str]) -> Detections:
+    """What the network is sure enough of, its boxes in the unit square."""
+    height, width = image_HW3.shape[:2]
+    scores, boxes, numbers = (seen[name].cpu() for name in ("scores", "boxes", "labels"))
+    kept = scores >= LEAST
+    unit = (boxes[kept].float() / torch.tensor([width, height, width, height])).clamp(0, 1)
+    return Detections(unit.numpy(), scores[kept].float().numpy(), [names[int(number)] for number in numbers[kept]])

@@ -1,12 +1,17 @@
 """Feature networks: an extractor turns uint8 images into float32 features and says by which network and resize.
 
+It works in two steps, so that the first can be done by other processes while a GPU does the second: `prepare` resizes one image
+with numpy and PIL, `encode` runs the network on a batch of them, on the extractor's device.
+
 Kinds: `small_features` and `open_clip` for the miniature, `inception_clean`, `inception_legacy` and `open_clip` at paper
 scale. Weights are checked against a SHA-256 from the config, or from SHA256SUMS beside them, before they are used.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +30,8 @@ from formats.checksums import SUMS, stated_sha256
 from formats.files import InputError, sha256
 
 SIZE = 64
+CPU = torch.device("cpu")
+FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")
 # What OpenAI's archives hold beside the tensors: sizes, as tensors of one number.
 OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 ImageBatch = Sequence[np.ndarray]
@@ -32,18 +39,31 @@ ImageBatch = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Extractor:
-    """`features(images)`: uint8 images [H, W, 3] of any sizes to float32 [N, D]; `texts(strings)` likewise for CLIP.
+    """`prepare(image)`: a uint8 image [H, W, 3] of any size to the network's input [S, S, 3]; it can be pickled.
 
+    `encode(inputs_BSS3)`: features_BD in float32, on `device`. `texts(strings)`: likewise of texts, for CLIP, as an array;
     `cut(strings)`: which texts, bool [N], are longer than the `context` tokens that CLIP reads, start and end included.
     """
 
     name: str
     resize: str
     sha256: str
-    features: Callable[[ImageBatch], np.ndarray]
+    prepare: Callable[[np.ndarray], np.ndarray]
+    encode: Callable[[torch.Tensor], torch.Tensor]
     texts: Callable[[Sequence[str]], np.ndarray] | None = None
     cut: Callable[[Sequence[str]], np.ndarray] | None = None
     context: int | None = None
+    device: torch.device = CPU
+    precision: str = FLOAT32
+
+    def features(self, images: ImageBatch) -> np.ndarray:
+        """float32 features [N, D] of uint8 images [H, W, 3] of any sizes; [0, 0] without images."""
+        return _batched(lambda some: self.encode(stacked([self.prepare(image) for image in some])), images)
+
+
+def stacked(prepared: Sequence[np.ndarray]) -> torch.Tensor:
+    """Prepared images [S, S, 3] as one batch [B, S, S, 3]."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(prepared)))
 
 
 class SmallFeatures(nn.Module):
@@ -61,8 +81,8 @@ class SmallFeatures(nn.Module):
         return self.body(images_B3HW).mean((2, 3))
 
 
-def load_extractor(stanza: dict[str, Any]) -> Extractor:
-    """The extractor of a config stanza; raises InputError for an unknown kind or for weights that are not as promised."""
+def load_extractor(stanza: dict[str, Any], device: torch.device = CPU) -> Extractor:
+    """The extractor of a config stanza on a device; raises InputError for an unknown kind or weights not as promised."""
     kinds = {
         "small_features": _small_features,
         "open_clip": _open_clip,
@@ -71,7 +91,29 @@ def load_extractor(stanza: dict[str, Any]) -> Extractor:
     }
     if stanza["kind"] not in kinds:
         raise InputError(f"extractors.{stanza['name']}: kind {stanza['kind']!r} is not one of {', '.join(kinds)}")
-    return kinds[stanza["kind"]](stanza, verified(stanza))
+    found = kinds[stanza["kind"]](stanza, verified(stanza), device)
+    return replace(found, device=device, precision=precision_of(stanza))
+
+
+def precision_of(stanza: dict[str, Any]) -> str:
+    """The precision of a stanza's products, float32 unless it says otherwise; raises InputError for one that there is not."""
+    found = stanza.get("precision", FLOAT32)
+    if found not in PRECISIONS:
+        raise InputError(f"extractors.{stanza['name']}: precision {found!r} is not one of {', '.join(PRECISIONS)}")
+    return found
+
+
+def runner(
+    work: Callable[[torch.Tensor], Any], stanza: dict[str, Any], device: torch.device
+) -> Callable[[torch.Tensor], Any]:
+    """`work` without gradients on what is brought to the device, in the stanza's precision."""
+    half = precision_of(stanza) == BFLOAT16
+
+    def run(inputs: torch.Tensor) -> Any:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+            return work(inputs.to(device, non_blocking=True))
+
+    return run
 
 
 def verified(stanza: dict[str, Any]) -> str:
@@ -98,23 +140,22 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
-@torch.no_grad()
 def _batched(work: Callable[[Any], torch.Tensor], items: Sequence[Any]) -> np.ndarray:
     """Apply `work` to items in batches of BATCH; float32 [N, D], or [0, 0] without items."""
     parts = [work(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
-    return torch.cat(parts).float().numpy() if parts else np.zeros((0, 0), np.float32)
+    return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, 0), np.float32)
 
 
-def _small_features(stanza: dict[str, Any], digest: str) -> Extractor:
+def _small_features(stanza: dict[str, Any], digest: str, device: torch.device) -> Extractor:
     network = SmallFeatures()
     network.load_state_dict(read_weights(Path(stanza["path"]), "the small feature network", network.state_dict()))
-    network.eval()
+    network.to(device).eval()
 
-    def work(images: ImageBatch) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack([squash(image, SIZE) for image in images])).permute(0, 3, 1, 2)
-        return network(pixels.float() / 127.5 - 1)
+    def work(images_BHW3: torch.Tensor) -> torch.Tensor:
+        return network(images_BHW3.permute(0, 3, 1, 2).float() / 127.5 - 1).float()
 
-    return Extractor(stanza["name"], f"bicubic {SIZE}", digest, lambda images: _batched(work, images))
+    prepare = partial(squash, size=SIZE)
+    return Extractor(stanza["name"], f"bicubic {SIZE}", digest, prepare, runner(work, stanza, device))
 
 
 def build_clip(config: Path) -> nn.Module:
@@ -129,28 +170,29 @@ def clip_tokenizer(config: Path) -> open_clip.SimpleTokenizer:
     return open_clip.SimpleTokenizer(context_length=length)
 
 
-def _open_clip(stanza: dict[str, Any], digest: str) -> Extractor:
-    model, tokenizer = _load_clip(stanza)
-    model.eval()
+def _open_clip(stanza: dict[str, Any], digest: str, device: torch.device) -> Extractor:
+    model, tokenizer = _load_clip(stanza, device)
+    model.to(device).eval()
     size = model.visual.image_size
     size = size if isinstance(size, int) else size[0]
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    colours = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    mean, std = (torch.tensor(v).view(3, 1, 1).to(device) for v in colours)
     plain = stanza["model"].endswith(".json")  # the miniature's towers take -1..1
 
-    def work(images: ImageBatch) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack([squash(image, size) for image in images])).permute(0, 3, 1, 2).float() / 255
-        return model.encode_image(pixels * 2 - 1 if plain else (pixels - mean) / std, normalize=True)
+    def work(images_BHW3: torch.Tensor) -> torch.Tensor:
+        pixels = images_BHW3.permute(0, 3, 1, 2).float() / 255
+        return model.encode_image(pixels * 2 - 1 if plain else (pixels - mean) / std, normalize=True).float()
+
+    encode_tokens = runner(lambda tokens_BT: encode_texts(model, tokens_BT).float(), stanza, device)
 
     def texts(strings: Sequence[str]) -> np.ndarray:
-        return _batched(lambda some: encode_texts(model, tokenizer(some)), strings)
+        return _batched(lambda some: encode_tokens(tokenizer(some)), strings)
 
     def cut(strings: Sequence[str]) -> np.ndarray:
         return np.array([len(tokenizer.encode(text)) + 2 > model.context_length for text in strings], bool)
 
-    def features(images: ImageBatch) -> np.ndarray:
-        return _batched(work, images)
-
-    return Extractor(stanza["name"], f"bicubic {size}", digest, features, texts, cut, model.context_length)
+    prepare, encode = partial(squash, size=size), runner(work, stanza, device)
+    return Extractor(stanza["name"], f"bicubic {size}", digest, prepare, encode, texts, cut, model.context_length)
 
 
 def encode_texts(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:
@@ -168,7 +210,7 @@ def encode_texts(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:
     return functional_call(model, shorter, kwargs={"text": tokens_BT[:, :longest]})[1]
 
 
-def _load_clip(stanza: dict[str, Any]) -> tuple[Any, open_clip.SimpleTokenizer]:
+def _load_clip(stanza: dict[str, Any], device: torch.device) -> tuple[Any, open_clip.SimpleTokenizer]:
     """The model of a config JSON, or an open_clip architecture with OpenAI's weights.
 
     `ViT-B-32` with OpenAI's weights needs its -quickgelu name: with a local file open_clip would not even warn.
@@ -182,7 +224,12 @@ def _load_clip(stanza: dict[str, Any]) -> tuple[Any, open_clip.SimpleTokenizer]:
         raise InputError(f"extractors.{stanza['name']}: OpenAI's weights need a -quickgelu model, found {name!r}")
     if open_clip.get_model_config(name) is None:
         raise InputError(f"extractors.{stanza['name']}: model {name!r} is not one of open_clip's")
-    return _large_clip(name, Path(stanza["path"])), open_clip.get_tokenizer(name)
+    model = _large_clip(name, Path(stanza["path"]))
+    if device.type == "cpu" and precision_of(stanza) == FLOAT32 and torch.backends.mkldnn.is_available():
+        for block in model.modules():
+            if isinstance(block, ResidualAttentionBlock):
+                block.mlp.c_fc.__class__ = block.mlp.c_proj.__class__ = OneDnnLinear
+    return model, open_clip.get_tokenizer(name)
 
 
 class OneDnnLinear(nn.Linear):
@@ -203,15 +250,13 @@ def _large_clip(name: str, weights: Path) -> nn.Module:
         model = open_clip.CLIP(**open_clip.get_model_config(name))
     model.load_state_dict(read_weights(weights, name, model.state_dict(), beside=OPENAI_NUMBERS), assign=True)
     model.attn_mask = torch.full(model.attn_mask.shape, -torch.inf).triu(1)  # no file has it
-    if torch.backends.mkldnn.is_available():
-        for block in filter(lambda module: isinstance(module, ResidualAttentionBlock), model.modules()):
-            block.mlp.c_fc.__class__ = block.mlp.c_proj.__class__ = OneDnnLinear
     return model
 
 
-def _inception(stanza: dict[str, Any], digest: str) -> Extractor:
-    from evaluation.inception import inception_features
+def _inception(stanza: dict[str, Any], digest: str, device: torch.device) -> Extractor:
+    from evaluation.inception import Resize, inception_features
 
     mode = stanza["kind"].removeprefix("inception_")
-    work = inception_features(Path(stanza["path"]), mode)
-    return Extractor(stanza["name"], f"clean-fid {mode} 299", digest, lambda images: _batched(work, images))
+    work = inception_features(Path(stanza["path"]), mode, device)
+    encode = runner(lambda images_BHW3: work(images_BHW3).float(), stanza, device)
+    return Extractor(stanza["name"], f"clean-fid {mode} 299", digest, Resize(mode), encode)

@@ -7,40 +7,42 @@ The npz holds, in the order of the layouts and regions, image_{ids,image_ids,tex
 region_{ids,objects,image_ids,text,text_cut}, the last of each: whether the text was longer than CLIP's context and so cut,
 {image,region}_{name} for every extractor of the configuration (frechet, clip, and frechet_legacy and cmmd where there), all
 features float32; with a detector, detection_{ids,boxes,scores,labels}; `about`: which networks made them; `source`: what
-made the images. An image is decoded once, and only a batch of them is held at a time.
+made the images. An image is decoded once, for all networks and its regions, and only a few are held at a time.
+
+--device cuda takes the first GPU that no other job of this harness holds; --workers are processes that read, cut and resize for
+it. Features do not depend on their number.
 """
 
+import argparse
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from evaluation.crops import crop, kept_boxes, read_regions
+from evaluation.crops import kept_boxes, read_regions
 from evaluation.feature_files import joined
 from evaluation.layouts import read_layouts
 from evaluation.metrics import METRICS
 from evaluation.metrics.adherence import check_labels
-from evaluation.protocol import Protocol, add_options, at_resolution, check_resolution, chosen, framed
+from evaluation.protocol import FRECHET, Protocol, add_options, check_resolution, chosen
 from evaluation.sizes import BATCH
-from formats.cli import options, quick_imports, run
+from formats.cli import integer_from, options, quick_imports, run
 from formats.files import InputError, read_json, replacing
-from formats.images import check_images, read_images, read_meta
+from formats.images import check_images, read_meta
 
 # The networks are imported when the images have been checked.
 if TYPE_CHECKING:
+    import torch
+
     from evaluation.detectors import Detections, Detector
     from evaluation.extractors import Extractor
 
-    SeenBy = tuple[dict[str, Extractor], Detector | None, Protocol]
-
 # All that a metric needs but the detector.
 NAMES = tuple(dict.fromkeys(metric.extractor for metric in METRICS.values() if metric.level != "box"))
-FRECHET = ("frechet", "frechet_legacy")
 DETECTOR = "detector"
 
 
@@ -53,6 +55,7 @@ def main() -> None:
         "--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`"
     )
     add_options(parser)
+    add_device_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     layouts = read_layouts(arguments.layouts)
@@ -64,49 +67,88 @@ def main() -> None:
     content = read_json(arguments.extractors)
     stanzas = {name: stanza for name, stanza in content.get("extractors", content).items() if stanza}
     with quick_imports():
-        networks, detector = load_networks(stanzas)
-    write_features(arguments.images, layouts, table, (networks, detector, protocol), arguments.out)
+        from formats.device import take_device
+
+        device = take_device(arguments.device)
+        networks, detector = load_networks(stanzas, device)
+    workers = chosen_workers(arguments.workers, arguments.device)
+    write_features(arguments.images, layouts, table, networks, detector, protocol, arguments.out, workers)
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """--device and --workers."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (cpu)")
+    parser.add_argument(
+        "--workers",
+        type=integer_from(0),
+        help="processes that read and resize (with a GPU one a core, else 0: this process, since torch has the cores)",
+    )
+
+
+def chosen_workers(asked: int | None, device: str) -> int:
+    """Worker processes for a device, where not asked for: none on the CPU, else one a core that this process may use."""
+    if asked is not None:
+        return asked
+    return (
+        0
+        if device == "cpu"
+        else len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def write_features(
     images: Path,
     layouts: Sequence[dict[str, Any]],
     table: pd.DataFrame,
-    seen_by: "SeenBy",
+    networks: "dict[str, Extractor]",
+    detector: "Detector | None",
+    protocol: Protocol,
     out: Path,
+    workers: int = 0,
 ) -> None:
     """Write one npz of features of all layouts' images and the regions that `table` keeps, whole or not at all.
 
-    seen_by: the networks, the detector if any, and the protocol. Raises InputError.
+    workers: as `loader.load`. Raises InputError.
     """
-    networks, detector, protocol = seen_by
     if detector:
         check_labels(layouts, detector.labels, detector.name)
-    arrays = extract(images, layouts, table, seen_by)
+    arrays = extract(images, layouts, table, networks, detector, protocol, workers)
     labels = [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
     arrays |= keys(layouts, table)
     arrays |= _texts(networks["clip"], "image", [row["caption"] for row in layouts])
     arrays |= _texts(networks["clip"], "region", labels)
-    stated = {"about": about(*seen_by), "source": source(read_meta(images))}
+    stated = {"about": about(networks, detector, protocol), "source": source(read_meta(images))}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)
 
 
-def load_networks(stanzas: dict[str, Any]) -> tuple[dict[str, "Extractor"], "Detector | None"]:
-    """The extractors of a configuration by name, and its detector; raises InputError for a clip that reads no text."""
-    from evaluation.detectors import load_detector
-    from evaluation.extractors import load_extractor
+def load_networks(
+    stanzas: dict[str, Any], device: "torch.device | None" = None
+) -> tuple[dict[str, "Extractor"], "Detector | None"]:
+    """The extractors of a configuration by name, and its detector, on a device (the CPU).
 
-    networks = {name: load_extractor(stanzas[name]) for name in NAMES if name in stanzas}
+    Raises InputError for a clip that reads no text, and for Frechet distances in another precision than float32.
+    """
+    from evaluation.detectors import load_detector
+    from evaluation.extractors import CPU, FLOAT32, load_extractor, precision_of
+
+    for name in FRECHET:
+        if name in stanzas and (precision := precision_of(stanzas[name])) != FLOAT32:
+            raise InputError(f"extractors.{name}: precision {precision}, expected float32: a Frechet distance needs it")
+    networks = {name: load_extractor(stanzas[name], device or CPU) for name in NAMES if name in stanzas}
     if networks["clip"].texts is None:
         raise InputError(f"extractors.clip: {networks['clip'].name} has no text tower")
-    return networks, load_detector(stanzas[DETECTOR]) if DETECTOR in stanzas else None
+    return networks, load_detector(stanzas[DETECTOR], device or CPU) if DETECTOR in stanzas else None
 
 
 def about(networks: dict[str, "Extractor"], detector: "Detector | None", protocol: Protocol) -> dict[str, Any]:
-    """Which networks, at which sizes and from which weights, and the protocol."""
+    """Which networks, at which sizes, from which weights and in which precision where it is not float32, and the protocol."""
     import torch
+
+    from evaluation.extractors import FLOAT32
 
     made: dict[str, Any] = {
         name: {"name": network.name, "resize": network.resize, "sha256": network.sha256}
@@ -115,6 +157,10 @@ def about(networks: dict[str, "Extractor"], detector: "Detector | None", protoco
     made["clip"]["context"] = networks["clip"].context
     if detector:
         made[DETECTOR] = {"name": detector.name, "sha256": detector.sha256}
+    precisions = {name: network.precision for name, network in networks.items()}
+    precisions |= {DETECTOR: detector.precision} if detector else {}
+    for name, precision in precisions.items():
+        made[name] |= {"precision": precision} if precision != FLOAT32 else {}
     return made | protocol.about() | {"batch": BATCH, "torch": torch.__version__}
 
 
@@ -138,49 +184,62 @@ def extract(
     images: Path,
     layouts: Sequence[dict[str, Any]],
     table: pd.DataFrame,
-    seen_by: "SeenBy",
+    networks: "dict[str, Extractor]",
+    detector: "Detector | None",
+    protocol: Protocol,
+    workers: int = 0,
 ) -> dict[str, np.ndarray]:
     """Features of all images and of the crops that `table` cuts from them, and what the detector finds.
 
-    seen_by: the networks, the detector if any, and the protocol. Raises InputError that lists the images that are black all
-    over, as a failed decoder leaves them.
+    Raises InputError that lists the images that are black all over, as a failed decoder leaves them.
     """
-    networks, detector, protocol = seen_by
-    parts: dict[str, list[np.ndarray]] = defaultdict(list)
-    boxes = kept_boxes(layouts, table)
+    from evaluation.loader import Batches, Pictures, load
+
+    prepare = {name: network.prepare for name, network in networks.items()}
+    pictures = Pictures(images, kept_boxes(layouts, table), protocol, prepare, detector.prepare if detector else None)
+    parts: dict[str, list[torch.Tensor]] = {f"{level}_{name}": [] for level in ("image", "region") for name in networks}
+    waiting = {name: Batches() for name in parts}
+    looking: list[tuple[int, torch.Tensor]] = []
     found: list[tuple[int, Detections]] = []
     black: list[int] = []
-    crops: list[np.ndarray] = []
-    for batch in _batches(read_images(images, list(boxes))):
-        black += [number for number, pixels in batch if not pixels.any()]
-        pixels = [image for _, image in batch]
-        sized = [at_resolution(image, protocol.resolution) for image in pixels]
-        for name, network in networks.items():
-            _add(parts, "image", sized if name in FRECHET else pixels, {name: network})
-        if detector:
-            found += zip([number for number, _ in batch], detector.detect(pixels), strict=True)
-        crops += [framed(crop(image, box), protocol) for number, image in batch for _, box in boxes[number]]
-        while len(crops) >= BATCH:
-            _add(parts, "region", crops[:BATCH], networks)
-            crops = crops[BATCH:]
+
+    def encode(level: str, name: str, batches: Iterable["torch.Tensor"]) -> None:
+        # What a GPU has found is copied while it goes on; nothing here waits for it before the end.
+        parts[f"{level}_{name}"] += (networks[name].encode(batch).to("cpu", non_blocking=True) for batch in batches)
+
+    def look(least: int) -> None:
+        while detector and len(looking) >= least:
+            batch = looking[:BATCH]
+            del looking[:BATCH]
+            found.extend(zip([number for number, _ in batch], detector.find([one for _, one in batch]), strict=True))
+
+    pinned = any(network.device.type == "cuda" for network in networks.values())
+    for chunk in load(pictures, workers, pinned):
+        black += chunk.black
+        for level, stacks in (("image", chunk.images), ("region", chunk.regions)):
+            for name, stack in stacks.items():
+                on_device = stack.to(networks[name].device, non_blocking=True)
+                encode(level, name, waiting[f"{level}_{name}"].add(on_device))
+        looking += zip(chunk.ids, chunk.seen, strict=True) if detector else []
+        look(BATCH)
     if black:
         listed = ", ".join(map(str, black))
         raise InputError(f"{images}: {len(black)} images are black all over: {listed}; sample them again")
-    _add(parts, "region", crops, networks)
-    return {name: joined(arrays) for name, arrays in parts.items()} | (_detections(found) if detector else {})
+    for level in ("image", "region"):
+        for name in networks:
+            encode(level, name, waiting[f"{level}_{name}"].rest())
+    look(1)
+    return _arrays(parts, pinned) | (_detections(found) if detector else {})
 
 
-def _batches(images: Iterable[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
-    rest = iter(images)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
+def _arrays(parts: "dict[str, list[torch.Tensor]]", copied: bool) -> dict[str, np.ndarray]:
+    """Features by name, once all copies from a GPU are there; those of no pictures have no width."""
+    import torch
 
-
-def _add(
-    parts: dict[str, list[np.ndarray]], level: str, pixels: Sequence[np.ndarray], networks: dict[str, "Extractor"]
-) -> None:
-    for name, network in networks.items():
-        parts[f"{level}_{name}"].append(network.features(pixels) if pixels else np.zeros((0, 0), np.float32))
+    if copied:
+        torch.cuda.synchronize()
+    none = [np.zeros((0, 0), np.float32)]
+    return {name: joined([part.numpy() for part in found] or none) for name, found in parts.items()}
 
 
 def _detections(found: Sequence[tuple[int, "Detections"]]) -> dict[str, np.ndarray]:

@@ -4,7 +4,9 @@ clean-fid's port of the FID network takes its weights from the network when it i
 file that was verified before.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,28 +18,44 @@ from torch import nn
 
 from evaluation.weight_files import read_weights
 
-# Images at a time: the early maps of more take memory and no less time, and fewer leave torch's fast convolutions.
+# Images at a time on a CPU: the early maps of more take memory and no less time, and fewer leave torch's fast convolutions.
 PART = 16
 
 
-def inception_features(weights: Path, mode: str) -> Callable[[Sequence[np.ndarray]], torch.Tensor]:
-    """A function from uint8 images [H, W, 3] of any sizes to float32 pool features [N, 2048].
+@dataclass(frozen=True)
+class Resize:
+    """A uint8 image [H, W, 3] of any size as clean-fid's mode resizes it: float32 [299, 299, 3] in 0..255.
 
-    mode "clean": PIL bicubic to 299 in float, unquantised, then (x - 128) / 128; mode "legacy": bilinear without
-    antialiasing, then x / 127.5 - 1, as pytorch-fid. `weights` is pytorch-fid's pt_inception-2015-12-05 file.
+    mode "clean": PIL bicubic in float, unquantised; "legacy": bilinear without antialiasing, as pytorch-fid.
     """
-    network = load_inception(weights)
-    resize = build_resizer("clean" if mode == "clean" else "legacy_pytorch")
 
-    def part(images: Sequence[np.ndarray]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack([resize(image) for image in images])).permute(0, 3, 1, 2).float()
+    mode: str
+
+    def __call__(self, image_HW3: np.ndarray) -> np.ndarray:
+        return _resizer(self.mode)(image_HW3)
+
+
+@cache
+def _resizer(mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    return build_resizer("clean" if mode == "clean" else "legacy_pytorch")
+
+
+def inception_features(weights: Path, mode: str, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function from images that `Resize(mode)` made, [N, 299, 299, 3] on the device, to float32 pool features [N, 2048].
+
+    mode "clean" scales by (x - 128) / 128; "legacy" by x / 127.5 - 1, as pytorch-fid. `weights` is pytorch-fid's
+    pt_inception-2015-12-05 file.
+    """
+    network = load_inception(weights).to(device)
+
+    def part(images_BHW3: torch.Tensor) -> torch.Tensor:
+        pixels = images_BHW3.permute(0, 3, 1, 2).float()
         scaled = (pixels - 128) / 128 if mode == "clean" else pixels / 127.5 - 1
         # Channels last: a third faster on a CPU than what the resizers leave, and the same sums in both modes.
         return network(scaled.contiguous(memory_format=torch.channels_last))[0].flatten(1)
 
-    @torch.no_grad()
-    def features(images: Sequence[np.ndarray]) -> torch.Tensor:
-        return torch.cat([part(images[start : start + PART]) for start in range(0, len(images), PART)])
+    def features(images_BHW3: torch.Tensor) -> torch.Tensor:
+        return torch.cat([part(some) for some in images_BHW3.split(PART if device.type == "cpu" else len(images_BHW3))])
 
     return features
 

@@ -20,6 +20,8 @@ from formats.files import InputError
 
 RESIZES = ("squash", "short_side_center_crop")
 PADS = ("none", "mean")
+# Extractors of Frechet distances: they see whole images at the protocol's resolution, and run in float32 alone.
+FRECHET = ("frechet", "frechet_legacy")
 
 
 @dataclass(frozen=True)

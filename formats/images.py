@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ class _Folder:
         info.file_size = path.stat().st_size
         return info
 
+    def close(self) -> None:
+        pass
+
     def read(self, info: zipfile.ZipInfo) -> bytes:
         return (self.path / info.filename).read_bytes()
 
@@ -86,10 +90,28 @@ def read_images(path: Path, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarra
 
     Raises InputError naming the zip, and the member, when an image is missing, unexpected, damaged or not a picture of 8 bits.
     """
-    with _open(path) as archive:
-        members = _checked(path, archive, ids)
+    with closing(OpenImages(path, ids)) as images:
         for number in ids:
-            yield number, _pixels_of(path, archive, members, png_name(number))
+            yield number, images.pixels(number)
+
+
+class OpenImages:
+    """The images of a shard, opened once, to be read in any order; raises InputError as `read_images` does."""
+
+    def __init__(self, path: Path, ids: Sequence[int]) -> None:
+        self._path, self._archive = path, _open(path)
+        try:
+            self._members = _checked(path, self._archive, ids)
+        except BaseException:
+            self.close()
+            raise
+
+    def pixels(self, number: int) -> np.ndarray:
+        """uint8 pixels [H, W, 3] of one image."""
+        return _pixels_of(self._path, self._archive, self._members, png_name(number))
+
+    def close(self) -> None:
+        self._archive.close()
 
 
 def read_image(path: Path, number: int) -> np.ndarray:

@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace) -> None:
     if len(shards) != len(args.images):
         raise InputError(f"--images: {len(args.images)} zips for {len(shards)} layouts files")
     with quick_imports():
-        from hcma.sampling.device import take_device
+        from formats.device import take_device
         from hcma.sampling.diffusion import Sampling, load_diffusion
 
         sd = load_diffusion(args.model, Sampling(), take_device(args.device))

@@ -10,8 +10,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, reduce
 
+from formats.device import take_device
 from formats.files import InputError
-from hcma.sampling.device import take_device
 
 Part = TypeVar("Part")
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from evaluation.feature_files import FeatureShards
@@ -64,9 +65,13 @@ class Mean:
     """A network that sees the mean colour and the size of what it is handed."""
 
     name, resize, sha256, context = "mean", "none", "0", 12
+    device, precision = torch.device("cpu"), "float32"
 
-    def features(self, images):
-        return np.array([[image.mean(), *image.shape[:2]] for image in images], np.float32)
+    def prepare(self, image):
+        return np.array([image.mean(), *image.shape[:2]], np.float32)
+
+    def encode(self, seen_B3):
+        return seen_B3
 
     def texts(self, strings):
         return np.array([[len(text), 1, 1] for text in strings], np.float32)
@@ -83,7 +88,7 @@ def seen(tmp_path, name: str, protocol: Protocol, ids=(1, 2), seed=0) -> Feature
     write_images(tmp_path / f"{name}.zip", images, {})
     table = regions(layouts, 32, protocol.min_side, protocol.max_per_image)
     networks = {"frechet": Mean(), "clip": Mean()}
-    write_features(tmp_path / f"{name}.zip", layouts, table, (networks, None, protocol), tmp_path / f"{name}.npz")
+    write_features(tmp_path / f"{name}.zip", layouts, table, networks, None, protocol, tmp_path / f"{name}.npz")
     return FeatureShards([tmp_path / f"{name}.npz"])
 
 

@@ -105,6 +105,8 @@ KEYS = {
         ({"methods": {"sd14": {"version": 9}}}, {"sd14"}),
         ({"methods": {"hcma": {"params": {"tau": 0.5}}}}, {"hcma", "noise"}),
         ({"extractors": {"clip": {"name": "other"}}}, {"extractors"}),
+        ({"extractors": {"clip": {"precision": "bfloat16"}}}, {"extractors"}),
+        ({"resources": {"evaluation_device": "cuda", "evaluation_threads": 7}}, set()),
         ({"seeds": [0, 1]}, set()),
         ({"tables": {"table1": ["real", "sd14", "sd15"]}}, set()),
     ],
@@ -112,6 +114,20 @@ KEYS = {
 def test_a_key_changes_with_its_meaning_alone(change, moved) -> None:
     before, after = planned(), planned(**change)
     assert {name for name, key in KEYS.items() if key(before) != key(after)} == moved
+
+
+@pytest.mark.parametrize(
+    ("over", "device", "gpus", "threads"),
+    [
+        ({}, "cpu", 0, 2),
+        ({"device": "cuda", "gpu": 4}, "cuda", 1, 2),
+        ({"device": "cuda", "gpu": 1, "evaluation_device": "cpu"}, "cpu", 0, 2),
+        ({"evaluation_device": "cuda:1", "evaluation_threads": 16}, "cuda:1", 1, 16),
+    ],
+)
+def test_a_job_of_features_asks_for_the_evaluations_device(over, device, gpus, threads) -> None:
+    plan = planned(resources={"threads": 2} | over)
+    assert (plan.evaluation_device, plan.evaluation_gpus, plan.evaluation_threads) == (device, gpus, threads)
 
 
 def test_config_json_is_written_once_and_read_as_the_same_plan(tmp_path, monkeypatch) -> None:

@@ -146,11 +146,12 @@ def test_a_key_reruns_what_it_decides(folder, over, first, again) -> None:
     [
         {"resources": {"batch_size": 3, "compile": True, "channels_last": True, "threads": 2}},
         {"resources": {"device": "cuda", "gpu": 1, "train_gpu": 4}},
+        {"resources": {"evaluation_device": "cuda", "evaluation_threads": 3}},
         {"resources": {"mem_mb": 5000, "runtime": 7, "rules": {"sample": {"mem_mb": 9000}}}},
         {"alignment": {"train": {"micro_batch": 2}}},
         {"fetch": {"hub": "https://mirror.example", "offline": True}},
     ],
-    ids=["speed", "device", "cluster", "micro_batch", "mirror"],
+    ids=["speed", "device", "evaluation", "cluster", "micro_batch", "mirror"],
 )
 def test_speed_memory_and_mirrors_rerun_nothing(folder, over) -> None:
     assert folder.reruns(over) == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hcma.sampling import device
+from formats import device
 from tests.launch import status
 from tests.test_plan import planned
 from workflow import preflight
@@ -18,7 +18,7 @@ from workflow.benchmarks import __main__ as benchmarks
 
 ROOT = Path(__file__).parents[1]
 GPUS = ["GPU-0000/a", "GPU-1111/b"]
-HOLD = "import sys; from pathlib import Path; from hcma.sampling.device import take_first; "
+HOLD = "import sys; from pathlib import Path; from formats.device import take_first; "
 HOLD += "print(take_first(sys.argv[2:], Path(sys.argv[1]), 0.05), flush=True); sys.stdin.read()"
 
 
@@ -83,7 +83,7 @@ def test_cuda_is_the_first_free_gpu_and_others_are_as_named(tmp_path, monkeypatc
 
 def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
     # In a process of its own: these are settings of the whole process, and the tests' others are not meant to have them.
-    ask = "import os, torch; from hcma.sampling.device import repeat_exactly; repeat_exactly(); "
+    ask = "import os, torch; from formats.device import repeat_exactly; repeat_exactly(); "
     ask += "print(torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, "
     ask += "torch.are_deterministic_algorithms_enabled(), os.environ['CUBLAS_WORKSPACE_CONFIG'])"
     found = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -93,8 +93,9 @@ def test_on_a_gpu_float32_is_float32_and_sums_have_one_order() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_one_line_before_anything_else(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    (line,) = preflight.device(planned(resources={"device": "cuda"}))
-    assert "cannot be used here" in line
+    for over in ({"device": "cuda"}, {"device": "cuda", "evaluation_device": "cpu"}, {"evaluation_device": "cuda"}):
+        (line,) = preflight.device(planned(resources=over))
+        assert "cannot be used here" in line
     assert preflight.device(planned()) == []
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from evaluation.datasets import distributed, find_dataset
+from evaluation.protocol import FRECHET
 from formats import shown
 from formats.files import InputError
 from workflow.keys import explained
@@ -202,6 +203,10 @@ def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
     if regions.pad != "none" and regions.resize != "squash":
         text = f"{regions.resize!r} has no use for pad {regions.pad!r}; choose one"
         yield Fault(("regions", "resize"), text, (("regions", "resize"), ("regions", "pad")))
+    for name, extractor in settings.extractors.given():
+        if name in FRECHET and extractor.precision != "float32":
+            text = f"{extractor.precision!r}, expected 'float32': a Frechet distance needs it"
+            yield Fault(("extractors", name, "precision"), text)
     asked = data.val.count if data.val else 0
     if settings.evaluation.reference == "full_val" and asked < data.test.count:
         text = f"'full_val' needs data.val.count of at least data.test.count, {data.test.count}; found {asked}"

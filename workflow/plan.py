@@ -535,6 +535,21 @@ class Plan:
         chosen = [option for option, on in switches.items() if on]
         return " ".join(["--batch-size", str(resources.batch_size), "--device", resources.device, *chosen])
 
+    @cached_property
+    def evaluation_device(self) -> str:
+        resources = self.settings.resources
+        return resources.evaluation_device or resources.device
+
+    @cached_property
+    def evaluation_gpus(self) -> int:
+        """GPUs that a job asks for which extracts features."""
+        return int(self.evaluation_device != "cpu")
+
+    @cached_property
+    def evaluation_threads(self) -> int:
+        resources = self.settings.resources
+        return resources.evaluation_threads or resources.threads
+
     # What the run is compared with.
 
     @cached_property

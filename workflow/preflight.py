@@ -140,17 +140,18 @@ def sources(plan: Plan) -> list[str]:
 
 
 def device(plan: Plan) -> list[str]:
-    """One line where the configured device is not on this machine."""
+    """One line for each configured device that is not on this machine."""
     with quick_imports():
-        from hcma.sampling.device import take_device
+        from formats.device import take_device
 
-    wanted = plan.settings.resources.device
-    try:
-        # The first GPU, held or not: this must not wait for a job's.
-        take_device("cuda:0" if wanted == "cuda" else wanted)
-    except InputError as error:
-        return [str(error)]
-    return []
+    found = []
+    for wanted in dict.fromkeys([plan.settings.resources.device, plan.evaluation_device]):
+        try:
+            # The first GPU, held or not: this must not wait for a job's.
+            take_device("cuda:0" if wanted == "cuda" else wanted)
+        except InputError as error:
+            found.append(str(error))
+    return found
 
 
 CHECKS: dict[str, Callable[[Plan], list[str]]] = {

@@ -203,6 +203,11 @@ class Extractor(Section):
     )
     model: FilePath | None = Field(None, description="open_clip's name of the network, or a file of its sizes")
     sha256: Sha256 | None = Field(None, description="of `path`; else SHA256SUMS beside it must have it")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the network's products, for any but those of Frechet distances; features state it where it is"
+        " bfloat16, and are not compared with those of another",
+    )
     source: WeightsSource | None = Field(None, description="where the published file is")
 
 
@@ -415,6 +420,16 @@ class Resources(Section):
     channels_last: bool = Field(False, description="memory layout of the U-Net's images")
     threads: Count = Field(description="of a job")
     gpu: int = Field(ge=0, description="GPUs of a job that samples, encodes or trains")
+    evaluation_device: Device | None = Field(
+        None,
+        description="the same as `device` for features and detections, whose jobs ask for one GPU unless it is cpu; null:"
+        " `device`",
+    )
+    evaluation_threads: Count | None = Field(
+        None,
+        description="of a job that extracts features; with a GPU as many processes read and resize its pictures. null:"
+        " `threads`",
+    )
     device: Device = Field(
         description="cuda: the first GPU that no other job of this harness holds; cuda:N: that one, held or not"
     )

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from formats.checksums import folder_sha256
+from formats.device import take_device
 from formats.files import InputError
 from formats.layouts import Layout
-from hcma.sampling.device import take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion
 from hcma.sampling.spec import Spec, SpecError, artefact_sha256, from_keys
 

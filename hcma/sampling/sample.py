@@ -56,9 +56,9 @@ def _batch_size(text: str) -> int | str:
 def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> None:
     """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
     with quick_imports():
+        from formats.device import device_name, system
         from formats.records import SAMPLING, commit, versions
         from hcma.sampling.batch_size import Choice, choose_batch_size
-        from hcma.sampling.device import device_name, system
         from hcma.sampling.diffusion import speed_up
         from hcma.sampling.fallback import LISTED
         from hcma.sampling.loading import load_method

@@ -5,6 +5,7 @@ r"""What people measure: speed against the peers, an accelerator, what a run wil
     python -m workflow.benchmarks device --config config.json --weights FOLDER --layouts test.jsonl --out device.json
     python -m workflow.benchmarks precision --config config.json --specs methods --layouts test.jsonl --rows sd14 hcma \
         --device cuda --out precision.json
+    python -m workflow.benchmarks feature_rates --images 2000 --regions 3 --device cuda --workers 16 --out rates.json
     python -m workflow.benchmarks pilot --config config.json --device cuda --out pilot.json
     python -m workflow.benchmarks estimate --config config.json --pilot pilot.json --samples samples --out estimate
     python -m workflow.benchmarks regress_spread --cores 2
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "device": _device,
         "precision": _precision,
         "features": _features,
+        "feature_rates": _feature_rates,
         "pilot": _pilot,
         "estimate": _estimate,
         "regress_spread": _regress_spread,
@@ -94,6 +96,16 @@ def _features(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", **PATH)
     parser.add_argument("--out", **PATH)
     parser.add_argument("--images", type=integer_from(1), default=16, help="of a row")
+
+
+def _feature_rates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--extractors", type=Path, help="a configuration as JSON; the published networks unless given")
+    parser.add_argument("--images", type=integer_from(1), default=2000)
+    parser.add_argument("--regions", type=integer_from(1), default=3, help="of an image")
+    parser.add_argument("--compared", type=integer_from(1), default=4, help="images that the CPU computes too")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--workers", type=integer_from(0), default=16)
+    parser.add_argument("--out", **PATH)
 
 
 def _pilot(parser: argparse.ArgumentParser) -> None:

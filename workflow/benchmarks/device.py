@@ -24,12 +24,12 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
+from formats.device import device_name, repeat_exactly
 from formats.files import InputError, read_json, write_json
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import State
-from hcma.sampling.device import device_name, repeat_exactly
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, speed_up
 from hcma.sampling.fallback import generate
 from hcma.sampling.loading import Method, quiet_loading

@@ -140,7 +140,7 @@ def ours(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, fl
     table = regions(rows, SIDE, 1)
     started = time.perf_counter(), time.process_time()
     for row in ROWS:
-        write_features(folder / row, rows, table, (networks, None, Protocol()), folder / f"{row}.npz")
+        write_features(folder / row, rows, table, networks, None, Protocol(), folder / f"{row}.npz")
     spent, arrays = _timed(started), {}
     for row in ROWS:
         shards = FeatureShards([folder / f"{row}.npz"])

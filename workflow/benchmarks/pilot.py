@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from formats.device import device_name, take_device
 from formats.files import write_json
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
@@ -23,7 +24,6 @@ from hcma.method import Params, Targets, align_step
 from hcma.sampling.attention import attention_reader
 from hcma.sampling.batch_size import ELSEWHERE
 from hcma.sampling.counters import Passes
-from hcma.sampling.device import device_name, take_device
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, lower, predict_noise
 from hcma.sampling.grounding import SLOTS, fusers_enabled
 from hcma.sampling.spec import from_keys

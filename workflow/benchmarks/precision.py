@@ -17,10 +17,10 @@ import torch
 
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.metrics.frechet import floor, frechet_distance
+from formats.device import device_name
 from formats.files import read_json, write_json
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
-from hcma.sampling.device import device_name
 from hcma.sampling.fallback import REDONE, generate_whole
 from hcma.sampling.loading import load_method
 from hcma.sampling.spec import Spec, read_spec

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from formats.device import device_name
 from formats.files import replacing
-from hcma.sampling.device import device_name
 
 BatchLoss = Callable[[torch.nn.Module, np.random.Generator], torch.Tensor]
 

@@ -63,18 +63,23 @@ rule extract_features:
     priority: 7
     conda:
         "../envs/harness.yaml"
-    threads: plan.settings.resources.threads
+    threads: plan.evaluation_threads
     resources:
         **plan.needs("extract_features"),
+        gpu=plan.evaluation_gpus,
     params:
         key=plan.extractors_key,
+        device=plan.untracked(plan.evaluation_device),
+        # On the CPU none: torch itself has the threads.
+        workers=lambda wildcards, output, threads: threads * plan.evaluation_gpus,
         protocol=lambda wildcards: plan.protocol,
         config=plan.untracked(plan.path.config),
     message:
         "Extracting features of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m evaluation.features --layouts {input.layouts} --images {input.images} --regions {input.regions}"
-        " --extractors {params.config} {params.protocol:q} --out {output} > {log} 2>&1"
+        " --extractors {params.config} {params.protocol:q} --device {params.device} --workers {params.workers}"
+        " --out {output} > {log} 2>&1"
 
 
 # Features are summed up once; all that is measured of a row takes its summary.

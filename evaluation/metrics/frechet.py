@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
+from evaluation.metrics.arrays import engine
 from evaluation.metrics.jackknife import Statistic, Swapped, jackknife, kept
 from evaluation.metrics.summary import Moments, Summary
 
@@ -18,16 +19,20 @@ if TYPE_CHECKING:
 
 
 def frechet_distance(
-    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray, factor_a: np.ndarray | None = None
+    mean_a: np.ndarray,
+    cov_a: np.ndarray,
+    mean_b: np.ndarray,
+    cov_b: np.ndarray,
+    factor_a: np.ndarray | None = None,
+    device: str = "cpu",
 ) -> float:
     """|mean_a - mean_b|^2 + tr(cov_a) + tr(cov_b) - 2 tr((cov_a cov_b)^(1/2)).
 
     With cov_a = F F^T the last trace is the sum of the roots of the eigenvalues of F^T cov_b F, a symmetric matrix.
-    factor_a: F, as `root` gives it, where many are compared with one.
+    factor_a: F, as `root` gives it, where many are compared with one. device: where the eigenvalues are found.
     """
     factor = root(cov_a) if factor_a is None else factor_a
-    values = scipy.linalg.eigvalsh(factor.T @ cov_b @ factor, driver="evd", check_finite=True)
-    cross = np.sqrt(values.clip(min=0)).sum()
+    cross = engine(device).roots_of_product(factor, cov_b)
     gap = mean_a - mean_b
     return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
@@ -58,7 +63,12 @@ def floor(covariance_DD: np.ndarray, n_a: float, n_b: float) -> float:
 
     k tr(C) + (k / 2) (sum_ij l_i l_j / (l_i + l_j) + sum_i l_i / 2) with k = 1 / n_a + 1 / n_b and eigenvalues l.
     """
-    values = scipy.linalg.eigvalsh(covariance_DD).clip(min=0)
+    return floor_of(scipy.linalg.eigvalsh(covariance_DD, driver="evd"), n_a, n_b)
+
+
+def floor_of(eigenvalues_D: np.ndarray, n_a: float, n_b: float) -> float:
+    """`floor` from the covariance's eigenvalues, where many sizes are asked of one."""
+    values = eigenvalues_D.clip(min=0)
     sums = values[:, None] + values[None, :]
     pairs = np.divide(values[:, None] * values[None, :], sums, out=np.zeros_like(sums), where=sums > 0).sum()
     k = 1 / n_a + 1 / n_b
@@ -88,7 +98,7 @@ def leave_out_distance(a: Summary, b: Summary) -> Statistic:
         kept_a, kept_b = _without(whole_a, a, group), _without(whole_b, b, group)
         if min(kept_a.n, kept_b.n) <= few:
             return frechet_of_few(a.sample_SD[kept(a.groups_S, group)], b.sample_SD[kept(b.groups_S, group)])
-        return frechet_distance(*kept_a.mean_and_covariance(), *kept_b.mean_and_covariance())
+        return frechet_distance(*kept_a.mean_and_covariance(), *kept_b.mean_and_covariance(), device=a.device)
 
     return distance
 
@@ -117,12 +127,31 @@ def swapped_frechet(a: Summary, b: Summary, real: Summary) -> Swapped:
         return _swapped_few(a, b, real)
     mean, covariance = target.mean_and_covariance()
     factor = root(covariance)
+    numbers = list(a.moments)
+    counts_G = np.array([part.n for part in a.moments.values()], float)
+    n, inside = counts_G.sum(), np.triu_indices(len(mean))
+    # Of a group, the two rows' mean scatter and half their difference: every swap is their sum with other signs.
+    common_T = sum((a.moments[g].scatter_DD[inside] + b.moments[g].scatter_DD[inside] for g in numbers), 0.0) / 2
+    half_GT = np.stack([(a.moments[g].scatter_DD[inside] - b.moments[g].scatter_DD[inside]) / 2 for g in numbers])
+    means_a, means_b = (np.stack([one.moments[g].mean_D for g in numbers]) for one in (a, b))
 
-    def of(one: Summary, other: Summary, swap_G: np.ndarray) -> float:
-        first, *rest = ((other if swap_G[group] else one).moments[group] for group in one.moments)
-        return frechet_distance(mean, covariance, *sum(rest, first).mean_and_covariance(), factor)
+    def of(scatter_T: np.ndarray, means_GD: np.ndarray) -> float:
+        mean_D = counts_G @ means_GD / n
+        between = (means_GD - mean_D) * np.sqrt(counts_G)[:, None]
+        scatter = between.T @ between
+        upper = scatter[inside] + scatter_T
+        scatter[inside] = upper
+        scatter.T[inside] = upper
+        scatter /= n - 1
+        return frechet_distance(mean, covariance, mean_D, scatter, factor, real.device)
 
-    return lambda swap_G: of(a, b, swap_G) - of(b, a, swap_G)
+    def swapped(swap_G: np.ndarray) -> float:
+        here = swap_G[numbers]
+        gap_T = np.where(here, -1.0, 1.0) @ half_GT
+        first, second = (np.where(mask[:, None], means_b, means_a) for mask in (here, ~here))
+        return of(common_T + gap_T, first) - of(common_T - gap_T, second)
+
+    return swapped
 
 
 def _swapped_few(a: Summary, b: Summary, real: Summary) -> Swapped:

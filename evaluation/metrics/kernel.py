@@ -182,12 +182,12 @@ def swapped_kid(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_
     Row by row a and b are of the same images; raises ValueError for fewer than two rows.
     """
     _check_two(len(a_ND), len(real_MD))
-    return swap_kid(*(_sampled(rows, groups_N) for rows in (a_ND, b_ND)), _sampled(real_MD))
+    return swap_kid(_sampled(a_ND, groups_N), _sampled(b_ND, groups_N), _sampled(real_MD))
 
 
 def swapped_cmmd(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Swapped:
     """`swapped_kid` of CMMD."""
-    return swap_cmmd(*(_sampled(rows, groups_N) for rows in (a_ND, b_ND)), _sampled(real_MD))
+    return swap_cmmd(_sampled(a_ND, groups_N), _sampled(b_ND, groups_N), _sampled(real_MD))
 
 
 def _swapped_kid(sums: "_SwapSums", n: int, m: int) -> Swapped:

@@ -58,7 +58,8 @@ def neighbourhood(found_ND: np.ndarray, real_MD: np.ndarray, k: int = NEIGHBOURS
     """
     if min(len(found_ND), len(real_MD)) <= k:
         raise ValueError(f"{k} neighbours need more samples than {min(len(found_ND), len(real_MD))}")
-    return neighbourhood_of(*(Summary({}, rows, np.zeros(len(rows), int)) for rows in (found_ND, real_MD)), k)
+    found, real = (Summary({}, rows, np.zeros(len(rows), int)) for rows in (found_ND, real_MD))
+    return neighbourhood_of(found, real, k)
 
 
 def neighbourhood_of(a: Summary, real: Summary, k: int = NEIGHBOURS) -> Neighbourhood:

@@ -3,6 +3,7 @@ r"""What people measure: speed against the peers, an accelerator, what a run wil
     python -m workflow.benchmarks peers --gligen methods/gligen_sd.json --hcma methods/hcma.json \
         --excite methods/attend_and_excite.json --layouts test.jsonl
     python -m workflow.benchmarks device --config config.json --weights FOLDER --layouts test.jsonl --out device.json
+    python -m workflow.benchmarks scale --work FOLDER --device cpu
     python -m workflow.benchmarks pilot --config config.json --device cuda --out pilot.json
     python -m workflow.benchmarks estimate --config config.json --pilot pilot.json --samples samples --out estimate
     python -m workflow.benchmarks regress_spread --cores 2
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "peers": _peers,
         "device": _device,
         "features": _features,
+        "scale": _scale,
         "pilot": _pilot,
         "estimate": _estimate,
         "regress_spread": _regress_spread,
@@ -79,6 +81,13 @@ def _features(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", **PATH)
     parser.add_argument("--out", **PATH)
     parser.add_argument("--images", type=integer_from(1), default=16, help="of a row")
+
+
+def _scale(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", **PATH, help="folder for features and results, of which finished stages are kept")
+    for name, of in (("images", 30_000), ("regions", 99_000), ("dimensions", 2048), ("rows", 3)):
+        parser.add_argument(f"--{name}", type=integer_from(1), default=of)
+    parser.add_argument("--device", default="cpu")
 
 
 def _pilot(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,8 @@ Array = Any
 class Engine(Protocol):
     """What sums need besides operators."""
 
-    def put(self, array: np.ndarray, dtype: Any) -> Array:
-        """The array where sums are done, of a floating dtype of numpy's."""
+    def put(self, array: Array, dtype: Any) -> Array:
+        """The array where sums are done, of a floating dtype of numpy's; one that is there stays."""
 
     def host(self, array: Array) -> np.ndarray:
         """Back as an array of numpy's."""
@@ -42,15 +42,18 @@ class Engine(Protocol):
     def at(self, array_NM: Array, rows_P: np.ndarray, columns_P: np.ndarray) -> np.ndarray:
         """Single elements [P]."""
 
-    def roots_of_product(self, factor_DD: np.ndarray, cov_DD: np.ndarray) -> float:
+    def full(self, upper_T: Array, width: int) -> Array:
+        """The symmetric matrix of an upper triangle, row by row, float64 [D, D]."""
+
+    def roots_of_product(self, factor_DD: Array, cov_DD: Array) -> float:
         """tr((F^T C F)^(1/2)) for a symmetric C, in float64; eigenvalues that rounding took below 0 are 0."""
 
 
 class Numpy:
     """The CPU; needs no torch."""
 
-    def put(self, array: np.ndarray, dtype: Any) -> Array:
-        return np.ascontiguousarray(array, dtype)
+    def put(self, array: Array, dtype: Any) -> Array:
+        return np.asarray(array, dtype)
 
     def host(self, array: Array) -> np.ndarray:
         return np.asarray(array)
@@ -75,11 +78,17 @@ class Numpy:
     def at(self, array_NM: Array, rows_P: np.ndarray, columns_P: np.ndarray) -> np.ndarray:
         return np.asarray(array_NM[rows_P, columns_P])
 
-    def roots_of_product(self, factor_DD: np.ndarray, cov_DD: np.ndarray) -> float:
-        if np.triu(factor_DD, 1).any():
+    def full(self, upper_T: Array, width: int) -> Array:
+        matrix, inside = np.empty((width, width)), np.triu_indices(width)
+        matrix[inside] = upper_T
+        matrix.T[inside] = upper_T
+        return matrix
+
+    def roots_of_product(self, factor_DD: Array, cov_DD: Array) -> float:
+        if any(factor_DD[:column, column].any() for column in range(len(factor_DD))):
             product = factor_DD.T @ cov_DD @ factor_DD
-        else:  # half the products, of a triangle alone; symmetric matrices are their own transposes
-            product, _ = scipy.linalg.lapack.dsygst(cov_DD.T, factor_DD.T.copy().T, itype=2, lower=1)
+        else:  # Half the products, of a triangle alone; a symmetric matrix is its own transpose.
+            product, _ = scipy.linalg.lapack.dsygst(cov_DD.T, factor_DD, itype=2, lower=1)
         values = scipy.linalg.eigvalsh(product, lower=True, driver="evd", overwrite_a=True, check_finite=True)
         return float(np.sqrt(values.clip(min=0)).sum())
 
@@ -93,7 +102,9 @@ class Torch:
         torch.backends.cuda.matmul.allow_tf32 = False
         self.torch, self.device = torch, torch.device(device)
 
-    def put(self, array: np.ndarray, dtype: Any) -> Array:
+    def put(self, array: Array, dtype: Any) -> Array:
+        if isinstance(array, self.torch.Tensor):
+            return array
         return self.torch.from_numpy(np.ascontiguousarray(array, dtype)).to(self.device)
 
     def host(self, array: Array) -> np.ndarray:
@@ -119,7 +130,14 @@ class Torch:
         index = (self.torch.from_numpy(part.copy()).to(self.device) for part in (rows_P, columns_P))
         return self.host(array_NM[tuple(index)])
 
-    def roots_of_product(self, factor_DD: np.ndarray, cov_DD: np.ndarray) -> float:
+    def full(self, upper_T: Array, width: int) -> Array:
+        matrix = self.torch.empty((width, width), dtype=self.torch.float64, device=self.device)
+        rows, columns = self.torch.triu_indices(width, width, device=self.device)
+        matrix[rows, columns] = upper_T
+        matrix[columns, rows] = upper_T
+        return matrix
+
+    def roots_of_product(self, factor_DD: Array, cov_DD: Array) -> float:
         factor, cov = (self.put(matrix, np.float64) for matrix in (factor_DD, cov_DD))
         values = self.torch.linalg.eigvalsh(factor.T @ (cov @ factor))
         return float(values.clamp(min=0).sqrt().sum())

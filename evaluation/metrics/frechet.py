@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from evaluation.metrics.arrays import engine
+from evaluation.metrics.arrays import Array, engine
 from evaluation.metrics.jackknife import Statistic, Swapped, jackknife, kept
 from evaluation.metrics.summary import Moments, Summary
 
@@ -126,30 +126,32 @@ def swapped_frechet(a: Summary, b: Summary, real: Summary) -> Swapped:
     if min(a.n, target.n) <= len(target.mean_D) and all(one.complete for one in (a, b, real)):
         return _swapped_few(a, b, real)
     mean, covariance = target.mean_and_covariance()
-    factor = root(covariance)
-    numbers = list(a.moments)
+    on, numbers = engine(real.device), list(a.moments)
     counts_G = np.array([part.n for part in a.moments.values()], float)
     n, inside = counts_G.sum(), np.triu_indices(len(mean))
-    # Of a group, the two rows' mean scatter and half their difference: every swap is their sum with other signs.
-    common_T = sum((a.moments[g].scatter_DD[inside] + b.moments[g].scatter_DD[inside] for g in numbers), 0.0) / 2
-    half_GT = np.stack([(a.moments[g].scatter_DD[inside] - b.moments[g].scatter_DD[inside]) / 2 for g in numbers])
-    means_a, means_b = (np.stack([one.moments[g].mean_D for g in numbers]) for one in (a, b))
+    # Of a group, half the sum and half the difference of the two rows' scatters: every swap is those with other signs.
+    common_T = np.zeros(len(inside[0]))
+    half_GT = np.empty((len(numbers), len(common_T)))
+    for number, group in enumerate(numbers):
+        first_T, second_T = (one.moments[group].scatter_DD[inside] for one in (a, b))
+        common_T += (first_T + second_T) / 2
+        half_GT[number] = (first_T - second_T) / 2
+    means_a, means_b = (np.stack([one.moments[group].mean_D for group in numbers]) for one in (a, b))
+    factor, common, half = (on.put(array, np.float64) for array in (root(covariance), common_T, half_GT))
+    spread = float(np.trace(covariance))
 
-    def of(scatter_T: np.ndarray, means_GD: np.ndarray) -> float:
+    def of(scatter_T: Array, means_GD: np.ndarray) -> float:
         mean_D = counts_G @ means_GD / n
-        between = (means_GD - mean_D) * np.sqrt(counts_G)[:, None]
-        scatter = between.T @ between
-        upper = scatter[inside] + scatter_T
-        scatter[inside] = upper
-        scatter.T[inside] = upper
-        scatter /= n - 1
-        return frechet_distance(mean, covariance, mean_D, scatter, factor, real.device)
+        between = on.put((means_GD - mean_D) * np.sqrt(counts_G)[:, None], np.float64)
+        cov = (on.full(scatter_T, len(mean)) + between.T @ between) / (n - 1)
+        gap = mean - mean_D
+        return float(gap @ gap + spread + float(cov.trace()) - 2 * on.roots_of_product(factor, cov))
 
     def swapped(swap_G: np.ndarray) -> float:
         here = swap_G[numbers]
-        gap_T = np.where(here, -1.0, 1.0) @ half_GT
+        gap = on.put(np.where(here, -1.0, 1.0), np.float64) @ half
         first, second = (np.where(mask[:, None], means_b, means_a) for mask in (here, ~here))
-        return of(common_T + gap_T, first) - of(common_T - gap_T, second)
+        return of(common + gap, first) - of(common - gap, second)
 
     return swapped
 

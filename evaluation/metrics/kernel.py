@@ -68,17 +68,22 @@ def rounding(width: int, dtype: Any = np.float32) -> float:
     return (DEVIATIONS * width**0.5 + 4) * float(np.finfo(dtype).eps) / 2
 
 
-def mean_error(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
-    """How far float32 products may take the mean over pairs of KID's kernel, to first order.
+def mean_error(kernel: str, a_ND: np.ndarray, b_MD: np.ndarray) -> float:
+    """How far float32 may take the mean of a kernel over the pairs of two sets, to first order.
 
-    Each pair's bound, the kernel's slope times that of its product, over the root of the number of rows: the errors of
-    different rows are independent, those of a row's pairs are taken to be all alike.
+    A pair's bound is the kernel's slope times that of its product, and the roundings of the kernel itself. Errors of different
+    rows are independent, which takes the root of their number off; those of one row's pairs are taken to be all alike.
     """
     centre = np.asarray(b_MD, np.float64).mean(0)
     lengths = [float(np.sqrt((((rows - centre) ** 2).sum(1)).mean())) for rows in (a_ND, b_MD)]
-    slope = 3 * (float(centre @ centre + lengths[0] * lengths[1]) / len(centre) + 1) ** 2
-    products = rounding(len(centre)) * lengths[0] * lengths[1] / len(centre)
-    return float(slope * products / np.sqrt(min(len(a_ND), len(b_MD))))
+    product = rounding(len(centre)) * lengths[0] * lengths[1]
+    unit = float(np.finfo(np.float32).eps) / 2
+    if kernel == "cmmd":
+        of_pair = product / 100 + 4 * unit
+    else:
+        base = (centre @ centre + lengths[0] * lengths[1]) / len(centre) + 1
+        of_pair = 3 * base**2 * product / len(centre) + 6 * unit * base**3
+    return float(of_pair / np.sqrt(min(len(a_ND), len(b_MD))))
 
 
 def centred(device: str, *sets: np.ndarray) -> list[Rows]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.feature_files import FeatureShards, first_difference, names_of, read_array
+from evaluation.metrics.arrays import engine
 from evaluation.metrics.jackknife import groups
 from formats.files import InputError, replacing
 
@@ -265,7 +266,7 @@ class Summaries:
         means = self.read(f"{stem}_means")
         numbers, counts, scatters = (self.read(f"{stem}_{part}") for part in ("numbers", "counts", "scatters"))
         moments = {
-            int(number): Moments(int(counts[i]), means[i], _full(scatters[i], means.shape[1]))
+            int(number): Moments(int(counts[i]), means[i], engine("cpu").full(scatters[i], means.shape[1]))
             for i, number in enumerate(numbers)
         }
         return replace(found, moments=moments)
@@ -279,10 +280,3 @@ class Summaries:
             names = names_of(self.across, "sums over the pairs of a row and the photos")
             found |= {name: self.read_across(name) for name in names if name.startswith(stem)}
         return {name.removeprefix(stem): array for name, array in found.items()}
-
-
-def _full(upper: np.ndarray, width: int) -> np.ndarray:
-    matrix, inside = np.zeros((width, width)), np.triu_indices(width)
-    matrix[inside] = upper
-    matrix.T[inside] = upper
-    return matrix

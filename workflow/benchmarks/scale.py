@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,25 +206,29 @@ def _make_features(work: Path, row: str, size: Size) -> None:
 
 def write_row(work: Path, row: str, size: Size) -> None:
     """Features of a row, shard by shard, as evaluation.features writes them."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(partial(_write_shard, row, size), enumerate(feature_files(work, row, size))))
+
+
+def _write_shard(row: str, size: Size, place: tuple[int, Path]) -> None:
+    shard, path = place
     number = 0 if row == REAL else int(row.removeprefix("row"))
     # As many regions an image as there are in all, the same for every row.
     region_images = np.sort(np.arange(size.regions) % size.images)
-    for shard, path in enumerate(feature_files(work, row, size)):
-        images = np.arange(shard * SHARD, min((shard + 1) * SHARD, size.images))
-        of_image = region_images[np.isin(region_images, images)]
-        arrays: dict[str, np.ndarray] = {}
-        for level, (name, ids) in enumerate({"image": images, "region": of_image}.items()):
-            arrays |= {f"{name}_ids": ids, f"{name}_image_ids": ids, f"{name}_text_cut": np.zeros(len(ids), bool)}
-            arrays[f"{name}_frechet"] = made_up(len(ids), size.dimensions, number, [level, shard])
-            arrays[f"{name}_clip"] = made_up(len(ids), CLIP, number, [level + 2, shard])
-            arrays[f"{name}_text"] = made_up(len(ids), CLIP, 0, [level + 4, shard])
-        first = np.r_[True, of_image[1:] != of_image[:-1]] if len(of_image) else np.zeros(0, bool)
-        starts = np.flatnonzero(first)
-        arrays["region_objects"] = np.arange(len(of_image)) - np.repeat(starts, np.diff([*starts, len(of_image)]))
-        stated = {"about": {"frechet": "made up", "clip": "made up"}, "source": {"row": row}}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays |= {name: np.array(json.dumps(value)) for name, value in stated.items()}
-        np.savez(path, **arrays, allow_pickle=False)
+    images = np.arange(shard * SHARD, min((shard + 1) * SHARD, size.images))
+    of_image = region_images[np.isin(region_images, images)]
+    arrays: dict[str, np.ndarray] = {}
+    for level, (name, ids) in enumerate({"image": images, "region": of_image}.items()):
+        arrays |= {f"{name}_ids": ids, f"{name}_image_ids": ids, f"{name}_text_cut": np.zeros(len(ids), bool)}
+        arrays[f"{name}_frechet"] = made_up(len(ids), size.dimensions, number, [level, shard])
+        arrays[f"{name}_clip"] = made_up(len(ids), CLIP, number, [level + 2, shard])
+        arrays[f"{name}_text"] = made_up(len(ids), CLIP, 0, [level + 4, shard])
+    starts = np.searchsorted(of_image, of_image)
+    arrays["region_objects"] = np.arange(len(of_image)) - starts
+    stated = {"about": {"frechet": "made up", "clip": "made up"}, "source": {"row": row}}
+    arrays |= {name: np.array(json.dumps(value)) for name, value in stated.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays, allow_pickle=False)
 
 
 def made_up(count: int, width: int, row: int, seed: list[int]) -> np.ndarray:

@@ -19,7 +19,7 @@ WRITE_ROOT := mkdir -p .snakemake && "$(BIN)/python" -c 'import json, os; print(
 
 REGRESS := --configfile workflow/config/regress.yaml
 
-.PHONY: help demo demo-coco rehearsal test test-slow test-processors test-slurm test-next bench regress regress-accept regress-spread reference docs lint format lock clean
+.PHONY: help demo demo-coco rehearsal test test-slow test-processors test-slurm test-next bench bench-scale regress regress-accept regress-spread reference docs lint format lock clean
 
 help:
 	@echo "make demo              draw, train, sample, score: Table 1 and Table 2 of the miniature; TORCH=cpu: without CUDA's packages"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-slurm        the DAG on a SLURM of this machine's own: needs root, installs Debian's packages"
 	@echo "make test-next         the evaluation's numbers under the newest scipy, which needs Python 3.12 or 3.13"
 	@echo "make bench             speed against the peers, equality checked (after make demo); BENCH=--quick: equality alone"
+	@echo "make bench-scale       what the evaluation's numbers take at 30,000 images a row; SCALE='--device cuda': on a GPU"
 	@echo "make regress           a small fixed subset made anew and held against results/reference/miniature.json"
 	@echo "make regress-accept REASON=...  its numbers become the reference | regress-spread: measure the tolerances anew"
 	@echo "make docs              the documentation as a site in docs/_build/html; warnings are errors"
@@ -92,6 +93,10 @@ bench: .venv/installed
 	$(RUN) snakemake results/miniature/methods/hcma.json results/miniature/methods/gligen_sd.json results/miniature/methods/attend_and_excite.json results/miniature/layouts/test.jsonl --cores $(CORES) --quiet all
 	$(RUN) python -m workflow.benchmarks peers --gligen results/miniature/methods/gligen_sd.json --hcma results/miniature/methods/hcma.json --excite results/miniature/methods/attend_and_excite.json --layouts results/miniature/layouts/test.jsonl $(BENCH)
 
+# Some half an hour and 7 GB in .bench-scale on two cores; a stage that ended is kept.
+bench-scale: .venv/installed
+	$(RUN) python -m workflow.benchmarks scale --work .bench-scale $(SCALE)
+
 # Editing a program re-runs nothing by itself: the subset is always made from nothing.
 regress: .venv/installed
 	rm -rf results/regress
@@ -140,4 +145,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf results/miniature results/coco results/rehearsal results/regress* .venv-next
+	rm -rf results/miniature results/coco results/rehearsal results/regress* .venv-next .bench-scale

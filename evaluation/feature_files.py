@@ -63,6 +63,15 @@ def read_array(path: Path, name: str, content: str) -> np.ndarray:
         raise InputError(f"{path}: not readable as {content} ({error}); delete it and run again") from None
 
 
+def names_of(path: Path, content: str) -> list[str]:
+    """The names of an npz's arrays; raises InputError that says what the file should be."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return list(arrays.files)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not readable as {content} ({error}); delete it and run again") from None
+
+
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Rows after one another; features of no rows have no width."""
     return np.concatenate([array for array in arrays if len(array)] or arrays[:1])

@@ -4,7 +4,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
 
 def _version(library: str) -> str:
     # Only the module itself knows its build; the installed package has the release.
-    return getattr(sys.modules.get(library), "__version__", None) or version(library)
+    try:
+        return getattr(sys.modules.get(library), "__version__", None) or version(library)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def made() -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Paths:
         return f"{self.folder}/features/{row}/{split}/{shard}.npz"
 
     def summary(self, row: str = "{method}", split: str = "{split}") -> str:
-        """Moments of a row's features, and a sample of them."""
+        """Moments of a row's features, a sample of them, and sums over that sample's pairs."""
         return f"{self.folder}/summaries/{row}/{split}.npz"
 
     def metrics(self, row: str = "{method}", split: str = "{split}") -> str:
@@ -97,6 +97,10 @@ class Paths:
 
     def scores(self, row: str = "{method}", split: str = "{split}") -> str:
         return f"{self.folder}/scores/{row}/{split}.parquet"
+
+    def across(self, row: str = "{method}", split: str = "{split}") -> str:
+        """Sums over the pairs of a row's samples and those of the photos, for its metrics and its swaps."""
+        return f"{self.folder}/across/{row}/{split}.npz"
 
     def swaps(self, row: str = "{method}") -> str:
         return f"{self.folder}/swaps/{row}.json"

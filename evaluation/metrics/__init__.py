@@ -21,13 +21,14 @@ def _of_level(level: Level) -> Iterator[Metric]:
     published = replace(distance, published=f"{level}_fid")
     yield replace(published, headline=True)
     yield replace(published, quantity="fid_legacy", extractor="frechet_legacy", head="FD, legacy")
-    yield replace(distance, quantity="kid", head="KID x 1000", scale=1000, compute=measure_kid, swapped=swap_kid)
-    yield replace(
-        distance, quantity="cmmd", extractor="cmmd", head="CMMD", digits=3, compute=measure_cmmd, swapped=swap_cmmd
-    )
+    kid = replace(distance, quantity="kid", head="KID x 1000", scale=1000, compute=measure_kid, swapped=swap_kid)
+    yield replace(kid, pairs="kid")
+    cmmd = replace(distance, quantity="cmmd", extractor="cmmd", head="CMMD", digits=3, compute=measure_cmmd)
+    yield replace(cmmd, swapped=swap_cmmd, pairs="cmmd")
     plain = Metric("", level, "frechet", "", 3, measure_neighbours, higher_is_better=True, table="distances")
     for name in ("precision", "recall", "density", "coverage"):
-        yield replace(plain, quantity=name, head=name.capitalize(), counts=True, has_error=False)
+        head = name.capitalize()
+        yield replace(plain, quantity=name, head=head, counts=True, has_error=False, pairs="neighbourhood")
     clip = Metric("clip", level, "clip", "CLIP", 4, measure_clip, higher_is_better=True, headline=True)
     yield replace(clip, scores="clip", flips=True, published=f"{level}_clip")
 

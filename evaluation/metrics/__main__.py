@@ -3,28 +3,35 @@
     python -m evaluation.metrics summarize --features features/hcma/test/*.npz --out summaries/hcma/test.npz
     python -m evaluation.metrics measure --method hcma --split test --layouts layouts/test/*.jsonl \
         --summary summaries/hcma/test.npz --real summaries/real/test.npz --out metrics/hcma/test.json \
-        --scores scores/hcma/test.parquet
+        --scores scores/hcma/test.parquet --across across/hcma/test.npz
     python -m evaluation.metrics swap --row hcma summaries/hcma/test.npz --row sd14 summaries/sd14/test.npz ... \
+        --across hcma across/hcma/test.npz --across sd14 across/sd14/test.npz ... \
         --real summaries/real/test.npz --out swaps/hcma.json
     python -m evaluation.metrics sizes --method hcma --summary summaries/hcma/test.npz --real summaries/real/test.npz \
         --out sizes/hcma/test.csv
 
-`summarize` reads features shard by shard; all else takes what it wrote. `measure` writes every metric of evaluation.metrics
-that the row's networks allow, with delete-a-group jackknife errors over images, and `distances`: those without an error, and
-of how many samples they, KID and CMMD are. `n_{level}s_text_cut` counts the captions, or regions' texts, that CLIP's context
-cuts. The scores file has a row an image and a row a box: CLIP cosine, and where there is a detector the box's best overlap
-and whether it succeeded. `swap` writes what each jackknife group adds to the first row's distance less each of the others',
-for the permutation test (evaluation.metrics.permutation). `sizes` measures fewer images (evaluation.metrics.sizes).
+`summarize` reads features shard by shard, and sums over the pairs of the row's own samples; all else takes what it wrote.
+`measure` writes every metric of evaluation.metrics that the row's networks allow, with delete-a-group jackknife errors over
+images, and `distances`: those without an error, and of how many samples they, KID and CMMD are. `n_{level}s_text_cut` counts
+the captions, or regions' texts, that CLIP's context cuts. The scores file has a row an image and a row a box: CLIP cosine,
+and where there is a detector the box's best overlap and whether it succeeded; the file --across the sums over pairs of the
+row's samples and those of `real`. `swap` writes what each jackknife group adds to the first row's distance less each of the
+others', for the permutation test (evaluation.metrics.permutation); what --across does not give it sums up again. `sizes`
+measures fewer images (evaluation.metrics.sizes). With --device cuda, products of samples and eigenvalues are found there by
+torch, else by numpy and scipy.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from evaluation.feature_files import FeatureShards
 from evaluation.layouts import read_layouts
-from evaluation.metrics.measure import group_contributions, measure
+from evaluation.metrics.measure import group_contributions, measure, pairs_across, pairs_within
 from evaluation.metrics.sizes import distances_by_size
-from evaluation.metrics.summary import REFERENCE_SETS, Summaries, write_summaries
+from evaluation.metrics.summary import REFERENCE_SETS, Summaries, Summary, write_summaries
 from evaluation.printing import write_csv
 from formats.cli import run
 from formats.files import replacing, write_json
@@ -42,10 +49,14 @@ def main() -> None:
     measuring.add_argument("--split", required=True)
     measuring.add_argument("--layouts", type=Path, nargs="+", required=True, help="of the shards")
     measuring.add_argument("--scores", type=Path, required=True)
+    measuring.add_argument("--across", type=Path, help="sums over pairs of the row and `real`, to be written")
     for command in (measuring, sizing):
         command.add_argument("--method", required=True)
         command.add_argument("--summary", type=Path, required=True)
     swapping.add_argument("--row", nargs=2, action="append", required=True, help="a method, its summary")
+    swapping.add_argument(
+        "--across", nargs=2, action="append", default=[], help="a method, what `measure --across` wrote of it"
+    )
     for command in (measuring, swapping, sizing):
         command.add_argument("--real", type=Path, required=True, help="the summary of the photos")
         command.add_argument(
@@ -53,17 +64,26 @@ def main() -> None:
         )
     for command in commands.choices.values():
         command.add_argument("--out", type=Path, required=True)
+        command.add_argument("--device", default="cpu", help="where large sums are done")
     arguments = parser.parse_args()
     {"summarize": _summarize, "measure": _measure, "swap": _swap, "sizes": _sizes}[arguments.command](arguments)
 
 
 def _summarize(arguments: argparse.Namespace) -> None:
-    write_summaries(FeatureShards(arguments.features), arguments.out)
+    def pairs(network: str, level: str, summary: Summary) -> dict[str, np.ndarray]:
+        return pairs_within(network, level, replace(summary, device=arguments.device))
+
+    write_summaries(FeatureShards(arguments.features), arguments.out, pairs)
 
 
 def _measure(arguments: argparse.Namespace) -> None:
     layouts = [row for path in arguments.layouts for row in read_layouts(path)]
-    row, real = Summaries(arguments.summary), Summaries(arguments.real)
+    row, real = (Summaries(path, device=arguments.device) for path in (arguments.summary, arguments.real))
+    if arguments.across:
+        row.check(real, arguments.reference_set)
+        with replacing(arguments.across) as beside, open(beside, "wb") as file:
+            np.savez(file, **pairs_across(row, real), of=[row.content, real.content], allow_pickle=False)
+        row = Summaries(arguments.summary, arguments.across, arguments.device)
     found, scores = measure(row, real, layouts, arguments.reference_set)
     with replacing(arguments.scores) as beside:
         scores.to_parquet(beside, index=False)
@@ -71,8 +91,9 @@ def _measure(arguments: argparse.Namespace) -> None:
 
 
 def _swap(arguments: argparse.Namespace) -> None:
-    real = Summaries(arguments.real)
-    rows = {method: Summaries(Path(path)) for method, path in arguments.row}
+    real = Summaries(arguments.real, device=arguments.device)
+    across = {method: Path(path) for method, path in arguments.across}
+    rows = {method: Summaries(Path(path), across.get(method), arguments.device) for method, path in arguments.row}
     for row in rows.values():
         row.check(real, arguments.reference_set)
     method, *others = rows
@@ -81,7 +102,7 @@ def _swap(arguments: argparse.Namespace) -> None:
 
 
 def _sizes(arguments: argparse.Namespace) -> None:
-    row, real = Summaries(arguments.summary), Summaries(arguments.real)
+    row, real = (Summaries(path, device=arguments.device) for path in (arguments.summary, arguments.real))
     row.check(real, arguments.reference_set)
     write_csv(arguments.out, distances_by_size(arguments.method, row, real))
 

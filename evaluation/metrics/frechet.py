@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
+from evaluation.metrics.arrays import Array, engine
 from evaluation.metrics.jackknife import Statistic, Swapped, jackknife, kept
 from evaluation.metrics.summary import Moments, Summary
 
@@ -18,16 +19,20 @@ if TYPE_CHECKING:
 
 
 def frechet_distance(
-    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray, factor_a: np.ndarray | None = None
+    mean_a: np.ndarray,
+    cov_a: np.ndarray,
+    mean_b: np.ndarray,
+    cov_b: np.ndarray,
+    factor_a: np.ndarray | None = None,
+    device: str = "cpu",
 ) -> float:
     """|mean_a - mean_b|^2 + tr(cov_a) + tr(cov_b) - 2 tr((cov_a cov_b)^(1/2)).
 
     With cov_a = F F^T the last trace is the sum of the roots of the eigenvalues of F^T cov_b F, a symmetric matrix.
-    factor_a: F, as `root` gives it, where many are compared with one.
+    factor_a: F, as `root` gives it, where many are compared with one. device: where the eigenvalues are found.
     """
     factor = root(cov_a) if factor_a is None else factor_a
-    values = scipy.linalg.eigvalsh(factor.T @ cov_b @ factor, driver="evd", check_finite=True)
-    cross = np.sqrt(values.clip(min=0)).sum()
+    cross = engine(device).roots_of_product(factor, cov_b)
     gap = mean_a - mean_b
     return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
@@ -58,7 +63,12 @@ def floor(covariance_DD: np.ndarray, n_a: float, n_b: float) -> float:
 
     k tr(C) + (k / 2) (sum_ij l_i l_j / (l_i + l_j) + sum_i l_i / 2) with k = 1 / n_a + 1 / n_b and eigenvalues l.
     """
-    values = scipy.linalg.eigvalsh(covariance_DD).clip(min=0)
+    return floor_of(scipy.linalg.eigvalsh(covariance_DD, driver="evd"), n_a, n_b)
+
+
+def floor_of(eigenvalues_D: np.ndarray, n_a: float, n_b: float) -> float:
+    """`floor` from the covariance's eigenvalues, where many sizes are asked of one."""
+    values = eigenvalues_D.clip(min=0)
     sums = values[:, None] + values[None, :]
     pairs = np.divide(values[:, None] * values[None, :], sums, out=np.zeros_like(sums), where=sums > 0).sum()
     k = 1 / n_a + 1 / n_b
@@ -88,7 +98,7 @@ def leave_out_distance(a: Summary, b: Summary) -> Statistic:
         kept_a, kept_b = _without(whole_a, a, group), _without(whole_b, b, group)
         if min(kept_a.n, kept_b.n) <= few:
             return frechet_of_few(a.sample_SD[kept(a.groups_S, group)], b.sample_SD[kept(b.groups_S, group)])
-        return frechet_distance(*kept_a.mean_and_covariance(), *kept_b.mean_and_covariance())
+        return frechet_distance(*kept_a.mean_and_covariance(), *kept_b.mean_and_covariance(), device=a.device)
 
     return distance
 
@@ -116,13 +126,34 @@ def swapped_frechet(a: Summary, b: Summary, real: Summary) -> Swapped:
     if min(a.n, target.n) <= len(target.mean_D) and all(one.complete for one in (a, b, real)):
         return _swapped_few(a, b, real)
     mean, covariance = target.mean_and_covariance()
-    factor = root(covariance)
+    on, numbers = engine(real.device), list(a.moments)
+    counts_G = np.array([part.n for part in a.moments.values()], float)
+    n, inside = counts_G.sum(), np.triu_indices(len(mean))
+    # Of a group, half the sum and half the difference of the two rows' scatters: every swap is those with other signs.
+    common_T = np.zeros(len(inside[0]))
+    half_GT = np.empty((len(numbers), len(common_T)))
+    for number, group in enumerate(numbers):
+        first_T, second_T = (one.moments[group].scatter_DD[inside] for one in (a, b))
+        common_T += (first_T + second_T) / 2
+        half_GT[number] = (first_T - second_T) / 2
+    means_a, means_b = (np.stack([one.moments[group].mean_D for group in numbers]) for one in (a, b))
+    factor, common, half = (on.put(array, np.float64) for array in (root(covariance), common_T, half_GT))
+    spread = float(np.trace(covariance))
 
-    def of(one: Summary, other: Summary, swap_G: np.ndarray) -> float:
-        first, *rest = ((other if swap_G[group] else one).moments[group] for group in one.moments)
-        return frechet_distance(mean, covariance, *sum(rest, first).mean_and_covariance(), factor)
+    def of(scatter_T: Array, means_GD: np.ndarray) -> float:
+        mean_D = counts_G @ means_GD / n
+        between = on.put((means_GD - mean_D) * np.sqrt(counts_G)[:, None], np.float64)
+        cov = (on.full(scatter_T, len(mean)) + between.T @ between) / (n - 1)
+        gap = mean - mean_D
+        return float(gap @ gap + spread + float(cov.trace()) - 2 * on.roots_of_product(factor, cov))
 
-    return lambda swap_G: of(a, b, swap_G) - of(b, a, swap_G)
+    def swapped(swap_G: np.ndarray) -> float:
+        here = swap_G[numbers]
+        gap = on.put(np.where(here, -1.0, 1.0), np.float64) @ half
+        first, second = (np.where(mask[:, None], means_b, means_a) for mask in (here, ~here))
+        return of(common + gap, first) - of(common - gap, second)
+
+    return swapped
 
 
 def _swapped_few(a: Summary, b: Summary, real: Summary) -> Swapped:

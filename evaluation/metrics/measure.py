@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evaluation.metrics import METRICS
@@ -12,8 +13,9 @@ from evaluation.metrics.clip import cosines
 from evaluation.metrics.jackknife import GROUPS
 from evaluation.metrics.metric import Measured, Metric
 from evaluation.metrics.neighbours import COUNTS
+from evaluation.metrics.pairs import across, within
 from evaluation.metrics.permutation import contributions
-from evaluation.metrics.summary import LEVELS, Summaries
+from evaluation.metrics.summary import KNOWN, LEVELS, Summaries, Summary
 from formats.files import InputError
 
 
@@ -77,6 +79,31 @@ def group_contributions(first: Summaries, others: dict[str, Summaries], real: Su
                 assert metric.swapped
                 found[name][metric.name] = contributions(metric.swapped(a, b, target), list(a.moments))
     return {name: {m.name: parts[m.name] for m in distances if m.name in parts} for name, parts in found.items()}
+
+
+def pairs_within(network: str, level: str, summary: Summary) -> dict[str, np.ndarray]:
+    """What metrics take of the pairs of a row's own samples, for `write_summaries`."""
+    return within(summary, _pairs(network, level))
+
+
+def pairs_across(row: Summaries, real: Summaries) -> dict[str, np.ndarray]:
+    """What metrics take of the pairs of a row's samples and those of `real`: the arrays of its file `across`.
+
+    Raises InputError as `measure` does.
+    """
+    found: dict[str, np.ndarray] = {}
+    for network, level in dict.fromkeys(map(_summed, _measurable(METRICS.values(), row))):
+        if wanted := _pairs(network, level):
+            a, b = row.sample(network, level), real.sample(network, level)
+            if min(len(a.sample_SD), len(b.sample_SD)) >= 2:
+                arrays = across(a, b, wanted)
+                found |= {f"{level}_{network}_{KNOWN}{name}": array for name, array in arrays.items()}
+    return found
+
+
+def _pairs(network: str, level: str) -> set[str]:
+    of = [metric for metric in METRICS.values() if _summed(metric) == (network, level)]
+    return {metric.pairs for metric in of if metric.pairs}
 
 
 def _measurable(metrics: Iterable[Metric], row: Summaries) -> list[Metric]:

@@ -25,6 +25,8 @@ class Metric:
     metric is the mean; flips: rows are compared by flipping signs of its differences. What is neither swapped nor flipped is
     compared by Student's t.
 
+    pairs: what it takes of evaluation.metrics.pairs, so that rows' samples meet once.
+
     headline: in the paper's tables; table: the other table that has it; published: the published metric that it is read as.
     counts: it moves in steps of one image. has_error: with a standard error; what has none is not compared.
     """
@@ -36,6 +38,7 @@ class Metric:
     digits: int
     compute: Callable[["Measured", "Metric"], Result]
     swapped: Callable[[Summary, Summary, Summary], Swapped] | None = None
+    pairs: str = ""
     scores: str = ""
     flips: bool = False
     higher_is_better: bool = False

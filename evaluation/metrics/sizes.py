@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from evaluation.metrics import METRICS
-from evaluation.metrics.frechet import floor, leave_out_distance
+from evaluation.metrics.frechet import floor_of, leave_out_distance
 from evaluation.metrics.jackknife import GROUPS
 from evaluation.metrics.summary import Summaries, Summary
 
@@ -39,7 +40,7 @@ def by_size(a: Summary, b: Summary, apart: bool = False) -> Iterator[dict[str, f
     """
     if min(a.n, b.n) < 2:
         return
-    covariance = b.whole().mean_and_covariance()[1]
+    spectrum = scipy.linalg.eigvalsh(b.whole().mean_and_covariance()[1], driver="evd")
     for size in SIZES:
         runs = [range(start, start + size) for start in range(0, GROUPS - size + 1, size)]
         pairs = list(zip(runs[::2], runs[1::2], strict=False) if apart else zip(runs, runs, strict=True))
@@ -48,7 +49,7 @@ def by_size(a: Summary, b: Summary, apart: bool = False) -> Iterator[dict[str, f
         if parts:
             n_a, n_b = (float(np.mean([part[side].n for part in parts])) for side in (0, 1))
             distance = np.mean([leave_out_distance(*part)(None) for part in parts])
-            floored = floor(covariance, n_a, n_b)
+            floored = floor_of(spectrum, n_a, n_b)
             yield {"n": n_a, "fid": float(distance), "runs": len(parts), "floor": floored}
 
 
@@ -56,4 +57,4 @@ def only(summary: Summary, numbers: Sequence[int]) -> Summary:
     """The summary of these groups alone."""
     inside = np.isin(summary.groups_S, numbers)
     moments = {group: part for group, part in summary.moments.items() if group in numbers}
-    return Summary(moments, summary.sample_SD[inside], summary.groups_S[inside])
+    return Summary(moments, summary.sample_SD[inside], summary.groups_S[inside], device=summary.device)

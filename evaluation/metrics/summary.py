@@ -7,14 +7,15 @@ lie changes the sums in the last digits only.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluation.feature_files import FeatureShards, first_difference, read_array
+from evaluation.feature_files import FeatureShards, first_difference, names_of, read_array
+from evaluation.metrics.arrays import engine
 from evaluation.metrics.jackknife import groups
 from formats.files import InputError, replacing
 
@@ -23,8 +24,13 @@ LEVELS = ("image", "region")
 REFERENCE_SETS = ("same_ids", "full_val")
 # Rows of a sample; what sums over pairs takes no more of a set.
 MOST = 20_000
+# Rows of a group that wait to be summed up.
+PART = 2048
 # Which images and regions a row is of, in order.
 IDENTITY = ("image_ids", "image_image_ids", "region_ids", "region_objects")
+# Before the names of Summary.known in a file.
+KNOWN = "known_"
+Pairs = Callable[[str, str, "Summary"], dict[str, np.ndarray]] | None
 DETECTIONS = ("detection_ids", "detection_boxes", "detection_scores", "detection_labels")
 
 
@@ -67,12 +73,15 @@ class Summary:
     """The features of one network at one level.
 
     moments: of each jackknife group that has members. sample_SD: rows in order, all of them where there are few, and the
-    jackknife group of each.
+    jackknife group of each. known: sums over pairs of the sample that were made before (evaluation.metrics.pairs), by name;
+    what is not there is computed where it is needed. device: where large sums are done.
     """
 
     moments: dict[int, Moments]
     sample_SD: np.ndarray
     groups_S: np.ndarray
+    known: dict[str, np.ndarray] = field(default_factory=dict)
+    device: str = "cpu"
 
     @staticmethod
     def of(features_ND: np.ndarray, groups_N: np.ndarray) -> "Summary":
@@ -112,18 +121,31 @@ def summarize(shards: FeatureShards, network: str, level: str) -> Summary:
     """Sum up the features of a network at a level; a level without rows has no moments."""
     thin = thinned(shards.read(f"{level}_image_ids"))
     moments: dict[int, Moments] = {}
+    waiting: dict[int, list[np.ndarray]] = {}
     sample, numbers, start = [], [], 0
     for image_ids, rows in shards.each(f"{level}_image_ids", f"{level}_{network}"):
-        part = Summary.of(rows, groups(image_ids))
-        moments = moments | {g: moments[g] + more if g in moments else more for g, more in part.moments.items()}
         inside = thin[(thin >= start) & (thin < start + len(rows))] - start
-        if len(rows):
-            sample.append(rows[inside])
-            numbers.append(part.groups_S[inside])
         start += len(rows)
+        if not len(rows):
+            continue
+        groups_N = groups(image_ids)
+        sample.append(rows[inside])
+        numbers.append(groups_N[inside])
+        for group in np.unique(groups_N).tolist():
+            waiting.setdefault(group, []).append(rows[groups_N == group])
+            # Adding moments costs as much as summing a thousand rows up: few large parts, of bounded memory.
+            if sum(map(len, waiting[group])) >= PART:
+                _merge(moments, group, waiting.pop(group))
     if not sample:
         return Summary({}, np.zeros((0, 0), np.float32), np.zeros(0, np.int64))
+    for group in sorted(waiting):
+        _merge(moments, group, waiting.pop(group))
     return Summary(dict(sorted(moments.items())), np.concatenate(sample), np.concatenate(numbers))
+
+
+def _merge(moments: dict[int, Moments], group: int, parts: list[np.ndarray]) -> None:
+    more = Moments.of(np.concatenate(parts))
+    moments[group] = moments[group] + more if group in moments else more
 
 
 def cosine(images_ND: np.ndarray, texts_ND: np.ndarray) -> np.ndarray:
@@ -132,20 +154,33 @@ def cosine(images_ND: np.ndarray, texts_ND: np.ndarray) -> np.ndarray:
     return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 
 
-def write_summaries(shards: FeatureShards, out: Path) -> None:
-    """Sum up all features of a row into one npz, whole or not at all."""
+def write_summaries(shards: FeatureShards, out: Path, pairs: Pairs = None) -> None:
+    """Sum up all features of a row into one npz, whole or not at all.
+
+    pairs: from a network, a level and a summary to the arrays that are known of it (Summary.known); without, they are computed
+    where they are needed.
+    """
     arrays = {name: shards.read(name) for name in (*IDENTITY, "region_image_ids")}
+    known: dict[str, np.ndarray] = {}
     for level in LEVELS:
-        pairs = shards.each(f"{level}_clip", f"{level}_text")
-        arrays[f"{level}_cosines"] = np.concatenate([cosine(*pair) if len(pair[0]) else np.zeros(0) for pair in pairs])
+        cosines = shards.each(f"{level}_clip", f"{level}_text")
+        arrays[f"{level}_cosines"] = np.concatenate(
+            [cosine(*pair) if len(pair[0]) else np.zeros(0) for pair in cosines]
+        )
         arrays[f"{level}_text_cut"] = shards.read(f"{level}_text_cut")
         for network in shards.networks:
-            arrays |= _packed(summarize(shards, network, level), f"{level}_{network}")
+            summary = summarize(shards, network, level)
+            arrays |= _packed(summary, f"{level}_{network}")
+            if pairs and len(summary.sample_SD):
+                found = pairs(network, level, Summary({}, summary.sample_SD, summary.groups_S))
+                known |= {f"{level}_{network}_{KNOWN}{name}": array for name, array in found.items()}
+            del summary
     if "detector" in shards.about:
         arrays |= {name: shards.read(name) for name in DETECTIONS}
+    # What is known of pairs follows from the rest, and differs in its last digits between devices.
     stated = {"about": shards.about, "source": shards.source, "content": _digest(arrays)}
     with replacing(out) as beside, open(beside, "wb") as file:
-        np.savez(file, **(arrays | {"stated": np.array(json.dumps(stated))}), allow_pickle=False)
+        np.savez(file, **(arrays | known | {"stated": np.array(json.dumps(stated))}), allow_pickle=False)
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
@@ -174,11 +209,12 @@ class Summaries:
     """A file that `write_summaries` wrote; raises InputError where it is none.
 
     about: the networks, protocol and versions that made the features; source: what made the images; content: the SHA-256 of
-    all arrays.
+    all arrays but what is known of pairs. across: the file of sums over pairs of the row's samples and those of `real`, which
+    its summaries then know too. device: where large sums are done.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, across: Path | None = None, device: str = "cpu") -> None:
+        self.path, self.across, self.device = path, across, device
         stated = json.loads(str(self.read("stated")))
         self.about: dict[str, Any] = stated["about"]
         self.source: dict[str, Any] = stated["source"]
@@ -188,6 +224,11 @@ class Summaries:
         """One array."""
         return read_array(self.path, name, "the summaries of a row")
 
+    def read_across(self, name: str) -> np.ndarray:
+        """One array of the sums over pairs of the row and `real`."""
+        assert self.across
+        return read_array(self.across, name, "sums over the pairs of a row and the photos")
+
     def check(self, real: "Summaries", reference_set: str = "same_ids") -> None:
         """Raises InputError unless `real` holds the same images and regions, through the same networks.
 
@@ -196,6 +237,10 @@ class Summaries:
         if self.about != real.about:
             gap = first_difference(self.about, real.about)
             raise InputError(f"{self.path}: other networks than {real.path}: {gap}; make both alike")
+        if self.across and self.read_across("of").tolist() != [self.content, real.content]:
+            raise InputError(
+                f"{self.across}: sums of other summaries than {self.path} and {real.path}; measure the row again"
+            )
         if reference_set == "full_val":
             if missing := sorted(set(self.read("image_ids").tolist()) - set(real.read("image_ids").tolist())):
                 raise InputError(f"{self.path}: image {missing[0]} is none of those of {real.path}")
@@ -207,22 +252,31 @@ class Summaries:
         """The first array of IDENTITY that differs; empty where both are of the same images and regions."""
         return next((name for name in IDENTITY if not np.array_equal(self.read(name), other.read(name))), "")
 
-    def summary(self, network: str, level: str) -> Summary:
-        """The summary of one network and level."""
+    def sample(self, network: str, level: str) -> Summary:
+        """The summary of one network and level without its moments, which are large."""
         stem = f"{level}_{network}"
         sample, group_of = self.read(f"{stem}_sample"), self.read(f"{stem}_groups")
-        if not len(sample):
-            return Summary({}, sample, group_of)
+        return Summary({}, sample, group_of, self._known(f"{stem}_{KNOWN}") if len(sample) else {}, self.device)
+
+    def summary(self, network: str, level: str) -> Summary:
+        """The summary of one network and level."""
+        stem, found = f"{level}_{network}", self.sample(network, level)
+        if not len(found.sample_SD):
+            return found
         means = self.read(f"{stem}_means")
         numbers, counts, scatters = (self.read(f"{stem}_{part}") for part in ("numbers", "counts", "scatters"))
         moments = {
-            int(number): Moments(int(counts[i]), means[i], _full(scatters[i], means.shape[1]))
+            int(number): Moments(int(counts[i]), means[i], engine("cpu").full(scatters[i], means.shape[1]))
             for i, number in enumerate(numbers)
         }
-        return Summary(moments, sample, group_of)
+        return replace(found, moments=moments)
 
-
-def _full(upper: np.ndarray, width: int) -> np.ndarray:
-    matrix = np.zeros((width, width))
-    matrix[np.triu_indices(width)] = upper
-    return matrix + np.triu(matrix, 1).T
+    def _known(self, stem: str) -> dict[str, np.ndarray]:
+        """The arrays of both files whose names begin so, by the rest of their names."""
+        found = {
+            name: self.read(name) for name in names_of(self.path, "the summaries of a row") if name.startswith(stem)
+        }
+        if self.across:
+            names = names_of(self.across, "sums over the pairs of a row and the photos")
+            found |= {name: self.read_across(name) for name in names if name.startswith(stem)}
+        return {name.removeprefix(stem): array for name, array in found.items()}

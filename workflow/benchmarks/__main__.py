@@ -6,6 +6,7 @@ r"""What people measure: speed against the peers, an accelerator, what a run wil
     python -m workflow.benchmarks precision --config config.json --specs methods --layouts test.jsonl --rows sd14 hcma \
         --device cuda --out precision.json
     python -m workflow.benchmarks feature_rates --images 2000 --regions 3 --device cuda --workers 16 --out rates.json
+    python -m workflow.benchmarks scale --work FOLDER --device cpu
     python -m workflow.benchmarks pilot --config config.json --device cuda --out pilot.json
     python -m workflow.benchmarks estimate --config config.json --pilot pilot.json --samples samples --out estimate
     python -m workflow.benchmarks regress_spread --cores 2
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "precision": _precision,
         "features": _features,
         "feature_rates": _feature_rates,
+        "scale": _scale,
         "pilot": _pilot,
         "estimate": _estimate,
         "regress_spread": _regress_spread,
@@ -106,6 +108,13 @@ def _feature_rates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--workers", type=integer_from(0), default=16)
     parser.add_argument("--out", **PATH)
+
+
+def _scale(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", **PATH, help="folder for features and results, of which finished stages are kept")
+    for name, of in (("images", 30_000), ("regions", 99_000), ("dimensions", 2048), ("rows", 3)):
+        parser.add_argument(f"--{name}", type=integer_from(1), default=of)
+    parser.add_argument("--device", default="cpu")
 
 
 def _pilot(parser: argparse.ArgumentParser) -> None:

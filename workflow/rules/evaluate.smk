@@ -112,6 +112,7 @@ rule measure:
     output:
         metrics=plan.path.metrics(),
         scores=plan.path.scores(),
+        across=plan.path.across(),
     log:
         plan.path.log("measure/{method}-{split}"),
     benchmark:
@@ -129,7 +130,8 @@ rule measure:
     shell:
         "python -m evaluation.metrics measure --method {wildcards.method} --split {wildcards.split}"
         " --layouts {input.layouts} --summary {input.summary} --real {input.real}"
-        " --reference-set {params.reference_set} --out {output.metrics} --scores {output.scores} > {log} 2>&1"
+        " --reference-set {params.reference_set} --out {output.metrics} --scores {output.scores}"
+        " --across {output.across} > {log} 2>&1"
 
 
 rule measure_by_size:
@@ -163,6 +165,10 @@ rule swap_images:
             plan.path.summary(row, "test")
             for row in [wildcards.method, *plan.partners(wildcards.method)]
         ],
+        across=lambda wildcards: [
+            plan.path.across(row, "test")
+            for row in [wildcards.method, *plan.partners(wildcards.method)]
+        ],
         real=plan.real_summary("test"),
     output:
         plan.path.swaps(),
@@ -177,7 +183,7 @@ rule swap_images:
         **plan.needs("swap_images"),
     params:
         rows=lambda wildcards: " ".join(
-            f"--row {row} {plan.path.summary(row, 'test')}"
+            f"--row {row} {plan.path.summary(row, 'test')} --across {row} {plan.path.across(row, 'test')}"
             for row in [wildcards.method, *plan.partners(wildcards.method)]
         ),
         reference_set=plan.reference_set("test"),

@@ -152,7 +152,7 @@ def make_guide(sd: Diffusion, targets: Targets, params: Params, state: State) ->
             return latents_BCHW
         t_B = t.expand(len(latents_BCHW))
         # In half precision the module's products are too; targets, losses and the step are float32.
-        with torch.autocast(sd.device.type, sd.dtype, enabled=sd.dtype in (torch.bfloat16, torch.float16)):
+        with torch.autocast(sd.device.type, sd.dtype, enabled=sd.is_lowered):
             shift = align_step(state.module, latents_BCHW, t_B, targets, params, state.eta) * factors[i]
         sd.counters.add("alignments", range(len(latents_BCHW)))
         sd.counters.add_later("alignment_shift_ppm", rows, (_norm(shift) / _norm(latents_BCHW)).flatten())

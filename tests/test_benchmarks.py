@@ -1,13 +1,16 @@
 """When a measured ratio is to be trusted: decisions by closed forms; no test here says how long anything takes."""
 
+import json
 import os
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from formats.files import write_json
 from tests.dag import ROOT
 from tests.test_plan import planned
-from workflow.benchmarks import device, peers, rounds
+from workflow.benchmarks import device, peers, precision, rounds
 from workflow.benchmarks.rounds import (
     Clock,
     Turn,
@@ -171,5 +174,39 @@ def test_an_accelerators_rows_are_the_configurations(tmp_path, monkeypatch) -> N
     assert rows["hcma"].model == str(tmp_path / "gligen")
     assert rows["hcma"].sampling["steps"] == settings.sampling.steps
     cells = device.plan(list(rows.values()))
-    assert {cell.row.name for cell in cells} == shown
-    assert len([cell for cell in cells if "peer" in cell.label]) == 5
+    assert {cell.row.name for cell in cells} == {
+        "sd14",
+        "gligen_sd",
+        "hcma",
+        "attend_and_excite",
+        "boxdiff",
+        "layout_guidance",
+    }
+    assert len([cell for cell in cells if "peer" in cell.label]) == 4
+    labels = [json.dumps(cell.label) for cell in cells]
+    assert len(set(labels)) == len(labels) and all(set(cell.label) <= set(device.LABELS) for cell in cells)
+
+
+def test_cells_of_an_earlier_call_are_kept_where_commit_and_card_are_the_same(tmp_path) -> None:
+    made = {"command": "c", "commit": "a" * 40, "device": "some card", "versions": {"torch": "2"}}
+    label = {"row": "sd14", "precision": "bfloat16", "batch": 32}
+    cells = [label | {"seconds": 7.5}, {"row": "sd14", "flops_of": "one image", "failed": "x"}]
+    write_json(tmp_path / "device.json", made | {"cells": cells})
+    assert device.measured_before(tmp_path / "device.json", made) == {json.dumps(label): {"seconds": 7.5}}
+    assert device.measured_before(tmp_path / "device.json", made | {"commit": "b" * 40}) == {}
+    assert device.measured_before(tmp_path / "none.json", made) == {}
+
+
+def test_what_half_precision_does_is_measured_in_floors_and_standard_errors() -> None:
+    rng = np.random.default_rng(0)
+    exact = rng.integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
+    frechet = SimpleNamespace(features=lambda images: np.stack([image.mean((0, 1)) for image in images]) / 255)
+    clip = SimpleNamespace(features=frechet.features, texts=lambda texts: np.ones((len(texts), 3)))
+    same = precision.compare(exact, exact, ["a"] * 12, frechet, clip)
+    assert same["fd_over_floor"] == pytest.approx(0, abs=1e-9) and same["clip_change"] == 0
+    other = precision.compare(exact, np.clip(exact, 0, 200), ["a"] * 12, frechet, clip)
+    means = exact.mean((1, 2)).sum(1) / 255
+    assert other["clip"] == pytest.approx(means.mean())
+    error = means.std(ddof=1) / 12**0.5
+    assert other["clip_change"] < 0 and other["clip_change_over_se"] == pytest.approx(other["clip_change"] / error)
+    assert other["fd_over_floor"] == pytest.approx(other["image_fd"] / other["floor"]) and other["image_fd"] > 0

@@ -257,7 +257,9 @@ class Sampling(Section):
     negative_prompt: str = Field(description="(A24)")
     seed: int = Field(description="an image's noise depends on it and the layout's id alone (A40)")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the U-Net's products (A42); alignment, solver and decoder stay float32"
+        "float32",
+        description="of the weights and products of U-Net and decoder (A42), and of the alignment module's products;"
+        " text, boxes, attention maps, losses and the solver stay float32",
     )
 
 
@@ -416,7 +418,10 @@ class Resources(Section):
         description="images at a time; auto: on a GPU the largest power of two up to 64 that takes at most 0.8 of the free"
         " memory, 8 elsewhere. One that runs out of memory is halved for the rest of its shard"
     )
-    compile: bool = Field(False, description="`torch.compile` of the U-Net")
+    compile: bool = Field(
+        False,
+        description="`torch.compile` of the U-Net for the job's batch size: a minute a job, 1.4 times the speed on an H100",
+    )
     channels_last: bool = Field(False, description="memory layout of the U-Net's images")
     threads: Count = Field(description="of a job")
     gpu: int = Field(ge=0, description="GPUs of a job that samples, encodes or trains")

@@ -107,8 +107,13 @@ class Diffusion:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the U-Net's products and convolutions."""
+        """The precision of the U-Net's and the decoder's products and convolutions."""
         return self.unet.conv_in.weight.dtype
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether that is half precision."""
+        return self.dtype in (torch.bfloat16, torch.float16)
 
     def network(
         self,
@@ -346,9 +351,8 @@ def decode(sd: Diffusion, latents_BCHW: torch.Tensor) -> torch.Tensor:
 
     In float32 images are decoded one at a time: at 512 px one takes more of the decoder than of the U-Net.
     """
-    dtype = sd.vae.decoder.conv_in.weight.dtype
-    scaled = (latents_BCHW / sd.vae.config.scaling_factor).to(dtype)
-    parts = scaled.split(DECODED if dtype in (torch.bfloat16, torch.float16) else 1)
+    scaled = (latents_BCHW / sd.vae.config.scaling_factor).to(sd.dtype)
+    parts = scaled.split(DECODED if sd.is_lowered else 1)
     images = torch.cat([sd.vae.decode(part).sample.to(latents_BCHW.dtype).clamp(-1, 1).cpu() for part in parts])
     _check_finite(images, "pixels")
     return ((images + 1) * 127.5).round().to(torch.uint8)

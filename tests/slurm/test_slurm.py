@@ -161,7 +161,7 @@ def test_a_job_starts_in_less_than_a_fiftieth_of_what_a_shard_takes(finished) ->
     """Of the paper's quickest row on an H100. The models here are small: loading the real ones comes on top."""
     cells = json.loads((ROOT / "results/reference/h100/device.json").read_text())["cells"]
     rates = [
-        cell.get("images_per_second", 0) for cell in cells if cell.get("row") and cell.get("precision") == "float32"
+        cell.get("images_per_second", 0) for cell in cells if cell.get("row") and cell.get("precision") == "bfloat16"
     ]
     starts = []
     for job in jobs():

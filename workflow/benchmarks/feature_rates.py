@@ -109,13 +109,13 @@ def write_stanza(key: str, stanza: dict[str, Any], folder: Path) -> dict[str, An
     return {field: value for field, value in named.items() if field != "sha256"} | {"path": str(folder / network.file)}
 
 
-def write_pictures(path: Path, count: int) -> None:
+def write_pictures(path: Path, count: int, side: int = SIDE) -> None:
     """A shard of pictures that PNG makes of photos' size: smooth, with noise."""
     rng = np.random.default_rng(0)
     files = []
     for _ in range(min(count, DISTINCT)):
         coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8))
-        smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
+        smooth = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), np.float32)
         noisy = (smooth + rng.normal(0, 4, smooth.shape)).clip(0, 255).astype(np.uint8)
         file = io.BytesIO()
         Image.fromarray(noisy).save(file, "PNG")

@@ -73,7 +73,8 @@ class Workload:
 
 
 def main(config: Path, device: str, out: Path) -> None:
-    plan, taken = read_plan(config), take_device(device)
+    taken = take_device(device)
+    plan = read_plan(config)
     # Before the passes: a device of the evaluation that is not there is a line at once.
     judge = take_device(plan.evaluation_device)
     evaluation = time_networks(read_json(config)["extractors"], judge, plan.settings.data.size)

@@ -213,8 +213,8 @@ def extract(
             del looking[:BATCH]
             found.extend(zip([number for number, _ in batch], detector.find([one for _, one in batch]), strict=True))
 
-    pinned = any(network.device.type == "cuda" for network in networks.values())
-    for chunk in load(pictures, workers, pinned):
+    gpus = {network.device for network in networks.values() if network.device.type == "cuda"}
+    for chunk in load(pictures, workers, bool(gpus)):
         black += chunk.black
         for level, stacks in (("image", chunk.images), ("region", chunk.regions)):
             for name, stack in stacks.items():
@@ -229,15 +229,15 @@ def extract(
         for name in networks:
             encode(level, name, waiting[f"{level}_{name}"].rest())
     look(1)
-    return _arrays(parts, pinned) | (_detections(found) if detector else {})
+    return _arrays(parts, gpus) | (_detections(found) if detector else {})
 
 
-def _arrays(parts: "dict[str, list[torch.Tensor]]", copied: bool) -> dict[str, np.ndarray]:
-    """Features by name, once all copies from a GPU are there; those of no pictures have no width."""
+def _arrays(parts: "dict[str, list[torch.Tensor]]", gpus: "set[torch.device]") -> dict[str, np.ndarray]:
+    """Features by name, once all copies from GPUs are there; those of no pictures have no width."""
     import torch
 
-    if copied:
-        torch.cuda.synchronize()
+    for gpu in gpus:
+        torch.cuda.synchronize(gpu)
     none = [np.zeros((0, 0), np.float32)]
     return {name: joined([part.numpy() for part in found] or none) for name, found in parts.items()}
 

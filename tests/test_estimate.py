@@ -24,7 +24,7 @@ from hcma.sampling.spec import from_keys
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.test_contract import stanzas
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
-from workflow.benchmarks import estimate, pilot
+from workflow.benchmarks import estimate, feature_costs, pilot
 from workflow.overlays import merged
 from workflow.plan import Plan
 from workflow.settings import read
@@ -192,6 +192,33 @@ def test_from_a_pilot_to_an_estimate_with_what_was_spent_beside_it(tmp_path, cap
     text, hours = (tmp_path / "estimate.md").read_text(), rows["hcma"]["training"]["seconds"] / 100
     assert "Measured on another device: another device." in text
     assert f"Training of the alignment in float32: {hours:.3g} hours on that device" in text
+
+
+def test_the_evaluation_is_part_of_the_estimate(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    plan = Plan(read(merged(["tests/config/small.yaml"], {"seeds": [0, 3]}), []))
+    run = feature_costs.evaluation_of(plan)
+    # Eight rows of 32, two held-out ones of 16, and the photos of both.
+    assert (run.images, run.test, run.rows, run.workers) == (8 * 32 + 2 * 16 + 32 + 16, 32, 9, 0)
+    stanzas = {name: one.model_dump(exclude_none=True) for name, one in plan.extractors.items()}
+    timed = feature_costs.time_networks(stanzas, torch.device("cpu"), 64)
+    assert set(timed["networks"]) == set(stanzas)
+    assert all(seconds > 0 for each in timed["networks"].values() for seconds in each.values())
+    (tmp_path / "pilot.json").write_text(json.dumps({"device": "cpu", "rows": {}, "evaluation": timed}))
+    load = replace(pilot.workload(plan), rows=[])
+    estimate.print_table(load, tmp_path / "pilot.json", tmp_path / "samples", tmp_path / "estimate")
+    text = capsys.readouterr().out
+    assert f"for features and detections of {run.images} images" in text
+    assert "features and metrics" not in text
+
+
+def test_a_gpu_waits_for_its_workers_or_they_for_it() -> None:
+    networks = {"frechet": {"computed": 0.1, "prepared": 1.0}, "detector": {"computed": 1.0, "prepared": 0.0}}
+    timed = {"device": "x", "type": "cuda", "networks": networks, "reading": 0.7}
+    pictures = 1 + feature_costs.REGIONS
+    assert feature_costs.an_image(timed, 1) == pytest.approx(pictures + 0.7)
+    assert feature_costs.an_image(timed, 100) == pytest.approx(0.1 * pictures + 1.0)
+    assert feature_costs.an_image(timed | {"type": "cpu"}, 0) == pytest.approx(1.1 * pictures + 1.7)
 
 
 def test_rows_that_share_a_network_share_its_times(tmp_path):

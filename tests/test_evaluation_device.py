@@ -1,5 +1,6 @@
 """Features on a device, and the workers that feed it: neither their number nor the chunks they hand over change a byte."""
 
+import pickle
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,11 @@ import torch
 
 from evaluation import __main__ as alone
 from evaluation import detectors, features, loader
+from evaluation.detectors import whole
 from evaluation.extractors import load_extractor
 from evaluation.feature_files import FeatureShards
 from evaluation.features import load_networks, write_features
+from evaluation.inception import Resize
 from evaluation.layouts import write_layouts
 from evaluation.loader import AHEAD, CHUNK, Batches, Pictures, chunked, load
 from evaluation.protocol import Protocol
@@ -140,6 +143,18 @@ def test_batches_do_not_depend_on_the_chunks(sizes) -> None:
     expected = list(whole.split(BATCH)) if len(whole) else []
     assert [batch.tolist() for batch in found] == [batch.tolist() for batch in expected]
     assert list(batches.rest()) == []
+
+
+def test_what_workers_do_reaches_those_that_start_anew(shard) -> None:
+    path, _, _ = shard
+    prepare = {"clip": load_extractor(stanza("clip")).prepare, "clean": Resize("clean"), "legacy": Resize("legacy")}
+    pictures = Pictures(path, {number: [(0, [0, 0, 0.5, 0.5])] for number in range(70)}, Protocol(), prepare, whole)
+    found, expected = pickle.loads(pickle.dumps(pictures))[1], pictures[1]
+    assert found.ids == expected.ids
+    for level in ("images", "regions"):
+        for name, stack in getattr(expected, level).items():
+            assert torch.equal(getattr(found, level)[name], stack)
+    assert all(map(torch.equal, found.seen, expected.seen))
 
 
 def test_a_workers_fault_is_the_same_line(tmp_path) -> None:

@@ -483,7 +483,9 @@ class Plan:
         """What the pilot times."""
         models = {name: self.model_key(name) for name, model in self.settings.models.items() if model}
         keys = {sampled.row: self.method_key(sampled.row) for sampled in self.sampled}
-        return digest([models, keys, self.training_key, self.settings.data.size, self.settings.resources.batch_size])
+        timed = [self.extractors_key, self.evaluation_device]
+        sizes = [self.settings.data.size, self.settings.resources.batch_size]
+        return digest([models, keys, self.training_key, *sizes, *timed])
 
     @cached_property
     def pretrained(self) -> str:

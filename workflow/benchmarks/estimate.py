@@ -14,6 +14,7 @@ from evaluation.tables.table import Cell, Column, Table, markdown, write_table
 from formats.files import read_json
 from formats.images import read_meta
 from hcma.sampling.counters import Passes
+from workflow.benchmarks.feature_costs import note
 from workflow.benchmarks.pilot import Row, Workload, passes_of, workload
 from workflow.plan import read_plan
 
@@ -31,7 +32,8 @@ def print_table(load: Workload, pilot: Path, samples: Path, out: Path) -> None:
         estimated(row, images.count, load, timed["rows"][row.name]) | measured(samples / images.row / images.split)
         for row, images in load.rows
     ]
-    table = as_table(rows, timed["device"], training_hours(load.images_trained, timed["rows"].values()))
+    evaluation = note(load.evaluation, timed["evaluation"]) if load.evaluation and "evaluation" in timed else None
+    table = as_table(rows, timed["device"], training_hours(load.images_trained, timed["rows"].values()), evaluation)
     write_table(table, out)
     print(markdown(table), end="")
 
@@ -100,8 +102,10 @@ COLUMNS = [
 ]
 
 
-def as_table(rows: Sequence[dict[str, Any]], device: str, training: float | None) -> Table:
-    """The rows, their sums, and how to read them; `training`: hours that the alignment's takes."""
+def as_table(
+    rows: Sequence[dict[str, Any]], device: str, training: float | None, evaluation: str | None = None
+) -> Table:
+    """The rows, their sums, and how to read them; `training`: hours that the alignment's takes; `evaluation`: its cost."""
     least, most = (sum(found["hours"][end] for found in rows) for end in (0, 1))
     spent = sum(found["measured_hours"] for found in rows)
     others = sorted({other for found in rows for other in found["measured_on"]} - {device})
@@ -111,9 +115,9 @@ def as_table(rows: Sequence[dict[str, Any]], device: str, training: float | None
     ]
     if training is not None:
         notes.append(f"Training of the alignment in float32: {training:.3g} hours on that device, validations aside.")
-    notes.append(
-        "Beside it: features and metrics, downloads, caches, and training on the noise loss where it is asked for."
-    )
+    notes += [evaluation] if evaluation else []
+    beside = "downloads, caches, and training on the noise loss where it is asked for"
+    notes.append(f"Beside it: {beside if evaluation else f'features and metrics, {beside}'}.")
     notes += [
         f"{found['method']}: its method does not say all that it takes (`passes`): estimated as plain sampling."
         for found in rows

@@ -103,19 +103,22 @@ def write_stanza(key: str, stanza: dict[str, Any], folder: Path) -> dict[str, An
     write_network(network, key, 0, folder)
     if kind == "faster_rcnn":
         state = torch.load(folder / network.file, weights_only=True)
+        # Random products would throw boxes out of the image and scores to any label.
+        for head in ("rpn.head.bbox_pred", "roi_heads.box_predictor.bbox_pred", "roi_heads.box_predictor.cls_score"):
+            state[f"{head}.weight"] *= 0.01
         state["roi_heads.box_predictor.cls_score.bias"][DOG] = SURE
         torch.save(state, folder / network.file)
     write_sums(folder, digests(folder))
     return {field: value for field, value in named.items() if field != "sha256"} | {"path": str(folder / network.file)}
 
 
-def write_pictures(path: Path, count: int) -> None:
+def write_pictures(path: Path, count: int, side: int = SIDE) -> None:
     """A shard of pictures that PNG makes of photos' size: smooth, with noise."""
     rng = np.random.default_rng(0)
     files = []
     for _ in range(min(count, DISTINCT)):
         coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8))
-        smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
+        smooth = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), np.float32)
         noisy = (smooth + rng.normal(0, 4, smooth.shape)).clip(0, 255).astype(np.uint8)
         file = io.BytesIO()
         Image.fromarray(noisy).save(file, "PNG")

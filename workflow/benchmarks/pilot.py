@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from formats.device import device_name, take_device
-from formats.files import write_json
+from formats.files import read_json, write_json
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import Params, Targets, align_step
@@ -27,6 +27,7 @@ from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, lower, predict_noise
 from hcma.sampling.grounding import SLOTS, fusers_enabled
 from hcma.sampling.spec import from_keys
+from workflow.benchmarks.feature_costs import Evaluation, evaluation_of, time_networks
 from workflow.plan import Plan, Sampled, read_plan
 from workflow.random_weights.architecture import read_architecture
 
@@ -59,7 +60,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run samples and trains; `alignment` are the sizes of that module, `batch_size` may be "auto"."""
+    """What a run samples, trains and evaluates; `alignment` are the sizes of that module, `batch_size` may be "auto"."""
 
     rows: Sequence[tuple[Row, Images]]
     alignment: dict[str, Any]
@@ -68,15 +69,22 @@ class Workload:
     shard_size: int
     most_boxes: int
     batch_size: int | str
+    evaluation: Evaluation | None = None
 
 
 def main(config: Path, device: str, out: Path) -> None:
-    write_pilot(take_device(device), workload(read_plan(config)), out)
+    taken = take_device(device)
+    plan = read_plan(config)
+    # Before the passes: a device of the evaluation that is not there is a line at once.
+    judge = take_device(plan.evaluation_device)
+    evaluation = time_networks(read_json(config)["extractors"], judge, plan.settings.data.size)
+    write_pilot(taken, workload(plan), out, evaluation)
 
 
-def write_pilot(device: torch.device, load: Workload, out: Path) -> None:
-    """Time the passes of every row on the device."""
-    made = {"device": device_name(device), "commit": commit(), "versions": versions(SAMPLING)}
+def write_pilot(device: torch.device, load: Workload, out: Path, evaluation: dict[str, Any] | None = None) -> None:
+    """Time the passes of every row on the device, and write them, with those of the evaluation's networks where given."""
+    made: dict[str, Any] = {"device": device_name(device), "commit": commit(), "versions": versions(SAMPLING)}
+    made |= {"evaluation": evaluation} if evaluation else {}
     write_json(out, made | {"rows": time_rows(load, device)})
 
 
@@ -92,6 +100,7 @@ def workload(plan: Plan) -> Workload:
         shard_size=settings.data.shard_size,
         most_boxes=settings.data.boxes.max,
         batch_size=settings.resources.batch_size,
+        evaluation=evaluation_of(plan),
     )
 
 

@@ -1,4 +1,4 @@
-# `snakemake estimate`: what sampling and training will cost, from a pilot on the configured device; it needs no weights and no data.
+# `snakemake estimate`: what sampling, training and evaluation will cost, from a pilot on the configured device; it needs no weights and no data.
 
 
 localrules:
@@ -15,7 +15,7 @@ rule pilot:
     threads: plan.settings.resources.threads
     resources:
         **plan.needs("pilot"),
-        gpu=plan.settings.resources.gpu,
+        gpu=max(plan.settings.resources.gpu, plan.evaluation_gpus),
     params:
         key=plan.estimate_key,
         device=plan.settings.resources.device,

@@ -1,0 +1,118 @@
+"""What features, detections and distances of a run cost: networks are timed on the evaluation's device, distances were before.
+
+Networks have random weights in their published architectures, as `feature_rates` writes them, so that nothing is fetched first;
+reading and resizing are timed on one core.
+"""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation.detectors import load_detector
+from evaluation.extractors import load_extractor, stacked
+from evaluation.features import DETECTOR, NAMES
+from evaluation.sizes import BATCH
+from formats.device import device_name
+from formats.images import OpenImages
+from workflow.benchmarks.feature_rates import write_pictures, write_stanza
+from workflow.benchmarks.rounds import seconds
+from workflow.plan import REAL, Plan
+
+# Scored regions of an image, and processor seconds of the distances: measured with 30,000 images and 99,000 regions of 2,048
+# dimensions at commit 09ce2fc, 888 seconds a row and 1,529 a pair of rows.
+REGIONS = 3.3
+A_ROW, A_PAIR = 888 / 30_000, 1_529 / 30_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run evaluates: images whose features are taken; the test sample, rows and pairs of rows on it; a job's workers."""
+
+    images: int
+    test: int
+    rows: int
+    pairs: int
+    workers: int
+
+
+def evaluation_of(plan: Plan) -> Evaluation:
+    """All that a plan evaluates, the photos included."""
+    heldout = plan.settings.alignment.calibrate.images or plan.count("heldout")
+    wide = plan.real_summary("test") == plan.path.summary(REAL, "val")
+    photos = plan.count("test") + heldout + (plan.count("val") if wide else 0)
+    rows = [*plan.methods, *plan.repeats]
+    return Evaluation(
+        images=sum(sampled.images for sampled in plan.sampled) + photos,
+        test=plan.count("test"),
+        rows=len(rows) + 1,
+        pairs=sum(len(plan.partners(row)) for row in plan.methods),
+        workers=plan.evaluation_threads * plan.evaluation_gpus,
+    )
+
+
+def time_networks(stanzas: dict[str, Any], device: torch.device, side: int) -> dict[str, Any]:
+    """Seconds of a picture by network, `computed` on the device and `prepared` on a core, and of an image's `reading`.
+
+    Pictures have `side` pixels; a region, which has fewer, is taken for one.
+    """
+    picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = {key: write_stanza(key, stanzas[key], folder / key) for key in (*NAMES, DETECTOR) if stanzas.get(key)}
+        timed = {
+            key: time_detector(stanza, device, picture) if key == DETECTOR else time_extractor(stanza, device, picture)
+            for key, stanza in made.items()
+        }
+        write_pictures(folder / "shard.zip", 1, side)
+        with closing(OpenImages(folder / "shard.zip", [0])) as images:
+            reading = fastest(lambda: images.pixels(0))
+    return {"device": device_name(device), "type": device.type, "networks": timed, "reading": reading}
+
+
+def time_extractor(stanza: dict[str, Any], device: torch.device, picture_HW3: np.ndarray) -> dict[str, float]:
+    """Seconds of a picture, in a batch of as many as the evaluation has on a GPU, of fewer on a CPU, where it matters less."""
+    network, batch = load_extractor(stanza, device), BATCH if device.type == "cuda" else BATCH // 4
+    inputs = stacked([network.prepare(picture_HW3)] * batch)
+    # Reading a value waits for the device.
+    computed = fastest(lambda: float(network.encode(inputs)[0, 0])) / batch
+    return {"computed": computed, "prepared": fastest(lambda: network.prepare(picture_HW3))}
+
+
+def time_detector(stanza: dict[str, Any], device: torch.device, picture_HW3: np.ndarray) -> dict[str, float]:
+    """Seconds of an image, likewise; on a CPU of one alone."""
+    detector, batch = load_detector(stanza, device), BATCH if device.type == "cuda" else 1
+    images = [torch.from_numpy(np.array(detector.prepare(picture_HW3)))] * batch
+    computed = fastest(lambda: detector.find(images)) / batch
+    return {"computed": computed, "prepared": fastest(lambda: detector.prepare(picture_HW3))}
+
+
+def fastest(work: Callable[[], object]) -> float:
+    """Seconds of the quicker of two calls."""
+    return min(seconds(work)[0] for _ in range(2))
+
+
+def an_image(timed: dict[str, Any], workers: int) -> float:
+    """Seconds of an image with its regions, through all networks: on a GPU those of whichever lets the other wait."""
+    computed, prepared = 0.0, timed["reading"]
+    for name, each in timed["networks"].items():
+        pictures = 1 if name == DETECTOR else 1 + REGIONS
+        computed += pictures * each["computed"]
+        prepared += pictures * each["prepared"]
+    return max(computed, prepared / max(workers, 1)) if timed["type"] == "cuda" else computed + prepared
+
+
+def note(run: Evaluation, timed: dict[str, Any]) -> str:
+    """A sentence on what the evaluation of a run costs."""
+    features = run.images * an_image(timed, run.workers) / 3600
+    distances = run.test * (run.rows * A_ROW + run.pairs * A_PAIR) / 3600
+    return (
+        f"Evaluation: {features:.3g} hours on one {timed['device']} for features and detections of {run.images:,} images"
+        f" at {REGIONS} regions each, and {distances:.3g} processor hours for distances of {run.rows} rows and {run.pairs}"
+        " pairs, as measured before (888 s a row and 1,529 s a pair at 30,000 images)."
+    )

@@ -78,6 +78,9 @@ def group_contributions(first: Summaries, others: dict[str, Summaries], real: Su
             for metric in chosen:
                 assert metric.swapped
                 found[name][metric.name] = contributions(metric.swapped(a, b, target), list(a.moments))
+            del b
+        # Of large networks these are gigabytes; they go before the next come.
+        del a, target
     return {name: {m.name: parts[m.name] for m in distances if m.name in parts} for name, parts in found.items()}
 
 

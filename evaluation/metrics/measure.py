@@ -1,6 +1,7 @@
 """A row's metrics, and what groups of its images add to its differences from other rows, from summaries alone."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -73,6 +74,8 @@ def group_contributions(first: Summaries, others: dict[str, Summaries], real: Su
     for of, metrics in groupby(sorted(distances, key=_summed), _summed):
         chosen = list(metrics)
         a, target = first.summary(*of), real.summary(*of)
+        if target.moments:  # of which nothing is swapped, and which are gigabytes
+            target = replace(target, moments={0: target.whole()})
         for name, other in others.items() if min(a.n, target.n) >= 2 else ():
             b = other.summary(*of)
             for metric in chosen:

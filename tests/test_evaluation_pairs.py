@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from evaluation.layouts import write_layouts
 from evaluation.metrics import METRICS, kernel
+from evaluation.metrics.__main__ import main
 from evaluation.metrics.arrays import engine
 from evaluation.metrics.frechet import leave_out_distance, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, groups
 from evaluation.metrics.kernel import Rows, centred, leave_out_cmmd, leave_out_kid, mean_error, rounding, swapped_kid
+from evaluation.metrics.measure import measure
 from evaluation.metrics.neighbours import Neighbourhood, neighbourhood, squared_radii
 from evaluation.metrics.pairs import SUMS, across, within
-from evaluation.metrics.summary import Summary
+from evaluation.metrics.summary import Summaries, Summary
+from evaluation.protocol import Protocol
+from formats.files import InputError, read_json
+from tests.test_evaluation_protocol import summed
 
 TORCH = "cpu:0"  # by torch, as every device but `cpu`
 SOME = np.arange(GROUPS) % 3 == 1
@@ -175,3 +181,57 @@ def test_tilts_and_centred_products_are_the_products() -> None:
     rows, others = (Rows(part, y.mean(0), np.float64, engine("cpu")) for part in (x, y))
     found = rows.rows_ND @ others.rows_ND.T + rows.tilts_N[:, None] + others.tilts_N
     assert found == pytest.approx(x @ y.T, rel=1e-12)
+
+
+def test_neighbours_of_two_small_clusters_far_apart_are_those_that_float64_finds(single) -> None:
+    """Of such rows float32 knows the cluster alone: every candidate is doubtful, and is looked for again."""
+    rng = np.random.default_rng(0)
+    found, real = (
+        (np.where(np.arange(count) % 2, 300.0, -300.0)[:, None] + 0.01 * rng.standard_normal((count, 8))).astype(
+            np.float32
+        )
+        for count in (120, 110)
+    )
+    exact = np.sort(cdist(real, real, "sqeuclidean"), axis=1)[:, 5]
+    assert squared_radii(summary(real)) == pytest.approx(exact, rel=1e-12)
+    assert neighbourhood(found, real) == counted(found, real)
+
+
+def test_sums_with_the_photos_are_used_for_the_summaries_they_are_of_alone(tmp_path, monkeypatch) -> None:
+    real, row, other = (
+        summed(tmp_path, name, Protocol(), ids=range(1, 13), seed=seed)
+        for seed, name in enumerate(("real", "row", "other"))
+    )
+    words = [
+        "--method",
+        "row",
+        "--split",
+        "test",
+        "--layouts",
+        str(tmp_path / "layouts.jsonl"),
+        "--real",
+        str(real.path),
+    ]
+    thing = {"phrase": "star", "box": [0, 0, 1, 0.25], "span": None}
+    layouts = [{"id": i, "image_id": i, "caption": "a star", "objects": [thing]} for i in range(1, 13)]
+    write_layouts(tmp_path / "layouts.jsonl", layouts)
+    words += [
+        "--summary",
+        str(row.path),
+        "--out",
+        str(tmp_path / "row.json"),
+        "--scores",
+        str(tmp_path / "row.parquet"),
+    ]
+    monkeypatch.setattr("sys.argv", ["metrics", "measure", *words, "--across", str(tmp_path / "across.npz")])
+    main()
+    known = Summaries(row.path, tmp_path / "across.npz")
+    known.check(real)
+    assert {"kid_across", "neighbourhood"} <= set(known.summary("frechet", "image").known)
+    found, expected = read_json(tmp_path / "row.json"), measure(row, real, layouts)[0]
+    assert found["metrics"] == expected["metrics"]
+    assert found["distances"] == expected["distances"]
+    with pytest.raises(
+        InputError, match=r"across\.npz: sums of other summaries than .*row.* and .*other.*; measure the row again"
+    ):
+        known.check(other)

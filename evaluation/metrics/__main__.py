@@ -29,6 +29,7 @@ import numpy as np
 
 from evaluation.feature_files import FeatureShards
 from evaluation.layouts import read_layouts
+from evaluation.metrics.arrays import engine
 from evaluation.metrics.measure import group_contributions, measure, pairs_across, pairs_within
 from evaluation.metrics.sizes import distances_by_size
 from evaluation.metrics.summary import REFERENCE_SETS, Summaries, Summary, write_summaries
@@ -66,6 +67,7 @@ def main() -> None:
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--device", default="cpu", help="where large sums are done")
     arguments = parser.parse_args()
+    engine(arguments.device)  # said before anything is read
     {"summarize": _summarize, "measure": _measure, "swap": _swap, "sizes": _sizes}[arguments.command](arguments)
 
 

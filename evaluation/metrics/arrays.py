@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import scipy
 
+from formats.files import InputError
+
 # An array of numpy's, or a tensor on a device.
 Array = Any
 
@@ -94,13 +96,17 @@ class Numpy:
 
 
 class Torch:
-    """A device of torch's."""
+    """A device of torch's; raises InputError for one that torch has not, or that has no float64."""
 
     def __init__(self, device: str) -> None:
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = False
-        self.torch, self.device = torch, torch.device(device)
+        try:
+            self.torch, self.device = torch, torch.device(device)
+            torch.zeros(1, dtype=torch.float64, device=device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise InputError(f"device {device}: not to be had here ({str(error).splitlines()[0]}); give cpu") from None
 
     def put(self, array: Array, dtype: Any) -> Array:
         if isinstance(array, self.torch.Tensor):

@@ -1,6 +1,7 @@
 """A row's metrics, and what groups of its images add to its differences from other rows, from summaries alone."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -73,11 +74,16 @@ def group_contributions(first: Summaries, others: dict[str, Summaries], real: Su
     for of, metrics in groupby(sorted(distances, key=_summed), _summed):
         chosen = list(metrics)
         a, target = first.summary(*of), real.summary(*of)
+        if target.moments:  # of which nothing is swapped, and which are gigabytes
+            target = replace(target, moments={0: target.whole()})
         for name, other in others.items() if min(a.n, target.n) >= 2 else ():
             b = other.summary(*of)
             for metric in chosen:
                 assert metric.swapped
                 found[name][metric.name] = contributions(metric.swapped(a, b, target), list(a.moments))
+            del b
+        # Of large networks these are gigabytes; they go before the next come.
+        del a, target
     return {name: {m.name: parts[m.name] for m in distances if m.name in parts} for name, parts in found.items()}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 from evaluation.metrics.jackknife import Swapped
@@ -66,13 +65,17 @@ class Measured:
 
     def __init__(self, row: Summaries, real: Summaries, layouts: list[dict[str, Any]]) -> None:
         self.row, self.real, self.layouts = row, real, layouts
-        # Of large networks one pair is gigabytes; metrics are measured pair by pair.
-        self._summaries = lru_cache(maxsize=1)(lambda *of: (row.summary(*of), real.summary(*of)))
+        self._held: dict[tuple[str, str], tuple[Summary, Summary]] = {}
         self._known: dict[Any, Any] = {}
 
     def summaries(self, extractor: str, level: str) -> tuple[Summary, Summary]:
         """Of the row and of `real`."""
-        return self._summaries(extractor, level)
+        key = extractor, level
+        if key not in self._held:
+            # Of large networks one pair is gigabytes; metrics are measured pair by pair, and the last goes before the next.
+            self._held.clear()
+            self._held[key] = self.row.summary(*key), self.real.summary(*key)
+        return self._held[key]
 
     def pair(self, metric: Metric) -> tuple[Summary, Summary] | None:
         """The summaries that a distance needs; None where either is of fewer than two samples."""

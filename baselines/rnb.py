@@ -3,10 +3,8 @@
 Loss and loop are those of the official code at 251d9f8; the factors 120, 20 and 0.5 and all weights are found there alone.
 """
 
-import math
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -15,8 +13,7 @@ from formats.layouts import Layout
 from hcma.sampling.attention import Attend, attention_reader, cross_attention, grid_side
 from hcma.sampling.caption_tokens import Thing, append_missing, named_objects, things_of, visible
 from hcma.sampling.counters import Counters, Passes
-from hcma.sampling.diffusion import Diffusion, Guide, Sampling, decode, duplicate_calls, encode_text, make_scheduler
-from hcma.sampling.grounding import Grounding, guided_passes, is_tau
+from hcma.sampling.diffusion import Diffusion, Guide, Sampling, decode, denoise, encode_text
 from hcma.sampling.spec import expect_each, is_count, is_number
 from hcma.sampling.token_maps import enlarge, inside, slopes, smooth, smoothing_kernel
 
@@ -36,7 +33,6 @@ class Params:
     idle             before this call, images whose objects are all done are read on; from it on their guidance is over
     open_region      True, as the official code: a region leaves out the last row and column of its cells
     append_missing   False: boxes that the caption does not name are left out; True: they are named after the caption
-    tau              None: the network sees no boxes; a share of the steps in which a gated U-Net sees them, as GLIGEN
     """
 
     resolution: int = 32
@@ -48,14 +44,12 @@ class Params:
     idle: int = 5
     open_region: bool = True
     append_missing: bool = False
-    tau: float | None = None
 
     def __post_init__(self) -> None:
         expect_each(self, "resolution max_iterations stop idle", is_count, "an integer of at least 0")
         expect_each(self, "step", lambda v: is_number(v) and v > 0, "a positive number")
         expect_each(self, "inner enough", lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
         expect_each(self, "open_region append_missing", lambda v: type(v) is bool, "true or false")
-        expect_each(self, "tau", is_tau, "null or a number from 0 to 1")
 
 
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
@@ -64,11 +58,10 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     text_BTD, _ = encode_text(sd, [prompt.caption for prompt in prompts])
     named = enumerate(named_objects(sd, prompts))
     things = [visible(sd.counters, row, things_of(found), [SIDE]) for row, found in named]
-    grounding, layers = Grounding(sd, layouts, params.tau), layers_of(sd.unet, params)
-    attend = attention_reader(sd, text_BTD, layers, grounding.conditional)
+    layers = layers_of(sd.unet, params)
     loss = Loss(things, [name.startswith("down") for name in layers], params)
-    guide = make_guide(attend, loss, params, make_scheduler(sd), sd.counters)
-    return decode(sd, grounding.denoise(noise_BCHW, text_BTD, guide))
+    guide = make_guide(attention_reader(sd, text_BTD, layers), loss, params, sd.sampling.duplicates, sd.counters)
+    return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
 
 
 def layers_of(unet: UNet2DConditionModel, params: Params) -> list[str]:
@@ -80,20 +73,15 @@ def layers_of(unet: UNet2DConditionModel, params: Params) -> list[str]:
 def passes(params: Params, sampling: Sampling) -> Passes:
     """What an image takes: when its objects are done depends on it."""
     guided = set(range(min(params.stop, sampling.calls))) - set(sampling.duplicates)
-    idle = {i for i in guided if i < params.idle}
-    once = set(sorted(guided - idle)[: min(1, params.max_iterations)])
-
-    def of(some: Set[int]) -> tuple[int, int]:
-        least = len(idle & some) * params.max_iterations + len(once & some)
-        return least, len(guided & some) * params.max_iterations
-
-    return guided_passes(params.tau, sampling, of, lambda unet: layers_of(unet, params))
+    idle = len([i for i in guided if i < params.idle])
+    least = idle * params.max_iterations + min(1, len(guided) - idle, params.max_iterations)
+    most = len(guided) * params.max_iterations
+    return Passes(calls=sampling.calls, guided=(least, most), layers=lambda unet: layers_of(unet, params))
 
 
-def make_guide(attend: Attend, loss: "Loss", params: Params, scheduler: Any, counters: Counters) -> Guide:
+def make_guide(attend: Attend, loss: "Loss", params: Params, skip: range, counters: Counters) -> Guide:
     """The guide of a batch; an image without an object is left alone."""
-    skip = duplicate_calls(scheduler)
-    last_B = torch.tensor([math.inf if found else 0.0 for found in loss.things])
+    last_B = torch.tensor([torch.inf if found else 0.0 for found in loss.things])
 
     def guide(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
         latents, most = latents_BCHW, 0 if i >= params.stop or i in skip else params.max_iterations
@@ -113,7 +101,7 @@ def make_guide(attend: Attend, loss: "Loss", params: Params, scheduler: Any, cou
             counters.add_later("objects_satisfied", rows, done_R)
             # A loss of 0 stays, and with it guidance is over; before call `idle` it is forgotten.
             left_R = loss_R.detach().float().cpu()
-            last_B[rows.cpu()] = left_R.where(left_R != 0, math.inf if i < params.idle else 0.0)
+            last_B[rows.cpu()] = left_R.where(left_R != 0, torch.inf if i < params.idle else 0.0)
         return latents
 
     return guide
@@ -174,7 +162,7 @@ def threshold(image_NYX: torch.Tensor, mask_NYX: torch.Tensor, inner: float) -> 
 
 
 def region(over_NYX: torch.Tensor, mask_NYX: torch.Tensor, is_open: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """0/1 the tightest box around the cells that are True, without its last row and column if open; its IoU with the mask [N]."""
+    """0/1 the tightest box of the cells that are True, without its last row and column if open; its IoU with the mask [N]."""
     boxes = []
     for line_NS in (over_NYX.any(2), over_NYX.any(1)):
         place_S = torch.arange(line_NS.shape[1], device=line_NS.device)
@@ -188,4 +176,4 @@ def boundary(edges_1YX: torch.Tensor, mask_YX: torch.Tensor) -> torch.Tensor:
     """Share of the slope of a smoothed image that lies inside; the kernel, of sigma 3, is nearly a plain mean."""
     scaled = edges_1YX / edges_1YX.detach().amax()
     slope_YX = slopes(smooth(scaled[None], smoothing_kernel(3, 3.0))[0])[0]
-    return (slope_YX * mask_YX[1:-1, 1:-1]).sum() / slope_YX.sum()
+    return (slope_YX * mask_YX[1:-1, 1:-1]).sum() / slope_YX.sum().clamp(min=1e-30)

@@ -7,6 +7,8 @@ start token being 0. What lies beyond the text encoder's length is cut as the pr
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from formats.layouts import Box, Layout, Object
 from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Diffusion
@@ -66,13 +68,31 @@ def named_objects(sd: Diffusion, layouts: Sequence[Layout]) -> list[list[Named]]
     return found
 
 
+def a_thing_a_token(things: Sequence[Thing]) -> list[Thing]:
+    """Every token of a thing as a thing of its own, with the same boxes."""
+    return [replace(thing, positions=(position,)) for thing in things for position in thing.positions]
+
+
 def visible(
     counters: Counters, row: int, things: Sequence[Thing], sides: Sequence[int], drop: bool = True
 ) -> list[Thing]:
-    """Count the things of an image whose boxes cover no cell of any grid of these sides, and leave them out with `drop`."""
-    seen = [thing for thing in things if any(inside(thing.boxes, side).any() for side in sides)]
-    counters.add("objects_without_cell", [row], len(things) - len(seen))
-    return seen if drop else list(things)
+    """Count the things of an image whose boxes cover no cell of any grid of these sides; with `drop` all such boxes go."""
+    kept = []
+    for thing in things:
+        seen = [n for n, box in enumerate(thing.boxes) if any(inside([box], side).any() for side in sides)]
+        boxes, slots = (
+            tuple(thing.boxes[n] for n in seen),
+            tuple(slot for n, slot in enumerate(thing.slots) if n in seen),
+        )
+        kept += [replace(thing, boxes=boxes, slots=slots)] if seen else []
+    counters.add("objects_without_cell", [row], len(things) - len(kept))
+    return kept if drop else list(things)
+
+
+def cells_of(things: Sequence[Thing], side: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cells of every box of some things, 0/1 [N, P], and the number of the thing that it belongs to [N]; as `like`."""
+    boxes = [(o, inside([box], side).flatten()) for o, thing in enumerate(things) for box in thing.boxes]
+    return torch.stack([cells for _, cells in boxes]).to(like), torch.tensor([o for o, _ in boxes], device=like.device)
 
 
 def _named(sd: Diffusion, thing: Object, slot: int, caption: str, offsets: Sequence[tuple[int, int]]) -> Named:

@@ -1,24 +1,23 @@
 """R&B, Attention-Refocusing and DenseDiffusion against numbers of their official code, and a second reading of their rules.
 
 The numbers are those of a folder in the format of the first golden set: the one that HCMA_GOLDEN names if it has these methods,
-else `golden_next` beside that one (default: ../shared beside the checkout). Without it these cases skip; what stands at the end of
-this file is written from the formulas, one object and one box at a time, and needs no folder.
+else `golden_next` beside that one (default: ../shared beside the checkout). Without it these cases skip; test_family.py has a
+second reading of the same rules, which needs no folder.
 """
 
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 
-from baselines import attention_refocusing, rnb
+from baselines import attention_refocusing, dense_diffusion, rnb
 from hcma.sampling.caption_tokens import Thing
 from hcma.sampling.counters import Counters
-from hcma.sampling.diffusion import iterate
+from hcma.sampling.diffusion import Diffusion, Sampling, iterate
 from hcma.sampling.token_maps import enlarge, inside
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -269,3 +268,95 @@ def test_refocusing_trajectory(case):
     assert record.forwards[1] == 0
     near(torch.cat([record.guided[calls[s]] for s in expected["snap_steps"]]), stored["guided"], 1e-4)
     near(final, stored["final"], 1e-4)
+
+
+def dense_segments(case, stored):
+    """The case's own layouts, which part the canvas or not as they are."""
+    tokens = torch.full((case.get("n_tokens", 77),), -1)
+    for number, positions in enumerate(first_positions(case)):
+        tokens[positions] = number
+    return dense_diffusion.Segments(stored["layouts"].float(), tokens)
+
+
+def first_positions(case):
+    """Where each phrase's ids first stand in the prompt, 1 being the first."""
+    prompt, found = case["prompt_ids"], []
+    for ids in case["phrase_ids"]:
+        starts = [k for k in range(len(prompt)) if prompt[k : k + len(ids)] == ids]
+        found.append([starts[0] + 1 + n for n in range(len(ids))] if starts else [])
+    return found
+
+
+def dense_params(case):
+    return dense_diffusion.Params(
+        creg=case["creg"], sreg=case["sreg"], sizereg=case["sizereg"], background="none", overlap="literal"
+    )
+
+
+@pytest.mark.parametrize("case", cases("dense"))
+def test_dense_diffusion_modulates(case):
+    stored, params = arrays(case), dense_params(case)
+    segments, expected = dense_segments(case, stored), case["expect"]
+    assert first_positions(case) == expected["phrase_positions"]
+    for one in expected["modulations"]:
+        crossed, query = one["kind"] == "cross", stored[f"{one['name']}_q"]
+        key = stored[f"{one['name']}_k"] if crossed else query
+        query, key = (part.unflatten(-1, (one["n_heads"], -1)).transpose(1, 2) for part in (query, key))
+        scores = query @ key.mT / query.shape[-1] ** 0.5
+        if one["modulated"]:
+            changed = dense_diffusion.modulate(segments, (one["t"] / 1000) ** params.power, params, scores[1], crossed)
+            near((one["t"] / 1000) ** params.power, one["factor"], 1e-6)
+        else:
+            changed = scores[1]
+        near(changed.softmax(-1), stored[f"{one['name']}_probs"], 2e-6)
+
+
+@pytest.mark.parametrize("case", cases("dense"))
+def test_dense_diffusion_masks_and_text(case, monkeypatch):
+    stored, params = arrays(case), dense_params(case)
+    segments = dense_segments(case, stored)
+    for side in (16, 8, 4, 2):
+        cells = dense_diffusion.on_grid(segments.layouts_SYX, side).flatten(1)
+        near(1 - params.sizereg * (cells.T @ cells).mean(1), stored[f"size_{side}"], 1e-6)
+        if f"self_{side}" in stored:
+            assert torch.equal((cells.T @ cells > 0).double(), (stored[f"self_{side}"] > 0).double())
+        crossed = (cells[segments.token_T].T > 0) & (segments.token_T >= 0)
+        assert torch.equal(crossed[:, :16].double(), stored[f"cross_{side}"])
+    text = list(stored["text"][1:])
+    monkeypatch.setattr(dense_diffusion, "encode_text", lambda sd, words: (text[int(words[0])][None], None))
+    things = [Thing(tuple(k), (), (), str(n)) for n, k in enumerate(first_positions(case)) if k]
+    assert torch.equal(dense_diffusion.replaced(None, stored["text"][0], things), stored["text_after"])
+
+
+@pytest.mark.parametrize("case", cases("trajectories", "tr_dd"))
+def test_dense_diffusion_trajectory(case):
+    stored, params, expected = arrays(case), dense_params(case), case["expect"]
+    about = MANIFEST["unet"]
+    unet = UNet2DConditionModel(**about["config"]).double().eval().requires_grad_(False)
+    flat, place = torch.from_numpy(np.load(FOLDER / "dense_unet.npz")["weights"]).double(), 0
+    parameters = dict(unet.named_parameters())
+    for name, shape in about["parameters"]:
+        size = int(np.prod(shape))
+        parameters[name].copy_(flat[place : place + size].view(shape))
+        place += size
+    assert place == len(flat) and len(parameters) == len(about["parameters"])
+    config = BETAS | {"clip_sample": False, "steps_offset": 1, "_class_name": "DDIMScheduler"}
+    sd = Diffusion(None, None, unet, None, config, Sampling(steps=50, scheduler="ddim", guidance_scale=7.5))
+    batch, seen = case["batch"], []
+    sd.__dict__["negative_1TD"] = stored["text"][:1]
+    assert torch.equal(stored["text"][:batch], stored["text"][:1].expand(batch, -1, -1))
+    segments = [dense_segments(case, stored)] * batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DDIMScheduler, "step", lambda self, *given: keep(seen, STEP(self, *given)))
+        final = dense_diffusion.denoise_dense(sd, segments, stored["x0"], stored["text"][batch:], params)
+    near(torch.stack([seen[i] for i in expected["snap_steps"]]), stored["after"], 5e-5)
+    near(final, stored["final"], 5e-5)
+
+
+STEP = DDIMScheduler.step
+
+
+def keep(seen, done):
+    seen.append(done.prev_sample)
+    return done

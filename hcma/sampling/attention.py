@@ -188,14 +188,15 @@ def reading(
 
 
 @contextmanager
-def changing(unet: UNet2DConditionModel) -> Iterator[None]:
+def changing(sd: Diffusion) -> Iterator[None]:
     """Inside the block cross- and self-attention heed `cross_attention_kwargs={"changes": one Change or None an image}`.
 
     They are asked for in calls on the doubled batch and concern its second half; a call without them is the U-Net's own.
-    Whatever happens in between, the U-Net has its own processors back afterwards.
+    Whatever happens in between, the U-Net has its own processors back afterwards, and the compiled network its place.
     """
-    layers = attention_layers(unet, CROSS, SELF)
+    layers = attention_layers(sd.unet, CROSS, SELF)
     found = {name: layer.processor for name, layer in layers.items()}
+    compiled, sd.compiled = sd.compiled, None
     try:
         for layer in layers.values():
             layer.processor = _Changer(layer.processor)
@@ -203,3 +204,4 @@ def changing(unet: UNet2DConditionModel) -> Iterator[None]:
     finally:
         for name, processor in found.items():
             layers[name].processor = processor
+        sd.compiled = compiled

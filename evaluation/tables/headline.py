@@ -259,6 +259,12 @@ def cut_prompts(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
     ]
 
 
+def other_noise(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
+    """Which rows start from noise of their own; nothing where all start from the comparison's."""
+    names = [called[str(row)] for row in cost.index[cost["other_first_noise"] > 0]]
+    return [f"Not from the noise of the other rows, but from their model's own: {', '.join(names)}."] if names else []
+
+
 def settings(specs: Sequence[dict[str, Any]]) -> list[str]:
     """Each row's settings, those that differ from its module's defaults, and where the defaults are from."""
     return [

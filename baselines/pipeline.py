@@ -90,9 +90,11 @@ def open_model(folder: str | Path, sampling: Sampling, params: Params, device: t
     expect("sampling.precision", sampling.precision, lambda v: v in LOWER, f"one of {', '.join(LOWER)}")
     for log in (logging, text_logging):
         log.set_verbosity_error()
-    # Whether an image may be seen is not decided here: a checker would blacken some of them.
-    checker = {"safety_checker": None} if "safety_checker" in read_json(Path(folder) / "model_index.json") else {}
-    pipe = load_pretrained(DiffusionPipeline, Path(folder), torch_dtype=PRECISIONS[sampling.precision], **checker).to(
+    # Whether an image may be seen is not decided here: a checker would blacken some of them. What else is not there, such as
+    # the checker's feature extractor, is not needed either, or the pipeline says so.
+    index = {name for name, part in read_json(Path(folder) / "model_index.json").items() if isinstance(part, list)}
+    left_out = {name: None for name in index if name == "safety_checker" or not (Path(folder) / name).is_dir()}
+    pipe = load_pretrained(DiffusionPipeline, Path(folder), torch_dtype=PRECISIONS[sampling.precision], **left_out).to(
         device
     )
     pipe.set_progress_bar_config(disable=True)

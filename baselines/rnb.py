@@ -92,10 +92,10 @@ def make_guide(attend: Attend, loss: "Loss", params: Params, skip: range, counte
             with torch.enable_grad():
                 moving = latents[rows].detach().requires_grad_()
                 loss_R, done_R = loss(attend(moving, t, rows), rows)
-            if loss_R.requires_grad:
-                (gradient,) = torch.autograd.grad(loss_R.sum(), moving)
-                latents = latents.clone() if latents is latents_BCHW else latents
-                latents[rows] = moving.detach() - params.step * gradient
+                total = loss_R.sum()
+            if total.requires_grad:
+                (gradient,) = torch.autograd.grad(total, moving)
+                latents = latents.index_copy(0, rows, moving.detach() - params.step * gradient)
             counters.add("guidance_forwards", rows.tolist())
             counters.add_later("guidance_backwards", rows, (loss_R.detach() != 0).long())
             counters.add_later("objects_satisfied", rows, done_R)

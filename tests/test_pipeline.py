@@ -13,7 +13,6 @@ from diffusers import (
     FluxTransformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
-    PNDMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -24,7 +23,6 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    CLIPTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -38,7 +36,7 @@ from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Sampling, image_generator, initial_noise, load_diffusion
 from hcma.sampling.loading import Method, load_method, open_model
 from hcma.sampling.spec import Spec, from_keys
-from tests.tiny import _SCHEDULE, _vae, _write_tokenizer, text_config, write_sums, write_tiny
+from tests.tiny import _write_tokenizer, text_config, write_sums, write_tiny
 
 WIDTH = 32
 LAYOUTS = [
@@ -327,17 +325,6 @@ def test_a_bad_parameter_is_named(key, value):
 def test_stable_diffusions_own_pipeline_is_the_row_of_stable_diffusion(tmp_path):
     """Of one folder and one noise: what the harness's loop makes, and what diffusers' pipeline makes."""
     folder = write_tiny(tmp_path / "sd")
-    StableDiffusionPipeline(
-        vae=_vae(),
-        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder"),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        unet=UNet2DConditionModel.from_pretrained(folder / "unet"),
-        scheduler=PNDMScheduler(**_SCHEDULE),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    write_sums(folder)
     sampling = {"steps": 5, "guidance_scale": 3.0}
     rows = {
         name: load_method(Spec("row", f"baselines.{name}", str(folder), sampling=sampling | more), "cpu")

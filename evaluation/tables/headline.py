@@ -66,6 +66,7 @@ def headline_table(
             *_unmeasured([called[row] for row in rows if row not in measured]),
             *tokens(spent, called),
             *cut_prompts(spent, called),
+            *other_noise(spent, called),
             *settings(specs),
             *["In brackets: the paper's value."] * (not caveat),
         ],
@@ -244,7 +245,7 @@ def tokens(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
         names = ", ".join(called[str(row)] for row in rows.index)
         sentences.append(
             f"Guided by the words of the caption: {names}. {unnamed} of {boxes} boxes have no word there "
-            f"and are left out; {plain} of {images} images have none at all and are plain Stable Diffusion's."
+            f"and are left out; {plain} of {images} images have none at all and are not guided."
         )
     return sentences
 

@@ -119,16 +119,15 @@ class Loss:
         place_N = torch.tensor([place for place, _ in named], device=rows.device)
         count_N = place_N.bincount()[place_N]
         mask_NYX = torch.stack([inside(thing.boxes, SIDE) for _, thing in named]).to(maps[0])
-        large = [enlarge(one.mean(1), SIDE) for one in maps]
-        raw_NYX = _summed(torch.stack(large).mean(0), named)
+        # Tokens are summed before their maps are brought to one side, which changes nothing but the time it takes.
+        raw_NYX = torch.stack([enlarge(_summed(one.mean(1), named)[..., None], SIDE) for one in maps]).mean(0)[..., 0]
         low, high = raw_NYX.amin((1, 2), True), raw_NYX.amax((1, 2), True)
         image_NYX = (raw_NYX - low) / (high - low)
         over_NYX = image_NYX - threshold(image_NYX, mask_NYX, self.params.inner)
         region_NYX, iou_N = region(over_NYX.detach() > 0, mask_NYX, self.params.open_region)
         # The boundary counts where an image has several objects, and this one's strongest cell lies outside its boxes.
         stray_N = (raw_NYX * mask_NYX).amax((1, 2)) < (raw_NYX * (1 - mask_NYX)).amax((1, 2))
-        kept = [one for one, down in zip(large, self.down, strict=True) if not down]
-        edges_RYXT = (120 * torch.stack(kept).mean(0)[..., 1:]).softmax(-1)
+        kept = [one.mean(1) for one, down in zip(maps, self.down, strict=True) if not down]
         loss_R, done_N = raw_NYX.new_zeros(len(rows)), iou_N >= self.params.enough
         for n in (~done_N).nonzero().flatten().tolist():
             image, mask, missing = image_NYX[n], mask_NYX[n], 1 - iou_N[n]
@@ -137,14 +136,16 @@ class Loss:
             soft = (20 * over_NYX[n]).sigmoid()
             loss = _missed(part * mask, straight, missing) + _missed(soft * mask, soft, missing / 2)
             if stray_N[n] and count_N[n] > 1:
-                loss = loss + 1 - missing * boundary(_summed(edges_RYXT, [named[n]], first=1), mask)
+                mean_1YXT = torch.stack([enlarge(one[named[n][0], None], SIDE) for one in kept]).mean(0)
+                edges_1YXT = (120 * mean_1YXT[..., 1:]).softmax(-1)
+                loss = loss + 1 - missing * boundary(_summed(edges_1YXT, [(0, named[n][1])], first=1), mask)
             loss_R = loss_R.index_add(0, place_N[n, None], loss[None] / count_N[n])
         return loss_R, torch.zeros_like(rows).index_add(0, place_N, done_N.long())
 
 
-def _summed(maps_RYXT: torch.Tensor, named: Sequence[tuple[int, Thing]], first: int = 0) -> torch.Tensor:
-    """The images of the things' tokens [N, Y, X]; the first map is that of token `first`."""
-    return torch.stack([maps_RYXT[row][..., [k - first for k in thing.positions]].sum(-1) for row, thing in named])
+def _summed(maps_RPT: torch.Tensor, named: Sequence[tuple[int, Thing]], first: int = 0) -> torch.Tensor:
+    """The sums over the things' tokens, [N, P] or [N, Y, X] of maps_RYXT; the first map is that of token `first`."""
+    return torch.stack([maps_RPT[row][..., [k - first for k in thing.positions]].sum(-1) for row, thing in named])
 
 
 def _missed(part: torch.Tensor, whole: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

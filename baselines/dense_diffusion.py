@@ -100,8 +100,8 @@ def denoise_dense(
     timesteps = make_scheduler(sd).timesteps.tolist()
 
     def unet_kwargs(i: int, n_calls: int) -> dict[str, Any]:
-        # As the official code counts: a step is modulated while its number is below share * steps.
-        if i - (n_calls - sd.sampling.steps) >= params.share * sd.sampling.steps or not any(segments):
+        # As the official code counts: a step is modulated while its number is below share * steps; PLMS's first has two calls.
+        if max(0, i - (n_calls - sd.sampling.steps)) >= params.share * sd.sampling.steps or not any(segments):
             return {}
         strength = (timesteps[i] / 1000) ** params.power
         changes = [partial(modulate, one, strength, params) if one else None for one in segments]

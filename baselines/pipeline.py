@@ -94,9 +94,7 @@ def open_model(folder: str | Path, sampling: Sampling, params: Params, device: t
     # the checker's feature extractor, is not needed either, or the pipeline says so.
     index = {name for name, part in read_json(Path(folder) / "model_index.json").items() if isinstance(part, list)}
     left_out = {name: None for name in index if name == "safety_checker" or not (Path(folder) / name).is_dir()}
-    pipe = load_pretrained(DiffusionPipeline, Path(folder), dtype=PRECISIONS[sampling.precision], **left_out).to(
-        device
-    )
+    pipe = load_pretrained(DiffusionPipeline, Path(folder), dtype=PRECISIONS[sampling.precision], **left_out).to(device)
     pipe.set_progress_bar_config(disable=True)
     known = inspect.signature(pipe.__call__).parameters
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from baselines import (
     attend_and_excite,
@@ -19,7 +20,16 @@ from baselines import (
 )
 from formats.files import InputError
 from formats.layouts import Layout, Object
-from hcma.sampling.attention import CROSS, GATED, SELF, attention_layers, attention_reader, changing, layers_of_side
+from hcma.sampling.attention import (
+    CROSS,
+    GATED,
+    SELF,
+    attention_layers,
+    attention_reader,
+    changing,
+    grid_side,
+    layers_of_side,
+)
 from hcma.sampling.caption_tokens import Thing, a_thing_a_token, named_objects, things_of, visible
 from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Sampling, decode, denoise, encode_text, initial_noise, load_diffusion
@@ -527,3 +537,23 @@ def test_layers_of_a_kind_and_side(sd):
     found = {kind: layers_of_side(sd.unet, 8, kind) for kind in (CROSS, SELF, GATED)}
     assert {kind: len(names) for kind, names in found.items()} == {CROSS: 3, SELF: 3, GATED: 3}
     assert all(name.endswith(kind) for kind, names in found.items() for name in names)
+
+
+def test_of_stable_diffusions_layers_those_of_the_official_codes_are_read():
+    """Its blocks at a small width: 9 of 16 cross-attention layers for R&B, 5 blocks of three kinds for Attention-Refocusing."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=64,
+            block_out_channels=(8, 8, 8, 8),
+            norm_num_groups=4,
+            cross_attention_dim=8,
+            attention_head_dim=2,
+            attention_type="gated",
+        )
+    sides = {}
+    for name in rnb.layers_of(unet, rnb.Params()):
+        sides.setdefault(name.split(".attentions")[0], []).append(grid_side(unet, name))
+    assert sides == {"down_blocks.2": [16] * 2, "mid_block": [8], "up_blocks.1": [16] * 3, "up_blocks.2": [32] * 3}
+    names = attention_refocusing.layers_of(unet, attention_refocusing.Params())
+    assert len(names) == 15 and {grid_side(unet, name) for name in names} == {16}
+    assert len(attention_layers(unet, CROSS, SELF)) == 32

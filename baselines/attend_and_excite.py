@@ -16,7 +16,8 @@ from hcma.sampling.attention_guidance import (
 )
 from hcma.sampling.caption_tokens import Named, append_missing, named_objects
 from hcma.sampling.counters import Passes
-from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, encode_text
+from hcma.sampling.grounding import Grounding
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     prompts = append_missing(layouts) if params.append_missing else layouts
     text_BTD, _ = encode_text(sd, [prompt.caption for prompt in prompts])
     positions_BM = pad_positions([head_nouns(things) for things in named_objects(sd, prompts)]).to(sd.device)
-    guide = excite(sd, text_BTD, positions_BM, weakest_token(positions_BM), params)
-    return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
+    grounding = Grounding(sd, layouts, params.tau)
+    guide = excite(grounding, text_BTD, positions_BM, weakest_token(positions_BM), params)
+    return decode(sd, grounding.denoise(noise_BCHW, text_BTD, guide))
 
 
 def passes(params: Params, sampling: Sampling) -> Passes:

@@ -19,7 +19,8 @@ from hcma.sampling.attention_guidance import (
 )
 from hcma.sampling.caption_tokens import Named, append_missing, named_objects
 from hcma.sampling.counters import Passes
-from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text
+from hcma.sampling.diffusion import Diffusion, Sampling, decode, encode_text
+from hcma.sampling.grounding import Grounding
 from hcma.sampling.spec import expect, is_number
 
 
@@ -61,8 +62,9 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     entries = [make_entries(things, params.union) for things in named_objects(sd, prompts)]
     positions_BM = pad_positions([[position for position, _ in row] for row in entries])
     areas = make_areas([[boxes for _, boxes in row] for row in entries], params).to(sd.device)
-    guide = excite(sd, text_BTD, positions_BM.to(sd.device), box_terms(areas, params), loop_of(params))
-    return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
+    grounding = Grounding(sd, layouts, params.tau)
+    guide = excite(grounding, text_BTD, positions_BM.to(sd.device), box_terms(areas, params), loop_of(params))
+    return decode(sd, grounding.denoise(noise_BCHW, text_BTD, guide))
 
 
 def passes(params: Params, sampling: Sampling) -> Passes:

@@ -6,28 +6,29 @@ eta (1 - alpha_cumprod) dL/dx.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from formats.layouts import Box, Layout
+from formats.layouts import Layout
 from hcma.sampling.attention import Attend, attention_reader, grid_side, layers_of_blocks
-from hcma.sampling.caption_tokens import Named, append_missing, named_objects
+from hcma.sampling.caption_tokens import Thing, append_missing, named_objects, things_of, visible
 from hcma.sampling.counters import Counters, Passes
 from hcma.sampling.diffusion import (
     Diffusion,
     Guide,
     Sampling,
     decode,
-    denoise,
     duplicate_calls,
     encode_text,
     make_scheduler,
     noise_share,
 )
+from hcma.sampling.grounding import Grounding, guided_passes, is_tau
 from hcma.sampling.spec import expect, is_number
+from hcma.sampling.token_maps import inside
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Params:
     drop_empty       False: an object whose boxes cover no cell keeps a loss of 1 and no gradient; True: it is left out
     guide_duplicate  False: not before PLMS's second call, whose latents the solver drops (LMS has no such call)
     append_missing   False: boxes that the caption does not name are left out; True: they are named after the caption
+    tau              None: the network sees no boxes; a share of the steps in which a gated U-Net sees them, as GLIGEN
     """
 
     blocks: Sequence[str] = ("mid_block", "up_blocks.1")
@@ -55,6 +57,7 @@ class Params:
     drop_empty: bool = False
     guide_duplicate: bool = False
     append_missing: bool = False
+    tau: float | None = None
 
     def __post_init__(self) -> None:
         strings = "a list of block names such as mid_block, up_blocks.1"
@@ -64,12 +67,9 @@ class Params:
             expect(key, getattr(self, key), lambda v: is_number(v) and v >= 0, "a number of at least 0")
         for key in ("max_iterations", "stop"):
             expect(key, getattr(self, key), lambda v: type(v) is int and v >= 0, "an integer of at least 0")
+        expect("tau", self.tau, is_tau, "null or a number from 0 to 1")
         for key in ("sticky", "drop_empty", "guide_duplicate", "append_missing"):
             expect(key, getattr(self, key), lambda v: type(v) is bool, "true or false")
-
-
-# One object of the loss: the positions of its tokens, and its boxes.
-Thing = tuple[tuple[int, ...], list[Box]]
 
 
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:
@@ -79,10 +79,13 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     layers = layers_of_blocks(sd.unet, params.blocks)
     sides = sorted({grid_side(sd.unet, layer) for layer in layers})
     things = [
-        visible(sd.counters, row, group(named), sides, params) for row, named in enumerate(named_objects(sd, prompts))
+        visible(sd.counters, row, things_of(named), sides, params.drop_empty)
+        for row, named in enumerate(named_objects(sd, prompts))
     ]
-    guide = make_guide(attention_reader(sd, text_BTD, layers), things, params, make_scheduler(sd), sd.counters)
-    return decode(sd, denoise(sd, noise_BCHW, text_BTD, guide=guide))
+    grounding = Grounding(sd, layouts, params.tau)
+    attend = attention_reader(sd, text_BTD, layers, grounding.conditional)
+    guide = make_guide(attend, things, params, make_scheduler(sd), sd.counters)
+    return decode(sd, grounding.denoise(noise_BCHW, text_BTD, guide))
 
 
 def passes(params: Params, sampling: Sampling) -> Passes:
@@ -90,33 +93,12 @@ def passes(params: Params, sampling: Sampling) -> Passes:
     guided = set(range(min(params.stop, sampling.calls)))
     if not params.guide_duplicate:
         guided -= set(sampling.duplicates)
-    tested = min(1, len(guided)) if params.sticky else len(guided)
-    return Passes(
-        calls=sampling.calls,
-        guided=(tested * min(1, params.max_iterations), len(guided) * params.max_iterations),
-        layers=lambda unet: layers_of_blocks(unet, params.blocks),
-    )
+    tested = guided & {0} if params.sticky else guided
 
+    def of(some: Set[int]) -> tuple[int, int]:
+        return len(tested & some) * min(1, params.max_iterations), len(guided & some) * params.max_iterations
 
-def group(things: Sequence[Named]) -> list[Thing]:
-    """One object a phrase, with all its tokens and all its boxes."""
-    positions = {thing.phrase: thing.positions for thing in things}
-    return [(found, [thing.box for thing in things if thing.phrase == phrase]) for phrase, found in positions.items()]
-
-
-def visible(counters: Counters, row: int, things: Sequence[Thing], sides: Sequence[int], params: Params) -> list[Thing]:
-    """Count the objects that cover no cell of any grid, and leave them out with `drop_empty`."""
-    seen = [thing for thing in things if any(inside(thing[1], side).any() for side in sides)]
-    counters.add("objects_without_cell", [row], len(things) - len(seen))
-    return seen if params.drop_empty else list(things)
-
-
-def inside(boxes: Sequence[Box], side: int) -> torch.Tensor:
-    """Union of the boxes as 0/1 cells [side, side]: edges are truncated, as the official code does."""
-    mask = torch.zeros(side, side)
-    for x0, y0, x1, y1 in boxes:
-        mask[int(y0 * side) : int(y1 * side), int(x0 * side) : int(x1 * side)] = 1
-    return mask
+    return guided_passes(params.tau, sampling, of, lambda unet: layers_of_blocks(unet, params.blocks))
 
 
 def make_guide(
@@ -158,11 +140,11 @@ class Loss:
     def __init__(self, things: Sequence[Sequence[Thing]]) -> None:
         self.things = things
         most = max([1, *map(len, things)])
-        width = 1 + max([0, *(position for row in things for positions, _ in row for position in positions)])
+        width = 1 + max([0, *(position for row in things for thing in row for position in thing.positions)])
         self.share_BOT = torch.zeros(len(things), most, width, dtype=torch.float64)
         for row, found in enumerate(things):
-            for number, (positions, _) in enumerate(found):
-                self.share_BOT[row, number, list(positions)] = 1 / (len(positions) * len(found))
+            for number, thing in enumerate(found):
+                self.share_BOT[row, number, list(thing.positions)] = 1 / (len(thing.positions) * len(found))
         self.inside_BOP: dict[int, torch.Tensor] = {}
 
     def __call__(self, maps: Sequence[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
@@ -182,7 +164,7 @@ class Loss:
         if cells not in self.inside_BOP:
             masks = torch.zeros(*self.share_BOT.shape[:2], cells)
             for row, found in enumerate(self.things):
-                for number, (_, boxes) in enumerate(found):
-                    masks[row, number] = inside(boxes, math.isqrt(cells)).flatten()
+                for number, thing in enumerate(found):
+                    masks[row, number] = inside(thing.boxes, math.isqrt(cells)).flatten()
             self.inside_BOP[cells] = masks
         return self.inside_BOP[cells].to(map_RHPT)[rows]

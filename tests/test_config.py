@@ -31,6 +31,7 @@ OVERLAYS = [
     "workflow/config/rehearsal.yaml",
     "workflow/config/paper.yaml",
     "workflow/config/regress.yaml",
+    "workflow/config/extras.yaml",
     "tests/config/small.yaml",
 ]
 
@@ -80,6 +81,7 @@ def stated(name: str) -> dict[tuple, object]:
         ("paper", ["base", "paper"]),
         ("coco", ["base", "miniature", "coco"]),
         ("regress", ["base", "miniature", "regress"]),
+        ("extras", ["base", "miniature", "extras"]),
     ],
 )
 def test_an_overlay_lies_on_what_it_says_and_nothing_else_leaks_into_it(overlay, sources) -> None:
@@ -170,7 +172,7 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
     [
         ({"sampling": {"stepz": 3}}, "sampling.stepz: unknown key, nearest is steps; known are guidance_scale"),
         ({"sampling": {"steps": "many"}}, "sampling.steps: expected an integer from 1 to 999, found 'many'"),
-        ({"sampling": {"scheduler": "plms"}}, "sampling.scheduler: expected pndm, ddim or lms, found 'plms'"),
+        ({"sampling": {"scheduler": "plms"}}, "sampling.scheduler: expected pndm, ddim, lms or own, found 'plms'"),
         (
             {"methods": {"mine": {"module": "baselines.nobody", "base": "sd14", "version": 1}}},
             "methods.mine.module: no module",
@@ -284,7 +286,7 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         ({"methods": {"real": {"like": "hcma"}}}, "methods.real: the photos have this name; choose another"),
         (
             {"scale": "papre"},
-            "scale: 'papre' is not one of base, coco, miniature, paper, regress, rehearsal, nearest is paper",
+            "scale: 'papre' is not one of base, coco, extras, miniature, paper, regress, rehearsal, nearest is paper",
         ),
         (
             {"sampling": {"guidance_scale": "1e-3"}},

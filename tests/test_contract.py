@@ -9,8 +9,8 @@ import torch
 
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
-from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.sampling.loading import Method
+from hcma.sampling.diffusion import Sampling, initial_noise
+from hcma.sampling.loading import Method, open_model
 from hcma.sampling.spec import Artefact, from_keys, read_artefact
 from tests.test_config import CONFIG, FILE, OVERLAYS, ROOT, merged
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
@@ -37,7 +37,7 @@ def test_parameters_are_checked_for_all_methods_at_once() -> None:
         "boxdiff": {"params": {"share": 2}},
     }
     found = parameter_faults(read(merged(CONFIG, {"methods": wrong}), []))
-    rows = ("hcma", "hcma_no_c2ia", "hcma_no_o2ra", "boxdiff", "boxdiff_no_refine")
+    rows = ("hcma", "hcma_no_c2ia", "hcma_no_o2ra", "boxdiff", "boxdiff_no_refine", "gligen_boxdiff")
     assert [fault.split(":")[0] for fault in found] == [f"methods.{row}.params" for row in rows]
     assert "tau: expected a number from 0 to 1, found 7" in found[0]
 
@@ -90,7 +90,7 @@ def test_every_method_keeps_the_contract(stanza, models, artefacts) -> None:
     finest = {"resolution": 8} if "resolution" in stated else {}
     params = from_keys(module.Params, stated | finest, stanza["module"])
     settings = {"steps": 2, "scheduler": stanza.get("sampling", {}).get("scheduler", "pndm")}
-    sd = load_diffusion(models[stanza["base"]], Sampling(**settings))
+    sd = open_model(module, str(models[stanza["base"]]), Sampling(**settings), params, "cpu")
     before = state_of(sd.unet)
     method = Method(module, params, sd, module.load(artefacts, sd) if hasattr(module, "load") else None)
 

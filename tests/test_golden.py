@@ -18,9 +18,10 @@ from diffusers import LMSDiscreteScheduler, PNDMScheduler
 from baselines import attend_and_excite, boxdiff, layout_guidance
 from hcma.sampling import attention_guidance
 from hcma.sampling.attention_guidance import make_guide, make_schedule, pad_positions, read_images, step_sizes
+from hcma.sampling.caption_tokens import Thing
 from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import iterate
-from hcma.sampling.token_maps import aggregate, smoothing_kernel, text_maps
+from hcma.sampling.token_maps import aggregate, inside, smoothing_kernel, text_maps
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ROOT / "tests" / "golden"
@@ -128,7 +129,7 @@ def test_layout_guidance_loss(folder, case):
     stored, expected = arrays(folder, case), case["expect"]
     names = [f"mid{i}" for i in range(case["n_mid"])] + [f"up{i}" for i in range(case["n_up"])]
     maps = [stored[name][None].requires_grad_() for name in names]
-    things = list(zip(map(tuple, case["token_indices"]), case["boxes_norm_xyxy"], strict=True))
+    things = list(map(Thing, map(tuple, case["token_indices"]), case["boxes_norm_xyxy"]))
     loss = layout_guidance.Loss([things])(maps, FIRST)
     near(loss.detach()[0], expected["loss"])
     gradients = torch.autograd.grad(loss.sum(), maps)
@@ -136,11 +137,11 @@ def test_layout_guidance_loss(folder, case):
         near_gradient(gradient[0], stored[f"grad_{name}"])
         near(gradient.norm(), norm, 1e-6 * max(1, norm))
     for side, key in ((case["res_mid"], "cells_mid"), (case["res_up"], "cells_up")):
-        for (_, boxes), cells in zip(things, case[key], strict=True):
+        for thing, cells in zip(things, case[key], strict=True):
             mask = torch.zeros(side, side)
             for x0, y0, x1, y1 in cells:
                 mask[y0:y1, x0:x1] = 1
-            assert torch.equal(layout_guidance.inside(boxes, side), mask)
+            assert torch.equal(inside(thing.boxes, side), mask)
 
 
 @pytest.mark.parametrize(("folder", "case"), cases("trajectories"))
@@ -289,7 +290,7 @@ def follow_layout_guidance(case, stored):
         stop=case["max_index_step"],
     )
     solver, work = make_solver(case), Counters()
-    things = list(zip(map(tuple, case["token_indices"]), case["boxes_norm_xyxy"], strict=True))
+    things = list(map(Thing, map(tuple, case["token_indices"]), case["boxes_norm_xyxy"]))
     record = Recorder(layout_guidance.make_guide(attend, [things], params, solver, work), work)
     final = iterate(solver, predict, stored["x0"] * solver.init_noise_sigma, record)
     expected = case["expect"]

@@ -14,7 +14,7 @@ from formats.files import InputError
 from formats.layouts import Layout, Object
 from hcma.sampling.attention import attention_reader, cross_attention, grid_side, layers_of_blocks, layers_of_side
 from hcma.sampling.attention_guidance import Objectives, Schedule, refining_guide
-from hcma.sampling.caption_tokens import Named, append_missing, named_objects
+from hcma.sampling.caption_tokens import Named, Thing, append_missing, named_objects, visible
 from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Sampling, encode_text, initial_noise, load_diffusion, make_scheduler
 from tests.tiny import write_tiny
@@ -271,11 +271,8 @@ def test_boxdiff_can_join_the_boxes_of_a_phrase(sd):
 
 
 def test_layout_guidance_can_leave_out_what_covers_no_cell(sd):
-    things = [((2,), [(0.5, 0.5, 0.51, 0.51)]), ((5,), [(0.1, 0.1, 0.9, 0.9)])]
-    kept = [
-        layout_guidance.visible(sd.counters, 0, things, [4, 8], layout_guidance.Params(drop_empty=on))
-        for on in (False, True)
-    ]
+    things = [Thing((2,), ((0.5, 0.5, 0.51, 0.51),)), Thing((5,), ((0.1, 0.1, 0.9, 0.9),))]
+    kept = [visible(sd.counters, 0, things, [4, 8], drop=on) for on in (False, True)]
     assert kept == [things, things[1:]] and sd.counters["objects_without_cell"] == 2
 
 

@@ -29,6 +29,7 @@ def write_tiny(folder: Path, gated: bool = False, seed: int = 0) -> Path:
     _open_gates(grounded)
     (grounded if gated else plain).save_pretrained(folder / "unet")
     PNDMScheduler(**_SCHEDULE).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(_INDEX))
     write_sums(folder)
     return folder
 
@@ -92,6 +93,16 @@ def write_sums(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
+_INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
 _SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,

@@ -253,7 +253,9 @@ class Evaluation(Section):
 class Sampling(Section):
     steps: int = Field(ge=1, le=999, description="solver steps; PLMS makes a network call more")
     guidance_scale: float = Field(description="of classifier-free guidance (A23)")
-    scheduler: Literal["pndm", "ddim", "lms"] = Field(description="the solver; pndm is PLMS")
+    scheduler: Literal["pndm", "ddim", "lms", "own"] = Field(
+        description="the solver; pndm is PLMS, own that of a pipeline's folder, for rows of `baselines.pipeline`"
+    )
     negative_prompt: str = Field(description="(A24)")
     seed: int = Field(description="an image's noise depends on it and the layout's id alone (A40)")
     precision: Literal["float32", "bfloat16", "float16"] = Field(

@@ -30,6 +30,7 @@ LEFT_OUT = (
     "objects_without_cell",
     "dropped_boxes",
     "truncated_captions",
+    "other_first_noise",
 )
 NOTE = (
     "Sampling alone, over all shards. Hours are the named device's, so GPU hours where it is a GPU. A call of the sampler "

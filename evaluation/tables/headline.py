@@ -66,6 +66,7 @@ def headline_table(
             *_unmeasured([called[row] for row in rows if row not in measured]),
             *tokens(spent, called),
             *cut_prompts(spent, called),
+            *other_noise(spent, called),
             *settings(specs),
             *["In brackets: the paper's value."] * (not caveat),
         ],
@@ -244,7 +245,7 @@ def tokens(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
         names = ", ".join(called[str(row)] for row in rows.index)
         sentences.append(
             f"Guided by the words of the caption: {names}. {unnamed} of {boxes} boxes have no word there "
-            f"and are left out; {plain} of {images} images have none at all and are plain Stable Diffusion's."
+            f"and are left out; {plain} of {images} images have none at all and are not guided."
         )
     return sentences
 
@@ -257,6 +258,12 @@ def cut_prompts(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
         f"{', '.join(called[str(row)] for row in rows.index)}."
         for (count, images), rows in cut.groupby(["truncated_captions", "images"])
     ]
+
+
+def other_noise(cost: pd.DataFrame, called: dict[str, str]) -> list[str]:
+    """Which rows start from noise of their own; nothing where all start from the comparison's."""
+    names = [called[str(row)] for row in cost.index[cost["other_first_noise"] > 0]]
+    return [f"Not from the noise of the other rows, but from their model's own: {', '.join(names)}."] if names else []
 
 
 def settings(specs: Sequence[dict[str, Any]]) -> list[str]:

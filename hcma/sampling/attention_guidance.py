@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from hcma.sampling.attention import Attend, attention_reader, layers_of_side
-from hcma.sampling.counters import Counters, Passes, Range
-from hcma.sampling.diffusion import Diffusion, Guide, Sampling, duplicate_calls, make_scheduler
+from hcma.sampling.counters import Counters, Passes
+from hcma.sampling.diffusion import Guide, Sampling, duplicate_calls, make_scheduler
+from hcma.sampling.grounding import Grounding, guided_passes, is_tau
 from hcma.sampling.spec import expect, is_number
 from hcma.sampling.token_maps import aggregate, smooth, smoothing_kernel, text_maps, token_images
 
@@ -89,7 +90,7 @@ def refining_guide(evaluate: Evaluate, rows: torch.Tensor, schedule: Schedule, c
     return guide
 
 
-def refining_passes(guided: Set[int], tested: Set[int], max_refinements: int) -> Range:
+def refining_passes(guided: Set[int], tested: Set[int], max_refinements: int) -> tuple[int, int]:
     """Least and most updates that `refining_guide` makes for an image, guided before some calls and tested before some."""
     # The pass that is tested is the first refinement; one update more follows where the call is guided anyway.
     least = len(tested | guided)
@@ -136,6 +137,7 @@ class Excitation:
     true_gaussian      False, as the official code: the kernel's exponent is (d / (2 sigma))^2, a Gaussian of 1.41 sigma
     guide_duplicate    True, as the official code: update also before PLMS's second call, whose latents the solver drops
     append_missing     False: boxes that the caption does not name are left out; True: they are named after the caption
+    tau                None: the network sees no boxes; a share of the steps in which a gated U-Net sees them, as GLIGEN
     """
 
     resolution: int = 16
@@ -150,6 +152,7 @@ class Excitation:
     true_gaussian: bool = False
     guide_duplicate: bool = True
     append_missing: bool = False
+    tau: float | None = None
 
     def __post_init__(self) -> None:
         for key in ("resolution", "stop", "max_refinements", "kernel_size"):
@@ -159,6 +162,7 @@ class Excitation:
         for key in ("smoothing", "true_gaussian", "guide_duplicate", "append_missing"):
             expect(key, getattr(self, key), lambda v: type(v) is bool, "true or false")
         expect("kernel_size", self.kernel_size, lambda v: v % 2 == 1, "an odd number")
+        expect("tau", self.tau, is_tau, "null or a number from 0 to 1")
         expect("step_range", self.step_range, lambda v: _pair(v) and min(v) >= 0, "two numbers of at least 0")
         pairs = "pairs of a call's number and a share from 0 to 1"
         expect("thresholds", self.thresholds, lambda v: _list(v) and all(map(_pair, v)), pairs)
@@ -174,13 +178,18 @@ def _pair(value: Any) -> bool:
 
 
 def excite(
-    sd: Diffusion, text_BTD: torch.Tensor, positions_BM: torch.Tensor, objectives: ImageObjectives, params: Excitation
+    grounding: Grounding,
+    text_BTD: torch.Tensor,
+    positions_BM: torch.Tensor,
+    objectives: ImageObjectives,
+    params: Excitation,
 ) -> Guide:
     """The guide of a batch: `positions_BM` are the tokens whose images enter an image's loss, 0 where there is none.
 
-    An image without a token is left alone: plain Stable Diffusion's.
+    An image without a token is left alone: what the network makes of it by itself.
     """
-    attend = attention_reader(sd, text_BTD, layers_of_side(sd.unet, params.resolution))
+    sd = grounding.sd
+    attend = attention_reader(sd, text_BTD, layers_of_side(sd.unet, params.resolution), grounding.conditional)
     schedule = make_schedule(params, make_scheduler(sd))
     return make_guide(attend, positions_BM.to(sd.device), objectives, params, schedule, sd.counters)
 
@@ -189,10 +198,11 @@ def excited_passes(params: Excitation, sampling: Sampling) -> Passes:
     """What sampling under the guide of `excite` takes."""
     calls = set(range(sampling.calls)) - set(() if params.guide_duplicate else sampling.duplicates)
     guided, tested = {i for i in calls if i < params.stop}, calls & {int(i) for i, _ in params.thresholds}
-    return Passes(
-        calls=sampling.calls,
-        guided=refining_passes(guided, tested, params.max_refinements),
-        layers=lambda unet: layers_of_side(unet, params.resolution),
+    return guided_passes(
+        params.tau,
+        sampling,
+        lambda some: refining_passes(guided & some, tested & some, params.max_refinements),
+        lambda unet: layers_of_side(unet, params.resolution),
     )
 
 

@@ -18,7 +18,8 @@ class Passes:
     grounded  further ones that see the boxes (GLIGEN's tokens)
     each_box  further ones, without boxes, for each box of the image
     guided    passes of the U-Net forward to the last attention map and back, of an image whose caption names a box
-    layers    a U-Net's layers whose maps these passes read
+    guided_grounded  further ones that see the boxes
+    layers    a U-Net's layers whose maps these passes read, those of gated attention where boxes are seen
     encoded   images that the autoencoder encodes for an image with a box
     other     calls of networks that the method brings along, under the names by which `Counters` counts them
     """
@@ -27,6 +28,7 @@ class Passes:
     grounded: int = 0
     each_box: int = 0
     guided: Range = (0, 0)
+    guided_grounded: Range = (0, 0)
     layers: Callable[[UNet2DConditionModel], Sequence[str]] | None = None
     encoded: int = 0
     other: Mapping[str, int] = field(default_factory=dict)
@@ -35,7 +37,8 @@ class Passes:
         """Bounds of the `Counters` of an image with so many boxes that its caption names."""
         whole = self.calls + self.grounded
         forwards = (2 * (whole + self.each_box * boxes[0]), 2 * (whole + self.each_box * boxes[1]))
-        guided = {"guidance_forwards": self.guided, "guidance_backwards": (0, self.guided[1])}
+        least, most = (self.guided[end] + self.guided_grounded[end] for end in (0, 1))
+        guided = {"guidance_forwards": (least, most), "guidance_backwards": (0, most)}
         return {"unet_forwards": forwards} | guided | {name: (count, count) for name, count in self.other.items()}
 
 

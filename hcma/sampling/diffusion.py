@@ -19,6 +19,7 @@ from hcma.sampling.text import TextEncoder, Tokenizer, load_text_encoder, read_t
 from hcma.sampling.weights import load_frozen
 
 SCHEDULERS = {"pndm": PNDMScheduler, "ddim": DDIMScheduler, "lms": LMSDiscreteScheduler}
+OWN = "own"  # in their place: the solver of a model that is not sampled by this module
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Images the decoder takes at a time in half precision: more take memory (0.4 GB each at 512 px) and no less time.
 DECODED = 8
@@ -42,7 +43,8 @@ class NonFiniteLatents(ArithmeticError):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings that all methods of a comparison share; `scheduler` is a key of SCHEDULERS, `precision` one of PRECISIONS."""
+    """Settings that all methods of a comparison share; `scheduler` is a key of SCHEDULERS or OWN, `precision` one of
+    PRECISIONS."""
 
     steps: int = 50
     guidance_scale: float = 7.5
@@ -54,8 +56,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"sampling.precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}")
-        if self.scheduler not in SCHEDULERS:
-            raise InputError(f"sampling.scheduler: {self.scheduler!r} is not one of {', '.join(SCHEDULERS)}")
+        if self.scheduler not in (*SCHEDULERS, OWN):
+            raise InputError(f"sampling.scheduler: {self.scheduler!r} is not one of {', '.join(SCHEDULERS)}, {OWN}")
         if type(self.steps) is not int or not 1 <= self.steps < 1000:
             raise InputError(f"sampling.steps: expected an integer from 1 to 999, found {self.steps!r}")
         if type(self.guidance_scale) not in (int, float) or not math.isfinite(self.guidance_scale):
@@ -158,6 +160,8 @@ def load_diffusion(folder: str | Path, sampling: Sampling, device: str | torch.d
 
     It may be a folder of Stable Diffusion or of the 2022 latent diffusion model, whose parts are `bert` and `vqvae`.
     """
+    if sampling.scheduler == OWN:
+        raise InputError(f"sampling.scheduler: {OWN!r} is for whole pipelines; expected one of {', '.join(SCHEDULERS)}")
     verify_folder(folder)
     tokenizer, text_encoder = load_text_encoder(folder)
     autoencoder = "vqvae" if (Path(folder) / "vqvae").is_dir() else "vae"

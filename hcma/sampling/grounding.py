@@ -1,7 +1,8 @@
 """GLIGEN's grounding: boxes and phrases as tokens of the gated self-attention layers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from diffusers.models.attention import GatedSelfAttentionDense
 
 from formats.files import InputError
 from formats.layouts import Layout, Object
-from hcma.sampling.counters import Passes
+from hcma.sampling.counters import Passes, Range
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, denoise, encode_text, identity
+from hcma.sampling.spec import is_number
 
 # Null slots take part in the attention, so the number of slots is part of the model.
 SLOTS = 30
@@ -91,6 +93,61 @@ def denoise_grounded(
 
     with fusers_enabled(sd.unet):
         return denoise(sd, noise_BCHW, text_BTD, guide=guide, unet_kwargs=unet_kwargs)
+
+
+class Grounding:
+    """What the network sees of a batch's boxes from call to call: their tokens first, nothing after, or nothing at all.
+
+    For methods that guide while a gated U-Net sees the boxes: passes of guidance get, through `conditional`, what the sampling
+    pass of the same call gets. `tau` as in `denoise_grounded`; None: Stable Diffusion, whatever the U-Net.
+    """
+
+    def __init__(self, sd: Diffusion, layouts: Sequence[Layout], tau: float | None) -> None:
+        self.sd, self.tau, self.call = sd, tau, 0
+        self.tokens, self.calls = {}, 0
+        if tau is not None:
+            require_gated(sd.unet)
+            self.tokens = grounding_tokens(sd, layouts)
+            self.calls = grounded_calls(tau, sd.sampling.steps, sd.sampling.calls)
+
+    def conditional(self, rows: torch.Tensor) -> dict[str, Any]:
+        """The U-Net's further arguments at the present call for these rows of the batch, under their captions."""
+        if self.call >= self.calls:
+            return {}
+        return {"cross_attention_kwargs": {"gligen": {key: all.chunk(2)[1][rows] for key, all in self.tokens.items()}}}
+
+    def denoise(self, noise_BCHW: torch.Tensor, text_BTD: torch.Tensor, guide: Guide) -> torch.Tensor:
+        """latents_BCHW of `denoise`, or of `denoise_grounded`, under the guide."""
+        if self.tau is None:
+            return denoise(self.sd, noise_BCHW, text_BTD, guide=guide)
+
+        def following(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
+            self.call = i
+            return guide(latents_BCHW, i, t)
+
+        return denoise_grounded(self.sd, self.tokens, noise_BCHW, text_BTD, self.tau, following)
+
+
+def guided_passes(
+    tau: float | None,
+    sampling: Sampling,
+    guided: Callable[[Set[int]], Range],
+    layers: Callable[[UNet2DConditionModel], Sequence[str]],
+) -> Passes:
+    """What sampling under a guide takes; `guided` says how many passes of guidance there are before some of the calls."""
+    plain = grounded_passes(tau or 0.0, sampling)
+    seeing = set(range(plain.grounded))
+    return replace(
+        plain,
+        guided=guided(set(range(sampling.calls)) - seeing),
+        guided_grounded=guided(seeing),
+        layers=layers,
+    )
+
+
+def is_tau(value: Any) -> bool:
+    """Whether a method's `tau` may be this: a share of the steps, or None."""
+    return value is None or (is_number(value) and 0 <= value <= 1)
 
 
 def require_gated(unet: UNet2DConditionModel) -> None:

@@ -43,9 +43,16 @@ def load_method(spec: Spec, device: str) -> Method:
         weights[name] = artefact_sha256(artefact.path)
         _expect(spec, artefact.path, weights[name], artefact.sha256)
     quiet_loading()
-    sd = load_diffusion(spec.model, sampling, take_device(device))
+    sd = open_model(module, spec.model, sampling, params, take_device(device))
     state = module.load(spec.artefacts, sd) if hasattr(module, "load") else None
     return Method(module, params, sd, state, weights)
+
+
+def open_model(module: Any, folder: str, sampling: Sampling, params: Any, device: str | torch.device) -> Diffusion:
+    """The model in a folder, verified, as the module opens it itself, or as `load_diffusion` does for all that do not."""
+    if hasattr(module, "open_model"):
+        return module.open_model(folder, sampling, params, torch.device(device))
+    return load_diffusion(folder, sampling, device)
 
 
 def _expect(spec: Spec, path: str, found: str | None, expected: str | None) -> None:

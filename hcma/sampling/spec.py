@@ -115,6 +115,17 @@ def expect(key: str, value: Any, holds: Callable[[Any], bool], expected: str) ->
         raise InputError(f"{key}: expected {expected}, found {value!r}")
 
 
+def expect_each(params: Any, keys: str, holds: Callable[[Any], bool], expected: str) -> None:
+    """`expect` of each of these fields, named in one text, of a method's parameters."""
+    for key in keys.split():
+        expect(key, getattr(params, key), holds, expected)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is an integer of at least 0, and no bool."""
+    return type(value) is int and value >= 0
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite int or float, and no bool."""
     return type(value) in (int, float) and math.isfinite(value)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
+from formats.layouts import Box
+
 FACTOR = 100.0
 
 
@@ -45,10 +47,38 @@ def smooth(images_RMYX: torch.Tensor, kernel_KK: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(padded, kernel_KK.to(images_RMYX)[None, None])[:, 0].view_as(images_RMYX)
 
 
+def slopes(images_NYX: torch.Tensor) -> torch.Tensor:
+    """Sobel's slope at the inner cells, [N, Y - 2, X - 2]; where it is 0, its gradient is 0 too, not infinite."""
+    sobel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]]).to(images_NYX)
+    kernels = torch.stack([sobel, sobel.T])[:, None]
+    squares_NYX = functional.conv2d(images_NYX[:, None], kernels).square().sum(1)
+    flat = squares_NYX == 0
+    return squares_NYX.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
+
+
 def _reflected(images_RCYX: torch.Tensor, pad: int) -> torch.Tensor:
     """Reflect padding of the columns; torch's own has no gradient that is the same twice on a GPU."""
     left, right = images_RCYX[..., 1 : pad + 1], images_RCYX[..., -pad - 1 : -1]
     return torch.cat([left.flip(-1), images_RCYX, right.flip(-1)], -1)
+
+
+def enlarge(maps_RPT: torch.Tensor, side: int) -> torch.Tensor:
+    """Maps brought from their own grid to side x side by bilinear interpolation, corners not aligned: [R, side, side, T].
+
+    As two products of matrices: torch's own has no gradient that is the same twice on a GPU.
+    """
+    own = math.isqrt(maps_RPT.shape[1])
+    at = ((torch.arange(side, dtype=torch.float64) + 0.5) * own / side - 0.5).clamp(0, own - 1)
+    weights_SO = (1 - (at[:, None] - torch.arange(own)).abs()).clamp(min=0).to(maps_RPT)
+    return torch.einsum("yp,xq,rpqt->ryxt", weights_SO, weights_SO, maps_RPT.unflatten(1, (own, own)))
+
+
+def inside(boxes: Sequence[Box], side: int) -> torch.Tensor:
+    """Union of the boxes as 0/1 cells [side, side]: edges are truncated, as most official codes do."""
+    mask = torch.zeros(side, side)
+    for x0, y0, x1, y1 in boxes:
+        mask[int(y0 * side) : int(y1 * side), int(x0 * side) : int(x1 * side)] = 1
+    return mask
 
 
 def token_images(maps_RYXK: torch.Tensor, positions_RM: torch.Tensor) -> torch.Tensor:

@@ -63,6 +63,7 @@ def an_image(passes: Passes, boxes: int, seconds: Seconds) -> float:
         "pass": passes.calls + passes.each_box * boxes,
         "grounded_pass": passes.grounded,
         "guided_pass": passes.guided[most],
+        "guided_grounded_pass": passes.guided_grounded[most],
         # An encoding is taken for a decoding, which takes longer.
         "decoding": 1 + passes.encoded * most,
     } | dict(passes.other)

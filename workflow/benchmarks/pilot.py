@@ -127,23 +127,27 @@ def sampling_of(row: Row) -> Sampling:
 def time_rows(load: Workload, device: torch.device) -> dict[str, dict[str, Any]]:
     """row -> kind of pass -> {seconds an image, batch}, of the kinds that the row uses.
 
-    `pass` and `grounded_pass` are calls of the sampler, with and without caption, the latter with boxes; `guided_pass` is
-    forward to the last map that is read, and back; `training` is the alignment module's on an image, forward and back.
+    `pass` and `grounded_pass` are calls of the sampler, with and without caption, the latter with boxes; `guided_pass` and
+    `guided_grounded_pass` are forward to the last map that is read, and back; `training` is the alignment module's on an
+    image, forward and back.
     Networks that rows share are timed once, and one model is held at a time.
     """
     batch = load.batch_size if isinstance(load.batch_size, int) else ELSEWHERE
     alike: defaultdict[str, list[Row]] = defaultdict(list)
-    for row, _ in load.rows:
-        alike[json.dumps([networks(row.model, is_gated(load, row.model)), sampling_of(row).precision])].append(row)
     seconds: dict[str, dict[str, Any]] = {}
+    for row, _ in load.rows:
+        if hasattr(importlib.import_module(row.module), "open_model"):
+            seconds[row.name] = {}  # networks of its own, which are not built here
+            continue
+        alike[json.dumps([networks(row.model, is_gated(load, row.model)), sampling_of(row).precision])].append(row)
     for rows in alike.values():
         sd, timed = build(rows[0], is_gated(load, rows[0].model), device), {}
         for row in rows:
             passes, _ = passes_of(row)
-            layers = tuple(passes.layers(sd.unet)) if passes.layers and passes.guided[1] else ()
+            layers = tuple(passes.layers(sd.unet)) if passes.layers else ()
             seconds[row.name] = {}
             for kind, work in kinds(sd, passes, layers, load.alignment).items():
-                read = (kind, layers if kind == "guided_pass" else ())
+                read = (kind, layers if kind.startswith("guided") else ())
                 if read not in timed:
                     timed[read] = seconds_an_image(work, batch)
                 seconds[row.name][kind] = timed[read]
@@ -199,8 +203,10 @@ def kinds(sd: Diffusion, passes: Passes, layers: Sequence[str], alignment: dict[
     found: dict[str, Batch] = {"pass": plain, "decoding": decoding}
     if passes.grounded:
         found["grounded_pass"] = lambda batch: grounded(sd, latents(batch), t)
-    if layers:
+    if passes.guided[1]:
         found["guided_pass"] = lambda batch: guided(sd, latents(batch), t, layers)
+    if passes.guided_grounded[1]:
+        found["guided_grounded_pass"] = lambda batch: guided(sd, latents(batch), t, layers, tokens(sd, batch))
     if "alignments" in passes.other:
         found["alignments"] = lambda batch: aligning(sd, alignment, latents(batch), t)
         found["training"] = lambda batch: training(sd, alignment, latents(batch), t)
@@ -214,30 +220,39 @@ def texts(sd: Diffusion, batch: int) -> torch.Tensor:
 
 def grounded(sd: Diffusion, latents_BCHW: torch.Tensor, t: torch.Tensor) -> Callable[[], torch.Tensor]:
     """A call of the sampler that sees boxes."""
-    text, width = texts(sd, 2 * len(latents_BCHW)), sd.unet.config.cross_attention_dim
-    shape = (len(text), SLOTS)
-    tokens = {"boxes": torch.rand(*shape, 4), "masks": torch.ones(shape)}
-    tokens |= {"positive_embeddings": torch.randn(*shape, width)}
-    arguments = {"gligen": {name: value.to(sd.device) for name, value in tokens.items()}}
+    text, arguments = texts(sd, 2 * len(latents_BCHW)), tokens(sd, 2 * len(latents_BCHW))
 
     @torch.no_grad()
     def call() -> torch.Tensor:
         with fusers_enabled(sd.unet):
-            return predict_noise(sd, latents_BCHW, t, text, cross_attention_kwargs=arguments)
+            return predict_noise(sd, latents_BCHW, t, text, **arguments)
 
     return call
 
 
+def tokens(sd: Diffusion, batch: int) -> dict[str, Any]:
+    """The U-Net's further arguments for random boxes in all slots."""
+    shape = (batch, SLOTS)
+    values = {"boxes": torch.rand(*shape, 4), "masks": torch.ones(shape)}
+    values |= {"positive_embeddings": torch.randn(*shape, sd.unet.config.cross_attention_dim)}
+    return {"cross_attention_kwargs": {"gligen": {name: value.to(sd.device) for name, value in values.items()}}}
+
+
 def guided(
-    sd: Diffusion, latents_BCHW: torch.Tensor, t: torch.Tensor, layers: Sequence[str]
+    sd: Diffusion,
+    latents_BCHW: torch.Tensor,
+    t: torch.Tensor,
+    layers: Sequence[str],
+    boxes: dict[str, Any] | None = None,
 ) -> Callable[[], torch.Tensor]:
     """A pass of guidance: to the last map, and the gradient back to the latents."""
-    attend = attention_reader(sd, texts(sd, len(latents_BCHW)), layers)
+    attend = attention_reader(sd, texts(sd, len(latents_BCHW)), layers, lambda rows: boxes or {})
     rows = torch.arange(len(latents_BCHW), device=sd.device)
 
     def call() -> torch.Tensor:
         moving = latents_BCHW.detach().requires_grad_()
-        total = torch.stack([one.square().sum() for one in attend(moving, t, rows)]).sum()
+        with fusers_enabled(sd.unet):
+            total = torch.stack([one.square().sum() for one in attend(moving, t, rows)]).sum()
         return torch.autograd.grad(total, moving)[0]
 
     return call

@@ -1,7 +1,7 @@
 """Files of foreign sets, opened without running anything in them; whatever is wrong is one InputError naming the file.
 
-Pickles are read without `find_class`, YAML by the safe loader without aliases or repeated keys, XML without entities, CSV by the
-csv module, Python literals by ast.literal_eval.
+Pickles are read without `find_class`, YAML by the safe loader without aliases or repeated keys, XML without entities, CSV by
+the csv module, Python literals by ast.literal_eval.
 """
 
 import ast

@@ -162,15 +162,12 @@ class Source:
             self._misfits[path] += 1
         return fitted, reason or ("cut at the edge of the photo" if beyond > EDGE else "")
 
-    def keep(self, layout: Layout, path: Path, where: str) -> None:
-        """Take a layout; an id of its set that an earlier one has is a fault."""
-        if layout.source_id is not None:
-            here = f"{path.name} {where}"
-            first = self._ids.setdefault(str(layout.source_id), here)
-            if first is not here:
-                self.fault(path, where, f"duplicate id {shown(layout.source_id)}, which {first} has")
-                return
-        self.layouts.append(layout)
+    def claim(self, own: str | int, path: Path, where: str) -> None:
+        """Take an id of the set for a row; raises RowError for one that an earlier row has, kept or not."""
+        here = f"{path.name} {where}".strip()
+        first = self._ids.setdefault(str(own), here)
+        if first is not here:
+            raise RowError("", f"duplicate id {shown(own)}, which {first} has")
 
     def finish(self) -> list[Layout]:
         """The layouts; raises InputError for all faults, a file that was misread, and where nothing is left."""
@@ -259,6 +256,7 @@ class Row:
         tags: Mapping[str, Any] | None = None,
     ) -> "Draft":
         """Begin the row's layout; without a caption it gets one from elsewhere, with an empty one it is left out."""
+        self.source.claim(source_id, self.path, self.where)
         self._draft = Draft(self, caption, source_id, image_id, photo, tags or {})
         return self._draft
 
@@ -337,7 +335,7 @@ class Draft:
             source_id=self.source_id,
             tags=self.tags,
         )
-        self.source.keep(layout, self._row.path, self._row.where)
+        self.source.layouts.append(layout)
 
     def _choose(self) -> None:
         least, most = self.source.options.min_area_frac, self.source.options.max_boxes

@@ -18,7 +18,15 @@ CAPTIONS = 10  # a photo's number times this, and the line, is a layout's
 
 def read(source: Source) -> None:
     """A layout a caption line, with the spans that are marked; its number is the photo's times ten and the line's place."""
-    for path in source.files("Sentences/*.txt"):
+    paths = source.files("Sentences/*.txt")
+    captioned = {path.stem for path in paths}
+    for path in (
+        one for folder in {path.parent.parent for path in paths} for one in sorted(folder.glob("Annotations/*.xml"))
+    ):
+        if path.stem not in captioned and any(given.is_dir() for given in source.paths):
+            source.report.drop("photo without sentences", path.stem)
+            _boxes(source, path)
+    for path in paths:
         boxes = _boxes(source, path.parent.parent / "Annotations" / f"{path.stem}.xml")
         for place, line in open_lines(path):
             with source.row(path, f"line {place}") as row:

@@ -25,14 +25,15 @@ def read(source: Source) -> None:
             canvas, photo = size_of(root), (root.findtext("filename") or "").strip() or None
             layout = row.layout(None, path.stem, photo=photo, tags={"split": _folder(path)})
             for place, thing in enumerate(root.findall("object"), 1):
-                field, box = f"object {place}", thing.find("bndbox")
-                if box is None:
-                    raise RowError(field, "no `bndbox`")
-                if (thing.findtext("difficult") or "0").strip() == "1":
-                    layout.note("object marked difficult, kept")
-                name = (thing.findtext("name") or "").strip().replace("_", " ")
-                edges = edges_of(box, field, 1 if source.options.origin is None else source.options.origin)
-                layout.add(name.lower(), edges, field, canvas, cut=True, category=name)
+                with source.record(path, f"object {place}"):
+                    box, name = thing.find("bndbox"), (thing.findtext("name") or "").strip()
+                    if box is None:
+                        raise RowError("", "no `bndbox`")
+                    if (thing.findtext("difficult") or "0").strip() == "1":
+                        layout.note("object marked difficult, kept")
+                    edges = edges_of(box, "bndbox", 1 if source.options.origin is None else source.options.origin)
+                    phrase = name.replace("_", " ").lower()
+                    layout.add(phrase, edges, "bndbox", canvas, cut=True, category=name)
 
 
 def size_of(root: ET.Element) -> tuple[float, float]:

@@ -22,21 +22,22 @@ def read(source: Source) -> None:
             folder = path.parent.name
             layout = row.layout(None, path.stem, photo=None, tags={"split": folder if folder != "labels" else None})
             for place, line in open_lines(path):
-                if line:
-                    layout.add(*_box(line, f"line {place}", names), f"line {place}", form="xywh")
-                elif line is None:
-                    raise RowError(f"line {place}", "is not UTF-8; save the file as UTF-8")
+                with source.record(path, f"line {place}"):
+                    if line is None:
+                        raise RowError("", "is not UTF-8; save the file as UTF-8")
+                    if line:
+                        layout.add(*_box(line, names), f"line {place}", form="xywh")
 
 
-def _box(line: str, field: str, names: dict[int, str]) -> tuple[str, list[float]]:
+def _box(line: str, names: dict[int, str]) -> tuple[str, list[float]]:
     cells = line.split()
     if len(cells) != 5:
         many = len(cells) > 9 and len(cells) % 2
-        raise RowError(field, OTHER.get(len(cells), f"{len(cells)} columns, 5 expected{': polygon?' * bool(many)}"))
-    kind, cx, cy, width, height = (number(cell, field) for cell in cells)
+        raise RowError("", OTHER.get(len(cells), f"{len(cells)} columns, 5 expected{': polygon?' * bool(many)}"))
+    kind, cx, cy, width, height = (number(cell, "") for cell in cells)
     name = names.get(int(kind)) if kind.is_integer() and kind >= 0 else None
     if name is None:
-        raise RowError(field, f"class {shown(cells[0])} has no name; {len(names)} are named")
+        raise RowError("", f"class {shown(cells[0])} has no name; {len(names)} are named")
     return name, [cx - width / 2, cy - height / 2, width, height]
 
 

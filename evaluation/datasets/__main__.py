@@ -18,7 +18,7 @@ from evaluation.datasets import Prepared, find_dataset, known, write
 from evaluation.datasets.captioning import TEMPLATE
 from evaluation.datasets.readers import known_readers, read_set, summary, with_photos
 from evaluation.datasets.reading import UNIT, Canvas, Options
-from evaluation.datasets.source import prepare_with_sources
+from evaluation.datasets.source import needs_data_set, prepare_with_sources
 from formats import listed
 from formats.cli import integer_from, options, run
 from formats.files import InputError, read_json
@@ -49,9 +49,9 @@ def main() -> None:
     reading.add_argument("--min-area-frac", type=_share, default=0.0, help="leave out boxes of less of the canvas")
     reading.add_argument("--max-boxes", type=integer_from(1), default=30, help="keep so many of the largest boxes")
     arguments = parser.parse_args()
-    if bool(arguments.paths) == bool(arguments.root):
-        raise InputError("give either the paths of a foreign set, or --root, the folder of a data set")
-    if arguments.root:
+    if bool(arguments.paths) == bool(arguments.root or arguments.config):
+        raise InputError("give either the paths of a foreign set, or --root, the folder of a data set, and --config")
+    if not arguments.paths:
         _prepare(arguments.name, arguments.root, arguments.config, arguments.out, arguments.shard_size)
         return
     how = Options(
@@ -73,11 +73,12 @@ def main() -> None:
     print("\n".join([*summary(report), f"wrote {arguments.out / 'layouts.jsonl'} and report.json"]))
 
 
-def _prepare(name: str, root: Path, config: Path | None, out: Path, shard_size: int | None) -> None:
+def _prepare(name: str, root: Path | None, config: Path | None, out: Path, shard_size: int | None) -> None:
     dataset = find_dataset(name)
     settings: Any = read_json(config) if config else {}
     settings = settings.get("data", settings) if isinstance(settings, dict) else settings
-    if faults := dataset.faults(settings):
+    sourced = isinstance(settings, dict) and not needs_data_set(settings)
+    if faults := [] if sourced else dataset.faults(settings):
         raise InputError(f"{config or 'without --config'}: {listed(faults)}")
     write(prepare_with_sources(dataset, root, settings), out, shard_size)
 

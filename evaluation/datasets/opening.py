@@ -48,7 +48,7 @@ class _Safe(_LOADER):  # type: ignore[misc, valid-type]
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[Any] = set()
         for key, _ in node.value:
-            line = key.start_mark.line + 1
+            line = key.start_mark.line + 1 if key.start_mark else 0
             if not isinstance(key, yaml.ScalarNode):
                 raise InputError(f"line {line}: a key that is no text")
             if (key.tag, key.value) in seen:
@@ -63,7 +63,8 @@ def open_yaml(path: Path) -> Any:
     try:
         for event in yaml.parse(text, _LOADER):
             if isinstance(event, yaml.AliasEvent):
-                raise InputError(f"line {event.start_mark.line + 1}: an alias (*), expected every value written out")
+                line = event.start_mark.line + 1 if event.start_mark else 0
+                raise InputError(f"line {line}: an alias (*), expected every value written out")
         return yaml.load(text, _Safe)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -159,8 +160,8 @@ def open_xml(path: Path) -> ET.Element:
 
 def open_parquet(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of these columns of a parquet file with their numbers; the others, photos among them, are not read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     number = 0
     try:

@@ -47,7 +47,13 @@ def main() -> None:
         command.add_argument("--summary", type=Path, required=True)
     swapping.add_argument("--row", nargs=2, action="append", required=True, help="a method, its summary")
     for command in (measuring, swapping, sizing):
-        command.add_argument("--real", type=Path, required=True, help="the summary of the photos")
+        optional = command is measuring
+        command.add_argument(
+            "--real",
+            type=Path,
+            required=not optional,
+            help="the summary of the photos" + "; without it no distance is measured" * optional,
+        )
         command.add_argument(
             "--reference-set", choices=REFERENCE_SETS, default="same_ids", help="which photos those are"
         )
@@ -63,7 +69,7 @@ def _summarize(arguments: argparse.Namespace) -> None:
 
 def _measure(arguments: argparse.Namespace) -> None:
     layouts = [row for path in arguments.layouts for row in read_layouts(path)]
-    row, real = Summaries(arguments.summary), Summaries(arguments.real)
+    row, real = Summaries(arguments.summary), Summaries(arguments.real) if arguments.real else None
     found, scores = measure(row, real, layouts, arguments.reference_set)
     with replacing(arguments.scores) as beside:
         scores.to_parquet(beside, index=False)

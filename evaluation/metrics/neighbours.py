@@ -32,7 +32,9 @@ def measure_neighbours(measured: "Measured", metric: "Metric") -> "Result":
 
 
 def _neighbourhood(measured: "Measured", extractor: str, level: str) -> "Result":
-    a, real = measured.summaries(extractor, level)
+    if not (pair := measured.summaries(extractor, level)):
+        return None
+    a, real = pair
     samples = a.sample_SD, real.sample_SD
     if min(map(len, samples)) <= NEIGHBOURS:
         return None

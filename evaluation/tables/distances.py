@@ -6,6 +6,7 @@ from typing import Any
 from evaluation.metrics import Metric, in_table, values_of
 from evaluation.metrics.neighbours import COUNTS
 from evaluation.metrics.summary import LEVELS
+from evaluation.tables.published import WITHOUT_PHOTOS
 from evaluation.tables.table import Cell, Column, Row, Table, decimals
 
 SAMPLES = ("n", *COUNTS)
@@ -31,6 +32,8 @@ def distances_table(rows: Sequence[dict[str, Any]]) -> Table:
         "not papers.",
         *thinned,
     ]
+    if all(row["reference"] is None for row in rows):
+        notes.insert(0, WITHOUT_PHOTOS)
     return Table("Distances to `real`", [*used, *hidden], lines, notes)
 
 

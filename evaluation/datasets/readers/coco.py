@@ -43,16 +43,16 @@ def read(source: Source) -> None:
     captions = [pair for one in sorted(captioned) for pair in _captions(source, one, contents[one], images)]
     boxes = _boxes(source, path, content, images)
     by_number = all(_numbered(fields) for _, fields in images.values())
-    said = {image: text for _, image, text in sorted(captions, reverse=True)}
+    caption_of = {image: text for _, image, text in sorted(captions, reverse=True)}
     for number, (where, fields) in images.items():
         with source.row(path, where, fields) as row:
             canvas = _side(row, "width"), _side(row, "height")
             photo = _photo(row)
             own = number if by_number or photo is None else photo
-            if captioned and number not in said:
+            if captioned and number not in caption_of:
                 source.report.drop("image without a caption", number)
                 continue
-            layout = row.layout(said.get(number), own, number, photo)
+            layout = row.layout(caption_of.get(number), own, number, photo)
             for record, kind, name in boxes.get(number, []):
                 if kind not in names:
                     layout.drop("unknown category", name)

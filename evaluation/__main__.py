@@ -6,8 +6,9 @@
 were cropped to the canvas, as `samples/real` of a run holds them. All three take several, as the shards of a run, in the
 same order. Images may have any sizes and shapes: a box is a share of each image's own width and height. Which boxes are scored
 is decided by the real image's pixels, alike for all that is compared with it; without --real, by the image's own, and no
-distance is measured. --extractors is the configuration's `extractors` section as JSON or YAML. Writes metrics.json, scores.parquet (a row an image and a box), regions.csv (a row a box, and why it is
-not scored where it is not) and features of both sides, and prints the metrics.
+distance is measured. --extractors is the configuration's `extractors` section as JSON or YAML. Writes metrics.json,
+scores.parquet (a row an image and a box), regions.csv (a row a box, and why it is not scored where it is not) and features of
+both sides, and prints the metrics.
 """
 
 import argparse

@@ -173,7 +173,9 @@ def open_parquet(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, Any
                 for row in batch.to_pylist():
                     yield number, row
                     number += 1
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:  # an OSError for a damaged header
         raise InputError(f"{path}: not parquet that can be read ({_short(error)})") from None
 
 

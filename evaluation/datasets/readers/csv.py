@@ -1,8 +1,8 @@
 """A table: a row a layout, `id, caption, obj1, bbox1, obj2, bbox2, ...`, or a row a box, `id, caption, phrase, x0, y0, x1, y1`.
 
 The caption's column may be called prompt or text, that of a box bbox1 or box1: four numbers with commas or blanks between them.
-Boxes are xyxy of the unit square unless `boxes` and `canvas` say otherwise. A box's row may have `category`; whatever other
-columns there are become the layout's tags, and columns that begin with `attribute_` the box's attributes.
+Boxes are xyxy of the unit square unless `boxes` and `canvas` say otherwise. A box may have `category`, or category1; whatever
+other columns there are become the layout's tags, and columns that begin with `attribute_` the box's attributes.
 """
 
 import re
@@ -16,7 +16,7 @@ TAKES = ("boxes", "canvas")
 CAPTION = ("caption", "prompt", "text")
 EDGES = {"xyxy": ("x0", "y0", "x1", "y1"), "xywh": ("x", "y", "w", "h")}
 OF_A_BOX = {"phrase", "category", *EDGES["xyxy"], *EDGES["xywh"]}
-NUMBERED = re.compile("(obj|phrase|bbox|box)([0-9]+)")
+NUMBERED = re.compile("(obj|phrase|bbox|box|category)([0-9]+)")
 
 
 def read(source: Source) -> None:
@@ -60,7 +60,7 @@ def _by_layout(row: Row) -> None:
         if not phrase or not box:
             raise RowError(f"`{phrase_key if phrase else box_key}`", f"without `{box_key if phrase else phrase_key}`")
         edges = numbers(box, f"`{box_key}`", "," if "," in box else None)
-        _add(row.source, layout, phrase, edges, f"`{box_key}`", {}, None)
+        _add(row.source, layout, phrase, edges, f"`{box_key}`", {}, cells.get(f"category{place}", "").strip() or None)
 
 
 def _of(cells: Mapping[str, str], kinds: tuple[str, ...], place: str) -> tuple[str, str]:

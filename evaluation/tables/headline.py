@@ -160,8 +160,7 @@ def _protocol(metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[s
         *cut_texts(first),
         *describe(data),
         _regions(made["regions"]),
-        *[f"`real`: {REFERENCES[made['reference']]} (statistics sha256 {(first['reference'] or '')[:12]})."]
-        * (first["reference"] is not None),
+        *_reference(first),
         f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
         f"(delete-a-group jackknife over images, at most {made['groups']} groups).",
         f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
@@ -169,6 +168,13 @@ def _protocol(metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[s
         else "No distance could be measured.",
         *_versions(metrics),
     ]
+
+
+def _reference(row: dict[str, Any]) -> list[str]:
+    """Which photos `real` is of; nothing where there are none."""
+    if row["reference"] is None:
+        return []
+    return [f"`real`: {REFERENCES[row['protocol']['reference']]} (statistics sha256 {row['reference'][:12]})."]
 
 
 def cut_texts(row: dict[str, Any]) -> list[str]:

@@ -40,12 +40,17 @@ def read(source: Source) -> None:
 
 def _begun(row: Row, cells: Mapping[str, str]) -> Draft:
     name = next((name for name in CAPTION if name in cells), None)
-    others = {key: value.strip() for key, value in cells.items() if key not in {"id", *CAPTION, *OF_A_BOX, "photo"}}
+    others = {key: _value(value) for key, value in cells.items() if key not in {"id", *CAPTION, *OF_A_BOX, "photo"}}
     tags = {
         key: value for key, value in others.items() if not NUMBERED.fullmatch(key) and not key.startswith("attribute_")
     }
     photo = cells.get("photo", "").strip() or None
     return row.layout(row.text(name, False) if name else None, row.text("id"), photo=photo, tags=tags)
+
+
+def _value(text: str) -> str | int:
+    """A tag: a whole number where the text is one as numbers are written, and not an id such as 007."""
+    return int(text) if re.fullmatch("0|[1-9][0-9]{0,17}", text.strip(), re.ASCII) else text.strip()
 
 
 def _by_layout(row: Row) -> None:

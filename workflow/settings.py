@@ -6,7 +6,7 @@ where a key may be left out. `docs/configuration.md` has the tables of these mod
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -136,6 +136,8 @@ class Split(Section):
 class SetSource(Section):
     """A foreign set of layouts: who reads it, and where it is (docs/layouts.md)."""
 
+    EXPLAINED: ClassVar[str] = "data.source"  # the one place of several where the documentation lists its keys
+
     reader: Text = Field(description="a module of evaluation/datasets/readers, or any other by its dotted name")
     path: Places = Field(description="the set's file or folder, or several")
     photos: FilePath | None = Field(
@@ -171,14 +173,14 @@ class Images(Section):
 class TrainImages(Images):
     source: SetSource | None = Field(
         None,
-        description="a set with photos that aligned rows are trained and calibrated on, split by `data.split`; null: the data"
-        " set, or where there is none `data.source`",
+        description="a set with photos that aligned rows are trained and calibrated on, with the keys of `data.source`,"
+        " split by `data.split`; null: the data set, or where there is none `data.source`",
     )
 
 
 class TestSample(Section):
     source: SetSource | None = Field(
-        None, description="the set of the test layouts; null: `data.source`, or the data set"
+        None, description="the set of the test layouts, with the keys of `data.source`; null: that, or the data set"
     )
     count: Count = Field(description="images of the sample of val, without replacement (A20); of a source, the first")
     seed: int = Field(description="of the sample (A20)")

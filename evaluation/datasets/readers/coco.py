@@ -57,7 +57,7 @@ def read(source: Source) -> None:
                 if kind not in names:
                     layout.drop("unknown category", name)
                     continue
-                phrase, category = names[kind]
+                phrase, category, often = names[kind]
                 fields = record.fields
                 if isinstance(of := fields.get("attributes"), dict) and of.get("rotation"):
                     layout.note("rotated box, read as the box before it was turned")
@@ -73,7 +73,8 @@ def read(source: Source) -> None:
                     None,
                     own_id,
                     category,
-                    leave_out=crowd,
+                    {"frequency": often},
+                    crowd,
                 )
 
 
@@ -82,9 +83,9 @@ def _has(content: Any, key: str) -> bool:
     return isinstance(rows, list) and any(isinstance(row, dict) and key in row for row in rows)
 
 
-def _categories(source: Source, path: Path, content: Any) -> dict[int, tuple[str, str]]:
-    """id -> phrase and name; LVIS's phrase is the first of its synonyms."""
-    found: dict[int, tuple[str, str]] = {}
+def _categories(source: Source, path: Path, content: Any) -> dict[int, tuple[str, str, str | None]]:
+    """id -> phrase, name and how often it is shown; LVIS's phrase is the first of its synonyms, and it alone has the last."""
+    found: dict[int, tuple[str, str, str | None]] = {}
     for where, fields in source.entries(path, content.get("categories", []), "categories"):
         with source.record(path, where, fields) as row:
             number, name = row.whole("id"), row.text("name")
@@ -92,7 +93,8 @@ def _categories(source: Source, path: Path, content: Any) -> dict[int, tuple[str
             phrase = str(synonyms[0]) if synonyms else name
             if number in found and found[number][1] != name:
                 raise RowError("`id`", f"duplicate id, of {found[number][1]!r} and {name!r}")
-            found[number] = phrase.lower().replace("_", " ").strip(), name
+            often = row.text("frequency") if row.has("frequency") else None
+            found[number] = phrase.lower().replace("_", " ").strip(), name, often
     return found
 
 
@@ -118,6 +120,8 @@ def _boxes(source: Source, path: Path, content: Any, images: dict[int, Any]) -> 
             box = row.field("bbox", "x, y, width and height")
             if not isinstance(box, list) or len(box) != 4:
                 raise RowError("`bbox`", f"is {shown(box)}, not four numbers")
+            if fields.get("iscrowd") not in (None, 0, 1):
+                raise RowError("`iscrowd`", f"is {shown(fields['iscrowd'])}, expected 0 or 1")
             if isinstance(own, int | str) and own in seen:
                 source.report.drop("duplicate annotation id", own)
             elif image not in images:

@@ -5,9 +5,10 @@
 --images and --real are folders or zips of {id:012d}.png, one for every layout's id; --real may be a folder of photos that
 were cropped to the canvas, as `samples/real` of a run holds them. All three take several, as the shards of a run, in the
 same order. Images may have any sizes and shapes: a box is a share of each image's own width and height. Which boxes are scored
-is decided by the real image's pixels, alike for all that is compared with it. --extractors is the configuration's `extractors`
-section as JSON or YAML. Writes metrics.json, scores.parquet (a row an image and a box), regions.csv (a row a box, and why it is
-not scored where it is not) and features of both sides, and prints the metrics.
+is decided by the real image's pixels, alike for all that is compared with it; without --real, by the image's own, and no
+distance is measured. --extractors is the configuration's `extractors` section as JSON or YAML. Writes metrics.json,
+scores.parquet (a row an image and a box), regions.csv (a row a box, and why it is not scored where it is not) and features of
+both sides, and prints the metrics.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def main() -> None:
         "--images", type=Path, nargs="+", required=True, help="folder or zip of images, one a layouts file"
     )
     parser.add_argument(
-        "--real", type=Path, nargs="+", required=True, help="the real images of the same layouts, likewise"
+        "--real", type=Path, nargs="+", help="the real images of the same layouts, likewise; without them no distance"
     )
     parser.add_argument("--extractors", type=Path, required=True)
     add_options(parser)
@@ -78,7 +79,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
 
         networks, detector = load_networks(stanzas, take_device(arguments.device))
     workers = chosen_workers(arguments.workers, arguments.device)
-    features: dict[str, list[Path]] = {"images": [], "real": []}
+    features: dict[str, list[Path]] = {name: [] for name in ("images", "real") if getattr(arguments, name)}
     for place, (rows, part) in enumerate(zip(shards, tables, strict=True)):
         kept = part[part["kept"].astype(bool)].reset_index(drop=True)
         for name, paths in features.items():
@@ -88,7 +89,8 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     summaries = {name: arguments.out / "features" / f"{name}.npz" for name in features}
     for name, paths in features.items():
         write_summaries(FeatureShards(paths), summaries[name])
-    images, real = (Summaries(summaries[name]) for name in ("images", "real"))
+    images, real = (Summaries(summaries[name]) if name in summaries else None for name in ("images", "real"))
+    assert images is not None
     found, scores = measure(images, real, [row for rows in shards for row in rows])
     with replacing(arguments.out / "scores.parquet") as beside:
         scores.to_parquet(beside, index=False)
@@ -98,7 +100,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def _check(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> dict[int, tuple[int, int]]:
-    """Width and height of every layout's real image.
+    """Width and height of every layout's real image, or where there are none of its image.
 
     Raises InputError unless every file of layouts has its images, no layout comes twice, and no image is smaller than the
     resolution asked for.
@@ -111,15 +113,17 @@ def _check(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) ->
             if layout in seen:
                 raise InputError(f"{path}: layout {layout} comes twice")
             seen.add(layout)
-    sizes: dict[str, dict[int, tuple[int, int]]] = {"--images": {}, "--real": {}}
-    for option, paths in (("--images", arguments.images), ("--real", arguments.real)):
+    sizes: dict[str, dict[int, tuple[int, int]]] = {}
+    given = {"--images": arguments.images, "--real": arguments.real}
+    for option, paths in ((option, paths) for option, paths in given.items() if paths):
+        sizes[option] = {}
         if len(paths) != len(shards):
             raise InputError(f"{option}: {len(paths)} given for {len(shards)} files of layouts")
         for path, rows in zip(paths, shards, strict=True):
             found = check_images(path, _ids(rows))
             check_resolution(path, found, arguments.resolution)
             sizes[option] |= found
-    return sizes["--real"]
+    return sizes.get("--real", sizes["--images"])
 
 
 def _ids(rows: list[dict[str, Any]]) -> list[int]:
@@ -155,7 +159,9 @@ def _notes(found: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
     reasons = Counter(re.sub(r"side \d+ px, ", "a side ", why) for why in table.loc[~table["kept"].astype(bool), "why"])
     for why, boxes in reasons.items():
         yield f"not scored: {boxes} boxes, {why}"
-    if None in found["metrics"].values():
+    if found["reference"] is None:
+        yield "-: no photos (--real), to which distances are measured"
+    elif None in found["metrics"].values():
         yield "-: too few images or regions"
     yield from cut_texts(found)
 

@@ -5,14 +5,17 @@
 
 `box` is xyxy in the unit square of the canvas; `span`, the characters of the caption that name the phrase, and `annotation_id`
 may be null or missing. A row may have `captions`, all that people said of the photo, `ignored`, what a photo shows and the
-layout leaves out, [{"phrase", "box", "why"}], and `photo`, its file's name. Keys that are not known are passed over. Ids may
+layout leaves out, [{"phrase", "box", "why"}], `photo`, its file's name, `source_id`, the id that its own set gives it, and
+`tags`, what that set says of it ({"scenario": "overlap", "level": 3}); an object may have `category` and `attributes`
+({"color": "red"}). Tags and attributes are text, numbers or booleans by name. Keys that are not known are passed over. Ids may
 be integers, integral floats or digits as text; blank lines and a byte order mark are skipped.
 """
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from formats.fields import LARGEST, is_text, whole
 from formats.files import InputError, write_text
 
 Box = tuple[float, float, float, float]
+Tag = str | int | float | bool
 
 UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 UNIT_BOX = "[x0, y0, x1, y1] with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
@@ -33,12 +37,17 @@ class LayoutError(InputError):
 
 @dataclass(frozen=True)
 class Object:
-    """One thing to show: `box` is xyxy in the unit square, `span` the characters of the caption that name it."""
+    """One thing to show: `box` is xyxy in the unit square, `span` the characters of the caption that name it.
+
+    `category` is the class where the phrase says more or other words than its name; `attributes` what it should look like.
+    """
 
     phrase: str
     box: Box
     span: tuple[int, int] | None = None
     annotation_id: int | None = None
+    category: str | None = None
+    attributes: Mapping[str, Tag] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Ignored:
 class Layout:
     """A caption and its objects; `id` is the caption's own id and names every file and seed derived from it.
 
-    `photo` is the photo's name where that is not COCO's.
+    `photo` is the photo's name where that is not COCO's, `source_id` the set's own id, `tags` what the set says of the layout.
     """
 
     id: int
@@ -64,6 +73,8 @@ class Layout:
     captions: tuple[str, ...] = ()
     ignored: tuple[Ignored, ...] = ()
     photo: str | None = None
+    source_id: str | int | None = None
+    tags: Mapping[str, Tag] = field(default_factory=dict, hash=False)
 
 
 def read_layouts(path: str | Path, start: int = 0, stop: int | None = None) -> list[Layout]:
@@ -119,11 +130,20 @@ def as_row(layout: Layout) -> dict[str, Any]:
         row["ignored"] = [_record(thing) for thing in layout.ignored]
     if layout.photo:
         row["photo"] = layout.photo
+    if layout.source_id is not None:
+        row["source_id"] = layout.source_id
+    if layout.tags:
+        row["tags"] = dict(layout.tags)
     return row
 
 
 def _record(thing: Object | Ignored) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(thing).items()}
+    """A thing's fields; what came later to the format stands only where there is something in it."""
+    row = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(thing).items()}
+    for name in ("category", "attributes"):
+        if not row.get(name):
+            row.pop(name, None)
+    return row
 
 
 def as_line(row: dict[str, Any]) -> str:
@@ -213,7 +233,37 @@ def _layout(row: Any) -> Layout:
         tuple(_text(text, f"{entry}`") for entry, text in texts),
         tuple(_ignored(other, entry) for entry, other in others),
         None if row.get("photo") is None else _text(row["photo"], f"{name}`photo`", filled=True),
+        _source_id(row.get("source_id"), f"{name}`source_id`"),
+        _tags(row.get("tags"), f"{name}`tags`"),
     )
+
+
+def _source_id(value: Any, name: str) -> str | int | None:
+    if value is None or (type(value) is int and abs(value) <= LARGEST):
+        return value
+    if isinstance(value, str) and is_text(value) and value.strip():
+        return value
+    raise _wrong(name, value, f"text that is not blank, or an integer up to {LARGEST}")
+
+
+def _tags(value: Any, name: str) -> dict[str, Tag]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _wrong(name, value, "an object of names with text, numbers or booleans")
+    for key, one in value.items():
+        if not is_text(key) or not key.strip():
+            raise LayoutError(f"{name} has the name {shown(key)}, expected text that is not blank")
+        if not is_tag(one):
+            raise _wrong(f"{name}.{key}", one, "text, a finite number or a boolean")
+    return dict(value)
+
+
+def is_tag(value: Any) -> bool:
+    """Whether a tag or an attribute may have the value: text, a finite number or a boolean."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return is_text(value) or isinstance(value, bool) or (type(value) is int and abs(value) <= LARGEST)
 
 
 def _optional(row: dict[str, Any], key: str) -> Any:
@@ -235,6 +285,8 @@ def _object(row: Any, caption: str, name: str) -> Object:
         box,
         None if span is None else _span(span, caption, f"{name}.span`"),
         None if annotation is None else _integer(annotation, f"{name}.annotation_id`", -LARGEST),
+        None if row.get("category") is None else _text(row["category"], f"{name}.category`", filled=True),
+        _tags(row.get("attributes"), f"{name}.attributes`"),
     )
 
 

@@ -25,7 +25,7 @@ CONFIG = overlays.merged()
 METHODS = resolved(CONFIG)["methods"]
 SCALES = ["miniature", "rehearsal", "paper"]
 PAPER = overlays.merged(given={"scale": "paper"})
-SOURCES = PAPER["data"]["source"]
+SOURCES = PAPER["data"]["files"]
 OVERLAYS = [
     "workflow/config/coco.yaml",
     "workflow/config/rehearsal.yaml",
@@ -56,7 +56,7 @@ def faults(config: dict, files: Sequence[Path], over: Sequence[Path] = (), given
 @pytest.mark.parametrize("overlay", [None, *OVERLAYS])
 def test_shipped_configurations_have_no_fault(overlay) -> None:
     config = overlays.merged([ROOT / overlay] if overlay else [])
-    if not any(config["data"].get(key) for key in ("root", "draw", "source")):
+    if not any(config["data"].get(key) for key in ("root", "draw", "files")):
         config["data"]["root"] = "somewhere"
     assert faults(config, []) == []
 
@@ -224,13 +224,13 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
             "data.draw: what is drawn is a COCO, but data.dataset is 'tests.jsonl_dataset'",
         ),
         (
-            {"data": {"draw": None, "source": SOURCES | {"trin2014.zip": SOURCES["train2014.zip"]}}}
+            {"data": {"draw": None, "files": SOURCES | {"trin2014.zip": SOURCES["train2014.zip"]}}}
             | {"fetch": PAPER["fetch"]},
-            "data.source.trin2014.zip: unknown key, nearest is train2014.zip; known are annotations_trainval2014.zip",
+            "data.files.trin2014.zip: unknown key, nearest is train2014.zip; known are annotations_trainval2014.zip",
         ),
         (
-            {"data": {"source": SOURCES | {"train2014.zip": None}}},
-            "data.source.train2014.zip: expected a mapping, found null",
+            {"data": {"files": SOURCES | {"train2014.zip": None}}},
+            "data.files.train2014.zip: expected a mapping, found null",
         ),
         (
             {"alignment": {"method": "gligen_sd"}},

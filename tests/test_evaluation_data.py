@@ -13,8 +13,9 @@ from pycocotools.coco import COCO
 
 from evaluation.datasets import coco, write
 from evaluation.datasets.canvas import Frame, canvas
-from evaluation.datasets.coco import CocoSet, open_photos, split_ids
+from evaluation.datasets.coco import CocoSet, open_photos
 from evaluation.datasets.spans import Words, read_words
+from evaluation.datasets.splits import split_ids
 from evaluation.layouts import read_layouts
 from formats.files import InputError
 from tests import coco_sets

@@ -597,7 +597,7 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
             "heldout": {"count": 8},
             "test": {"count": 8},
             "shard_size": 8,
-            "source": {
+            "files": {
                 path.name: entry_of(shelf, path) for path in (drawn / "train2014.zip", drawn / "val2014.zip", archive)
             },
         },
@@ -649,13 +649,13 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         shelf.requests.clear()
         kept = {path: path.stat().st_mtime_ns for path in downloads.rglob("*.zip")}
         config["fetch"] |= {"offline": True, "hub": "http://nowhere"}
-        for entry in config["data"]["source"].values():
+        for entry in config["data"]["files"].values():
             entry |= {"urls": ["http://nowhere/x.zip", *entry["urls"]], "licence": LICENCE}
         again = fetched("--printshellcmds")
         assert again.returncode == 0, again.stderr[-3000:]
         assert is_nothing_to_do(again)
         assert {path: path.stat().st_mtime_ns for path in downloads.rglob("*.zip")} == kept
-        config["data"]["source"]["val2014.zip"] |= {"size": 7}
+        config["data"]["files"]["val2014.zip"] |= {"size": 7}
         assert jobs_by_rule(fetched("-n").stdout)["fetch_file"] == 1
         assert not shelf.requests
     finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from evaluation.datasets import distributed, find_dataset
+from evaluation.datasets.source import faults_of, needs_data_set, source_of
 from evaluation.protocol import FRECHET
 from formats import shown
 from formats.files import InputError
@@ -19,7 +20,7 @@ from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 
 if TYPE_CHECKING:
-    from workflow.settings import Method, Settings, Source
+    from workflow.settings import Method, SetSource, Settings, Source
 
 PUBLISHED = Path(__file__).parent / "config" / "published.csv"
 
@@ -175,10 +176,13 @@ def _training_faults(settings: "Settings") -> Iterator[Fault]:
 
 
 def _data_faults(settings: "Settings") -> Iterator[Fault]:
-    data = settings.data
-    given = [key for key in ("root", "draw", "source") if getattr(data, key) is not None]
-    # Whoever names a folder has no need to take the source out of the file below.
-    if given not in (["root"], ["draw"], ["source"], ["root", "source"]):
+    data, sourced = settings.data, list(_sources_faults(settings))
+    yield from sourced
+    given = [key for key in ("root", "draw", "files") if getattr(data, key) is not None]
+    stated = data.model_dump(exclude_none=True)
+    needed = needs_data_set(stated)
+    # Whoever names a folder has no need to take the files out of the overlay below.
+    if given not in (["root"], ["draw"], ["files"], ["root", "files"]) and (given or needed):
         by = tuple(("data", key) for key in given or ("root", "draw"))
         yield Fault(("data", "root"), "give either data.root or data.draw, and null for the other", by)
     try:
@@ -189,12 +193,37 @@ def _data_faults(settings: "Settings") -> Iterator[Fault]:
     if data.draw is not None and data.dataset != "coco":
         text = f"what is drawn is a COCO, but data.dataset is {shown(data.dataset)}"
         yield Fault(("data", "draw"), text, (("data", "draw"), ("data", "dataset")))
-    yield from (Fault(("data",), fault) for fault in dataset.faults(data.model_dump(exclude_none=True)))
-    if data.source is not None:
+    if needed:
+        yield from (Fault(("data",), fault) for fault in dataset.faults(stated))
+    if data.files is not None:
         files = distributed(dataset)
-        yield from (Fault(("data", "source", name), "missing") for name in sorted(files - data.source.keys()))
-        for name in sorted(data.source.keys() - files):
-            yield Fault(("data", "source", name), unknown_key(name, sorted(files)))
+        yield from (Fault(("data", "files", name), "missing") for name in sorted(files - data.files.keys()))
+        for name in sorted(data.files.keys() - files):
+            yield Fault(("data", "files", name), unknown_key(name, sorted(files)))
+
+
+def _sources_faults(settings: "Settings") -> Iterator[Fault]:
+    """Sources have a reader each; training needs photos, and a larger set of them the data set's test."""
+    data = settings.data
+    stated = data.model_dump(exclude_none=True)
+    every: list[tuple[Keys, SetSource | None]] = [
+        (("data", "source"), data.source),
+        (("data", "train", "source"), data.train.source),
+        (("data", "test", "source"), data.test.source),
+    ]
+    for keys, source in every:
+        if source is not None:
+            yield from (Fault((*keys, "reader"), fault) for fault in faults_of(source.model_dump()))
+    train = source_of(stated, "train")
+    if train is not None and not train.get("photos"):
+        keys = ("data", "train", "source") if data.train.source else ("data", "source")
+        text = "has no photos, and aligned rows are trained on them; give photos, or data.train.source or a data set with some"
+        yield Fault((*keys, "photos"), text, (keys,))
+    if data.val is not None and source_of(stated, "test") is not None:
+        by = (("data", "val"), ("data", "source"), ("data", "test", "source"))
+        yield Fault(
+            ("data", "val"), "is of the data set, but the test layouts are of a source; set data.val to null", by
+        )
 
 
 def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
@@ -252,8 +281,8 @@ def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
 
 def _sources(settings: "Settings") -> Iterator[tuple[Keys, "Source"]]:
     """Every file that may be fetched, by its keys."""
-    for file, source in (settings.data.source or {}).items():
-        yield ("data", "source", file), source
+    for file, source in (settings.data.files or {}).items():
+        yield ("data", "files", file), source
     for name, extractor in settings.extractors.given():
         if extractor.source is not None:
             yield ("extractors", name, "source"), extractor.source

@@ -41,7 +41,8 @@ def words(kind: Any, metadata: Iterable[Any] = ()) -> str:
     if type(None) in choices:
         return f"{words(choices[0], notes)}, or null"
     if get_origin(kind) is Literal:
-        return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+        *others, last = map(str, choices)
+        return " or ".join(filter(None, [", ".join(others), last]))
     if get_origin(kind) is list:
         return f"a list, each item {words(choices[0])}{_bounds(notes)}"
     names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
@@ -131,7 +132,7 @@ def rows(model: type[BaseModel], base: Any, above: str = "") -> Iterator[Row]:
             default = field.default if stated is REQUIRED and not field.is_required() else stated
             text = "" if default is REQUIRED or isinstance(default, Mapping) else f"`{json.dumps(default)}`"
             yield Row(key, words(field.annotation, field.metadata), text, field.description)
-        if _is_section(kind) and not _alike(model):
+        if _is_section(kind) and not _alike(model) and getattr(kind, "EXPLAINED", key) == key:
             yield from rows(kind, stated, f"{key}.")
         elif get_origin(kind) is dict and _is_section(value := _bare(get_args(kind)[1])):
             yield from rows(value, REQUIRED, f"{key}.NAME.")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.datasets import find_dataset, lacking
+from evaluation.datasets.source import lacking_paths
 
 if TYPE_CHECKING:
-    from workflow.settings import Extractor, Fetch, Model, Settings, Source
+    from workflow.settings import Extractor, Fetch, Model, SetSource, Settings, Source
 
 FOLDER = "downloads"
 # By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
@@ -77,6 +78,9 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
         update={
             "root": _root(settings, downloads),
             "words": place(settings.data.words),
+            "source": _placed(settings.data.source),
+            "train": settings.data.train.model_copy(update={"source": _placed(settings.data.train.source)}),
+            "test": settings.data.test.model_copy(update={"source": _placed(settings.data.test.source)}),
         }
     )
     models = {name: _model(name, model, downloads) for name, model in settings.models.items()}
@@ -89,10 +93,19 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
 def _root(settings: "Settings", downloads: Downloads) -> str | None:
     data, dataset = settings.data, settings.data.dataset
     fetched = f"{downloads.folder}/{dataset}"
-    if data.source and data.draw is None and data.root in (None, fetched):
-        downloads.files |= {f"{dataset}/{name}": source for name, source in data.source.items()}
+    if data.files and data.draw is None and data.root in (None, fetched):
+        downloads.files |= {f"{dataset}/{name}": source for name, source in data.files.items()}
         return fetched
     return place(data.root) if data.root is not None else None
+
+
+def _placed(source: "SetSource | None") -> "SetSource | None":
+    """A source whose paths are as programs and Snakemake can take them."""
+    if source is None:
+        return None
+    paths = place(source.path) if isinstance(source.path, str) else [place(path) for path in source.path]
+    others = {name: place(path) for name in ("photos", "captions") if (path := getattr(source, name))}
+    return source.model_copy(update={"path": paths, **others})
 
 
 def _model(name: str, model: "Model | None", downloads: Downloads) -> "Model | None":
@@ -136,6 +149,10 @@ def unusable(settings: "Settings", made: str) -> list[str]:
     """One line for every folder or file of the user's own that is not as it has to be; below `made` is the run's work."""
     root, dataset = settings.data.root, find_dataset(settings.data.dataset)
     found = [f"data.root: {fault}, or set data.root to null" for fault in lacking(dataset, root)] if root else []
+    data = settings.data
+    for key, source in (("data", data.source), ("data.train", data.train.source), ("data.test", data.test.source)):
+        if source is not None:
+            found += lacking_paths(source.model_dump(), f"{key}.source" if key != "data" else "data.source")
     for name, model in settings.models.items():
         path = model.path if model else None
         if not path or path.startswith(made):

@@ -12,12 +12,13 @@ folder, a file of weights) and of the configuration, `params` hold a key, a shor
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.datasets import find_dataset
+from evaluation.datasets.source import frame, needs_data_set, paths_of, source_of
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from workflow.paths import place, resolve, stated
@@ -163,8 +164,15 @@ class Plan:
         return list(dict.fromkeys(row for rows in self.settings.tables.values() for row in self.runnable(rows)))
 
     def runnable(self, rows: Iterable[str]) -> list[str]:
-        """Without the methods whose model is null: they have no weights, and their rows show the published values."""
-        return [row for row in rows if row == REAL or self.settings.models[self.settings.methods[row].base]]
+        """Without the methods whose model is null, which have no weights: their rows show the published values. Without `real`
+        where the test layouts have no photos.
+        """
+        there = [row for row in rows if row != REAL or self.has_photos("test")]
+        return [row for row in there if row == REAL or self.settings.models[self.settings.methods[row].base]]
+
+    def shown(self, rows: Iterable[str]) -> list[str]:
+        """The rows of a table, without `real` where there are no photos."""
+        return [row for row in rows if row != REAL or self.has_photos("test")]
 
     @cached_property
     def methods(self) -> list[str]:
@@ -218,10 +226,14 @@ class Plan:
     def splits(self) -> list[str]:
         return ["train", "heldout", "test", *(["val"] if self.settings.data.val else [])]
 
-    def real_summary(self, split: str) -> str:
-        """The photos that a split's images are measured against; more than the test sample's with `full_val`."""
+    def real_summary(self, split: str) -> list[str]:
+        """The photos that a split's images are measured against; more than the test sample's with `full_val`, none where the
+        layouts have none.
+        """
+        if not self.has_photos(split):
+            return []
         wide = split == "test" and self.settings.evaluation.reference == "full_val"
-        return self.path.summary(REAL, "val" if wide else split)
+        return [self.path.summary(REAL, "val" if wide else split)]
 
     def reference_set(self, split: str) -> str:
         return self.settings.evaluation.reference if split == "test" else "same_ids"
@@ -270,6 +282,42 @@ class Plan:
         return find_dataset(self.settings.data.dataset)
 
     @cached_property
+    def data(self) -> dict[str, Any]:
+        """The section `data`, as programs read it."""
+        return self.settings.data.model_dump(exclude_none=True)
+
+    def source(self, split: str) -> Mapping[str, Any] | None:
+        """The foreign set that a split is read from; None is the data set."""
+        return source_of(self.data, split)
+
+    @cached_property
+    def sources(self) -> list[Mapping[str, Any]]:
+        """The foreign sets of all splits, each once."""
+        found = [source for split in self.splits if (source := self.source(split))]
+        return [source for place, source in enumerate(found) if source not in found[:place]]
+
+    def has_photos(self, split: str) -> bool:
+        """Whether a split's layouts have photos, of which the row `real` is made."""
+        source = self.source(split)
+        return bool(source.get("photos")) if source else split in getattr(self.dataset, "PHOTOS", {})
+
+    def photos(self, split: str) -> list[str]:
+        """Options of evaluation.datasets.real: where a split's photos are, and how they come onto the canvas."""
+        if source := self.source(split):
+            return ["--photos", str(source["photos"]), "--resize", frame(source)]
+        data = self.settings.data
+        return ["--dataset", data.dataset, "--root", self.root, "--split", split, "--resize", data.resize]
+
+    @cached_property
+    def needs_data_set(self) -> bool:
+        return needs_data_set(self.data)
+
+    @cached_property
+    def set_options(self) -> list[str]:
+        """Options of evaluation.datasets: the folder of the data set, where any split is of it."""
+        return ["--root", self.root] if self.needs_data_set else []
+
+    @cached_property
     def root(self) -> str:
         """The folder or file of the data set."""
         return str(self.settings.data.root) if self.settings.data.draw is None else self.path.coco
@@ -282,9 +330,13 @@ class Plan:
 
     @cached_property
     def annotations(self) -> list[str]:
-        """What layouts are made of: the data set's files, or the one that it is."""
+        """What layouts are made of: the data set's files, or the one that it is, and the foreign sets'."""
         names = getattr(self.dataset, "ANNOTATIONS", None)
-        return [stated(f"{self.root}/{name}") for name in names] if names else [stated(self.root)]
+        of_set = [f"{self.root}/{name}" for name in names] if names else [self.root]
+        foreign = [
+            path for one in self.sources for path in (*paths_of(one), *([one["captions"]] if "captions" in one else []))
+        ]
+        return [stated(path) for path in [*(of_set if self.needs_data_set else []), *foreign]]
 
     @cached_property
     def words(self) -> str:
@@ -292,9 +344,8 @@ class Plan:
 
     def archives(self, *splits: str) -> list[str]:
         """The zips of splits' photos that a rule makes; a folder of the user's own is read without being watched."""
-        names = dict.fromkeys(
-            f"{self.dataset.PHOTOS[split]}.zip" for split in splits if hasattr(self.dataset, "PHOTOS")
-        )
+        own = [split for split in splits if self.source(split) is None and hasattr(self.dataset, "PHOTOS")]
+        names = dict.fromkeys(f"{self.dataset.PHOTOS[split]}.zip" for split in own)
         fetched = {name.partition("/")[2] for name in self.downloads.files}
         return [f"{self.root}/{name}" for name in names if self.settings.data.draw or name in fetched]
 
@@ -444,7 +495,9 @@ class Plan:
     @cached_property
     def data_key(self) -> str:
         """What layouts depend on beside annotations and words."""
-        return digest(self.settings.data.model_dump(exclude={"root", "draw", "source", "words", "shard_size"}))
+        return digest(
+            self.settings.data.model_dump(exclude={"root", "draw", "files", "words", "shard_size"}, exclude_none=True)
+        )
 
     @cached_property
     def training_key(self) -> str:
@@ -600,7 +653,8 @@ class Plan:
 
     @cached_property
     def figure_names(self) -> list[str]:
-        return list(FIGURES)
+        """Without the distance against the number of images where there are no photos to measure it to."""
+        return [name for name in FIGURES if name != "sizes" or self.has_photos("test")]
 
 
 def stated_keys(value: Any) -> Any:

@@ -25,6 +25,11 @@ def metrics_of(plan: Plan, rows: list[str]) -> list[str]:
     return [plan.path.metrics(row, "test") for row in rows]
 
 
+def swaps(plan: Plan) -> list[str]:
+    """Of every row that is compared with a later one, where there are photos that distances are measured to."""
+    return [plan.path.swaps(row) for row in sorted(plan.methods) if plan.partners(row) and plan.has_photos("test")]
+
+
 def kind(plan: Plan, table: str) -> str:
     """The verb of evaluation.tables."""
     return "headline" if table in plan.settings.tables else table
@@ -62,7 +67,7 @@ def table_options(plan: Plan, table: str) -> list[str]:
         words.append(f"--caveat={plan.settings.caveat}")
     if table in plan.settings.tables:
         words += ["--name", table, "--mark-against", plan.settings.alignment.method, "--data", plan.path.config]
-        words += ["--rows", *plan.settings.tables[table], "--labels", *plan.labels]
+        words += ["--rows", *plan.shown(plan.settings.tables[table]), "--labels", *plan.labels]
     return words
 
 

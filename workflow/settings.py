@@ -6,7 +6,7 @@ where a key may be left out. `docs/configuration.md` has the tables of these mod
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -55,6 +55,24 @@ def _images_or_auto(value: Any) -> Any:
     return value
 
 
+def _places(value: Any) -> Any:
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) and path for path in paths):
+        raise PydanticCustomError("places", "")
+    for path in paths:
+        _path(path)
+    return value
+
+
+def _canvas(value: Any) -> Any:
+    sides = [value, value] if type(value) is int else value
+    if value != "unit" and not (
+        isinstance(sides, list) and len(sides) == 2 and all(type(one) is int and one > 0 for one in sides)
+    ):
+        raise PydanticCustomError("canvas", "")
+    return value
+
+
 def _path(value: str, refused: str = "\0\n\r") -> str:
     if odd := sorted(set(value) & set(refused)):
         raise PydanticCustomError("path", "{path} holds {sign}", {"path": repr(value), "sign": repr(odd[0])})
@@ -86,6 +104,9 @@ ArtefactName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of sma
 TableName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$"), "a name of letters, digits and _"]
 Device = Annotated[str, Field(pattern="^(cpu|cuda(:[0-9]+)?)$"), "cpu, cuda or cuda:N"]
 Template = Annotated[str, Field(pattern=r"^([^{}]|\{label\})*\{label\}([^{}]|\{label\})*$"), "text with {label}"]
+CaptionTemplate = Annotated[str, Field(pattern=r"^([^{}]*\{objects\}[^{}]*|none)$"), "text with {objects}, or none"]
+Places = Annotated[Any, AfterValidator(_places), "a path, or a list of paths"]
+Canvas = Annotated[Any, AfterValidator(_canvas), "a side, [width, height], or unit"]
 Hub = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$"), "OWNER/NAME"]
 Revision = Annotated[str, Field(pattern="^[0-9a-f]{7,40}$"), "a commit"]
 Url = Annotated[str, Field(pattern="^(https?|file)://"), "an address, http, https or file"]
@@ -112,12 +133,56 @@ class Split(Section):
     seed: int = Field(description="of the hash that splits")
 
 
+class SetSource(Section):
+    """A foreign set of layouts: who reads it, and where it is (docs/layouts.md)."""
+
+    EXPLAINED: ClassVar[str] = "data.source"  # the one place of several where the documentation lists its keys
+
+    reader: Text = Field(description="a module of evaluation/datasets/readers, or any other by its dotted name")
+    path: Places = Field(description="the set's file or folder, or several")
+    photos: FilePath | None = Field(
+        None, description="folder of its photos; null: it has none, no row `real`, and its distances are dashes"
+    )
+    frame: Literal["squash", "letterbox", "center_crop"] | None = Field(
+        None, description="which part of a photo the boxes are of; null: the reader's own. No box is moved"
+    )
+    captions: FilePath | None = Field(None, description="a file of captions by id, for a set without")
+    template: CaptionTemplate | None = Field(
+        None,
+        description="else its captions: text with {objects}; null: a photo of {objects}; none: such a set is refused",
+    )
+    boxes: Literal["xyxy", "xywh"] | None = Field(
+        None, description="what four numbers are, where the format leaves it open"
+    )
+    canvas: Canvas | None = Field(None, description="what boxes are pixels of: a side, [width, height], or unit")
+    origin: Literal[0, 1] | None = Field(
+        None, description="where its pixels begin to count, where the format leaves it open"
+    )
+    min_area_frac: Share | None = Field(
+        None, description="leave out boxes of less of the canvas; null: none, it is a test"
+    )
+    max_boxes: Count | None = Field(
+        None, description="keep so many of the largest boxes of a layout; null: GLIGEN's 30"
+    )
+
+
 class Images(Section):
     count: Count = Field(description="images used")
 
 
+class TrainImages(Images):
+    source: SetSource | None = Field(
+        None,
+        description="a set with photos that aligned rows are trained and calibrated on, with the keys of `data.source`,"
+        " split by `data.split`; null: the data set, or where there is none `data.source`",
+    )
+
+
 class TestSample(Section):
-    count: Count = Field(description="images of the sample of val, without replacement (A20)")
+    source: SetSource | None = Field(
+        None, description="the set of the test layouts, with the keys of `data.source`; null: that, or the data set"
+    )
+    count: Count = Field(description="images of the sample of val, without replacement (A20); of a source, the first")
     seed: int = Field(description="of the sample (A20)")
     require_boxes: bool = Field(description="leave out images without a box (A20)")
 
@@ -141,8 +206,11 @@ class Data(Section):
         " fetch one"
     )
     draw: Draw | None = Field(description="draw a COCO of coloured shapes")
-    source: dict[Text, Source] | None = Field(
+    files: dict[Text, Source] | None = Field(
         None, description="files of the data set to fetch where neither `root` nor `draw` is given"
+    )
+    source: SetSource | None = Field(
+        None, description="a foreign set that the test layouts are of; null: the data set's own test split"
     )
     size: Count = Field(description="side of the canvas in pixels; the models' own")
     words: FilePath = Field(description="table of the words by which captions name each category, for spans")
@@ -156,7 +224,7 @@ class Data(Section):
     )
     boxes: Boxes
     split: Split
-    train: Images
+    train: TrainImages
     heldout: Images
     test: TestSample
     val: Images | None = Field(

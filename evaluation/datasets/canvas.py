@@ -7,12 +7,15 @@ from PIL import Image
 
 from formats.layouts import Box
 
+FRAMES = ("center_crop", "squash", "letterbox")
 DECIMALS = 6  # of an edge in a file of layouts
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What of a `width` x `height` photo (pixels) becomes the canvas: its centred square, or all of it, squashed."""
+    """What of a `width` x `height` photo (pixels) becomes the canvas: its centred square, all of it squashed, or all of it
+    in the middle of a square (letterbox).
+    """
 
     width: int
     height: int
@@ -23,7 +26,7 @@ class Frame:
         """Left, top, width and height of the part seen, in whole photo pixels."""
         if self.resize == "squash":
             return 0, 0, self.width, self.height
-        side = min(self.width, self.height)
+        side = max(self.width, self.height) if self.resize == "letterbox" else min(self.width, self.height)
         return (self.width - side) // 2, (self.height - side) // 2, side, side
 
     def box(self, xywh: tuple[float, float, float, float]) -> Box | None:
@@ -51,7 +54,8 @@ def area(box: Box) -> float:
 def canvas(photo: Image.Image, size: int, resize: str = "center_crop") -> np.ndarray:
     """A photo on the canvas: uint8 [size, size, 3].
 
-    Cropped first and then resized with an antialiased Lanczos filter; a part of `size` pixels is only cropped.
+    Cropped first and then resized with an antialiased Lanczos filter; a part of `size` pixels is only cropped. What of a
+    letterbox is not the photo is black.
     """
     left, top, width, height = Frame(*photo.size, resize).seen
     part = photo.crop((left, top, left + width, top + height))

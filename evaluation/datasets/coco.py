@@ -4,9 +4,8 @@ The root holds annotations/{instances,captions}_{train,val}2014.json, and the ph
 The splits are train, heldout, test and, with `data.val`, val: the photos of a larger reference set.
 """
 
-import hashlib
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from evaluation.datasets.canvas import Frame, area, rounded
 from evaluation.datasets.dropped import Report
 from evaluation.datasets.photos import ASIDE, EXIF, Photos, Seen
 from evaluation.datasets.spans import Words, read_words
+from evaluation.datasets.splits import hash_order, split_ids
 from formats import listed, shown
 from formats.files import InputError
 from formats.layouts import Box, Ignored, Layout, Object
@@ -83,8 +83,10 @@ def prepare(root: Path, data: dict[str, Any]) -> Prepared:
     chosen = {
         "train": train.take(train_ids, data["train"]["count"], "data.train.count"),
         "heldout": train.take(held_out_ids, data["heldout"]["count"], "data.heldout.count"),
-        "test": _test_ids(val, data),
     }
+    # A test sample of another set needs none of this one.
+    if not (data.get("source") or data["test"].get("source")):
+        chosen["test"] = _test_ids(val, data)
     if "val" in data:
         chosen["val"] = _val_ids(val, data, chosen["test"])
     used = {name: {i for split, ids in chosen.items() if PHOTOS[split] == name for i in ids} for name in SETS}
@@ -135,18 +137,6 @@ class CocoPhotos(Photos):
 
     def usual(self, image_id: int) -> str:
         return photo_name(self.name, image_id)
-
-
-def hash_order(seed: int, number: int | str) -> bytes:
-    """A key that puts numbers into a seeded random order, the same on every machine."""
-    return hashlib.sha256(f"{seed} {number}".encode()).digest()
-
-
-def split_ids(ids: Iterable[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Image ids in the order of a seeded hash, the first `fraction` (rounded down) apart from the rest."""
-    order = sorted(ids, key=lambda number: hash_order(seed, number))
-    cut = int(len(order) * fraction)
-    return order[:cut], order[cut:]
 
 
 def _test_ids(val: "CocoSet", data: dict[str, Any]) -> list[int]:

@@ -52,7 +52,7 @@ class Photos:
         Raises InputError where neither is there, and for a name that leads out of the folder.
         """
         usual = self.usual(image_id)
-        if usual and self._has(usual):
+        if usual and self.has(usual):
             return usual
         lacking = f"image {image_id}: {self.name} has no {usual or shown(file_name)}"
         own = PurePosixPath((file_name or "").replace("\\", "/"))
@@ -60,12 +60,13 @@ class Photos:
             raise InputError(f"{lacking}, and {shown(file_name)} leads out of it")
         # Some records name the photo from the root on.
         for name in (own, own.relative_to(self.name) if self.name in own.parts[:1] else own):
-            if file_name and self._has(str(name)):
+            if file_name and self.has(str(name)):
                 return str(name)
         other = f" and no {shown(file_name)}" if usual and file_name and file_name != usual else ""
         raise InputError(f"{lacking}{other}")
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Whether a photo of this name is there."""
         if self.archive:
             return f"{self.name}/{name}" in self.archive.NameToInfo
         return os.path.isfile(self.folder / name)

@@ -7,8 +7,9 @@
 from pathlib import Path
 
 from evaluation.datasets import find_dataset
-from evaluation.datasets.canvas import canvas
-from evaluation.datasets.photos import EXIF
+from evaluation.datasets.canvas import FRAMES, canvas
+from evaluation.datasets.photos import EXIF, Photos
+from evaluation.datasets.readers import open_folder
 from formats.cli import options, run
 from formats.files import InputError
 from formats.images import png_name, write_images
@@ -19,18 +20,20 @@ from formats.records import commit
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--dataset", default="coco", help="whose photos these are, as evaluation.datasets takes it")
-    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--root", type=Path, help="the data set's folder")
+    parser.add_argument(
+        "--photos", type=Path, help="instead of a data set: a folder of photos, by the layouts' `photo`"
+    )
     parser.add_argument("--split", default="test", help="of which the layouts are")
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True, help="side of the canvas in pixels")
-    parser.add_argument("--resize", choices=["center_crop", "squash"], default="center_crop")
+    parser.add_argument("--resize", choices=FRAMES, default="center_crop")
     parser.add_argument("--exif", choices=EXIF, default="apply", help="turn photos upright, or take them as stored")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    dataset = find_dataset(arguments.dataset)
-    if arguments.split not in getattr(dataset, "PHOTOS", ()):
-        raise InputError(f"data set {arguments.dataset!r}: no photos of the split {arguments.split!r}")
-    photos = dataset.open_photos(arguments.root, arguments.split, arguments.exif)
+    if bool(arguments.root) == bool(arguments.photos):
+        raise InputError("give either --root, the folder of a data set, or --photos, a folder of photos")
+    photos = _photos(arguments.dataset, arguments.root, arguments.photos, arguments.split, arguments.exif)
     layouts = read_layouts(arguments.layouts)
     images = (
         (png_name(layout.id), canvas(photos.read(layout.image_id, layout.photo), arguments.size, arguments.resize))
@@ -46,6 +49,16 @@ def main() -> None:
         "commit": commit(),
     }
     write_images(arguments.out, images, meta)
+
+
+def _photos(dataset: str, root: Path | None, folder: Path | None, split: str, exif: str) -> Photos:
+    if folder is not None:
+        return open_folder(folder, exif)
+    module = find_dataset(dataset)
+    if split not in getattr(module, "PHOTOS", ()):
+        raise InputError(f"data set {dataset!r}: no photos of the split {split!r}")
+    found: Photos = module.open_photos(root, split, exif)
+    return found
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from evaluation.layouts import read_layouts
 from evaluation.metrics.arrays import engine
 from evaluation.metrics.measure import group_contributions, measure, pairs_across, pairs_within
 from evaluation.metrics.sizes import distances_by_size
-from evaluation.metrics.summary import REFERENCE_SETS, Summaries, Summary, write_summaries
+from evaluation.metrics.summary import NO_PHOTOS, REFERENCE_SETS, Summaries, Summary, write_summaries
 from evaluation.printing import write_csv
 from formats.cli import run
 from formats.files import replacing, write_json
@@ -59,7 +59,13 @@ def main() -> None:
         "--across", nargs=2, action="append", default=[], help="a method, what `measure --across` wrote of it"
     )
     for command in (measuring, swapping, sizing):
-        command.add_argument("--real", type=Path, required=True, help="the summary of the photos")
+        optional = command is measuring
+        command.add_argument(
+            "--real",
+            type=Path,
+            required=not optional,
+            help="the summary of the photos" + "; without it no distance is measured" * optional,
+        )
         command.add_argument(
             "--reference-set", choices=REFERENCE_SETS, default="same_ids", help="which photos those are"
         )
@@ -80,12 +86,17 @@ def _summarize(arguments: argparse.Namespace) -> None:
 
 def _measure(arguments: argparse.Namespace) -> None:
     layouts = [row for path in arguments.layouts for row in read_layouts(path)]
-    row, real = (Summaries(path, device=arguments.device) for path in (arguments.summary, arguments.real))
+    row = Summaries(arguments.summary, device=arguments.device)
+    real = Summaries(arguments.real, device=arguments.device) if arguments.real else None
     if arguments.across:
-        row.check(real, arguments.reference_set)
+        if real is not None:
+            row.check(real, arguments.reference_set)
+        met = pairs_across(row, real) if real is not None else {}
+        of = [row.content, real.content if real is not None else NO_PHOTOS]
         with replacing(arguments.across) as beside, open(beside, "wb") as file:
-            np.savez(file, **pairs_across(row, real), of=[row.content, real.content], allow_pickle=False)
-        row = Summaries(arguments.summary, arguments.across, arguments.device)
+            np.savez(file, **met, of=of, allow_pickle=False)
+        if real is not None:
+            row = Summaries(arguments.summary, arguments.across, arguments.device)
     found, scores = measure(row, real, layouts, arguments.reference_set)
     with replacing(arguments.scores) as beside:
         scores.to_parquet(beside, index=False)

@@ -41,7 +41,7 @@ def measure_adherence(measured: "Measured", metric: "Metric") -> "Result":
 def adherence(measured: "Measured") -> tuple[dict[str, "Result"], pd.DataFrame]:
     """Every metric of layout adherence, none without a box; and the row of every box (`match`)."""
     detections = {name: measured.row.read(name) for name in DETECTIONS}
-    grounded = [row for row in measured.layouts if row["objects"]]
+    grounded = [by_label(row) for row in measured.layouts if row["objects"]]
     shares, boxes = leave_out_shares(grounded, detections)
     if not grounded:
         return {}, boxes
@@ -51,12 +51,21 @@ def adherence(measured: "Measured") -> tuple[dict[str, "Result"], pd.DataFrame]:
     return found | {name: asdict(jackknife(*pair)) for name, pair in shares.items()}, boxes
 
 
+def by_label(row: dict[str, Any]) -> dict[str, Any]:
+    """A layout whose phrases are what a detector calls them: an object's category, where it has one."""
+    named = [thing | {"phrase": thing.get("category") or thing["phrase"]} for thing in row["objects"]]
+    return row | {"objects": named}
+
+
 def check_labels(layouts: Sequence[dict[str, Any]], labels: Sequence[str], name: str) -> None:
-    """Raises InputError for a phrase that the detector has no word for: its boxes could never be found."""
+    """Raises InputError for an object that the detector has no word for: it could never be found."""
     for row in layouts:
-        for thing in row["objects"]:
+        for thing in by_label(row)["objects"]:
             if thing["phrase"] not in labels:
-                raise InputError(f"layout {row['id']}: phrase {thing['phrase']!r} is no label of the detector {name}")
+                raise InputError(
+                    f"layout {row['id']}: phrase {thing['phrase']!r} is no label of the detector {name}; give the object a"
+                    " `category` that is, or set extractors.detector to null"
+                )
 
 
 def match(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -16,19 +16,20 @@ from evaluation.metrics.metric import Measured, Metric
 from evaluation.metrics.neighbours import COUNTS
 from evaluation.metrics.pairs import across, within
 from evaluation.metrics.permutation import contributions
-from evaluation.metrics.summary import KNOWN, LEVELS, Summaries, Summary
+from evaluation.metrics.summary import KNOWN, LEVELS, NO_PHOTOS, Summaries, Summary
 from formats.files import InputError
 
 
 def measure(
-    row: Summaries, real: Summaries, layouts: list[dict[str, Any]], reference_set: str = "same_ids"
+    row: Summaries, real: Summaries | None, layouts: list[dict[str, Any]], reference_set: str = "same_ids"
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """What a metrics file holds, and the scores of every image and box.
 
-    Raises InputError unless the row and the layouts are of the same images, and `real` of the same or, as `full_val`, of these
-    and others.
+    Without `real` there is no distance. Raises InputError unless the row and the layouts are of the same images, and `real` of
+    the same or, as `full_val`, of these and others.
     """
-    row.check(real, reference_set)
+    if real is not None:
+        row.check(real, reference_set)
     if [layout["id"] for layout in layouts] != row.read("image_ids").tolist():
         raise InputError(f"{row.path}: images of other layouts than those given")
     counts = {f"n_{level}s": len(row.read(f"{level}_ids")) for level in LEVELS}
@@ -39,8 +40,8 @@ def measure(
     if "detector" in row.about:
         scores = scores.merge(measured.once(adherence)[1], "outer", ["id", "object", "image_id"])
     stated = {
-        "protocol": row.about | {"groups": GROUPS, "reference": reference_set},
-        "reference": real.content,
+        "protocol": row.about | {"groups": GROUPS, "reference": reference_set if real else NO_PHOTOS},
+        "reference": real.content if real else None,
         "source": row.source,
     }
     return counts | {"metrics": metrics, "distances": distances} | stated, scores

@@ -61,15 +61,17 @@ class Metric:
 
 
 class Measured:
-    """What the metrics of a row are computed from: its summaries, those of the real images, and its layouts."""
+    """What the metrics of a row are computed from: its summaries, those of the real images if any, and its layouts."""
 
-    def __init__(self, row: Summaries, real: Summaries, layouts: list[dict[str, Any]]) -> None:
+    def __init__(self, row: Summaries, real: Summaries | None, layouts: list[dict[str, Any]]) -> None:
         self.row, self.real, self.layouts = row, real, layouts
         self._held: dict[tuple[str, str], tuple[Summary, Summary]] = {}
         self._known: dict[Any, Any] = {}
 
-    def summaries(self, extractor: str, level: str) -> tuple[Summary, Summary]:
-        """Of the row and of `real`."""
+    def summaries(self, extractor: str, level: str) -> tuple[Summary, Summary] | None:
+        """Of the row and of `real`; None where there are no real images."""
+        if self.real is None:
+            return None
         key = extractor, level
         if key not in self._held:
             # Of large networks one pair is gigabytes; metrics are measured pair by pair, and the last goes before the next.
@@ -78,9 +80,9 @@ class Measured:
         return self._held[key]
 
     def pair(self, metric: Metric) -> tuple[Summary, Summary] | None:
-        """The summaries that a distance needs; None where either is of fewer than two samples."""
-        a, real = self.summaries(metric.extractor, metric.level)
-        return None if min(a.n, real.n) < 2 else (a, real)
+        """The summaries that a distance needs; None where either is of fewer than two samples, or not there."""
+        pair = self.summaries(metric.extractor, metric.level)
+        return None if pair is None or min(one.n for one in pair) < 2 else pair
 
     def once(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         """`compute(self, *arguments)`, computed once for all metrics that share it."""

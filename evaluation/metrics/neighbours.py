@@ -42,7 +42,9 @@ def measure_neighbours(measured: "Measured", metric: "Metric") -> "Result":
 
 
 def _neighbourhood(measured: "Measured", extractor: str, level: str) -> "Result":
-    a, real = measured.summaries(extractor, level)
+    if not (pair := measured.summaries(extractor, level)):
+        return None
+    a, real = pair
     samples = len(a.sample_SD), len(real.sample_SD)
     if min(samples) <= NEIGHBOURS:
         return None

@@ -22,6 +22,7 @@ from formats.files import InputError, replacing
 LEVELS = ("image", "region")
 # Of the photos of the same layouts, or of those and others.
 REFERENCE_SETS = ("same_ids", "full_val")
+NO_PHOTOS = "none"  # what stands for them where the layouts have no photos
 # Rows of a sample; what sums over pairs takes no more of a set.
 MOST = 20_000
 # Rows of a group that wait to be summed up.

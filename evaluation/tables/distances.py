@@ -6,6 +6,7 @@ from typing import Any
 from evaluation.metrics import Metric, in_table, values_of
 from evaluation.metrics.neighbours import COUNTS
 from evaluation.metrics.summary import LEVELS
+from evaluation.tables.published import WITHOUT_PHOTOS
 from evaluation.tables.table import Cell, Column, Row, Table, decimals
 
 SAMPLES = ("n", *COUNTS)
@@ -19,7 +20,14 @@ def distances_table(rows: Sequence[dict[str, Any]]) -> Table:
     for metric in metrics:
         columns += [_column(metric.quantity, metric.head, metric)]
         columns += [_column(f"{metric.quantity}_{part}", head, metric) for part, head in _parts(metric).items()]
-    used = [c for c in columns if not c.number or any(line.get(c.key, Cell()).value is not None for line in lines)]
+    bare = all(row["reference"] is None for row in rows)
+    # Without photos every distance is a dash, and stands there nevertheless.
+    asked = {metric.quantity for metric in metrics if bare and metric.extractor in rows[0]["protocol"]}
+    used = [
+        c
+        for c in columns
+        if c.key in asked or not c.number or any(line.get(c.key, Cell()).value is not None for line in lines)
+    ]
     hidden = [Column(name, number="d", shown=False) for name in SAMPLES]
     thinned = thinning(lines)
     notes = [
@@ -31,6 +39,8 @@ def distances_table(rows: Sequence[dict[str, Any]]) -> Table:
         "not papers.",
         *thinned,
     ]
+    if bare:
+        notes.insert(0, WITHOUT_PHOTOS)
     return Table("Distances to `real`", [*used, *hidden], lines, notes)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.datasets import find_dataset
+from evaluation.datasets.source import describe
 from evaluation.metrics import headline
-from evaluation.tables.published import labels
+from evaluation.tables.published import WITHOUT_PHOTOS, labels
 from evaluation.tables.significance import WHAT_IS_TESTED
 from evaluation.tables.table import Cell, Column, Row, Table, decimals
 from formats.files import InputError
@@ -154,13 +154,14 @@ def _protocol(metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[s
     known = {metric: (first["metrics"].get(metric.name) or {}).get("floor") for metric in headline()}
     floors = [f"{metric.name} {floor:.{metric.digits}f}" for metric, floor in known.items() if floor is not None]
     return [
+        *[WITHOUT_PHOTOS] * (first["reference"] is None),
         f"FD: Frechet distance to `real` between features of {_network(made['frechet'])}; whole images "
         f"{_resolution(made['resolution'])}. Features by torch {made['torch']} in batches of {made['batch']}.",
         f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
         *cut_texts(first),
-        find_dataset(data.get("dataset", "coco")).describe(data),
+        *describe(data),
         _regions(made["regions"]),
-        f"`real`: {REFERENCES[made['reference']]} (statistics sha256 {first['reference'][:12]}).",
+        *_reference(first),
         f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
         f"(delete-a-group jackknife over images, at most {made['groups']} groups).",
         f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
@@ -168,6 +169,13 @@ def _protocol(metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[s
         else "No distance could be measured.",
         *_versions(metrics),
     ]
+
+
+def _reference(row: dict[str, Any]) -> list[str]:
+    """Which photos `real` is of; nothing where there are none."""
+    if row["reference"] is None:
+        return []
+    return [f"`real`: {REFERENCES[row['protocol']['reference']]} (statistics sha256 {row['reference'][:12]})."]
 
 
 def cut_texts(row: dict[str, Any]) -> list[str]:

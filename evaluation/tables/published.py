@@ -10,6 +10,10 @@ from formats.files import InputError
 
 # In the order of METRICS; another reading of a published metric has no column of its own.
 COLUMNS = list(dict.fromkeys(metric.published for metric in METRICS.values() if metric.published))
+WITHOUT_PHOTOS = (
+    "The layouts have no photos: there is no row `real`, and every distance is a dash, "
+    "for want of what it is measured to."
+)
 
 
 def read_published(path: Path) -> pd.DataFrame:

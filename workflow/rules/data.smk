@@ -44,14 +44,14 @@ rule prepare_layouts:
     params:
         key=plan.data_key,
         dataset=plan.settings.data.dataset,
-        root=lambda wildcards: plan.root,
+        root=lambda wildcards: plan.set_options,
         size=plan.settings.data.shard_size,
         out=lambda wildcards: f"{plan.path.folder}/layouts",
         config=plan.untracked(plan.path.config),
     message:
-        "Preparing layouts of the data set {params.dataset}"
+        "Preparing layouts of the data set {params.dataset}, or of the sources"
     shell:
-        "python -m evaluation.datasets {params.dataset} --root {params.root:q} --config {params.config}"
+        "python -m evaluation.datasets {params.dataset} {params.root:q} --config {params.config}"
         " --shard-size {params.size} --out {params.out} > {log} 2>&1"
 
 
@@ -70,13 +70,11 @@ rule sample_real:
     conda:
         "../envs/harness.yaml"
     params:
-        root=lambda wildcards: plan.root,
-        dataset=plan.settings.data.dataset,
+        photos=lambda wildcards: plan.photos(wildcards.split),
         size=plan.settings.data.size,
-        resize=plan.settings.data.resize,
         exif=plan.settings.data.exif,
     message:
         "Cropping photos of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python -m evaluation.datasets.real --dataset {params.dataset} --root {params.root:q} --split {wildcards.split}"
-        " --layouts {input.layouts} --size {params.size} --resize {params.resize} --exif {params.exif} --out {output} > {log} 2>&1"
+        "python -m evaluation.datasets.real {params.photos:q} --layouts {input.layouts} --size {params.size}"
+        " --exif {params.exif} --out {output} > {log} 2>&1"

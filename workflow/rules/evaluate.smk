@@ -125,11 +125,12 @@ rule measure:
         **plan.needs("measure"),
     params:
         reference_set=lambda wildcards: plan.reference_set(wildcards.split),
+        real=lambda wildcards, input: ["--real", *input.real] if input.real else [],
     message:
         "Measuring {wildcards.method} on {wildcards.split}"
     shell:
         "python -m evaluation.metrics measure --method {wildcards.method} --split {wildcards.split}"
-        " --layouts {input.layouts} --summary {input.summary} --real {input.real}"
+        " --layouts {input.layouts} --summary {input.summary} {params.real:q}"
         " --reference-set {params.reference_set} --out {output.metrics} --scores {output.scores}"
         " --across {output.across} > {log} 2>&1"
 

@@ -39,7 +39,7 @@ rule compare_rows:
     input:
         metrics=products.metrics_of(plan, sorted(plan.methods)),
         scores=[plan.path.scores(row, "test") for row in sorted(plan.methods)],
-        swaps=[plan.path.swaps(row) for row in sorted(plan.methods) if plan.partners(row)],
+        swaps=products.swaps(plan),
     output:
         json=plan.path.table("{table}", "json"),
         csv=report(

@@ -1,0 +1,25 @@
+"""7Bench: CSV `id, category, prompt, obj1, bbox1, ...`, a box "x0,y0,x1,y1" in pixels of 512; `category` is the scenario."""
+
+from evaluation.datasets.reading import RowError, Source, numbers
+
+TAKES = ("canvas",)
+SIDE = 512
+
+
+def read(source: Source, *columns: str) -> None:
+    """A layout a row; its tags are the scenario and, as level, how many objects it asks for."""
+    for path in source.files("*.csv"):
+        for number, cells in source.table(path, "id", "category", "prompt", "obj1", "bbox1", *columns):
+            with source.row(path, f"row {number} (id {cells['id']})", cells) as row:
+                pairs = [key.removeprefix("obj") for key in cells if key.startswith("obj") and cells[key].strip()]
+                boxed = [key for key in cells if key.startswith("bbox") and cells[key].strip()]
+                tags = {"scenario": row.text("category"), "level": len(pairs)}
+                tags |= {name: row.text(name, filled=False) for name in columns}
+                layout = row.layout(row.text("prompt", filled=False), row.text("id"), tags=tags)
+                for bare in (key for key in boxed if key.removeprefix("bbox") not in pairs):
+                    raise RowError(f"`{bare}`", f"without `obj{bare.removeprefix('bbox')}`")
+                for place in pairs:
+                    if f"bbox{place}" not in boxed:
+                        raise RowError(f"`obj{place}`", f"without `bbox{place}`")
+                    box = numbers(cells[f"bbox{place}"], f"`bbox{place}`")
+                    layout.add(cells[f"obj{place}"], box, f"`bbox{place}`", source.options.canvas or (SIDE, SIDE))

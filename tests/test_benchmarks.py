@@ -2,12 +2,14 @@
 
 import json
 import os
+from itertools import permutations
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from formats.files import write_json
+from formats.files import read_json, write_json
+from formats.layouts import Layout, Object, write_layouts
 from tests.dag import ROOT
 from tests.test_plan import planned
 from workflow.benchmarks import device, peers, precision, rounds
@@ -210,3 +212,34 @@ def test_what_half_precision_does_is_measured_in_floors_and_standard_errors() ->
     error = means.std(ddof=1) / 12**0.5
     assert other["clip_change"] < 0 and other["clip_change_over_se"] == pytest.approx(other["clip_change"] / error)
     assert other["fd_over_floor"] == pytest.approx(other["image_fd"] / other["floor"]) and other["image_fd"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_half_precision_moves_the_miniatures_images_by_less_than_a_table_can_tell(tmp_path, monkeypatch, half) -> None:
+    monkeypatch.chdir(ROOT)
+    settings = planned().settings
+    write_json(tmp_path / "config.json", settings.model_dump(mode="json"))
+    boxes = ((0.1, 0.2, 0.5, 0.6), (0.5, 0.4, 0.9, 0.9))
+    layouts = [
+        Layout(number, number, f"a {first} and a {second}", (Object(first, boxes[0]), Object(second, boxes[1])))
+        for number, (first, second) in enumerate(permutations(("circle", "square", "star"), 2))
+    ]
+    write_layouts(tmp_path / "layouts.jsonl", layouts)
+    for row, base in (("sd14", "sd14"), ("gligen_sd", "gligen")):
+        module = settings.methods[row].module
+        sampling = settings.sampling.model_dump() | {"steps": 20}
+        spec = {
+            "method": row,
+            "module": module,
+            "model": f"weights/miniature/{base}",
+            "sampling": sampling,
+            "params": {},
+        }
+        write_json(tmp_path / f"{row}.json", spec)
+    out, rows = tmp_path / "precision.json", ["sd14", "gligen_sd"]
+    precision.main(tmp_path / "config.json", tmp_path, tmp_path / "layouts.jsonl", rows, [half], "cpu", 6, None, out)
+    for row in rows:
+        found = read_json(out)["rows"][row][half]
+        assert found["mean_pixel_difference"] > 0 and found["redone_in_float32"] == 0
+        assert found["fd_over_floor"] < precision.SHARE and abs(found["clip_change_over_se"]) < 1

@@ -100,7 +100,8 @@ def run(folder: Path, **options: Any) -> None:
         "out": "out",
     }
     given = {name: folder / path for name, path in paths.items()} | options
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    stated = {name: value for name, value in given.items() if value is not None}
+    words = [word for name, value in stated.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", *words])
         cli.run(alone.main)
@@ -269,6 +270,19 @@ def test_a_single_image_with_a_single_object_has_a_clip_score(tmp_path, world, c
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"region_clip +0\.\d{4}", lines[5])
     assert lines[-2:] == ["1 images, 1 of 1 boxes scored as regions", "-: too few images or regions"]
+
+
+def test_without_photos_there_is_no_distance_and_it_is_said_why(tmp_path, world, capsys) -> None:
+    rows, pictures = world
+    some = {i: pictures[i] for i in range(1, 9)}
+    found = score(tmp_path / "with", rows[:8], some, some)
+    bare = score(tmp_path / "without", rows[:8], some, some, real=None)
+    for name, metric in bare["metrics"].items():
+        assert (metric is None) == name.endswith(("fid", "kid")), name
+        assert metric is None or metric["value"] == pytest.approx(found["metrics"][name]["value"])
+    assert bare["reference"] is None
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "-: no photos (--real), to which distances are measured"
 
 
 def test_images_against_themselves_print_no_negative_zero(tmp_path, world, capsys) -> None:

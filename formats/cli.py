@@ -13,7 +13,12 @@ INTERRUPTED = 130  # the status of a process that Ctrl-C ended, as shells have i
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, which refuses `--option=--`: argparse itself takes that for an empty list, unread."""
+    """argparse's parser with the description as it stands, no abbreviated options, its subcommands' likewise, and `--option=--`
+    refused: argparse itself takes that for an empty list, unread."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        ours: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(*arguments, **ours | settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for word in sys.argv[1:] if args is None else args:
@@ -25,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 def options(doc: str | None, program: str | None = None) -> Parser:
     """A parser of options, none yet, whose help is a module's docstring, as it stands there; options cannot be abbreviated."""
-    return Parser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    return Parser(program, description=doc)
 
 
 def integer_from(least: int) -> Callable[[str], int]:

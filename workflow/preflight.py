@@ -8,7 +8,6 @@ as far as the planned jobs need it: the parameters of every method, room on the 
 where this machine is the one that works. All faults are printed at once, a line each. Nothing is kept of a check that passed.
 """
 
-import argparse
 import fcntl
 import os
 import shutil
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from formats.cli import quick_imports
+from formats.cli import options, quick_imports
 from formats.files import InputError, write_json
 from workflow.consistency import parameter_faults
 from workflow.overlays import merged
@@ -100,7 +99,7 @@ def metrics_of_runs(plan: Plan) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--configfile", type=Path, nargs="+", default=[], help="as Snakemake's")
     which.add_argument("--config", type=Path, help="a run's config.json instead")

@@ -21,14 +21,12 @@ import pandas as pd
 from evaluation.figures import calibration, categories, metrics, panel, sizes, training
 from evaluation.layouts import read_layouts
 from evaluation.tables.published import labels, read_published, stated_labels
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import read_json, read_object
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m evaluation.figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__, "python -m evaluation.figures")
     commands = parser.add_subparsers(dest="figure", required=True)
     drawn = {name: commands.add_parser(name) for name in FIGURES}
     drawn["panel"].add_argument("--layouts", type=Path, required=True, help="all layouts of the split")

@@ -34,15 +34,13 @@ from evaluation.metrics.measure import group_contributions, measure, pairs_acros
 from evaluation.metrics.sizes import distances_by_size
 from evaluation.metrics.summary import NO_PHOTOS, REFERENCE_SETS, Summaries, Summary, write_summaries
 from evaluation.printing import write_csv
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import replacing, write_json
 from formats.records import made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m evaluation.metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__, "python -m evaluation.metrics")
     commands = parser.add_subparsers(dest="command", required=True)
     summarizing = commands.add_parser("summarize")
     summarizing.add_argument("--features", type=Path, nargs="+", required=True)

@@ -33,14 +33,12 @@ from evaluation.tables.runs import runs_table
 from evaluation.tables.seeds import seeds_table
 from evaluation.tables.significance import best_table, significance_table
 from evaluation.tables.table import Table, read_frame, write_table
-from formats.cli import run
+from formats.cli import options, run
 from formats.files import InputError, read_json
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m evaluation.tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__, "python -m evaluation.tables")
     commands = parser.add_subparsers(dest="table", required=True)
     for name, (_, add_options) in TABLES.items():
         command = commands.add_parser(name)

@@ -40,14 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "estimate": _estimate,
         "regress_spread": _regress_spread,
     }.items():
-        add(
-            commands.add_parser(
-                name,
-                description=_docstring(name),
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-                allow_abbrev=False,
-            )
-        )
+        add(commands.add_parser(name, description=_docstring(name)))
     given = vars(parser.parse_args(argv))
     with quick_imports():
         module = import_module(f"workflow.benchmarks.{given.pop('command')}")

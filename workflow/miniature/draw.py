@@ -5,7 +5,6 @@
 writes train2014.zip, val2014.zip and annotations/{instances,captions}_{train,val}2014.json.
 """
 
-import argparse
 import io
 import json
 import zipfile
@@ -17,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from evaluation.datasets.coco import SETS, annotations, photo_name
+from formats.cli import options, run
 from formats.files import replacing, write_text
 from workflow.miniature.captions import captions
 from workflow.miniature.world import CATEGORIES, Scene, Thing, draw, mask, scene
@@ -27,7 +27,7 @@ LICENSES = [{"id": 1, "name": "drawn by this project", "url": ""}]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--train", type=int, required=True, help="number of training pictures")
     parser.add_argument("--val", type=int, required=True, help="number of validation pictures")
@@ -119,4 +119,4 @@ def _jpeg(image: np.ndarray) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

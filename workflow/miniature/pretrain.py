@@ -8,12 +8,12 @@ stack ldm_text, ldm_base, ldm_grounding; `ship` writes what was trained as diffu
 measures it and writes the card weights.json.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from formats.cli import options, run
 from workflow.miniature import ldm
 from workflow.miniature.autoencoder import train_vae
 from workflow.miniature.checkpoints import SCENES, base, collection, material, sd14
@@ -47,7 +47,7 @@ CLIP_CONFIG = Path("weights/miniature/clip/config.json")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("stage", choices=[*STAGES, "collection", "ship"])
     parser.add_argument("--work", type=Path, default=Path("results/pretrain"), help="checkpoints; kept between runs")
     parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
@@ -64,8 +64,8 @@ def main() -> None:
     elif arguments.stage == "collection":
         collection(arguments.work, arguments.scenes)
     else:
-        run = make_run(arguments.stage, arguments.work, arguments.steps, arguments.threads)
-        run_stage(replace(run, device=arguments.device) if arguments.stage in ON_DEVICE else run)
+        stage = make_run(arguments.stage, arguments.work, arguments.steps, arguments.threads)
+        run_stage(replace(stage, device=arguments.device) if arguments.stage in ON_DEVICE else stage)
 
 
 def make_run(stage: str, work: Path, steps: int | None = None, threads: int = 2) -> Run:
@@ -106,4 +106,4 @@ def run_stage(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,7 +5,6 @@
 The pages' blocks between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
 """
 
-import argparse
 import json
 import os
 import re
@@ -16,7 +15,8 @@ from pathlib import Path
 
 from evaluation.tables.headline import MARK
 from evaluation.tables.table import Table, markdown_grid, printed, read_table
-from formats.files import replacing
+from formats.cli import options, run
+from formats.files import replacing, write_json
 
 REFERENCE = Path("results/reference/miniature")
 TABLES = ("table1", "table2", "cost", "adherence", "distances", "best", "significance")
@@ -26,7 +26,7 @@ CARD = Path("weights/miniature/weights.json")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--run", type=Path, default=Path("results/miniature"))
     parser.add_argument("--total-seconds", type=float, required=True, help="wall time of the whole `make demo`")
     arguments = parser.parse_args()
@@ -34,8 +34,7 @@ def main() -> None:
         with replacing(REFERENCE / name) as beside:
             shutil.copyfile(arguments.run / name, beside)
     times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}
-    with replacing(REFERENCE / "times.json") as beside:
-        beside.write_text(json.dumps(times, indent=2) + "\n")
+    write_json(REFERENCE / "times.json", times)
     for page, blocks in BLOCKS.items():
         text = Path(page).read_text(encoding="utf-8")
         for name, block in blocks.items():
@@ -108,4 +107,4 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -31,7 +31,7 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     text_BTD, _ = encode_text(sd, [prompt.caption for prompt in prompts])
     positions_BM = pad_positions([head_nouns(things) for things in named_objects(sd, prompts)]).to(sd.device)
     grounding = Grounding(sd, layouts, params.tau)
-    guide = excite(grounding, text_BTD, positions_BM, weakest_token(positions_BM), params)
+    guide = excite(sd, text_BTD, positions_BM, weakest_token(positions_BM), params, grounding)
     return decode(sd, grounding.denoise(noise_BCHW, text_BTD, guide))
 
 

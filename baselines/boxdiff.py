@@ -63,7 +63,7 @@ def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor,
     positions_BM = pad_positions([[position for position, _ in row] for row in entries])
     areas = make_areas([[boxes for _, boxes in row] for row in entries], params).to(sd.device)
     grounding = Grounding(sd, layouts, params.tau)
-    guide = excite(grounding, text_BTD, positions_BM.to(sd.device), box_terms(areas, params), loop_of(params))
+    guide = excite(sd, text_BTD, positions_BM.to(sd.device), box_terms(areas, params), loop_of(params), grounding)
     return decode(sd, grounding.denoise(noise_BCHW, text_BTD, guide))
 
 

@@ -13,7 +13,7 @@ import torch
 
 from hcma.sampling.attention import Attend, attention_reader, layers_of_side
 from hcma.sampling.counters import Counters, Passes
-from hcma.sampling.diffusion import Guide, Sampling, duplicate_calls, make_scheduler
+from hcma.sampling.diffusion import Diffusion, Guide, Sampling, duplicate_calls, make_scheduler
 from hcma.sampling.grounding import Grounding, guided_passes, is_tau
 from hcma.sampling.spec import expect, is_number
 from hcma.sampling.token_maps import aggregate, smooth, smoothing_kernel, text_maps, token_images
@@ -178,18 +178,19 @@ def _pair(value: Any) -> bool:
 
 
 def excite(
-    grounding: Grounding,
+    sd: Diffusion,
     text_BTD: torch.Tensor,
     positions_BM: torch.Tensor,
     objectives: ImageObjectives,
     params: Excitation,
+    grounding: Grounding | None = None,
 ) -> Guide:
     """The guide of a batch: `positions_BM` are the tokens whose images enter an image's loss, 0 where there is none.
 
-    An image without a token is left alone: what the network makes of it by itself.
+    An image without a token is left alone: what the network makes of it by itself. With `grounding` it is read as it is sampled.
     """
-    sd = grounding.sd
-    attend = attention_reader(sd, text_BTD, layers_of_side(sd.unet, params.resolution), grounding.conditional)
+    arguments = grounding.conditional if grounding else None
+    attend = attention_reader(sd, text_BTD, layers_of_side(sd.unet, params.resolution), arguments)
     schedule = make_schedule(params, make_scheduler(sd))
     return make_guide(attend, positions_BM.to(sd.device), objectives, params, schedule, sd.counters)
 

@@ -31,7 +31,7 @@ from formats.layouts import Layout, read_layouts
 from hcma.sampling.attention_guidance import Excitation, excite, pad_positions
 from hcma.sampling.caption_tokens import named_objects
 from hcma.sampling.diffusion import Diffusion, denoise, encode_text, identity, initial_noise
-from hcma.sampling.grounding import Grounding, denoise_grounded, grounded_calls, grounding_tokens
+from hcma.sampling.grounding import denoise_grounded, grounded_calls, grounding_tokens
 from hcma.sampling.loading import Method, load_method
 from hcma.sampling.spec import Spec, read_spec
 from hcma.sampling.token_maps import smoothing_kernel
@@ -223,8 +223,7 @@ def _our_excited(
     exact = torch.promote_types(sd.dtype, torch.float32)
     noise = initial_noise(layouts, sd.sampling.seed, sd.latent_shape_CHW).to(exact)
     text, _ = encode_text(sd, [layout.caption for layout in layouts])
-    grounding = Grounding(sd, layouts, method.params.tau)
-    guide = excite(grounding, text, padded, weakest_token(padded), method.params) if guided else identity
+    guide = excite(sd, text, padded, weakest_token(padded), method.params) if guided else identity
     return denoise(sd, noise, text, guide=guide)
 
 

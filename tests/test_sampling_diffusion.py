@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from torch._dynamo.exc import TorchDynamoException
 
 from baselines import stable_diffusion
 from formats.files import InputError
@@ -120,6 +121,19 @@ def test_what_is_compiled_is_for_one_batch_size(sd, monkeypatch):
     assert seen == [2 * len(LAYOUTS)] * 5
     denoise(sd, noise(sd, LAYOUTS[:2]), captions(sd, LAYOUTS[:2]))
     assert len(seen) == 5
+
+
+def test_where_compiling_fails_the_u_net_runs_as_it_is(sd, monkeypatch, capsys):
+    def failing(*_, **__):
+        raise TorchDynamoException("no C compiler\nand more")
+
+    whole = denoise(sd, noise(sd), captions(sd))
+    monkeypatch.setattr(torch, "compile", lambda unet, dynamic: failing)
+    speed_up(sd, compile=True, channels_last=False)
+    assert sd.compiled.works
+    assert torch.equal(denoise(sd, noise(sd), captions(sd)), whole)
+    assert not sd.compiled.works
+    assert capsys.readouterr().err == "torch.compile fails here, the U-Net runs as it is: no C compiler\n"
 
 
 def test_an_unknown_precision_is_refused():

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
+from torch._dynamo.exc import TorchDynamoException
 
 from formats.checksums import verify_folder
 from formats.files import InputError, read_json
@@ -210,17 +212,28 @@ class Compiled:
     """The U-Net as torch compiles it for batches of the size that it is first given.
 
     Other sizes run as they are: each would be compiled for a minute, which a shard's last batch, or MultiDiffusion with its
-    views, is not worth.
+    views, is not worth. So does all where compiling fails, as without a C compiler; that is said once.
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         self.unet, self.size = unet, 0
         self.network = torch.compile(unet, dynamic=False)
 
+    @property
+    def works(self) -> bool:
+        """Whether compiling has not failed."""
+        return self.network is not self.unet
+
     def __call__(self, latents_BCHW: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         self.size = self.size or len(latents_BCHW)
-        network = self.network if len(latents_BCHW) == self.size else self.unet
-        return network(latents_BCHW, *arguments, **options)
+        if self.works and len(latents_BCHW) == self.size:
+            try:
+                return self.network(latents_BCHW, *arguments, **options)
+            except TorchDynamoException as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                print(f"torch.compile fails here, the U-Net runs as it is: {reason}", file=sys.stderr)
+                self.network = self.unet
+        return self.unet(latents_BCHW, *arguments, **options)
 
 
 def identity(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:

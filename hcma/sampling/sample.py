@@ -84,7 +84,10 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         "out_of_memory": out_of_memory,
         "batch_probe": batch.probe,
         "batches": Counter(str(len(ids)) for ids in checkpoint.batches.values()),
-        "speed": {"compile": args.compile, "channels_last": args.channels_last},
+        "speed": {
+            "compile": bool(method.sd.compiled and method.sd.compiled.works),
+            "channels_last": args.channels_last,
+        },
         "seconds": round(seconds, 3),
         "images": len(layouts),
         "counts": counts,

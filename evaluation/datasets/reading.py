@@ -1,7 +1,7 @@
 """Reading foreign sets of layouts: what every reader shares.
 
 A reader is a module of evaluation/datasets/readers with one function, `read(source)`. It goes through the files of `source`,
-opens a `row` for each layout, and in it begins the `layout` and `add`s its boxes; everything else is done here:
+opens a `row` for each layout, and in it begins the `layout` and adds its boxes (`add`); everything else is done here:
 
 - A field that cannot be read is a fault: one line with file, row and field. All faults are listed at the end, and nothing is
   written. An empty caption, and an empty, inverted or outlying box, are left out and counted.

@@ -66,6 +66,18 @@ def test_hrs_is_read_from_its_pickle_too(tmp_path) -> None:
     assert [list(thing.box) for thing in layout.objects] == sets.BOXES
 
 
+def test_two_files_of_prompts_have_ids_of_their_own(tmp_path) -> None:
+    first = sets.pickled(tmp_path)
+    (tmp_path / "spatial_2.p").write_bytes(first.read_bytes())
+    layouts, _ = read_set("hrs", [tmp_path], Options(canvas=(500, 500)))
+    assert [(layout.id, layout.source_id) for layout in layouts] == [(0, "spatial 0"), (1, "spatial_2 0")]
+
+
+@pytest.mark.parametrize("place", ["", "labels", "data.yaml"])
+def test_a_yolo_set_is_named_by_any_of_its_places(place, tmp_path) -> None:
+    assert len(read_set("yolo", [sets.write("yolo", tmp_path) / place], Options())[0]) == 1
+
+
 @pytest.mark.parametrize("reader", sets.READERS)
 def test_marks_line_ends_and_blanks_in_names_change_nothing(reader, tmp_path) -> None:
     want, _ = read_set(reader, [sets.write(reader, tmp_path / "plain")], options_of(reader))

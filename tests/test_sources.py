@@ -14,7 +14,7 @@ from PIL import Image
 from evaluation.datasets import __main__ as program
 from evaluation.datasets import find_dataset
 from evaluation.datasets.canvas import canvas
-from evaluation.datasets.readers import read_set
+from evaluation.datasets.readers import read_set, with_photos
 from evaluation.datasets.reading import Options
 from evaluation.datasets.real import main as crop
 from evaluation.datasets.source import describe, prepare_with_sources, source_of
@@ -204,6 +204,15 @@ def test_photos_become_the_row_real_and_no_box_is_moved(tmp_path, monkeypatch) -
     for _, image in read_images(tmp_path / "real.zip", [0, 1]):
         assert image[:, :9, 0].min() > 200
         assert image[:, 11:].max() < 50
+
+
+def test_a_photo_is_found_by_the_number_that_its_name_ends_in(tmp_path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos/COCO_some_000000001011.jpg")
+    content = sets.JSON["coco_mig"]["0"] | {"image_id": "1011"}
+    (tmp_path / "mig.json").write_text(json.dumps({"0": content}))
+    layouts, _ = read_set("coco_mig", [tmp_path / "mig.json"], Options())
+    assert with_photos(layouts, tmp_path / "photos")[0].photo == "COCO_some_000000001011.jpg"
 
 
 def test_half_the_photos_are_refused_by_name(tmp_path, monkeypatch) -> None:

@@ -9,6 +9,7 @@ A reader is a module of this package, or any other by its dotted name, with
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -82,10 +83,17 @@ def read_set(name: str, paths: Sequence[Path], options: Options) -> tuple[list[L
 def with_photos(layouts: Sequence[Layout], folder: Path) -> list[Layout]:
     """Layouts that name their photos in a folder; raises InputError for those that have none, or one that cannot be read."""
     photos = open_folder(folder)
+    numbered: dict[int, list[str]] = {}
+    for name in sorted(path.name for path in folder.iterdir() if path.suffix in ENDINGS):
+        if digits := re.search("[0-9]{1,18}$", Path(name).stem):
+            numbered.setdefault(int(digits[0]), []).append(name)
     found, faults = [], []
     for layout in layouts:
         names = [layout.photo] if layout.photo else [f"{layout.source_id}{ending}" for ending in ENDINGS]
         names = [*names, *(Path(name.replace("\\", "/")).name for name in names)]
+        # A set that has the photo's number alone: COCO's photos end in it.
+        if layout.image_id != layout.id and len(of_number := numbered.get(layout.image_id, [])) == 1:
+            names += of_number
         there = next((name for name in names if name and photos.has(name)), names[0])
         try:
             seen = photos.look(layout.image_id, there)

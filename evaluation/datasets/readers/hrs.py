@@ -18,11 +18,14 @@ LISTS = ("sets", "prompts", "boxes")
 
 def read(source: Source) -> None:
     """A layout a prompt, its tag `split` the file's name without its ending; `_` in a phrase is read as a blank."""
-    for path in source.files("*.p", "*.json"):
-        (_of_json if path.suffix.lower() == ".json" else _of_pickle)(source, path)
+    files = source.files("*.p", "*.json")
+    for path in files:
+        # A prompt's own id is its place; of several files, with the file's name.
+        above = f"{path.stem} " if len(files) > 1 else ""
+        (_of_json if path.suffix.lower() == ".json" else _of_pickle)(source, path, above)
 
 
-def _of_pickle(source: Source, path: Path) -> None:
+def _of_pickle(source: Source, path: Path, above: str) -> None:
     content = open_pickle(path)
     if not isinstance(content, dict):
         source.fault(path, "", f"is {shown(content)}, expected prompts with phrases and boxes")
@@ -30,11 +33,13 @@ def _of_pickle(source: Source, path: Path) -> None:
     for place, (prompt, pair) in enumerate(content.items()):
         with source.row(path, f"key {place + 1}, {shown(prompt)}") as row:
             phrases, boxes = (checked_list(one, "phrases and boxes") for one in checked_list(pair, "value", 2))
-            layout = row.layout(checked_text(prompt, "prompt", filled=False), place, tags={"split": path.stem})
+            layout = row.layout(
+                checked_text(prompt, "prompt", filled=False), f"{above}{place}", tags={"split": path.stem}
+            )
             _add(layout, phrases, boxes, source.options.canvas or (SIDE, SIDE))
 
 
-def _of_json(source: Source, path: Path) -> None:
+def _of_json(source: Source, path: Path, above: str) -> None:
     content = open_json(path)
     lists = [content.get(name) if isinstance(content, dict) else None for name in LISTS]
     if not all(isinstance(one, list) for one in lists):
@@ -52,7 +57,9 @@ def _of_json(source: Source, path: Path) -> None:
             of = [checked_list(one, "boxes") for one in checked_list(boxes[place], "boxes")]
             if len(phrases) != len(of):
                 raise RowError("sets and boxes", f"differ in number: {len(phrases)} and {len(of)}")
-            layout = row.layout(checked_text(prompt, "prompts", filled=False), place, tags={"split": path.stem})
+            layout = row.layout(
+                checked_text(prompt, "prompts", filled=False), f"{above}{place}", tags={"split": path.stem}
+            )
             each = [(phrase, box) for phrase, some in zip(phrases, of, strict=True) for box in some]
             _add(layout, [phrase for phrase, _ in each], [box for _, box in each], source.options.canvas or UNIT)
 

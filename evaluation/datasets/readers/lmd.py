@@ -13,7 +13,9 @@ BACKGROUND, NEGATIVE = "Background prompt:", "Negative prompt:"
 
 def read(source: Source) -> None:
     """A layout an answer, whose own id is the prompt's place and its own, "4#0"; what it must not show is a tag."""
-    for path in source.files("*.json"):
+    files = source.files("*.json")
+    for path in files:
+        above = f"{path.stem} " if len(files) > 1 else ""
         content = open_json(path)
         if not isinstance(content, dict):
             source.fault(path, "", f"is {shown(content)}, expected prompts with answers")
@@ -26,7 +28,7 @@ def read(source: Source) -> None:
                 with source.row(path, f"key {place + 1}, {shown(prompt)}, answer {number}") as row:
                     boxes, background, negative = _parsed(checked_text(answer, "answer"))
                     layout = row.layout(
-                        prompt, f"{place}#{number}", tags={"background": background, "negative_prompt": negative}
+                        prompt, f"{above}{place}#{number}", tags={"background": background, "negative_prompt": negative}
                     )
                     if background is None:
                         layout.note("no background prompt")

@@ -14,7 +14,8 @@ OTHER = {6: "6 columns: predictions with a confidence, or a rotated box?", 9: "9
 
 def read(source: Source) -> None:
     """A layout a file of labels, in the order of their names; an empty one is a layout without boxes."""
-    for path in source.files("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt", "*.txt"):
+    source.paths = [path.parent if path.name in NAMES else path for path in source.paths]
+    for path in source.files("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt", "*.txt", "*/*.txt"):
         if path.name in (*NAMES, "notes.txt", "README.txt"):
             continue
         names = _names(path)

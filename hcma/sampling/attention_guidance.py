@@ -187,7 +187,7 @@ def excite(
 ) -> Guide:
     """The guide of a batch: `positions_BM` are the tokens whose images enter an image's loss, 0 where there is none.
 
-    An image without a token is left alone: what the network makes of it by itself. With `grounding` it is read as it is sampled.
+    An image without a token is left alone: the network's own. With `grounding` its maps are read as it is sampled.
     """
     arguments = grounding.conditional if grounding else None
     attend = attention_reader(sd, text_BTD, layers_of_side(sd.unet, params.resolution), arguments)

@@ -557,3 +557,12 @@ def test_of_stable_diffusions_layers_those_of_the_official_codes_are_read():
     names = attention_refocusing.layers_of(unet, attention_refocusing.Params())
     assert len(names) == 15 and {grid_side(unet, name) for name in names} == {16}
     assert len(attention_layers(unet, CROSS, SELF)) == 32
+
+
+def test_rnbs_threshold_of_the_whole_canvas_is_0():
+    """A slip of the official code, by which such a box is always done: its region misses one row and one column of 64."""
+    (map_1HPT,) = random_maps((64, 3))
+    things = [Thing((1,), ((0.0, 0.0, 1.0, 1.0),))]
+    assert not rnb.threshold(torch.rand(1, 64, 64), torch.ones(1, 64, 64), 0.4).any()
+    (loss,), (done,) = rnb.Loss([things], [False], rnb.Params())([map_1HPT], torch.tensor([0]))
+    assert loss == 0 and done == 1

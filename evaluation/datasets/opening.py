@@ -18,6 +18,7 @@ import yaml
 from formats import shown
 from formats.files import InputError
 
+LONGEST_REASON = 160  # characters of a library's message
 LONGEST_CELL = 1 << 24  # characters of a cell of CSV
 
 
@@ -199,4 +200,6 @@ def _first_odd_line(path: Path) -> int:
 
 
 def _short(error: Exception) -> str:
-    return shown(" ".join(str(error).split()) or type(error).__name__).strip("'\"")
+    text = " ".join(str(error).split()) or type(error).__name__
+    plain = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return plain if len(plain) <= LONGEST_REASON else f"{plain[:LONGEST_REASON]}..."

@@ -25,9 +25,9 @@ from workflow.benchmarks.rounds import seconds
 from workflow.plan import REAL, Plan
 
 # Scored regions of an image, and processor seconds of the distances: measured with 30,000 images and 99,000 regions of 2,048
-# dimensions at commit 09ce2fc, 888 seconds a row and 1,529 a pair of rows.
+# dimensions by `make bench-scale`: 312 seconds a row (summed up, measured, by sample size) and 206 a pair of rows.
 REGIONS = 3.3
-A_ROW, A_PAIR = 888 / 30_000, 1_529 / 30_000
+A_ROW, A_PAIR = 312 / 30_000, 206 / 30_000
 
 
 @dataclass(frozen=True)
@@ -114,5 +114,5 @@ def note(run: Evaluation, timed: dict[str, Any]) -> str:
     return (
         f"Evaluation: {features:.3g} hours on one {timed['device']} for features and detections of {run.images:,} images"
         f" at {REGIONS} regions each, and {distances:.3g} processor hours for distances of {run.rows} rows and {run.pairs}"
-        " pairs, as measured before (888 s a row and 1,529 s a pair at 30,000 images)."
+        " pairs, as measured before (312 s a row and 206 s a pair at 30,000 images)."
     )

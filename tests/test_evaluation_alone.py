@@ -275,8 +275,9 @@ def test_a_single_image_with_a_single_object_has_a_clip_score(tmp_path, world, c
 def test_without_photos_there_is_no_distance_and_it_is_said_why(tmp_path, world, capsys) -> None:
     rows, pictures = world
     some = {i: pictures[i] for i in range(1, 9)}
-    found = score(tmp_path / "with", rows[:8], some, some)
-    bare = score(tmp_path / "without", rows[:8], some, some, real=None)
+    found = score(tmp_path / "run", rows[:8], some, some)
+    run(tmp_path / "run", real=None, out=tmp_path / "bare")
+    bare = read_json(tmp_path / "bare/metrics.json")
     for name, metric in bare["metrics"].items():
         assert (metric is None) == name.endswith(("fid", "kid")), name
         assert metric is None or metric["value"] == pytest.approx(found["metrics"][name]["value"])

@@ -557,6 +557,14 @@ def test_of_stable_diffusions_layers_those_of_the_official_codes_are_read():
     names = attention_refocusing.layers_of(unet, attention_refocusing.Params())
     assert len(names) == 15 and {grid_side(unet, name) for name in names} == {16}
     assert len(attention_layers(unet, CROSS, SELF)) == 32
+    assert attention_refocusing.layers_of(unet, attention_refocusing.Params(resolution=8)) == [], (
+        "the middle is not read"
+    )
+
+
+def test_dense_diffusions_official_values():
+    params = dense_diffusion.Params()
+    assert (params.creg, params.sreg, params.sizereg, params.share, params.power) == (1.0, 0.3, 1.0, 0.3, 5.0)
 
 
 def test_rnbs_threshold_of_the_whole_canvas_is_0():
@@ -566,3 +574,22 @@ def test_rnbs_threshold_of_the_whole_canvas_is_0():
     assert not rnb.threshold(torch.rand(1, 64, 64), torch.ones(1, 64, 64), 0.4).any()
     (loss,), (done,) = rnb.Loss([things], [False], rnb.Params())([map_1HPT], torch.tensor([0]))
     assert loss == 0 and done == 1
+
+
+@pytest.mark.parametrize(
+    ("s", "level", "least", "updates"), [(0, 1, 0, 2), (0, -1, 0, 1), (0, 1, 0.3, 1), (15, -1, 0, 2), (11, 1, 0, 0)]
+)
+def test_refocusing_moves_until_words_are_attended_to_or_early_the_loss_is_low(s, level, least, updates, monkeypatch):
+    """The terms are the latent's own value: each update takes factor * (1 + 1 + 3) off it."""
+
+    def terms(maps, layers, objects, s, params):
+        x = maps[0].flatten()
+        return x, x, x, torch.tensor([least])
+
+    monkeypatch.setattr(attention_refocusing, "losses", terms)
+    params, work = attention_refocusing.Params(), Counters()
+    guide = attention_refocusing.make_guide(lambda x, t, rows: [x], [], [THINGS], params, range(1, 2), work)
+    start = torch.full((1, 1, 1, 1), 100.0 * level)
+    moved = guide(start, s + (s > 0), torch.tensor(0))
+    assert float(start - moved) == updates * 5 * attention_refocusing.at_step(s, params)[0]
+    assert work["guidance_forwards"] == updates

@@ -112,8 +112,8 @@ MUTANTS = [
     ("largest box on top", DENSE, "key=lambda n: float(", "key=lambda n: -float("),
     ("a name's start token", DENSE, "own_TD[1 : 1 + len", "own_TD[0 : len"),
     ("unconditional half changed", READ, "enumerate(changes, start=half)", "enumerate(changes, start=0)"),
-    ("scores not scaled", READ, "attn.scale * (query @ key.mT)", "(query @ key.mT)"),
-    ("conditional halves exchanged", SOLVE, "unconditional, conditional = network", "conditional, unconditional = network"),
+    ("scores not scaled", READ, "attn.scale * (query.to", "1.0 * (query.to"),
+    ("conditional halves exchanged", SOLVE, "unconditional, conditional = sd.network", "conditional, unconditional = sd.network"),
     ("latents not scaled back", SOLVE, "moved / scheduler", "moved / 1 if True else scheduler"),
 ]  # fmt: skip
 

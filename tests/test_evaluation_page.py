@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluation import strips
+from evaluation import contact_sheets
 from evaluation.contact_sheets import read_index, write_strip
 from evaluation.layouts import read_layouts
 from evaluation.report import __main__ as page
@@ -40,7 +40,7 @@ def call(main, module: str, arguments: list[str], monkeypatch) -> None:
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Path:
     pages.write_run(tmp_path, pages.layouts_of(12), METHODS)
-    call(strips.main, "strips", pages.strip_arguments(tmp_path, METHODS), monkeypatch)
+    call(contact_sheets.main, "strips", pages.strip_arguments(tmp_path, METHODS), monkeypatch)
     return tmp_path
 
 
@@ -139,7 +139,7 @@ def test_without_a_detector_its_scores_are_missing(run, monkeypatch) -> None:
 
 def test_layouts_without_any_box_have_a_page_too(tmp_path, monkeypatch) -> None:
     pages.write_run(tmp_path, pages.layouts_of(3, most=0), METHODS)
-    call(strips.main, "strips", pages.strip_arguments(tmp_path, METHODS), monkeypatch)
+    call(contact_sheets.main, "strips", pages.strip_arguments(tmp_path, METHODS), monkeypatch)
     content = build(tmp_path, monkeypatch)
     assert content["scores"]["region_clip"]["values"] == content["layouts"]["box"] == ""
     assert unpacked(content["scores"]["image_clip"]["values"]).shape == (9,)
@@ -173,7 +173,7 @@ def test_a_shard_without_an_image_is_one_line_and_no_index(run, monkeypatch, cap
     (run / "report/strips/0000.json").unlink()
     (run / "samples/gligen/test/0000.zip").write_bytes(b"nothing")
     with pytest.raises(SystemExit):
-        call(strips.main, "strips", pages.strip_arguments(run, METHODS), monkeypatch)
+        call(contact_sheets.main, "strips", pages.strip_arguments(run, METHODS), monkeypatch)
     assert re.fullmatch(r"error: .*gligen/test/0000\.zip: damaged or cut off.*\n", capsys.readouterr().err)
     assert not (run / "report/strips/0000.json").exists()
 

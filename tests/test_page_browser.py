@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation import strips
+from evaluation import contact_sheets
 from evaluation.report import __main__ as page
 from formats import cli
 from tests import pages
@@ -31,7 +31,7 @@ def call(main: Callable[[], None], arguments: list[str]) -> None:
 
 
 def build(folder: Path, *more: str) -> Path:
-    call(strips.main, pages.strip_arguments(folder, METHODS))
+    call(contact_sheets.main, pages.strip_arguments(folder, METHODS))
     call(page.main, pages.page_arguments(folder, METHODS, *more))
     return folder / "report.html"
 

@@ -113,7 +113,7 @@ MUTANTS = [
     ("a name's start token", DENSE, "own_TD[1 : 1 + len", "own_TD[0 : len"),
     ("unconditional half changed", READ, "enumerate(changes, start=half)", "enumerate(changes, start=0)"),
     ("scores not scaled", READ, "attn.scale * (query.to", "1.0 * (query.to"),
-    ("conditional halves exchanged", SOLVE, "unconditional, conditional = sd.network", "conditional, unconditional = sd.network"),
+    ("conditional halves exchanged", SOLVE, "unconditional, conditional = sd", "conditional, unconditional = sd"),
     ("latents not scaled back", SOLVE, "moved / scheduler", "moved / 1 if True else scheduler"),
 ]  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""The paper's DAG without its work: 12 methods, and jobs that only leave empty the files that their rules declare.
+"""The paper's DAG without its work: all methods, and jobs that only leave empty the files that their rules declare.
 
-    python -m tests.scale --images 30000 --shard-size 2000
+    python -m tests.scale --images 30000 --shard-size 5000
 
 prints one line of JSON: how long the DAG takes to build, how many jobs and files there are, what scheduling costs a job.
 """

@@ -593,3 +593,15 @@ def test_refocusing_moves_until_words_are_attended_to_or_early_the_loss_is_low(s
     moved = guide(start, s + (s > 0), torch.tensor(0))
     assert float(start - moved) == updates * 5 * attention_refocusing.at_step(s, params)[0]
     assert work["guidance_forwards"] == updates
+
+
+@torch.no_grad()
+def test_scores_are_changed_in_the_conditional_half_and_of_the_images_that_ask_for_it(sd):
+    latents = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    text, t = encode_text(sd, ["", "", "a cat", "a dog"])[0], torch.tensor(500)
+    plain = sd.unet(latents, t, text).sample
+    with changing(sd):
+        assert torch.equal(sd.unet(latents, t, text).sample, plain)
+        arguments = {"changes": [None, lambda scores, crossed: 0 * scores]}
+        changed = sd.unet(latents, t, text, cross_attention_kwargs=arguments).sample
+    assert [torch.equal(*pair) for pair in zip(plain, changed, strict=True)] == [True, True, True, False]

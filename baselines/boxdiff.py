@@ -21,7 +21,7 @@ from hcma.sampling.caption_tokens import Named, append_missing, named_objects
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, encode_text
 from hcma.sampling.grounding import Grounding
-from hcma.sampling.spec import expect, is_number
+from hcma.sampling.spec import expect, expect_each, is_count, is_number
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class Params(Excitation):
     def __post_init__(self) -> None:
         super().__post_init__()
         expect("share", self.share, lambda v: is_number(v) and 0 < v <= 1, "a number above 0, at most 1")
-        expect("window", self.window, lambda v: type(v) is int and v >= 0, "an integer of at least 0")
-        for key in ("refine", "stale_terms", "small_boxes", "union"):
-            expect(key, getattr(self, key), lambda v: type(v) is bool, "true or false")
+        expect("window", self.window, is_count, "an integer of at least 0")
+        expect_each(self, "refine stale_terms small_boxes union", lambda v: type(v) is bool, "true or false")
 
 
 # One entry of the loss: the token's position and the boxes that it stands for.

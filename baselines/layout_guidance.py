@@ -27,7 +27,7 @@ from hcma.sampling.diffusion import (
     noise_share,
 )
 from hcma.sampling.grounding import Grounding, guided_passes, is_tau
-from hcma.sampling.spec import expect, is_number
+from hcma.sampling.spec import expect, expect_each, is_count, is_number
 from hcma.sampling.token_maps import inside
 
 
@@ -63,13 +63,11 @@ class Params:
         strings = "a list of block names such as mid_block, up_blocks.1"
         expect("blocks", self.blocks, lambda v: isinstance(v, list | tuple) and len(v) > 0, strings)
         expect("blocks", self.blocks, lambda v: all(type(name) is str for name in v), strings)
-        for key in ("eta", "threshold"):
-            expect(key, getattr(self, key), lambda v: is_number(v) and v >= 0, "a number of at least 0")
-        for key in ("max_iterations", "stop"):
-            expect(key, getattr(self, key), lambda v: type(v) is int and v >= 0, "an integer of at least 0")
+        expect_each(self, "eta threshold", lambda v: is_number(v) and v >= 0, "a number of at least 0")
+        expect_each(self, "max_iterations stop", is_count, "an integer of at least 0")
         expect("tau", self.tau, is_tau, "null or a number from 0 to 1")
-        for key in ("sticky", "drop_empty", "guide_duplicate", "append_missing"):
-            expect(key, getattr(self, key), lambda v: type(v) is bool, "true or false")
+        switches = "sticky drop_empty guide_duplicate append_missing"
+        expect_each(self, switches, lambda v: type(v) is bool, "true or false")
 
 
 def generate(sd: Diffusion, layouts: Sequence[Layout], noise_BCHW: torch.Tensor, params: Params) -> torch.Tensor:

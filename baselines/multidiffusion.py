@@ -26,7 +26,7 @@ from hcma.sampling.diffusion import (
     with_negative,
 )
 from hcma.sampling.grounding import largest
-from hcma.sampling.spec import expect
+from hcma.sampling.spec import expect, is_count
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Params:
     template: str = "a {label}"
 
     def __post_init__(self) -> None:
-        expect("bootstrap", self.bootstrap, lambda v: type(v) is int and v >= 0, "an integer of at least 0")
+        expect("bootstrap", self.bootstrap, is_count, "an integer of at least 0")
         expect("template", self.template, lambda v: isinstance(v, str) and "{label}" in v, "text with {label}")
 
 

@@ -33,7 +33,6 @@ DECIDED = (
     "generator",
     "latents",
 )
-LOWER = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,6 @@ def open_model(folder: str | Path, sampling: Sampling, params: Params, device: t
     """The pipeline in a folder, checked against its SHA256SUMS; raises InputError for what it cannot be asked."""
     verify_folder(folder)
     expect("sampling.scheduler", sampling.scheduler, lambda v: v == OWN, f"{OWN!r}, the pipeline's")
-    expect("sampling.precision", sampling.precision, lambda v: v in LOWER, f"one of {', '.join(LOWER)}")
     for log in (logging, text_logging):
         log.set_verbosity_error()
     # Whether an image may be seen is not decided here: a checker would blacken some of them. What else is not there, such as
@@ -116,6 +114,7 @@ def open_model(folder: str | Path, sampling: Sampling, params: Params, device: t
         pipe.vae,
         dict(pipe.scheduler.config),
         sampling,
+        folder=Path(folder),
         pipe=pipe,
         pixels=params.size or side * pipe.vae_scale_factor,
         limit=params.options.get("max_sequence_length", longest),

@@ -89,13 +89,9 @@ def chosen_workers(asked: int | None, device: str) -> int:
     """Worker processes for a device, where not asked for: none on the CPU, else one a core that this process may use."""
     if asked is not None:
         return asked
-    return (
-        0
-        if device == "cpu"
-        else len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    if device == "cpu":
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def write_features(

@@ -29,7 +29,7 @@ from hcma.sampling.diffusion import (
     make_scheduler,
 )
 from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
-from hcma.sampling.spec import Artefact, expect, is_number
+from hcma.sampling.spec import Artefact, expect, expect_each, is_number
 from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
 
 MODES = ("raw", "grad_norm")
@@ -67,10 +67,8 @@ class Params:
         for key, known in (("mode", MODES), ("schedule", tuple(SCHEDULES))):
             if getattr(self, key) not in known:
                 raise InputError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(known)}")
-        for key in ("lambda_global", "lambda_local"):
-            expect(key, getattr(self, key), lambda v: is_number(v) and v >= 0, "a number of at least 0")
-        for key in ("start", "stop", "tau"):
-            expect(key, getattr(self, key), lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
+        expect_each(self, "lambda_global lambda_local", lambda v: is_number(v) and v >= 0, "a number of at least 0")
+        expect_each(self, "start stop tau", lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
         expect("every", self.every, lambda v: type(v) is int and v >= 1, "a positive integer")
 
     @property

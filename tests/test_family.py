@@ -19,7 +19,7 @@ from baselines import (
     stable_diffusion,
 )
 from formats.files import InputError
-from formats.layouts import Layout, Object
+from formats.layouts import Layout
 from hcma.sampling.attention import (
     CROSS,
     GATED,
@@ -35,16 +35,10 @@ from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Sampling, decode, denoise, encode_text, initial_noise, load_diffusion
 from hcma.sampling.grounding import Grounding, fusers_enabled, grounding_tokens
 from hcma.sampling.token_maps import enlarge, inside, slopes, smooth, smoothing_kernel
+from tests.test_guided import CAT, LAYOUTS, generate
 from tests.tiny import write_tiny
 
 STEPS = 6
-CAT, DOG = Object("cat", (0.1, 0.2, 0.4, 0.9), (2, 5)), Object("dog", (0.5, 0.05, 0.95, 0.6), (12, 15))
-LAYOUTS = [
-    Layout(1, 1, "a cat and a dog", (CAT, DOG)),
-    Layout(2, 2, "a mat", (Object("dog", (0.1, 0.1, 0.5, 0.5)),)),
-    Layout(3, 3, "a cat", (CAT, replace(CAT, box=(0.6, 0.1, 0.9, 0.8)))),
-    Layout(4, 4, ""),
-]
 SEEN = {"tau": 0.5}
 EXCITED = {"resolution": 8, "stop": 5, "thresholds": [[0, 0.9], [2, 0.95]], "max_refinements": 3, "step": 3.0}
 ROWS = {
@@ -71,10 +65,6 @@ def sd(model):
 def row(request):
     module, params = ROWS[request.param]
     return module, module.Params(**params)
-
-
-def generate(sd, row, layouts):
-    return row[0].generate(sd, layouts, initial_noise(layouts, 0, sd.latent_shape_CHW), row[1])
 
 
 def unguided(row):

@@ -297,8 +297,6 @@ def test_what_does_not_fit_is_named(written, tmp_path):
 
     with pytest.raises(InputError, match=r"sampling\.scheduler: expected 'own', the pipeline's, found 'ddim'"):
         opened(OWN | {"scheduler": "ddim"})
-    with pytest.raises(InputError, match=r"sampling\.precision: expected one of float32, bfloat16, found 'float16'"):
-        opened(OWN | {"precision": "float16"})
     with pytest.raises(InputError, match=r"Pipeline has no colour$"):
         opened(given=pipeline.Params(options={"colour": 1}))
     with pytest.raises(InputError, match="own' is for whole pipelines"):
@@ -309,6 +307,25 @@ def test_what_does_not_fit_is_named(written, tmp_path):
     with pytest.raises(InputError, match=r"diffusion_pytorch_model\.safetensors"):
         opened()
     changed.write_bytes(content)
+
+
+def test_what_half_precision_spoils_is_made_again_by_the_pipeline_in_float32(written, capsys, monkeypatch):
+    folder, params, _ = written
+    spec = {
+        kind: Spec("row", "baselines.pipeline", str(folder), sampling=OWN | {"precision": kind}, params=vars(params))
+        for kind in ("float32", "bfloat16")
+    }
+    whole = generate(load_method(spec["float32"], "cpu"), LAYOUTS)
+    lowered, made = load_method(spec["bfloat16"], "cpu"), pipeline.generate
+
+    def spoilt(sd, layouts, noise_BCHW, params):
+        pixels = made(sd, layouts, noise_BCHW, params)
+        return pixels * 0 if sd.sampling.precision == "bfloat16" else pixels
+
+    monkeypatch.setattr(pipeline, "generate", spoilt)
+    pixels, counters = fallback.generate_whole(lowered, LAYOUTS)
+    assert torch.equal(pixels, whole) and counters[fallback.REDONE] == len(LAYOUTS)
+    assert lowered.exact is lowered.exact and lowered.exact.sd.unet.dtype == torch.float32
 
 
 def test_captions_that_are_cut_are_counted(method):

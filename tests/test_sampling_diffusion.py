@@ -20,6 +20,7 @@ from hcma.sampling.diffusion import (
     make_scheduler,
     speed_up,
 )
+from hcma.sampling.loading import Method
 from tests.tiny import CONTEXT, WIDTH, write_tiny
 
 LAYOUTS = [Layout(11, 1, "a cat"), Layout(12, 2, "two dogs"), Layout(13, 3, "")]
@@ -77,9 +78,10 @@ def test_half_precision_gives_nearly_the_latents_of_float32_in_float32(sd):
     assert half.dtype == torch.float32
     assert 0 < (half - whole).norm() / whole.norm() < 0.05
     assert (decode(lowered, whole).int() - decode(sd, whole).int()).abs().float().mean() < 2
-    exact = lowered.exact
-    assert exact is lowered.exact and sd.exact is sd
-    assert torch.equal(denoise(exact, noise(exact), captions(exact)), whole)
+    method = Method(stable_diffusion, stable_diffusion.Params(), lowered)
+    exact = method.exact
+    assert exact is method.exact and exact.exact is exact
+    assert torch.equal(denoise(exact.sd, noise(exact.sd), captions(exact.sd)), whole)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

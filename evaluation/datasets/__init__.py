@@ -19,7 +19,7 @@ and one whose root is a folder names what else it reads there, and the zip that 
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,9 @@ class Prepared:
     report: dict[str, Any]
 
 
-def find_dataset(name: str) -> Any:
-    """A data set's module by its name; raises InputError naming those of this package."""
-    path = name if "." in name else f"{__name__}.{name}"
+def find_module(what: str, name: str, package: str, function: str, known: Callable[[], list[str]]) -> Any:
+    """The module `name` of a package, or of that dotted name, that has `function`; raises InputError naming `known` ones."""
+    path = name if "." in name else f"{package}.{name}"
     named = all(part.isidentifier() for part in path.split("."))
     try:
         module = importlib.import_module(path) if named else None
@@ -46,10 +46,15 @@ def find_dataset(name: str) -> Any:
         if not f"{path}.".startswith(f"{error.name}."):
             raise
         module = None
-    if not hasattr(module, "prepare"):
+    if not callable(getattr(module, function, None)):
         choice = f"known are {', '.join(known())}, or a module's dotted name"
-        raise InputError(f"data set {name!r}: no such module; {choice}")
+        raise InputError(f"{what} {name!r}: no such module; {choice}")
     return module
+
+
+def find_dataset(name: str) -> Any:
+    """A data set's module by its name; raises InputError naming those of this package."""
+    return find_module("data set", name, __name__, "prepare", known)
 
 
 def known() -> list[str]:

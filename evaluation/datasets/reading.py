@@ -15,7 +15,7 @@ opens a `row` for each layout, and in it begins the `layout` and adds its boxes 
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -379,10 +379,7 @@ class Draft:
         return caption
 
     def _span(self, spans: Sequence[tuple[int, int] | None]) -> None:
-        self.objects = [
-            Object(one.phrase, one.box, one.span or span, one.annotation_id, one.category, one.attributes)
-            for one, span in zip(self.objects, spans, strict=True)
-        ]
+        self.objects = [replace(one, span=one.span or span) for one, span in zip(self.objects, spans, strict=True)]
 
 
 def checked_text(value: Any, field: str, filled: bool = True) -> str:

@@ -96,17 +96,18 @@ class Numpy:
 
 
 class Torch:
-    """A device of torch's; raises InputError for one that torch has not, or that has no float64."""
+    """A device of torch's, taken as sampling takes it; raises InputError for one that is not here, or that has no float64."""
 
     def __init__(self, device: str) -> None:
         import torch
 
-        torch.backends.cuda.matmul.allow_tf32 = False
+        from formats.device import take_device
+
+        self.torch, self.device = torch, take_device(device)
         try:
-            self.torch, self.device = torch, torch.device(device)
-            torch.zeros(1, dtype=torch.float64, device=device)
-        except (RuntimeError, AssertionError, TypeError) as error:
-            raise InputError(f"device {device}: not to be had here ({str(error).splitlines()[0]}); give cpu") from None
+            torch.zeros(1, dtype=torch.float64, device=self.device)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"--device {device}: has no float64 ({str(error).splitlines()[0]}); give cpu") from None
 
     def put(self, array: Array, dtype: Any) -> Array:
         if isinstance(array, self.torch.Tensor):

@@ -32,7 +32,10 @@ class _Enough(Exception):
 
 
 class _Reader:
-    """An attention processor that keeps its probabilities; the arithmetic is that of diffusers' plain processor."""
+    """An attention processor that keeps its probabilities; the arithmetic is that of diffusers' plain processor.
+
+    Without text the keys and values are the layer's own states: self-attention, or gated attention.
+    """
 
     def __init__(self, name: str, maps: dict[str, torch.Tensor], wanted: int | None) -> None:
         self.name, self.maps, self.wanted = name, maps, wanted
@@ -45,14 +48,9 @@ class _Reader:
         attention_mask: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
-        assert encoder_hidden_states is not None, "only cross-attention is read"
+        read = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
-            attn.head_to_batch_dim(project(states))
-            for project, states in (
-                (attn.to_q, hidden_states),
-                (attn.to_k, encoder_hidden_states),
-                (attn.to_v, encoder_hidden_states),
-            )
+            attn.head_to_batch_dim(one) for one in (attn.to_q(hidden_states), attn.to_k(read), attn.to_v(read))
         )
         # Maps and their losses are at least float32, whatever the network runs in.
         exact = torch.promote_types(query.dtype, torch.float32)
@@ -61,20 +59,6 @@ class _Reader:
         if len(self.maps) == self.wanted:
             raise _Enough
         return attn.to_out[1](attn.to_out[0](attn.batch_to_head_dim(torch.bmm(probabilities.to(value.dtype), value))))
-
-
-class _SelfReader(_Reader):
-    """The same for a layer whose keys and values are its own states: self-attention, or gated attention."""
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        **_: Any,
-    ) -> torch.Tensor:
-        return super().__call__(attn, hidden_states, hidden_states, attention_mask)
 
 
 class _Changer:
@@ -98,9 +82,9 @@ class _Changer:
             if change is not None:
                 # One image at a time: at 64 x 64 cells the scores of one take half a gigabyte.
                 states = hidden_states[row, None]
-                keys = encoder_hidden_states[row, None] if encoder_hidden_states is not None else states
+                read = encoder_hidden_states[row, None] if encoder_hidden_states is not None else states
                 query, key, value = (
-                    attn.head_to_batch_dim(one) for one in (attn.to_q(states), attn.to_k(keys), attn.to_v(keys))
+                    attn.head_to_batch_dim(one) for one in (attn.to_q(states), attn.to_k(read), attn.to_v(read))
                 )
                 exact = torch.promote_types(query.dtype, torch.float32)
                 scores_HQK = attn.scale * (query.to(exact) @ key.to(exact).mT)
@@ -179,8 +163,7 @@ def reading(
     found = {name: layers[name].processor for name in names}
     try:
         for name in names:
-            kind = _Reader if name.endswith(CROSS) else _SelfReader
-            layers[name].processor = kind(name, maps, len(names) if stop else None)
+            layers[name].processor = _Reader(name, maps, len(names) if stop else None)
         yield
     finally:
         for name, processor in found.items():

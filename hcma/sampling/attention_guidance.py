@@ -15,7 +15,7 @@ from hcma.sampling.attention import Attend, attention_reader, layers_of_side
 from hcma.sampling.counters import Counters, Passes
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, duplicate_calls, make_scheduler
 from hcma.sampling.grounding import Grounding, guided_passes, is_tau
-from hcma.sampling.spec import expect, is_number
+from hcma.sampling.spec import expect, expect_each, is_count, is_number
 from hcma.sampling.token_maps import aggregate, smooth, smoothing_kernel, text_maps, token_images
 
 # objectives from the token images_RMYX of the rows (positions in the batch)
@@ -155,12 +155,10 @@ class Excitation:
     tau: float | None = None
 
     def __post_init__(self) -> None:
-        for key in ("resolution", "stop", "max_refinements", "kernel_size"):
-            expect(key, getattr(self, key), lambda v: type(v) is int and v >= 0, "an integer of at least 0")
-        for key in ("step", "sigma"):
-            expect(key, getattr(self, key), lambda v: is_number(v) and v > 0, "a positive number")
-        for key in ("smoothing", "true_gaussian", "guide_duplicate", "append_missing"):
-            expect(key, getattr(self, key), lambda v: type(v) is bool, "true or false")
+        expect_each(self, "resolution stop max_refinements kernel_size", is_count, "an integer of at least 0")
+        expect_each(self, "step sigma", lambda v: is_number(v) and v > 0, "a positive number")
+        switches = "smoothing true_gaussian guide_duplicate append_missing"
+        expect_each(self, switches, lambda v: type(v) is bool, "true or false")
         expect("kernel_size", self.kernel_size, lambda v: v % 2 == 1, "an odd number")
         expect("tau", self.tau, is_tau, "null or a number from 0 to 1")
         expect("step_range", self.step_range, lambda v: _pair(v) and min(v) >= 0, "two numbers of at least 0")

@@ -4,7 +4,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,6 @@ class Diffusion:
     def negative_1TD(self) -> torch.Tensor:
         """Text states of the negative prompt, encoded once a job."""
         return encode_text(self, [self.sampling.negative_prompt])[0]
-
-    @functools.cached_property
-    def exact(self) -> "Diffusion":
-        """The same models in float32, loaded when first asked for: what half precision spoils is made again by them."""
-        if self.sampling.precision == "float32" or self.folder is None:
-            return self
-        return load_diffusion(self.folder, replace(self.sampling, precision="float32"), self.device)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -79,12 +78,11 @@ def _mended(
         counters.take_over(own, good)
         parts = dict(zip(good, again, strict=True))
     wrong = [batch[row] for row in bad]
-    exact = replace(method, sd=method.sd.exact)
-    redone, rows = _attempt(exact, wrong)
+    redone, rows = _attempt(method.exact, wrong)
     if redone is None:
         raise _not_finite([wrong[row] for row in rows])
     print(f"layouts {_ids(wrong)}: made again in float32", file=sys.stderr)
-    counters.take_over(exact.sd.counters, bad)
+    counters.take_over(method.exact.sd.counters, bad)
     counters.add(REDONE, bad)
     parts |= dict(zip(bad, redone, strict=True))
     return torch.stack([parts[row] for row in range(len(batch))]), counters

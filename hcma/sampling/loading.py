@@ -1,8 +1,10 @@
 """A method's specification to a method that is ready to run: its module, and the verified weights and artefacts it runs on."""
 
+import functools
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,14 @@ class Method:
     state: Any = None
     weights: dict[str, str] = field(default_factory=dict)
 
+    @functools.cached_property
+    def exact(self) -> "Method":
+        """The same method on its model in float32, opened when first asked for: it makes again what half precision spoils."""
+        if self.sd.sampling.precision == "float32" or self.sd.folder is None:
+            return self
+        sampling = replace(self.sd.sampling, precision="float32")
+        return replace(self, sd=open_model(self.module, self.sd.folder, sampling, self.params, self.sd.device))
+
     def generate(self, layouts: Sequence[Layout], noise_BCHW: torch.Tensor) -> torch.Tensor:
         """The module's images; one that has `load` gets its state after the params."""
         state = (self.state,) if hasattr(self.module, "load") else ()
@@ -48,7 +58,9 @@ def load_method(spec: Spec, device: str) -> Method:
     return Method(module, params, sd, state, weights)
 
 
-def open_model(module: Any, folder: str, sampling: Sampling, params: Any, device: str | torch.device) -> Diffusion:
+def open_model(
+    module: Any, folder: str | Path, sampling: Sampling, params: Any, device: str | torch.device
+) -> Diffusion:
     """The model in a folder, verified, as the module opens it itself, or as `load_diffusion` does for all that do not."""
     if hasattr(module, "open_model"):
         return module.open_model(folder, sampling, params, torch.device(device))

@@ -7,14 +7,14 @@ A reader is a module of this package, or any other by its dotted name, with
     FRAME = name            which part of a photo its boxes are of, where that is not all of it, squashed
 """
 
-import importlib
 import pkgutil
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from evaluation.datasets import find_module
 from evaluation.datasets.photos import Photos
 from evaluation.datasets.reading import Options, Source
 from formats import listed, shown
@@ -28,18 +28,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".JPG", ".JPEG", ".PNG")
 
 def find_reader(name: str) -> Any:
     """A reader's module by its name; raises InputError naming those of this package."""
-    path = name if "." in name else f"{__name__}.{name}"
-    named = all(part.isidentifier() for part in path.split("."))
-    try:
-        module = importlib.import_module(path) if named else None
-    except ModuleNotFoundError as error:
-        if not f"{path}.".startswith(f"{error.name}."):
-            raise
-        module = None
-    if not callable(getattr(module, "read", None)):
-        choice = f"known are {', '.join(known_readers())}, or a module's dotted name"
-        raise InputError(f"reader {name!r}: no such module; {choice}")
-    return module
+    return find_module("reader", name, __name__, "read", known_readers)
 
 
 def known_readers() -> list[str]:
@@ -97,7 +86,7 @@ def with_photos(layouts: Sequence[Layout], folder: Path) -> list[Layout]:
         there = next((name for name in names if name and photos.has(name)), names[0])
         try:
             seen = photos.look(layout.image_id, there)
-            found.append(Layout(**{**vars(layout), "photo": seen.name}))
+            found.append(replace(layout, photo=seen.name))
         except InputError as error:
             faults.append(str(error))
     if faults:

@@ -203,6 +203,9 @@ def test_the_evaluation_is_part_of_the_estimate(tmp_path, monkeypatch, capsys):
     run = feature_costs.evaluation_of(plan)
     # Eight rows of 32, two held-out ones of 16, and the photos of both.
     assert (run.images, run.test, run.rows, run.workers) == (8 * 32 + 2 * 16 + 32 + 16, 32, 9, 0)
+    wide = {"data": {"val": {"count": 40}}, "evaluation": {"reference": "full_val"}}
+    of_val = Plan(read(merged(["tests/config/small.yaml"], {"seeds": [0, 3]} | wide), []))
+    assert feature_costs.evaluation_of(of_val).images == run.images + 40
     stanzas = {name: one.model_dump(exclude_none=True) for name, one in plan.extractors.items()}
     timed = feature_costs.time_networks(stanzas, torch.device("cpu"), 64)
     assert set(timed["networks"]) == set(stanzas)

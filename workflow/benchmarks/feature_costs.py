@@ -5,7 +5,6 @@ reading and resizing are timed on one core.
 """
 
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from evaluation.sizes import BATCH
 from formats.device import device_name
 from formats.images import OpenImages
 from workflow.benchmarks.feature_rates import write_pictures, write_stanza
-from workflow.benchmarks.rounds import seconds
+from workflow.benchmarks.rounds import fastest
 from workflow.plan import REAL, Plan
 
 # Scored regions of an image, and processor seconds of the distances: measured with 30,000 images and 99,000 regions of 2,048
@@ -44,13 +43,16 @@ class Evaluation:
 def evaluation_of(plan: Plan) -> Evaluation:
     """All that a plan evaluates, the photos included."""
     heldout = plan.settings.alignment.calibrate.images or plan.count("heldout")
-    wide = plan.real_summary("test") == plan.path.summary(REAL, "val")
-    photos = plan.count("test") + heldout + (plan.count("val") if wide else 0)
+    photos = sum(
+        count for split, count in (("test", plan.count("test")), ("heldout", heldout)) if plan.has_photos(split)
+    )
+    if plan.path.summary(REAL, "val") in plan.real_summary("test"):
+        photos += plan.count("val")
     rows = [*plan.methods, *plan.repeats]
     return Evaluation(
         images=sum(sampled.images for sampled in plan.sampled) + photos,
         test=plan.count("test"),
-        rows=len(rows) + 1,
+        rows=len(rows) + plan.has_photos("test"),
         pairs=sum(len(plan.partners(row)) for row in plan.methods),
         workers=plan.evaluation_threads * plan.evaluation_gpus,
     )
@@ -90,11 +92,6 @@ def time_detector(stanza: dict[str, Any], device: torch.device, picture_HW3: np.
     images = [torch.from_numpy(np.array(detector.prepare(picture_HW3)))] * batch
     computed = fastest(lambda: detector.find(images)) / batch
     return {"computed": computed, "prepared": fastest(lambda: detector.prepare(picture_HW3))}
-
-
-def fastest(work: Callable[[], object]) -> float:
-    """Seconds of the quicker of two calls."""
-    return min(seconds(work)[0] for _ in range(2))
 
 
 def an_image(timed: dict[str, Any], workers: int) -> float:

@@ -6,7 +6,6 @@ own files where it exists, else from the published architecture. So nothing need
 
 import importlib
 import json
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,11 +27,11 @@ from hcma.sampling.diffusion import Diffusion, Sampling, decode, lower, predict_
 from hcma.sampling.grounding import SLOTS, fusers_enabled
 from hcma.sampling.spec import from_keys
 from workflow.benchmarks.feature_costs import Evaluation, evaluation_of, time_networks
+from workflow.benchmarks.rounds import fastest
 from workflow.plan import Plan, Sampled, read_plan
 from workflow.random_weights.architecture import read_architecture
 
 TOKENS = 77
-REPEATS = 3
 
 # Work on a batch of so many images, ready to be timed.
 Batch = Callable[[int], Callable[[], torch.Tensor]]
@@ -296,7 +295,7 @@ def seconds_an_image(work: Batch, batch: int) -> dict[str, float | int]:
     """Seconds an image, and the largest batch up to `batch` that fits into the device's memory by halving."""
     while True:
         try:
-            return {"seconds": fastest(work(batch)) / batch, "batch": batch}
+            return {"seconds": _awaited(work(batch)) / batch, "batch": batch}
         except torch.OutOfMemoryError:
             if batch == 1:
                 raise
@@ -304,13 +303,6 @@ def seconds_an_image(work: Batch, batch: int) -> dict[str, float | int]:
         torch.cuda.empty_cache()
 
 
-def fastest(work: Callable[[], torch.Tensor]) -> float:
-    """Seconds of the fastest of a few calls, after one to warm up; reading a value of the result waits for the device."""
-
-    def once() -> float:
-        began = time.perf_counter()
-        float(work().flatten()[0])
-        return time.perf_counter() - began
-
-    once()
-    return min(once() for _ in range(REPEATS))
+def _awaited(work: Callable[[], torch.Tensor]) -> float:
+    """Seconds of the fastest of a few calls; reading a value of the result waits for the device."""
+    return fastest(lambda: float(work().flatten()[0]))

@@ -50,6 +50,12 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
+def fastest(work: Callable[[], Any]) -> float:
+    """Seconds of the fastest of a few calls, after one to warm up."""
+    work()
+    return min(seconds(work)[0] for _ in range(ROUNDS))
+
+
 def take_turns(sides: Mapping[str, Side], rounds: int) -> dict[str, list[Turn]]:
     """Every side once a round, in order, so many rounds: what slows the machine for a while slows all of them."""
     turns: dict[str, list[Turn]] = {name: [] for name in sides}

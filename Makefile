@@ -31,8 +31,8 @@ help:
 	@echo "make test-next         the evaluation's numbers under the newest scipy, which needs Python 3.12 or 3.13"
 	@echo "make bench             speed against the peers, equality checked (after make demo); BENCH=--quick: equality alone"
 	@echo "make bench-scale       what the evaluation's numbers take at 30,000 images a row; SCALE='--device cuda': on a GPU"
-	@echo "make regress           a small fixed subset made anew and held against results/reference/miniature.json"
-	@echo "make regress-accept REASON=...  its numbers become the reference | regress-spread: measure the tolerances anew"
+	@echo "make regress           a small fixed subset, rerun and held against results/reference/miniature.json"
+	@echo "make regress-accept REASON=...  its numbers become the reference | regress-spread: measure the tolerances again"
 	@echo "make docs              the documentation as a site in docs/_build/html; warnings are errors"
 	@echo "make lint | format     ruff, snakefmt, mypy, snakemake --lint, dry run | apply the formatters"
 

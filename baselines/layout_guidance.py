@@ -41,7 +41,7 @@ class Params:
     max_iterations   updates at most before a call
     stop             calls before this one are guided
     sticky           True, as the official code: once the threshold is reached, guidance is over for the image; False: the
-                     loss is tested anew at every call
+                     loss is tested again at every call
     drop_empty       False: an object whose boxes cover no cell keeps a loss of 1 and no gradient; True: it is left out
     guide_duplicate  False: not before PLMS's second call, whose latents the solver drops (LMS has no such call)
     append_missing   False: boxes that the caption does not name are left out; True: they are named after the caption

@@ -163,7 +163,7 @@ def _within_memory(step_on: Step, step: int, name: str) -> dict[str, float]:
 
 
 def identity_of(described: Any, tensors: Iterable[torch.Tensor]) -> str:
-    """What a checkpoint must agree on before it is gone on with: a hash of JSON values and of tensors."""
+    """What a checkpoint must agree on to be resumed: a hash of JSON values and of tensors."""
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for tensor in tensors:
         digest.update(tensor.cpu().numpy().tobytes())

@@ -71,7 +71,7 @@ def unstated(path: str) -> str:
 def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
     """Settings in which every model, extractor and data root has a local path, and what has to be downloaded for that.
 
-    A path of the user's own goes before a source, and is as `place` has it. What is resolved once more stays as it is.
+    A path of the user's own overrides a source, and is as `place` has it. What is resolved once more stays as it is.
     """
     downloads = Downloads(folder_of(settings.fetch))
     data = settings.data.model_copy(

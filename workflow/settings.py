@@ -238,7 +238,7 @@ class Data(Section):
 class Model(Section):
     """A diffusers folder: `path`, or a bare text in the model's place, is one of your own; else a repository of the hub."""
 
-    path: FilePath | None = Field(None, description="a folder of your own, with its SHA256SUMS; goes before the hub")
+    path: FilePath | None = Field(None, description="a folder of your own, with its SHA256SUMS; overrides the hub")
     hub: Hub | None = Field(None, description="repository on the hub")
     revision: Revision | None = Field(None, description="commit of the repository")
     licence: str | None = Field(None, description="a name under `fetch.licences`")

@@ -74,7 +74,7 @@ class Measured:
             return None
         key = extractor, level
         if key not in self._held:
-            # Of large networks one pair is gigabytes; metrics are measured pair by pair, and the last goes before the next.
+            # Of large networks one pair is gigabytes: metrics are measured pair by pair, and one is dropped before the next.
             self._held.clear()
             self._held[key] = self.row.summary(*key), self.real.summary(*key)
         return self._held[key]

@@ -11,7 +11,7 @@ from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import NonFiniteLatents, count_truncated, initial_noise
 from hcma.sampling.loading import Method
 
-# What befell single images: their ids stand in meta.json.
+# Per-image events, whose ids are listed in meta.json.
 LISTED = REDONE, BLACK = "redone_in_float32", "black_images"
 
 

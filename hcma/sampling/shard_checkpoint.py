@@ -19,7 +19,7 @@ from formats.images import png_name, read_files, read_meta, write_files, write_i
 from hcma.sampling.counters import Counters
 
 KEY = re.compile("[0-9a-f]{64}")
-FORMAT = 3  # of a batch's record; batches of another format are made anew
+FORMAT = 3  # of a batch's record; batches of another format are sampled again
 OWNER = "owner"
 
 

@@ -120,8 +120,9 @@ def layouts(images: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _timed(started: tuple[float, float]) -> dict[str, float]:
-    return {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
+def _timed(wall: float, cpu: float) -> dict[str, float]:
+    """Seconds since both clocks stood so."""
+    return {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
 
 
 def ours(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -141,7 +142,7 @@ def ours(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, fl
     started = time.perf_counter(), time.process_time()
     for row in ROWS:
         write_features(folder / row, rows, table, networks, None, Protocol(), folder / f"{row}.npz")
-    spent, arrays = _timed(started), {}
+    spent, arrays = _timed(*started), {}
     for row in ROWS:
         shards = FeatureShards([folder / f"{row}.npz"])
         for level in ("image", "region"):
@@ -181,7 +182,7 @@ def theirs(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, 
         for row in ROWS:
             scores = _clip_scores(Path(f"{folder / row}{suffix}"), texts[level], clip, tokenizer, prepare)
             arrays[f"{row}_{level}_clip"] = np.concatenate(list(scores))
-    return arrays, _timed(started)
+    return arrays, _timed(*started)
 
 
 def _clip_scores(

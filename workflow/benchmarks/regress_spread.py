@@ -2,7 +2,7 @@
 
 Makes the subset once as it is, once for each of ROUNDING, where only the order and the kind of floating-point operations
 differ, and once for each of SEEDS, where the random numbers do; then writes the section `spread` of the reference.
-Finished runs are taken as they are: delete results/regress* to measure anew.
+Finished runs are taken as they are: delete results/regress* to measure again.
 """
 
 import os

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -207,11 +208,10 @@ def _make_features(work: Path, row: str, size: Size) -> None:
 def write_row(work: Path, row: str, size: Size) -> None:
     """Features of a row, shard by shard, as evaluation.features writes them."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(partial(_write_shard, row, size), enumerate(feature_files(work, row, size))))
+        list(pool.map(partial(_write_shard, row, size), count(), feature_files(work, row, size)))
 
 
-def _write_shard(row: str, size: Size, place: tuple[int, Path]) -> None:
-    shard, path = place
+def _write_shard(row: str, size: Size, shard: int, path: Path) -> None:
     number = 0 if row == REAL else int(row.removeprefix("row"))
     # As many regions an image as there are in all, the same for every row.
     region_images = np.sort(np.arange(size.regions) % size.images)

@@ -49,15 +49,15 @@ def _groups(picture: Scene, things: list[Thing], rng: np.random.Generator) -> li
     order = rng.permutation(len(counts))
     if len(counts) > 1 and rng.random() < UNSAID_SHARE:
         order = order[1:]
-    groups = [_group(what, count, rng) for what, count in (counts[i] for i in order)]
+    groups = [_group(colour, shape, count, rng) for (colour, shape), count in (counts[i] for i in order)]
     if picture.crowd:
         groups.append(f"a crowd of {picture.crowd[0].colour} {_noun(picture.crowd[0].shape, True, rng)}")
     return groups
 
 
-def _group(what: tuple[str, str], count: int, rng: np.random.Generator) -> str:
+def _group(colour: str, shape: str, count: int, rng: np.random.Generator) -> str:
     number = NUMBERS[count] if count > 1 else "a"
-    return f"{number} {what[0]} {_noun(what[1], count > 1, rng)}"
+    return f"{number} {colour} {_noun(shape, count > 1, rng)}"
 
 
 def _noun(shape: str, plural: bool, rng: np.random.Generator) -> str:
@@ -97,8 +97,8 @@ def _relation(picture: Scene, things: list[Thing], rng: np.random.Generator) -> 
         a, b = things[int(i)], things[int(i) + 1]
         words = _stands(a, b)
         if words and len(things) <= 3:
-            said = f"{_group((a.colour, a.shape), 1, rng)} {words} {_group((b.colour, b.shape), 1, rng)}"
-            rest = [_group((c.colour, c.shape), 1, rng) for c in things if c not in (a, b)]
+            said = f"{_group(a.colour, a.shape, 1, rng)} {words} {_group(b.colour, b.shape, 1, rng)}"
+            rest = [_group(c.colour, c.shape, 1, rng) for c in things if c not in (a, b)]
             return _listed([said, *rest]) if rest else said
     return _list(picture, things, rng)
 

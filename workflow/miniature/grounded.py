@@ -1,7 +1,7 @@
-"""Stage `grounding`: GLIGEN's layers on the frozen base (GLIGEN, section 3), told at first what to pass on.
+"""Stage `grounding`: GLIGEN's layers on the frozen base (GLIGEN, section 3), with an auxiliary per-cell shape loss.
 
-Noise prediction alone takes very long to discover that a box token belongs to the cells inside its box. So, while they
-learn, the states that leave the fusers are also read for which shapes cover each cell; the readings are dropped.
+Noise prediction alone takes very long to discover that a box token belongs to the cells inside its box. So, in training, the
+states that leave the fusers are also probed for which shapes cover each cell; the probes are dropped afterwards.
 """
 
 import math

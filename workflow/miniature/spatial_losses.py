@@ -1,10 +1,10 @@
-"""Stage `located`: the base trained on while its states learn where they are, and its words where their things are.
+"""Stage `located`: fine-tunes the base with two auxiliary losses, probes of position and cross-attention inside words' boxes.
 
-At full size a U-Net's states know their place from depth and padding. Those of a small one hardly do (linear readings of
-row and column explain 0.2 to 0.75 of their variance after stage `base`), and then GLIGEN's attention, which must match a
-place to a box, cannot learn to. Nor does a small U-Net's cross-attention find the things that the words name: at full size
-it does, and Attend-and-Excite, BoxDiff and Layout-Guidance stand on it. So both are told here. The readings are dropped
-afterwards: the base stays a plain U-Net.
+At full size a U-Net's states encode their position, by its depth and padding. Those of a small one hardly do (linear probes
+of row and column explain 0.2 to 0.75 of their variance after stage `base`), and then GLIGEN's attention, which must match a
+position to a box, cannot learn to. Nor does a small U-Net's cross-attention find the objects that the words name: at full
+size it does, and Attend-and-Excite, BoxDiff and Layout-Guidance rely on it. So both are supervised here. The probes are
+dropped afterwards: the base stays a plain U-Net.
 """
 
 import math

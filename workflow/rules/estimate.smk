@@ -26,7 +26,7 @@ rule pilot:
         "python -m workflow.benchmarks pilot --config {params.config} --device {params.device} --out {output} > {log} 2>&1"
 
 
-# Without output: it is made anew each time, since what has been spent changes.
+# Without output: it is run each time, since what has been spent changes.
 rule estimate:
     input:
         pilot=plan.path.pilot,

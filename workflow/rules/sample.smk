@@ -36,7 +36,7 @@ rule sample:
         plan.path.log("sample/{method}-{split}-{shard}"),
     benchmark:
         plan.path.benchmark("sample/{method}-{split}-{shard}")
-    # Held-out candidates decide eta, which the aligned rows wait for: no other row goes before them.
+    # Held-out candidates decide eta, which the aligned rows wait for: no other row is sampled before them.
     priority: lambda wildcards: 9 if wildcards.split == "heldout" else 5
     conda:
         "../envs/harness.yaml"

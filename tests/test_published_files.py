@@ -18,7 +18,7 @@ from torch import nn
 from evaluation.detectors import load_detector
 from evaluation.extractors import load_extractor
 from evaluation.features import load_networks
-from evaluation.inception import load_inception, untrained_inception
+from evaluation.networks.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from formats.files import InputError, sha256
 from tests.dag import ROOT
@@ -105,8 +105,7 @@ def test_the_archive_here_is_of_openais_kind(small) -> None:
 @pytest.mark.parametrize("role", ["clip", "cmmd"])
 def test_openais_archive_gives_open_clips_features_in_both_roles(small, role) -> None:
     model, path = small
-    networks, _ = load_networks({"clip": stanza(path), role: stanza(path)})
-    ours = networks[role]
+    ours = load_networks({"clip": stanza(path), role: stanza(path)}).extractors[role]
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     with torch.no_grad():
         pixels = (torch.from_numpy(pictures()[0]).permute(2, 0, 1)[None].float() / 255 - mean) / std

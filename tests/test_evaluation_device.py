@@ -147,13 +147,15 @@ def test_batches_do_not_depend_on_the_chunks(sizes) -> None:
 def test_what_workers_do_reaches_those_that_start_anew(shard) -> None:
     path, _, _ = shard
     prepare = {"clip": load_extractor(stanza("clip")).prepare, "clean": Resize("clean"), "legacy": Resize("legacy")}
-    pictures = Pictures(path, {number: [(0, [0, 0, 0.5, 0.5])] for number in range(70)}, Protocol(), prepare, whole)
+    pictures = Pictures(
+        path, {number: [(0, [0, 0, 0.5, 0.5])] for number in range(70)}, Protocol(), prepare, {"detector": whole}
+    )
     found, expected = pickle.loads(pickle.dumps(pictures))[1], pictures[1]
     assert found.ids == expected.ids
     for level in ("images", "regions"):
         for name, stack in getattr(expected, level).items():
             assert torch.equal(getattr(found, level)[name], stack)
-    assert all(map(torch.equal, found.seen, expected.seen))
+    assert all(map(torch.equal, found.seen["detector"], expected.seen["detector"]))
 
 
 def test_a_workers_fault_is_the_same_line(tmp_path) -> None:

@@ -1,6 +1,9 @@
 """The networks that measure: equal to the libraries' own on the same random weights, and a network of one's own."""
 
+import json
 import math
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,9 @@ import pandas as pd
 import pytest
 import timm
 import torch
+import yaml
 from PIL import Image
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torchvision.ops import nms
 from torchvision.transforms import v2
 from transformers import (
@@ -20,11 +25,15 @@ from transformers import (
     Owlv2ImageProcessor,
 )
 
+from evaluation import __main__ as alone
 from evaluation.detectors import Detections, chosen, load_detector
 from evaluation.extractors import load_extractor
 from evaluation.judges import load_judge
+from evaluation.layouts import write_layouts
 from evaluation.metrics import METRICS, metrics_of
 from evaluation.metrics.adherence import asked, match, named
+from evaluation.metrics.measure import group_contributions
+from evaluation.metrics.summary import Summaries
 from evaluation.networks import METRICS as TAKEN
 from evaluation.networks import (
     ROLES,
@@ -39,9 +48,23 @@ from evaluation.networks import (
 )
 from evaluation.networks.dinov2 import published
 from evaluation.networks.grounding_dino import Texts, prepare
+from evaluation.report.scores import pack_scores, read_scores
+from evaluation.report.scores import shown as page_metrics
+from evaluation.significance import compare, read_row, read_swaps
+from evaluation.tables.adherence import adherence_table
 from evaluation.tables.agreement import agreement_table, kappa
+from evaluation.tables.distances import distances_table
+from evaluation.tables.judges import judges_table
+from evaluation.tables.table import markdown
+from formats import cli, modules
 from formats.files import InputError, sha256, write_json
 from tests import networks
+from tests.dag import ROOT
+from tests.tables import grid
+from workflow.miniature.world import draw, scene
+from workflow.overlays import merged
+from workflow.plan import Plan
+from workflow.settings import SettingsError, read
 
 PHRASES = ["a red car", "dog", "St. Bernard? [SEP] puppy"]
 
@@ -465,3 +488,160 @@ def test_the_agreement_of_two_detectors_is_counted_box_by_box(tmp_path) -> None:
     (tmp_path / "real.parquet").write_bytes(b"")
     with pytest.raises(InputError, match=r"real\.parquet: not a table of scores"):
         agreement_table({tmp_path / "real.json": tmp_path / "real.parquet"})
+
+
+# A network of one's own, and all others beside it, without the DAG.
+
+MINIATURE = ROOT / "weights/miniature"
+IMAGES = 36  # more than a batch
+
+
+def blocks(kind: str) -> list[str]:
+    """Code of docs/metrics.md."""
+    return re.findall(rf"```{kind}\n(.*?)```", (ROOT / "docs/metrics.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch) -> dict:
+    """The stanza of the documents' example, whose module is where it says."""
+    (module,), (stanzas,) = blocks("python"), blocks("yaml")
+    package = tmp_path / "my_networks"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "colours.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for known_modules in (modules.source_of, modules.statements):
+        known_modules.cache_clear()
+    yield yaml.safe_load(stanzas)["extractors"]
+    for name in [name for name in sys.modules if name.startswith("my_networks")]:
+        del sys.modules[name]
+
+
+def evaluate(folder: Path, images: str, out: str) -> Path:
+    """What `python -m evaluation` writes."""
+    words = ["--layouts", "layouts.jsonl", "--images", images, "--real", "real", "--extractors", "extractors.json"]
+    words = [str(folder / word) if not word.startswith("--") else word for word in words]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["program", *words, "--min-side", "6", "--out", str(folder / out)])
+        cli.run(alone.main)
+    return folder / out
+
+
+def test_the_documents_example_and_every_further_network_reach_every_table(
+    example, grounding, owl, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("evaluation.networks.grounding_dino.SHORTEST", 96)
+    rng, rows = np.random.default_rng(3), []
+    scenes = [picture for picture in (scene(rng, square=True) for _ in range(2 * IMAGES)) if picture.things][:IMAGES]
+    for number, one in enumerate(scenes):
+        things = [{"phrase": t.shape, "box": [round(edge / 64, 6) for edge in t.box]} for t in one.things]
+        rows.append({"id": number, "image_id": number, "caption": f"a {things[0]['phrase']}", "objects": things})
+    write_layouts(tmp_path / "layouts.jsonl", rows)
+    for folder, noise in (("real", 0), ("mine", 20), ("other", 60)):
+        (tmp_path / folder).mkdir()
+        for number, one in enumerate(scenes):
+            noisy = draw(one) + rng.normal(0, noise, (64, 64, 3))
+            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / folder / f"{number:012d}.png")
+    _, judge = networks.pick_score(tmp_path / "pick")
+    detector = {"kind": "small_detector", "name": "miniature", "path": str(MINIATURE / "detector/model.safetensors")}
+    clip = {"model": str(MINIATURE / "clip/config.json"), "path": str(MINIATURE / "clip/open_clip.safetensors")}
+    write_json(
+        tmp_path / "extractors.json",
+        {
+            "frechet": {
+                "kind": "small_features",
+                "name": "f",
+                "path": str(MINIATURE / "features/model.safetensors"),
+            },
+            "clip": {"kind": "open_clip", "name": "c"} | clip,
+            "detector": detector,
+            "grounding": stanza("grounding_dino", grounding[1]),
+            "owl": stanza("owlv2", owl[1], ask="category"),
+            "again": detector | {"name": "again", "params": {"sure": 0.2}},
+            "pick": {"kind": "pick_score", "name": "Pick", "path": str(judge)},
+            "few": example["colours"] | {"name": "few", "least": IMAGES + 1, "params": {}},
+        }
+        | example,
+    )
+    files = {name: evaluate(tmp_path, name, f"{name}-scored") for name in ("mine", "other")}
+    said = capsys.readouterr().out
+    assert "image_fd_few takes at least 37 images of either set (extractors.few.least)" in said
+
+    found = {name: json.loads((folder / "metrics.json").read_text()) for name, folder in files.items()}
+    for name, folder in files.items():
+        write_json(folder / "row.json", found[name] | {"method": name, "split": "test"})
+    metrics, about = found["mine"]["metrics"], found["mine"]["protocol"]
+    assert about["detector"] == {"name": "miniature", "sha256": about["again"]["sha256"]}
+    assert about["again"]["params"]["sure"] == 0.2
+    assert about["colours"]["sha256"] == sha256(tmp_path / "my_networks/colours.py")
+    # The example's distance, by torch-fidelity from features by another route: shares of colours.
+    histograms = {}
+    for folder in ("mine", "real"):
+        images = [np.asarray(Image.open(tmp_path / folder / f"{row['id']:012d}.png")).astype(int) for row in rows]
+        colours = [(image * 3 // 256 @ np.array([9, 3, 1])).ravel() for image in images]
+        histograms[folder] = torch.tensor(np.array([np.bincount(one, minlength=27) / 4096 for one in colours]))
+    theirs = fid_statistics_to_metric(*(fid_features_to_statistics(histograms[one]) for one in ("mine", "real")), False)
+    distance = metrics["image_fd_colours"]
+    assert distance["value"] == pytest.approx(float(theirs["frechet_inception_distance"]), rel=1e-4)
+    assert distance["se"] > 0 < distance["floor"]
+    assert metrics["image_fd_few"] is None
+    # The same detector is sure of more with another limit; the scores file has what each found, box by box.
+    assert metrics["again_recall50"]["value"] == metrics["recall50"]["value"]
+    assert metrics["again_ap"] == metrics["ap"]
+    scores = pd.read_parquet(files["mine"] / "scores.parquet")
+    boxes = scores[scores["object"] >= 0]
+    assert boxes["again_success"].sum() >= boxes["success"].sum() > 0
+    assert metrics["grounding_instance_success"]["value"] == pytest.approx(boxes["grounding_success"].mean())
+    assert metrics["image_pick"]["value"] == pytest.approx(scores.loc[scores["object"] < 0, "pick"].mean())
+
+    contents = [json.loads((folder / "row.json").read_text()) for folder in files.values()]
+    adherence = markdown(adherence_table(contents))
+    for name in ("miniature", "grounding_dino", "owlv2", "again"):
+        assert f"As {name} sees it:" in adherence
+    assert "It is asked for each layout's own phrases alone" in adherence
+    assert "a score of at least 0.25" in adherence
+    distances = grid(markdown(distances_table(contents)))
+    assert "FD, colour histogram, debiased" in distances
+    assert "FD, few" in distances
+    assert f"{metrics['image_pick']['value']:.3f} ±" in markdown(judges_table(contents))
+    agreement = agreement_table({folder / "row.json": folder / "scores.parquet" for folder in files.values()})
+    assert len(agreement.rows) == 2 * math.comb(4, 2)
+    own = next(row for row in agreement.rows if (row["first"].value, row["second"].value) == ("miniature", "again"))
+    assert own["agree"].value == pytest.approx((boxes["success"] == boxes["again_success"]).mean())
+
+    read = {name: read_row(folder / "row.json", folder / "scores.parquet") for name, folder in files.items()}
+    summaries = {name: Summaries(folder / "features/images.npz") for name, folder in files.items()}
+    real = Summaries(files["mine"] / "features/real.npz")
+    against = group_contributions(summaries["mine"], {"other": summaries["other"]}, real)
+    write_json(tmp_path / "swaps.json", {"method": "mine", "against": against})
+    compared = compare(read, ["other"], read_swaps([tmp_path / "swaps.json"])).set_index("metric")
+    for name in ("image_fd_colours", "region_fd_colours", "image_pick", "owl_ap50", "again_best_iou"):
+        assert name in compared.index
+    assert 0 < compared.loc["image_fd_colours", "p"] <= 1
+    assert 0 < compared.loc["image_pick", "p"] <= 1
+    assert "image_fd_few" not in compared.index
+    shown = pack_scores([read_scores(files["mine"] / "scores.parquet", rows, page_metrics(about))], page_metrics(about))
+    assert {"owl_best_iou", "grounding_instance_success", "image_pick", "best_iou"} <= set(shown)
+    assert shown["image_pick"]["title"] == "Image Pick"
+
+
+def test_a_network_of_ones_own_is_held_against_what_it_takes(example, tmp_path) -> None:
+    colours = example["colours"]
+    assert list(faults("colours", colours)) == []
+    (fault,) = faults("colours", colours | {"params": {"bin": 3}})
+    assert fault == ("params", "unknown key 'bin'; known are bins")
+    before = load_extractor(colours).sha256
+    (tmp_path / "my_networks/colours.py").write_text(blocks("python")[0] + "\n# another version\n")
+    assert load_extractor(colours).sha256 != before
+    settings = merged(given={"extractors": example})
+    assert read(settings, []).extractors.given()[-1][0] == "colours"
+    with pytest.raises(SettingsError) as caught:
+        read(merged(given={"extractors": {"colours": colours | {"params": {"bin": 3}}}}), [])
+    assert "extractors.colours.params: unknown key 'bin'; known are bins" in caught.value.faults[0]
+    planned = Plan(read(settings, []))
+    assert planned.table_names[-1] == "cost"
+    key = planned.extractors_key
+    (tmp_path / "my_networks/colours.py").write_text(blocks("python")[0])
+    assert Plan(read(settings, [])).extractors_key != key
+    two = settings | {"extractors": settings["extractors"] | {"twice": settings["extractors"]["detector"]}}
+    assert {"agreement"} == set(Plan(read(two, [])).table_names) - set(planned.table_names)

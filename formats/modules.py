@@ -41,16 +41,21 @@ def source_of(module: str) -> Path | None:
     """A module's file; None where there is no such module, or none of Python."""
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except Exception:  # the packages that it lies in are imported, and may raise anything
         return None
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
 @cache
 def statements(module: str) -> list[ast.stmt] | None:
-    """The statements of a module's file; None where there is no such file."""
+    """The statements of a module's file; None where there is no such file. Raises InputError for one that is not Python."""
     path = source_of(module)
-    return ast.parse(path.read_text(encoding="utf-8")).body if path else None
+    try:
+        return ast.parse(path.read_text(encoding="utf-8")).body if path else None
+    except SyntaxError as error:
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a Python file ({error})") from None
 
 
 def defined(module: str) -> set[str]:

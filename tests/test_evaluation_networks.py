@@ -450,6 +450,8 @@ def test_what_a_further_network_gives_are_metrics_like_others() -> None:
     assert further["region_fd_dino"].title == "Region FD, DINO"
     assert (further["image_fd_dino"].least, further["image_pick"].flips) == (9, True)
     assert metrics_of({}) == METRICS
+    with pytest.raises(InputError, match=r"extractors\.fd_dino: the metric image_fd_dino is there already"):
+        metrics_of(about | {"fd_dino": {"name": "J", "measures": "scores"}})
 
 
 # Agreement.
@@ -628,6 +630,9 @@ def test_the_documents_example_and_every_further_network_reach_every_table(
 def test_a_network_of_ones_own_is_held_against_what_it_takes(example, tmp_path) -> None:
     colours = example["colours"]
     assert list(faults("colours", colours)) == []
+    (tmp_path / "my_networks/broken.py").write_text("def extractor(:\n")
+    (fault,) = faults("colours", colours | {"kind": "my_networks.broken"})
+    assert fault.key == "kind" and "broken.py, line 1: " in fault.text
     (fault,) = faults("colours", colours | {"params": {"bin": 3}})
     assert fault == ("params", "unknown key 'bin'; known are bins")
     before = load_extractor(colours).sha256

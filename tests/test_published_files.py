@@ -40,8 +40,8 @@ SMALL = {
 }
 NUMBERS = {"input_resolution": 64, "context_length": 77, "vocab_size": 49408}
 # Bytes of the published files. What is written here differs by its code, the archive's name and the length of keys.
-SIZES = {"clip": 353_976_522, "inception": 95_628_359, "detector": 175_221_657}
-KINDS = {"clip": TORCHSCRIPT, "inception": LEGACY_PICKLE, "detector": ZIP_PICKLE}
+SIZES = {"clip": 353_976_522, "inception": 95_628_359, "detector": 175_221_657, "dinov2": 1_217_586_395}
+KINDS = {"clip": TORCHSCRIPT, "inception": LEGACY_PICKLE, "detector": ZIP_PICKLE, "dinov2": ZIP_PICKLE}
 TEXTS = ["a red star above a blue ring", "Two dogs."]
 
 
@@ -243,6 +243,7 @@ def test_the_rehearsals_files_have_the_published_names_and_containers() -> None:
         "inception": PAPER["extractors"]["frechet"]["source"],
         "clip": PAPER["extractors"]["clip"]["source"],
         "detector": PAPER["extractors"]["detector"]["source"],
+        "dinov2": PAPER["extractors"]["dinov2"]["source"],
     }
     for name, source in urls.items():
         network = read_architecture(name).components["."]
@@ -271,7 +272,10 @@ def test_the_table_of_published_files_names_each_and_tests_that_there_are() -> N
             assert f"def {name}(" in (ROOT / path).read_text(), test
 
 
-@pytest.mark.parametrize("name", ["inception", "detector", pytest.param("clip", marks=pytest.mark.slow)])
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("clip", "dinov2")]
+
+
+@pytest.mark.parametrize("name", ["inception", "detector", *LARGE])
 def test_a_file_of_random_weights_has_the_published_containers_size(tmp_path, name) -> None:
     """The sizes tell the containers apart: a zip of the Inception is 59 kB too large, a legacy pickle of the detector 69 kB too
     small, and CLIP with all its weights in halves 51 MB. What is left of CLIP is its code, 450 kB."""

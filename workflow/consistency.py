@@ -78,7 +78,11 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
 
 def _module_faults(keys: Keys, method: "Method") -> Iterator[Fault]:
     """The module is read, not imported: importing torch here would cost every dry run seconds."""
-    body = statements(method.module)
+    try:
+        body = statements(method.module)
+    except InputError as error:
+        yield Fault((*keys, "module"), f"{method.module!r} cannot be read: {error}")
+        return
     if body is None:
         yield Fault((*keys, "module"), f"no module {method.module!r}")
         return

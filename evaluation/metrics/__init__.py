@@ -87,8 +87,14 @@ FURTHER = {FEATURES: _by_features, DETECTIONS: _by_detections, SCORES: _by_score
 def metrics_of(about: Mapping[str, Any]) -> dict[str, Metric]:
     """METRICS, and those by the further networks that features state, of which `about` says what each measures."""
     stated = {name: one for name, one in about.items() if isinstance(one, Mapping) and "measures" in one}
-    further = (metric for name, one in stated.items() for metric in FURTHER[one["measures"]](name, one))
-    return METRICS | {metric.name: metric for metric in further}
+    further = [metric for name, one in stated.items() for metric in FURTHER[one["measures"]](name, one)]
+    found = METRICS | {metric.name: metric for metric in further}
+    for metric in further:
+        if metric.name in METRICS or found[metric.name] is not metric:
+            raise InputError(
+                f"extractors.{metric.extractor}: the metric {metric.name} is there already; choose another name"
+            )
+    return found
 
 
 def headline() -> list[Metric]:

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from formats import shown
-from formats.modules import choice, defined, dotted, fields_of, source_of
+from formats.files import InputError
+from formats.modules import choice, defined, dotted, fields_of, source_of, statements
 from formats.parameters import expect_each, is_count, is_number
 
 FEATURES, DETECTIONS, SCORES = "features", "detections", "scores"
@@ -143,9 +144,12 @@ class Description(NamedTuple):
 
 
 def described(kind: str) -> Description | None:
-    """The network of a kind; None where there is none."""
+    """The network of a kind; None where there is none, or none that could be read."""
     module = dotted(kind, __name__)
-    names, source = defined(module), source_of(module)
+    try:
+        names, source = defined(module), source_of(module)
+    except InputError:
+        return None
     found = [measured for function, measured in FUNCTIONS.items() if function in names]
     if len(found) != 1 or source is None:
         return None
@@ -184,6 +188,11 @@ def faults(key: str, stanza: Mapping[str, Any]) -> Iterator[Fault]:
     if key not in ROLES and (clash := clashes(key)):
         yield Fault("", clash)
     kind = stanza.get("kind", "")
+    try:
+        statements(dotted(kind, __name__))
+    except InputError as error:
+        yield Fault("kind", f"{kind!r} cannot be read: {error}")
+        return
     found = described(kind)
     if found is None:
         yield Fault("kind", f"{kind!r} is no network: {choice(list(known()))} with one of {', '.join(FUNCTIONS)}")

@@ -22,17 +22,12 @@ import pandas as pd
 import yaml
 
 from evaluation.feature_files import FeatureShards
-from evaluation.features import (
-    DETECTOR,
-    NAMES,
-    add_device_options,
-    chosen_workers,
-    load_networks,
-    write_features,
-)
+from evaluation.features import add_device_options, chosen_workers, load_networks, write_features
 from evaluation.layouts import read_layouts
+from evaluation.metrics import metrics_of
 from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, write_summaries
+from evaluation.networks import NEEDED, described, faults
 from evaluation.printing import number, write_csv
 from evaluation.protocol import add_options, check_resolution, chosen
 from evaluation.regions import regions
@@ -58,8 +53,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
     found, table = score(arguments)
+    widest = max(18, *map(len, found["metrics"]))
     for name, metric in found["metrics"].items():
-        print(f"{name:18} {number(metric['value'], se=metric['se']) if metric else '-'}")
+        print(f"{name:{widest}} {number(metric['value'], se=metric['se']) if metric else '-'}")
     for note in _notes(found, table):
         print(note)
 
@@ -77,7 +73,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     with quick_imports():
         from formats.device import take_device
 
-        networks, detector = load_networks(stanzas, take_device(arguments.device))
+        networks = load_networks(stanzas, take_device(arguments.device))
     workers = chosen_workers(arguments.workers, arguments.device)
     features: dict[str, list[Path]] = {name: [] for name in ("images", "real") if getattr(arguments, name)}
     for place, (rows, part) in enumerate(zip(shards, tables, strict=True)):
@@ -85,7 +81,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         for name, paths in features.items():
             paths.append(arguments.out / "features" / name / f"{place:04d}.npz")
             source = getattr(arguments, name)[place]
-            write_features(source, rows, kept, networks, detector, protocol, paths[-1], workers)
+            write_features(source, rows, kept, networks, protocol, paths[-1], workers)
     summaries = {name: arguments.out / "features" / f"{name}.npz" for name in features}
     for name, paths in features.items():
         write_summaries(FeatureShards(paths), summaries[name])
@@ -140,17 +136,22 @@ def _stanzas(path: Path) -> dict[str, Any]:
     if isinstance(content, dict) and "extractors" in content:
         content = content["extractors"]
     stanzas = {name: stanza for name, stanza in content.items() if stanza} if isinstance(content, dict) else {}
-    if not {"frechet", "clip"} <= set(stanzas):
-        raise InputError(f"{path}: expected the extractors `frechet` and `clip`")
-    known = [*NAMES, DETECTOR]
+    if not set(NEEDED) <= set(stanzas):
+        raise InputError(f"{path}: expected the extractors {' and '.join(f'`{name}`' for name in NEEDED)}")
     for name, stanza in stanzas.items():
-        if name not in known:
-            raise InputError(f"{path}: extractors.{name} is none that a metric needs, which are {', '.join(known)}")
-        kind = stanza.get("kind") if isinstance(stanza, dict) else None
-        for key in ("kind", "name", "path", *["model"] * (kind == "open_clip")):
-            if not isinstance(stanza, dict) or not isinstance(stanza.get(key), str):
-                raise InputError(f"{path}: extractors.{name} is {shown(stanza)}, expected a text `{key}` in it")
+        _check_stanza(f"{path}: extractors.{name}", name, stanza)
     return stanzas
+
+
+def _check_stanza(where: str, name: str, stanza: Any) -> None:
+    kind = stanza.get("kind") if isinstance(stanza, dict) else None
+    network = described(kind) if isinstance(kind, str) else None
+    needed = ["kind", "name", *["path"] * (not (network and network.own)), *["model"] * (kind == "open_clip")]
+    for key in needed:
+        if not isinstance(stanza, dict) or not isinstance(stanza.get(key), str):
+            raise InputError(f"{where} is {shown(stanza)}, expected a text `{key}` in it")
+    for fault in faults(name, stanza):
+        raise InputError(f"{where}{f'.{fault.key}' * bool(fault.key)}: {fault.text}")
 
 
 def _notes(found: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
@@ -163,6 +164,13 @@ def _notes(found: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
         yield "-: no photos (--real), to which distances are measured"
     elif None in found["metrics"].values():
         yield "-: too few images or regions"
+    for metric in metrics_of(found["protocol"]).values():
+        if metric.least > 2 and found["reference"] is not None and not found["metrics"].get(metric.name):
+            least = f"extractors.{metric.extractor}.least"
+            yield f"{metric.name} takes at least {metric.least:,} {metric.level}s of either set ({least})"
+    for name in found["protocol"]:
+        if cut := found.get(f"n_{name}_texts_cut"):
+            yield f"{cut} phrases or captions are longer than {found['protocol'][name]['name']} reads, and were cut"
     yield from cut_texts(found)
 
 

@@ -1,28 +1,21 @@
-"""Object detectors: uint8 images to boxes, labels and scores, by a network whose weights are verified first.
+"""Object detectors: uint8 images to boxes, labels and scores. Each is a module of evaluation.networks, or one's own.
 
-Kinds: `small_detector` for the miniature, `faster_rcnn` (torchvision's fasterrcnn_resnet50_fpn_v2, trained on COCO's 80
-categories) at paper scale. Any other detector takes part by one function of the same form.
+A detector with labels of its own finds those; one without is asked for phrases, which it takes as they are.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torchvision.ops import nms
 
-from evaluation.extractors import CPU, FLOAT32, ImageBatch, precision_of, runner, squash, verified
+from evaluation.extractors import CPU, FLOAT32, ImageBatch, built, runner
+from evaluation.networks import USUAL, Limits, Phrases
 from evaluation.sizes import BATCH
-from evaluation.weight_files import read_weights
-from formats.files import InputError
 
-MOST = 100  # detections an image, COCO's own limit
-TOGETHER = 8  # images of one size that Faster R-CNN sees at a time on a GPU
-LEAST = 0.05  # score below which a detection is not kept
+TOGETHER = 8  # images of one size that a detector sees at a time on a GPU
 
 
 @dataclass(frozen=True)
@@ -36,96 +29,39 @@ class Detections:
 
 @dataclass(frozen=True)
 class Detector:
-    """`labels`: all it can give. `prepare(image)`: a uint8 image [H, W, 3] as the network takes it; it can be pickled.
+    """`prepare(image)`: a uint8 image [H, W, 3] as the network takes it; it can be pickled.
 
-    `find(prepared)`: one Detections each, of prepared images [H, W, 3] as tensors, BATCH of them at a time.
+    `find(prepared, phrases)`: one Detections each, of prepared images [H, W, 3] as tensors, BATCH of them at a time, and of the
+    phrases that each is searched for. `labels`: all that it can give, whatever it is asked for; None: it takes any phrase.
+    `cut(phrases)`: which phrases, bool [N], are longer than it reads.
+
+    What `load_detector` fills in: the stanza's name, the SHA-256 of its weights, device, precision and parameters; `find` then
+    runs without gradients and in that precision.
     """
 
-    name: str
-    sha256: str
-    labels: list[str]
     prepare: Callable[[np.ndarray], np.ndarray]
-    find: Callable[[Sequence[torch.Tensor]], list[Detections]]
+    find: Callable[[Sequence[torch.Tensor], Sequence[Sequence[str]]], list[Detections]]
+    labels: list[str] | None = None
+    cut: Callable[[Sequence[str]], np.ndarray] | None = None
+    name: str = ""
+    sha256: str = ""
+    device: torch.device = CPU
     precision: str = FLOAT32
+    params: Limits = USUAL
 
-    def detect(self, images: ImageBatch) -> list[Detections]:
+    def detect(self, images: ImageBatch, phrases: Sequence[Sequence[str]] | None = None) -> list[Detections]:
         """What is found in uint8 images [H, W, 3] of any sizes, one Detections each."""
-        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        seen = (self.find([torch.from_numpy(np.array(self.prepare(image))) for image in batch]) for batch in batches)
-        return [one for found in seen for one in found]
+        asked, found = phrases or [[]] * len(images), []
+        for start in range(0, len(images), BATCH):
+            prepared = [torch.from_numpy(np.array(self.prepare(one))) for one in images[start : start + BATCH]]
+            found += self.find(prepared, asked[start : start + BATCH])
+        return found
 
 
-def load_detector(stanza: dict[str, Any], device: torch.device = CPU) -> Detector:
-    """The detector of a config stanza on a device; raises InputError for an unknown kind or weights not as promised."""
-    kinds = {"small_detector": _small_detector, "faster_rcnn": _faster_rcnn}
-    if stanza["kind"] not in kinds:
-        raise InputError(f"extractors.{stanza['name']}: kind {stanza['kind']!r} is not one of {', '.join(kinds)}")
-    found = kinds[stanza["kind"]](stanza, verified(stanza), device)
-    return replace(found, precision=precision_of(stanza))
-
-
-class SmallDetector(nn.Module):
-    """The miniature's detector: at every cell of a grid of stride 4, is it an object's centre, and how far are its edges?
-
-    images_B3HW in -1..1 at SIDE px -> label logits [B, L, 16, 16] and edge distances (left, top, right, bottom in units of
-    the image's side, positive) [B, 4, 16, 16].
-    """
-
-    SIDE, STRIDE = 64, 4
-
-    def __init__(self, labels: int) -> None:
-        super().__init__()
-        self.fine = nn.Sequential(*_layer(3, 24, 2), *_layer(24, 40, 2))
-        self.coarse = nn.Sequential(*_layer(40, 56, 2), *_layer(56, 56, 1), *_layer(56, 56, 1))
-        self.across = nn.Conv2d(56, 40, 1)
-        self.head = nn.Sequential(*_layer(40, 48, 1), nn.Conv2d(48, labels + 4, 1))
-        self.labels = labels
-        nn.init.constant_(self.head[-1].bias[:labels], -4.0)  # type: ignore[index]
-
-    def forward(self, images_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fine = self.fine(images_B3HW)
-        wide = nn.functional.interpolate(self.across(self.coarse(fine)), scale_factor=2)
-        seen = self.head(fine + wide)
-        return seen[:, : self.labels], nn.functional.softplus(seen[:, self.labels :])
-
-
-def _layer(wide_in: int, wide_out: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(wide_in, wide_out, 3, stride, 1), nn.GroupNorm(8, wide_out), nn.SiLU()]
-
-
-def decode(logits_BLHW: torch.Tensor, edges_B4HW: torch.Tensor, labels: Sequence[str]) -> list[Detections]:
-    """Local maxima of each label's map as boxes: a cell counts where no neighbour has a higher score for that label."""
-    scores = logits_BLHW.sigmoid()
-    peaks = torch.where(nn.functional.max_pool2d(scores, 3, 1, 1) == scores, scores, 0.0)
-    side = scores.shape[-1]
-    centre = (torch.arange(side) + 0.5) / side
-    x, y = centre[None, :].expand(side, side), centre[:, None].expand(side, side)
-    left, top, right, bottom = edges_B4HW.unbind(1)
-    boxes_BHW4 = torch.stack([x - left, y - top, x + right, y + bottom], -1).clamp(0, 1)
-    return [_decoded(*pair, labels) for pair in zip(peaks, boxes_BHW4, strict=True)]
-
-
-def _decoded(peaks_LHW: torch.Tensor, boxes_HW4: torch.Tensor, labels: Sequence[str]) -> Detections:
-    label, row, column = torch.nonzero(peaks_LHW >= LEAST, as_tuple=True)
-    scores = peaks_LHW[label, row, column]
-    order = scores.argsort(descending=True, stable=True)[:MOST]
-    boxes = boxes_HW4[row, column][order]
-    names = [labels[int(number)] for number in label[order]]
-    return Detections(boxes.numpy(), scores[order].numpy(), names)
-
-
-def _small_detector(stanza: dict[str, Any], digest: str, device: torch.device) -> Detector:
-    labels = json.loads((Path(stanza["path"]).parent / "labels.json").read_text())
-    network = SmallDetector(len(labels))
-    network.load_state_dict(read_weights(Path(stanza["path"]), "the small detector", network.state_dict()))
-    network.to(device).eval()
-    see = runner(lambda images_BHW3: network(images_BHW3.permute(0, 3, 1, 2).float() / 127.5 - 1), stanza, device)
-
-    def find(images: Sequence[torch.Tensor]) -> list[Detections]:
-        logits_BLHW, edges_B4HW = (maps.float().cpu() for maps in see(torch.stack(list(images))))
-        return decode(logits_BLHW, edges_B4HW, labels)
-
-    return Detector(stanza["name"], digest, labels, partial(squash, size=SmallDetector.SIDE), find)
+def load_detector(stanza: dict[str, Any], device: torch.device = CPU, key: str = "") -> Detector:
+    """The detector of a config stanza on a device; raises InputError for another kind or weights not as promised."""
+    made = built("detector", stanza, device, key)
+    return replace(made.network, find=runner(made.network.find, made.precision, device), **made.filled(device))
 
 
 def whole(image_HW3: np.ndarray) -> np.ndarray:
@@ -133,30 +69,8 @@ def whole(image_HW3: np.ndarray) -> np.ndarray:
     return image_HW3
 
 
-def _faster_rcnn(stanza: dict[str, Any], digest: str, device: torch.device) -> Detector:
-    """torchvision's detector. It pads a batch to its largest image: on a GPU images of one size share one, elsewhere none."""
-    from torchvision.models import detection
-
-    names = detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"]
-    network = detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=len(names))
-    state = read_weights(Path(stanza["path"]), "fasterrcnn_resnet50_fpn_v2", network.state_dict())
-    network.load_state_dict(state, assign=True)
-    network.to(device).eval()
-    see = runner(lambda images_BHW3: network(list(images_BHW3.permute(0, 3, 1, 2).float() / 255)), stanza, device)
-    most = together(device)
-
-    def find(images: Sequence[torch.Tensor]) -> list[Detections]:
-        found: dict[int, Detections] = {}
-        for places in alike(images, most):
-            seen = see(torch.stack([images[place] for place in places]))
-            found |= {place: _kept(one, images[place], names) for place, one in zip(places, seen, strict=True)}
-        return [found[place] for place in range(len(images))]
-
-    return Detector(stanza["name"], digest, names, whole, find)
-
-
 def together(device: torch.device) -> int:
-    """How many images of one size Faster R-CNN sees at a time: on a CPU more take longer."""
+    """How many images of one size a detector sees at a time: on a CPU more take longer."""
     return 1 if device.type == "cpu" else TOGETHER
 
 
@@ -168,10 +82,29 @@ def alike(images: Sequence[torch.Tensor], most: int) -> list[list[int]]:
     return [places[start : start + most] for places in sizes.values() for start in range(0, len(places), most)]
 
 
-def _kept(seen: dict[str, torch.Tensor], image_HW3: torch.Tensor, names: Sequence[str]) -> Detections:
-    """What the network is sure enough of, its boxes in the unit square."""
-    height, width = image_HW3.shape[:2]
-    scores, boxes, numbers = (seen[name].cpu() for name in ("scores", "boxes", "labels"))
-    kept = scores >= LEAST
-    unit = (boxes[kept].float() / torch.tensor([width, height, width, height])).clamp(0, 1)
-    return Detections(unit.numpy(), scores[kept].float().numpy(), [names[int(number)] for number in numbers[kept]])
+def chosen(boxes_N4: torch.Tensor, scores_NP: torch.Tensor, phrases: Sequence[str], limits: Phrases) -> Detections:
+    """What of a network's boxes, xyxy in units of the image's sides, counts as found of each of P phrases.
+
+    Boxes are cut off at the image's edges, and what has no area in it is dropped; then those of a phrase that are sure enough
+    are thinned by torchvision's non-maximum suppression, and the best are kept.
+    """
+    boxes_N4, scores_NP = boxes_N4.float().cpu().clamp(0, 1), scores_NP.float().cpu()
+    inside_N = (boxes_N4[:, 2:] > boxes_N4[:, :2]).all(1)
+    parts = []
+    for number in range(len(phrases)):
+        places = torch.nonzero(inside_N & (scores_NP[:, number] >= limits.keep))[:, 0]
+        scores = scores_NP[places, number]
+        best = nms(boxes_N4[places], scores, limits.nms)[: limits.most]
+        parts += [(scores[place], boxes_N4[places[place]], phrases[number]) for place in best]
+    parts.sort(key=lambda part: -float(part[0]))
+    return Detections(
+        np.array([box.numpy() for _, box, _ in parts], np.float32).reshape(-1, 4),
+        np.array([float(score) for score, _, _ in parts], np.float32),
+        [phrase for _, _, phrase in parts],
+    )
+
+
+def xyxy(boxes_N4: torch.Tensor) -> torch.Tensor:
+    """Boxes of centre, width and height as corners."""
+    centre, half = boxes_N4[..., :2], boxes_N4[..., 2:] / 2
+    return torch.cat([centre - half, centre + half], -1)

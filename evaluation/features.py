@@ -5,9 +5,11 @@
 
 The npz holds, in the order of the layouts and regions, image_{ids,image_ids,text,text_cut} and
 region_{ids,objects,image_ids,text,text_cut}, the last of each: whether the text was longer than CLIP's context and so cut,
-{image,region}_{name} for every extractor of the configuration (frechet, clip, and frechet_legacy and cmmd where there), all
-features float32; with a detector, detection_{ids,boxes,scores,labels}; `about`: which networks made them; `source`: what
-made the images. An image is decoded once, for all networks and its regions, and only a few are held at a time.
+{image,region}_{name} for every extractor of the configuration, all features float32; with `detector`,
+detection_{ids,boxes,scores,labels}, and of every further detector the same after its name, and {name}_detection_cut, of
+each box whether its phrase was longer than the detector reads; judge_{name}, a number an image, of every judge, and
+judge_{name}_cut, of each caption likewise; `about`: which networks made them; `source`: what made the images. An image is
+decoded once, for all networks and its regions, and only a few are held at a time.
 
 --device cuda takes the first GPU that no other job of this harness holds; --workers are processes that read, cut and resize for
 it. Features do not depend on their number.
@@ -16,7 +18,9 @@ it. Features do not depend on their number.
 import argparse
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +30,18 @@ import pandas as pd
 from evaluation.crops import kept_boxes, read_regions
 from evaluation.feature_files import joined
 from evaluation.layouts import read_layouts
-from evaluation.metrics import METRICS
-from evaluation.metrics.adherence import check_labels
-from evaluation.protocol import FRECHET, Protocol, add_options, check_resolution, chosen
+from evaluation.metrics.adherence import asked, check_labels, named
+from evaluation.networks import (
+    DETECTIONS,
+    FEATURES,
+    NO_FRECHET,
+    ROLES,
+    SCORES,
+    detection_arrays,
+    measured_by,
+    stated_of,
+)
+from evaluation.protocol import Protocol, add_options, check_resolution, chosen
 from evaluation.sizes import BATCH
 from formats.cli import integer_from, options, quick_imports, run
 from formats.files import InputError, read_json, replacing
@@ -40,10 +53,20 @@ if TYPE_CHECKING:
 
     from evaluation.detectors import Detections, Detector
     from evaluation.extractors import Extractor
+    from evaluation.judges import Judge
 
-# All that a metric needs but the detector.
-NAMES = tuple(dict.fromkeys(metric.extractor for metric in METRICS.values() if metric.level != "box"))
-DETECTOR = "detector"
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a configuration, by their names there."""
+
+    extractors: "dict[str, Extractor]"
+    detectors: "dict[str, Detector]" = field(default_factory=dict)
+    judges: "dict[str, Judge]" = field(default_factory=dict)
+
+    def all(self) -> "dict[str, Extractor | Detector | Judge]":
+        """Every one."""
+        return {**self.extractors, **self.detectors, **self.judges}
 
 
 def main() -> None:
@@ -70,9 +93,9 @@ def main() -> None:
         from formats.device import take_device
 
         device = take_device(arguments.device)
-        networks, detector = load_networks(stanzas, device)
+        networks = load_networks(stanzas, device)
     workers = chosen_workers(arguments.workers, arguments.device)
-    write_features(arguments.images, layouts, table, networks, detector, protocol, arguments.out, workers)
+    write_features(arguments.images, layouts, table, networks, protocol, arguments.out, workers)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -98,8 +121,7 @@ def write_features(
     images: Path,
     layouts: Sequence[dict[str, Any]],
     table: pd.DataFrame,
-    networks: "dict[str, Extractor]",
-    detector: "Detector | None",
+    networks: Networks,
     protocol: Protocol,
     out: Path,
     workers: int = 0,
@@ -108,55 +130,67 @@ def write_features(
 
     workers: as `loader.load`. Raises InputError.
     """
-    if detector:
-        check_labels(layouts, detector.labels, detector.name)
-    arrays = extract(images, layouts, table, networks, detector, protocol, workers)
+    for name, detector in networks.detectors.items():
+        if detector.labels is not None:
+            check_labels(layouts, detector.labels, detector.name, name)
+    arrays = extract(images, layouts, table, networks, protocol, workers)
     labels = [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
     arrays |= keys(layouts, table)
-    arrays |= _texts(networks["clip"], "image", [row["caption"] for row in layouts])
-    arrays |= _texts(networks["clip"], "region", labels)
-    stated = {"about": about(networks, detector, protocol), "source": source(read_meta(images))}
+    clip = networks.extractors["clip"]
+    arrays |= _texts(clip, "image", [row["caption"] for row in layouts])
+    arrays |= _texts(clip, "region", labels)
+    stated = {"about": about(networks, protocol), "source": source(read_meta(images))}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)
 
 
-def load_networks(
-    stanzas: dict[str, Any], device: "torch.device | None" = None
-) -> tuple[dict[str, "Extractor"], "Detector | None"]:
-    """The extractors of a configuration by name, and its detector, on a device (the CPU).
+def load_networks(stanzas: dict[str, Any], device: "torch.device | None" = None) -> Networks:
+    """The networks of a configuration on a device (the CPU).
 
     Raises InputError for a clip that reads no text, and for Frechet distances in another precision than float32.
     """
     from evaluation.detectors import load_detector
     from evaluation.extractors import CPU, FLOAT32, load_extractor, precision_of
+    from evaluation.judges import load_judge
 
-    for name in FRECHET:
-        if name in stanzas and (precision := precision_of(stanzas[name])) != FLOAT32:
+    found: dict[str, dict[str, Any]] = {measured: {} for measured in (FEATURES, DETECTIONS, SCORES)}
+    load: dict[str, Callable[..., Any]] = {FEATURES: load_extractor, DETECTIONS: load_detector, SCORES: load_judge}
+    for name in sorted(stanzas, key=lambda name: [*ROLES, name].index(name)):
+        measured = ROLES.get(name) or measured_by(stanzas[name]["kind"]) or FEATURES
+        precision = precision_of(stanzas[name], name)
+        if measured == FEATURES and name not in NO_FRECHET and precision != FLOAT32:
             raise InputError(f"extractors.{name}: precision {precision}, expected float32: a Frechet distance needs it")
-    networks = {name: load_extractor(stanzas[name], device or CPU) for name in NAMES if name in stanzas}
-    if networks["clip"].texts is None:
-        raise InputError(f"extractors.clip: {networks['clip'].name} has no text tower")
-    return networks, load_detector(stanzas[DETECTOR], device or CPU) if DETECTOR in stanzas else None
+        found[measured][name] = load[measured](stanzas[name], device or CPU, name)
+    networks = Networks(found[FEATURES], found[DETECTIONS], found[SCORES])
+    if networks.extractors["clip"].texts is None:
+        raise InputError(f"extractors.clip: {networks.extractors['clip'].name} has no text tower")
+    return networks
 
 
-def about(networks: dict[str, "Extractor"], detector: "Detector | None", protocol: Protocol) -> dict[str, Any]:
-    """Which networks, at which sizes, from which weights and in which precision where it is not float32, and the protocol."""
+def about(networks: Networks, protocol: Protocol) -> dict[str, Any]:
+    """Which networks, at which sizes, from which weights and in which precision where it is not float32, and the protocol.
+
+    Of further networks also what they measure, of extractors the least number of samples, and of all parameters that are not
+    the usual ones.
+    """
     import torch
 
     from evaluation.extractors import FLOAT32
 
-    made: dict[str, Any] = {
-        name: {"name": network.name, "resize": network.resize, "sha256": network.sha256}
-        for name, network in networks.items()
-    }
-    made["clip"]["context"] = networks["clip"].context
-    if detector:
-        made[DETECTOR] = {"name": detector.name, "sha256": detector.sha256}
-    precisions = {name: network.precision for name, network in networks.items()}
-    precisions |= {DETECTOR: detector.precision} if detector else {}
-    for name, precision in precisions.items():
-        made[name] |= {"precision": precision} if precision != FLOAT32 else {}
+    made: dict[str, Any] = {}
+    for name, network in networks.all().items():
+        one: dict[str, Any] = {"name": network.name, "sha256": network.sha256}
+        one |= {"resize": resize} if (resize := getattr(network, "resize", "")) else {}
+        one |= {"precision": network.precision} if network.precision != FLOAT32 else {}
+        one |= {"params": params} if (params := stated_of(network.params)) else {}
+        made[name] = one
+    made["clip"]["context"] = networks.extractors["clip"].context
+    for name in made.keys() - ROLES:
+        if name in networks.extractors:
+            made[name] |= {"measures": FEATURES, "least": networks.extractors[name].least}
+        else:
+            made[name] |= {"measures": DETECTIONS if name in networks.detectors else SCORES}
     return made | protocol.about() | {"batch": BATCH, "torch": torch.__version__}
 
 
@@ -180,52 +214,97 @@ def extract(
     images: Path,
     layouts: Sequence[dict[str, Any]],
     table: pd.DataFrame,
-    networks: "dict[str, Extractor]",
-    detector: "Detector | None",
+    networks: Networks,
     protocol: Protocol,
     workers: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Features of all images and of the crops that `table` cuts from them, and what the detector finds.
+    """Features of all images and of the crops that `table` cuts from them, what detectors find, and what judges say.
 
     Raises InputError that lists the images that are black all over, as a failed decoder leaves them.
     """
     from evaluation.loader import Batches, Pictures, load
 
-    prepare = {name: network.prepare for name, network in networks.items()}
-    pictures = Pictures(images, kept_boxes(layouts, table), protocol, prepare, detector.prepare if detector else None)
-    parts: dict[str, list[torch.Tensor]] = {f"{level}_{name}": [] for level in ("image", "region") for name in networks}
+    extractors = networks.extractors
+    watchers, captions = {}, {row["id"]: row["caption"] for row in layouts} if networks.judges else {}
+    for name, detector in networks.detectors.items():
+        watchers[name] = Watcher(detector.find, {row["id"]: asked(row, detector.params) for row in layouts})
+    for name, judge in networks.judges.items():
+        watchers[name] = Watcher(partial(_judged, judge), captions)
+    prepare = {name: network.prepare for name, network in extractors.items()}
+    watch = {name: network.prepare for name, network in networks.all().items() if name not in extractors}
+    pictures = Pictures(images, kept_boxes(layouts, table), protocol, prepare, watch)
+    parts: dict[str, list[torch.Tensor]] = {
+        f"{level}_{name}": [] for level in ("image", "region") for name in extractors
+    }
     waiting = {name: Batches() for name in parts}
-    looking: list[tuple[int, torch.Tensor]] = []
-    found: list[tuple[int, Detections]] = []
     black: list[int] = []
 
     def encode(level: str, name: str, batches: Iterable["torch.Tensor"]) -> None:
         # What a GPU has found is copied while it goes on; nothing here waits for it before the end.
-        parts[f"{level}_{name}"] += (networks[name].encode(batch).to("cpu", non_blocking=True) for batch in batches)
+        parts[f"{level}_{name}"] += (extractors[name].encode(batch).to("cpu", non_blocking=True) for batch in batches)
 
-    def look(least: int) -> None:
-        while detector and len(looking) >= least:
-            batch = looking[:BATCH]
-            del looking[:BATCH]
-            found.extend(zip([number for number, _ in batch], detector.find([one for _, one in batch]), strict=True))
-
-    gpus = {network.device for network in networks.values() if network.device.type == "cuda"}
+    gpus = {network.device for network in networks.all().values() if network.device.type == "cuda"}
     for chunk in load(pictures, workers, bool(gpus)):
         black += chunk.black
         for level, stacks in (("image", chunk.images), ("region", chunk.regions)):
             for name, stack in stacks.items():
-                on_device = stack.to(networks[name].device, non_blocking=True)
+                on_device = stack.to(extractors[name].device, non_blocking=True)
                 encode(level, name, waiting[f"{level}_{name}"].add(on_device))
-        looking += zip(chunk.ids, chunk.seen, strict=True) if detector else []
-        look(BATCH)
+        for name, watcher in watchers.items():
+            watcher.show(chunk.ids, chunk.seen[name])
     if black:
         listed = ", ".join(map(str, black))
         raise InputError(f"{images}: {len(black)} images are black all over: {listed}; sample them again")
     for level in ("image", "region"):
-        for name in networks:
+        for name in extractors:
             encode(level, name, waiting[f"{level}_{name}"].rest())
-    look(1)
-    return _arrays(parts, gpus) | (_detections(found) if detector else {})
+    found = _arrays(parts, gpus)
+    for name, detector in networks.detectors.items():
+        found |= _detections(name, watchers[name].finish())
+        if name not in ROLES:
+            found[f"{name}_detection_cut"] = _cut(detector, layouts)
+    for name in networks.judges:
+        found[f"judge_{name}"] = np.array([score for _, score in watchers[name].finish()], np.float32)
+    for name, judge in networks.judges.items():
+        found[f"judge_{name}_cut"] = _cut_of(judge, [row["caption"] for row in layouts])
+    return found
+
+
+def _judged(judge: "Judge", images: "Sequence[torch.Tensor]", captions: Sequence[str]) -> list[float]:
+    """A number an image."""
+    import torch
+
+    return judge.score(torch.stack(list(images)), captions).cpu().tolist()
+
+
+class Watcher:
+    """What looks at images BATCH of them at a time: a detector or judge, and what it finds of each, in order.
+
+    look: from prepared images and a text or texts of each to what it finds of each. texts: by layout id.
+    """
+
+    def __init__(self, look: Callable[..., Sequence[Any]], texts: Mapping[int, Any]) -> None:
+        self._look, self._texts = look, texts
+        self._waiting: list[tuple[int, torch.Tensor]] = []
+        self._found: list[tuple[int, Any]] = []
+
+    def show(self, ids: Sequence[int], prepared: "Sequence[torch.Tensor]") -> None:
+        """Some images, as it takes them."""
+        self._waiting += zip(ids, prepared, strict=True)
+        while len(self._waiting) >= BATCH:
+            self._see()
+
+    def finish(self) -> list[tuple[int, Any]]:
+        """Layout id and what was found of its image."""
+        while self._waiting:
+            self._see()
+        return self._found
+
+    def _see(self) -> None:
+        batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        ids = [number for number, _ in batch]
+        found = self._look([image for _, image in batch], [self._texts[number] for number in ids])
+        self._found += zip(ids, found, strict=True)
 
 
 def _arrays(parts: "dict[str, list[torch.Tensor]]", gpus: "set[torch.device]") -> dict[str, np.ndarray]:
@@ -238,14 +317,29 @@ def _arrays(parts: "dict[str, list[torch.Tensor]]", gpus: "set[torch.device]") -
     return {name: joined([part.numpy() for part in found] or none) for name, found in parts.items()}
 
 
-def _detections(found: Sequence[tuple[int, "Detections"]]) -> dict[str, np.ndarray]:
+def _detections(name: str, found: "Sequence[tuple[int, Detections]]") -> dict[str, np.ndarray]:
     """One row a detection, in the order of the images."""
-    return {
-        "detection_ids": np.array([number for number, seen in found for _ in seen.labels], np.int64),
-        "detection_boxes": np.concatenate([np.zeros((0, 4), np.float32), *(seen.boxes_N4 for _, seen in found)]),
-        "detection_scores": np.concatenate([np.zeros(0, np.float32), *(seen.scores_N for _, seen in found)]),
-        "detection_labels": np.array([label for _, seen in found for label in seen.labels], np.str_),
-    }
+    columns = (
+        np.array([number for number, seen in found for _ in seen.labels], np.int64),
+        np.concatenate([np.zeros((0, 4), np.float32), *(seen.boxes_N4 for _, seen in found)]),
+        np.concatenate([np.zeros(0, np.float32), *(seen.scores_N for _, seen in found)]),
+        np.array([label for _, seen in found for label in seen.labels], np.str_),
+    )
+    return dict(zip(detection_arrays(name), columns, strict=True))
+
+
+def _cut(detector: "Detector", layouts: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Of every box whether the detector reads only the beginning of what it is asked for, bool [N]."""
+    return _cut_of(detector, [thing["phrase"] for row in layouts for thing in named(row, detector.params)["objects"]])
+
+
+def _cut_of(network: "Detector | Judge", texts: Sequence[str]) -> np.ndarray:
+    """Which texts a network reads only the beginning of, bool [N]."""
+    if network.cut is None or not texts:
+        return np.zeros(len(texts), bool)
+    distinct = sorted(set(texts))
+    known = dict(zip(distinct, network.cut(distinct).tolist(), strict=True))
+    return np.array([known[text] for text in texts], bool)
 
 
 def _texts(clip: "Extractor", level: str, strings: Sequence[str]) -> dict[str, np.ndarray]:

@@ -32,29 +32,30 @@ Prepare = Callable[[np.ndarray], np.ndarray]
 class Chunk:
     """Some images in the shard's order, and all regions of theirs: by network, what it takes of each [N, S, S, 3].
 
-    `seen`: the images [H, W, 3] as the detector takes them; `black`: those that are black all over.
+    `seen`: by detector or judge, the images [H, W, 3] as it takes them; `black`: those that are black all over.
     """
 
     ids: list[int]
     black: list[int]
     images: dict[str, torch.Tensor]
     regions: dict[str, torch.Tensor]
-    seen: list[torch.Tensor]
+    seen: dict[str, list[torch.Tensor]]
 
     def pin_memory(self) -> "Chunk":
         """The same in memory that a GPU copies from without waiting; torch's DataLoader calls it."""
         images, regions = (
             {name: stack.pin_memory() for name, stack in stacks.items()} for stacks in (self.images, self.regions)
         )
-        return Chunk(self.ids, self.black, images, regions, [image.pin_memory() for image in self.seen])
+        seen = {name: [image.pin_memory() for image in some] for name, some in self.seen.items()}
+        return Chunk(self.ids, self.black, images, regions, seen)
 
 
 class Pictures(Dataset[Any]):
     """The chunks of a shard, any of which may be asked for; each process that does opens the shard for itself.
 
-    boxes: layout id -> (object, box in the unit square) of what is cut from its image. prepare: a function a network, and
-    `detect` the detector's, if there is one. A fault of the shard is not raised but given in a chunk's place, since what a
-    worker raises arrives with its traceback in the message.
+    boxes: layout id -> (object, box in the unit square) of what is cut from its image. prepare: a function a network of
+    features, and `watch` one a detector or judge, which see whole images alone. A fault of the shard is not raised but given in
+    a chunk's place, since what a worker raises arrives with its traceback in the message.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class Pictures(Dataset[Any]):
         boxes: Mapping[int, Sequence[tuple[int, list[float]]]],
         protocol: Protocol,
         prepare: Mapping[str, Prepare],
-        detect: Prepare | None,
+        watch: Mapping[str, Prepare],
     ) -> None:
         self._images, self._boxes, self._protocol = images, boxes, protocol
-        self._prepare, self._detect = dict(prepare), detect
+        self._prepare, self._watch = dict(prepare), dict(watch)
         self._chunks = chunked({number: len(some) for number, some in boxes.items()})
         self._open: OpenImages | None = None
 
@@ -91,7 +92,7 @@ class Pictures(Dataset[Any]):
             [number for number, image in pixels.items() if not image.any()],
             {name: self._prepared(name, sized if name in FRECHET else whole) for name in self._prepare},
             {name: self._prepared(name, cuts) for name in self._prepare} if cuts else {},
-            [torch.from_numpy(np.array(self._detect(image))) for image in whole] if self._detect else [],
+            {name: [torch.from_numpy(np.array(see(image))) for image in whole] for name, see in self._watch.items()},
         )
 
     def _prepared(self, name: str, pictures: Sequence[np.ndarray]) -> torch.Tensor:

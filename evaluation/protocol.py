@@ -20,7 +20,7 @@ from formats.files import InputError
 
 RESIZES = ("squash", "short_side_center_crop")
 PADS = ("none", "mean")
-# Extractors of Frechet distances: they see whole images at the protocol's resolution, and run in float32 alone.
+# Extractors of the paper's Frechet distances: they see whole images at the protocol's resolution.
 FRECHET = ("frechet", "frechet_legacy")
 
 

@@ -12,13 +12,14 @@ is printed and decides nothing.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from evaluation.metrics import metric_of, values_of
+from evaluation.metrics import METRICS, metric_of, metrics_of, values_of
+from evaluation.metrics import Metric as Kind
 from evaluation.printing import number
 from formats.cli import options, run
 from formats.files import InputError, read_json, sha256, write_json
@@ -47,11 +48,15 @@ RULE = (
 
 @dataclass(frozen=True)
 class Run:
-    """metrics: row -> metric -> {value, se, ...}; inputs: the run's under "", each row's own under its name."""
+    """metrics: row -> metric -> {value, se, ...}; inputs: the run's under "", each row's own under its name.
+
+    known: the metrics that there are, by name.
+    """
 
     name: str
     metrics: dict[str, dict[str, Metric]]
     inputs: dict[str, dict[str, Any]]
+    known: dict[str, Kind] = field(default_factory=lambda: METRICS)
 
 
 def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
@@ -73,6 +78,7 @@ def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
         metrics={name: values_of(content) for name, content in rows.items()},
         inputs={"": flat(shared) | code_hashes(code)}
         | {name: inputs_of(content, _meta(folder, name)) for name, content in rows.items()},
+        known={name: one for row in rows.values() for name, one in metrics_of(row.get("protocol", {})).items()},
     )
 
 
@@ -211,7 +217,8 @@ def tolerances(base: Run, moved: dict[str, dict[str, float]]) -> dict[str, dict[
     return {
         row: {
             metric: max(
-                FACTOR * far, 1 / base.inputs[row]["n_images"] if metric_of(metric).counts else ORACLE * largest[metric]
+                FACTOR * far,
+                1 / base.inputs[row]["n_images"] if metric_of(metric, base.known).counts else ORACLE * largest[metric],
             )
             for metric, far in metrics.items()
         }

@@ -13,7 +13,7 @@ the debiased values, which estimates that of the true distances, is reported bes
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from evaluation.metrics import METRICS, headline, metric_of
+from evaluation.metrics import METRICS, Metric, headline, metric_of, metrics_of
 from evaluation.metrics.jackknife import standard_error
 from evaluation.metrics.permutation import flip_test, swap_test
 from evaluation.metrics.summary import LEVELS
@@ -36,12 +36,16 @@ Swaps = dict[frozenset[str], dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Row:
-    """Metrics of one method; the image that each image and each scored region is of; and, by image, what is flipped."""
+    """Metrics of one method; the image that each image and each scored region is of; and, by image, what is flipped.
+
+    known: the metrics that there are, by name.
+    """
 
     method: str
     metrics: dict[str, Any]
     image_ids: dict[str, np.ndarray]
     scores: dict[str, "pd.Series[float]"]
+    known: dict[str, Metric] = field(default_factory=lambda: METRICS)
 
 
 def read_row(metrics: Path, scores: Path) -> Row:
@@ -50,7 +54,8 @@ def read_row(metrics: Path, scores: Path) -> Row:
     Raises InputError for files that are no metrics or no table of scores.
     """
     content = read_object(metrics, "the metrics of a row", "method", "metrics")
-    flipped = [metric for metric in METRICS.values() if metric.flips]
+    known = metrics_of(content.get("protocol", {}))
+    flipped = [metric for metric in known.values() if metric.flips]
     try:
         table = pd.read_parquet(scores)[["image_id", "id", "object", *{metric.scores for metric in flipped}]]
     except (OSError, KeyError, ValueError) as error:
@@ -62,6 +67,7 @@ def read_row(metrics: Path, scores: Path) -> Row:
         metrics=content["metrics"],
         image_ids={level: rows["clip"].dropna().index.to_numpy() for level, rows in levels.items()},
         scores={metric.name: levels[metric.level][metric.scores].dropna() for metric in flipped},
+        known=known,
     )
 
 
@@ -85,7 +91,9 @@ def compare(rows: dict[str, Row], against: Sequence[str], swaps: Swaps) -> pd.Da
         # A pair of two that are both compared with is one test, whichever way round it is printed.
         pairs = {frozenset((name, other)): (name, other) for other in against for name in rows if name != other}
         family = {
-            pair: difference(metric, rows[name], rows[other], _swapped(metric, pair, swaps))
+            pair: difference(
+                metric, rows[name], rows[other], _swapped(metric_of(metric, rows[name].known), pair, swaps)
+            )
             for pair, (name, other) in pairs.items()
             if rows[name].metrics.get(metric) and rows[other].metrics.get(metric)
         }
@@ -99,13 +107,15 @@ def compare(rows: dict[str, Row], against: Sequence[str], swaps: Swaps) -> pd.Da
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _swapped(metric: str, pair: frozenset[str], swaps: Swaps) -> list[float] | None:
-    if not metric_of(metric).swapped:
+def _swapped(metric: Metric, pair: frozenset[str], swaps: Swaps) -> list[float] | None:
+    if not metric.swapped:
         return None
     try:
-        return swaps[pair][metric]
+        return swaps[pair][metric.name]
     except KeyError:
-        raise InputError(f"{' and '.join(sorted(pair))}: no swaps of {metric}; measure them and give --swaps") from None
+        raise InputError(
+            f"{' and '.join(sorted(pair))}: no swaps of {metric.name}; measure them and give --swaps"
+        ) from None
 
 
 def _line(metric: str, tested: tuple[str, str], printed: tuple[str, str], found: dict[str, float]) -> dict[str, Any]:
@@ -129,10 +139,10 @@ def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = 
     for level in LEVELS:
         if not np.array_equal(row.image_ids[level], other.image_ids[level]):
             raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
-    a, b = row.metrics[metric], other.metrics[metric]
+    kind, a, b = metric_of(metric, row.known), row.metrics[metric], other.metrics[metric]
     gap = a["value"] - b["value"]
     se = standard_error(np.subtract(a["left_out"], b["left_out"]))
-    if metric_of(metric).flips:
+    if kind.flips:
         mine, theirs = row.scores[metric], other.scores[metric]
         p = flip_test(mine.to_numpy() - theirs.to_numpy(), mine.index.to_numpy())
     elif swapped is not None:
@@ -141,16 +151,16 @@ def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = 
         p = 1.0 if gap == 0 else float("nan")
     else:
         p = float(2 * scipy.special.stdtr(len(a["left_out"]) - 1, -abs(gap) / se))
-    return {"difference": gap, "se": se, "debiased": debiased_difference(metric, a, b), "p": p}
+    return {"difference": gap, "se": se, "debiased": debiased_difference(kind, a, b), "p": p}
 
 
-def debiased_difference(metric: str, a: dict[str, Any], b: dict[str, Any]) -> float:
+def debiased_difference(metric: Metric, a: dict[str, Any], b: dict[str, Any]) -> float:
     """Of a distance, a's debiased value minus b's; nan of any other metric, and where either has no debiased value.
 
     It is the mean of the jackknife's pseudo-values (Tukey 1958), whose standard error is that of the plain difference.
     """
     first, second = a.get("debiased"), b.get("debiased")
-    if not metric_of(metric).swapped or first is None or second is None:
+    if not metric.swapped or first is None or second is None:
         return float("nan")
     return float(first - second)
 

@@ -26,6 +26,8 @@ METHODS = resolved(CONFIG)["methods"]
 SCALES = ["miniature", "rehearsal", "paper"]
 PAPER = overlays.merged(given={"scale": "paper"})
 SOURCES = PAPER["data"]["files"]
+OWL = {"kind": "owlv2", "name": "OWL", "path": "model.safetensors"}
+HUB = {"hub": "a/b", "revision": "0" * 40, "licence": "cc"}
 OVERLAYS = [
     "workflow/config/coco.yaml",
     "workflow/config/rehearsal.yaml",
@@ -187,9 +189,29 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         ({"data": {"root": "/coco"}}, "data.root: give either data.root or data.draw"),
         (
             {"extractors": {"detector": {"kindly": 1}}},
-            "extractors.detector.kindly: unknown key, nearest is kind; known are kind",
+            "extractors.detector.kindly: unknown key, nearest is kind; known are hub, kind",
         ),
         ({"extractors": {"cmmd": 3}}, "extractors.cmmd: expected a mapping, or null, found 3"),
+        ({"extractors": {"mine": 3}}, "extractors.mine: expected a mapping, or null, found 3"),
+        ({"extractors": {"mine": {"kind": "owlv2"}}}, "extractors.mine.name: missing"),
+        (
+            {"extractors": {"mine": OWL | {"knid": 1}}},
+            "extractors.mine.knid: unknown key, nearest is kind; known are hub",
+        ),
+        ({"extractors": {"Mine": OWL}}, "extractors.Mine: not a name of small letters, digits and _"),
+        (
+            {"extractors": {"mine": OWL | {"kind": "owl"}}},
+            "extractors.mine.kind: 'owl' is no network: known are dinov2",
+        ),
+        ({"extractors": {"mine": OWL | {"path": None}}}, "extractors.mine.path: give either a path or a source"),
+        (
+            {"extractors": {"mine": OWL | {"hub": "a/b"}}},
+            "extractors.mine: give hub, revision and licence, or none of them",
+        ),
+        (
+            {"extractors": {"mine": OWL | HUB | {"kind": "dinov2"}}},
+            "extractors.mine.hub: dinov2 is one file, not a folder; give its source",
+        ),
         (
             {"models": {"sd15": None}, "methods": {"mine": {"module": "hcma.method", "base": "sd15", "version": 1}}}
             | {"tables": {"table1": ["real", "mine", "hcma"]}},
@@ -197,7 +219,8 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         ),
         (
             {"architectures": {"sd14": {"kind": "sdxl"}}},
-            "architectures.sd14.kind: expected stable-diffusion, gligen, latent-diffusion, clip, inception or detector, found",
+            "architectures.sd14.kind: expected stable-diffusion, gligen, latent-diffusion, clip, inception, detector,"
+            " dinov2, grounding-dino or owlv2, found",
         ),
         (
             {"regions": {"max_per_image": 0}},

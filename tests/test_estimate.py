@@ -219,9 +219,12 @@ def test_the_evaluation_is_part_of_the_estimate(tmp_path, monkeypatch, capsys):
 
 
 def test_a_gpu_waits_for_its_workers_or_they_for_it() -> None:
-    networks = {"frechet": {"computed": 0.1, "prepared": 1.0}, "detector": {"computed": 1.0, "prepared": 0.0}}
-    timed = {"device": "x", "type": "cuda", "networks": networks, "reading": 0.7}
     pictures = 1 + feature_costs.REGIONS
+    networks = {
+        "frechet": {"computed": 0.1, "prepared": 1.0, "pictures": pictures},
+        "detector": {"computed": 1.0, "prepared": 0.0, "pictures": 1},
+    }
+    timed = {"device": "x", "type": "cuda", "networks": networks, "reading": 0.7}
     assert feature_costs.an_image(timed, 1) == pytest.approx(pictures + 0.7)
     assert feature_costs.an_image(timed, 100) == pytest.approx(0.1 * pictures + 1.0)
     assert feature_costs.an_image(timed | {"type": "cpu"}, 0) == pytest.approx(1.1 * pictures + 1.7)

@@ -9,9 +9,10 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from evaluation.detectors import Detections, SmallDetector, decode, load_detector
+from evaluation.detectors import Detections, load_detector
 from evaluation.metrics.adherence import check_labels, leave_out_precisions, leave_out_shares, match, overlaps
 from evaluation.metrics.jackknife import groups
+from evaluation.networks.small_detector import SmallDetector, decode
 from formats.files import InputError
 
 LEFT, RIGHT, OFF = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.1, 0.0, 0.6, 0.5]

@@ -435,8 +435,17 @@ def test_any_options_are_a_protocol_or_one_line(capsys, template, numbers) -> No
             "expected the extractors `frechet` and `clip`",
         ),
         (
-            "{frechet: {kind: x, name: x, path: x}, clip: {kind: y, name: y, path: y}, cmd: {kind: z}}",
-            "extractors.cmd is none that a metric needs, which are frechet, frechet_legacy, cmmd, clip, detector",
+            "{frechet: {kind: dinov2, name: x, path: x}, clip: {kind: open_clip, name: y, path: y, model: m}, cmd: {kind: z}}",
+            "extractors.cmd is {'kind': 'z'}, expected a text `name` in it",
+        ),
+        (
+            "{frechet: {kind: dinov2, name: x, path: x}, clip: {kind: dinov2, name: y, path: y}, ids: {kind: owlv2, name: x,"
+            " path: x}}",
+            "extractors.ids: the name 'ids' has a meaning of its own in features and metrics; choose another",
+        ),
+        (
+            "{frechet: {kind: owlv2, name: x, path: x}, clip: {kind: dinov2, name: y, path: y}}",
+            "extractors.frechet.kind: 'owlv2' measures detections, expected a network of features",
         ),
         ("{frechet: small, clip: x}", "extractors.frechet is 'small', expected a text `kind` in it"),
         ("{frechet: {kind: x, name: x, path: 7}, clip: {a: 1}}", "expected a text `path` in it"),
@@ -444,7 +453,10 @@ def test_any_options_are_a_protocol_or_one_line(capsys, template, numbers) -> No
             "{frechet: {kind: x, name: x, path: x}, clip: {kind: open_clip, name: x, path: x}}",
             "expected a text `model`",
         ),
-        ("{frechet: {kind: x, name: x, path: x}, clip: {kind: y, name: y, path: y}}", "kind 'x' is not one of"),
+        (
+            "{frechet: {kind: x, name: x, path: x}, clip: {kind: y, name: y, path: y}}",
+            "extractors.frechet.kind: 'x' is no network: known are dinov2, faster_rcnn,",
+        ),
     ],
 )
 def test_extractors_that_are_none_are_named(tmp_path, world, capsys, content, named) -> None:

@@ -16,9 +16,10 @@ from evaluation.detectors import whole
 from evaluation.extractors import load_extractor
 from evaluation.feature_files import FeatureShards
 from evaluation.features import load_networks, write_features
-from evaluation.inception import Resize
 from evaluation.layouts import write_layouts
 from evaluation.loader import AHEAD, CHUNK, Batches, Pictures, chunked, load
+from evaluation.networks import faster_rcnn
+from evaluation.networks.inception import Resize
 from evaluation.protocol import Protocol
 from evaluation.regions import regions
 from evaluation.sizes import BATCH
@@ -58,24 +59,22 @@ def test_workers_change_no_byte(shard, tmp_path) -> None:
     path, layouts, table = shard
     assert len(table) > BATCH
     for workers in (0, 2):
-        write_features(
-            path, layouts, table, *load_networks(stanzas()), Protocol(), tmp_path / f"{workers}.npz", workers
-        )
+        write_features(path, layouts, table, load_networks(stanzas()), Protocol(), tmp_path / f"{workers}.npz", workers)
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
 
 
 def test_features_are_those_of_one_image_after_another(shard, tmp_path) -> None:
     path, layouts, table = shard
-    networks, detector = load_networks(stanzas())
-    write_features(path, layouts, table, networks, detector, Protocol(), tmp_path / "shard.npz")
+    networks = load_networks(stanzas())
+    write_features(path, layouts, table, networks, Protocol(), tmp_path / "shard.npz")
     found = FeatureShards([tmp_path / "shard.npz"])
     opened = OpenImages(path, range(70))
     cuts = [opened.pixels(row.id)[: 32 if row.id % 3 else 40, : 32 if row.id % 3 else 40] for row in table.itertuples()]
     first = table.index[table["object"] == 0]
     for name in ("frechet", "clip"):
-        alone = [networks[name].features([opened.pixels(number)])[0] for number in range(70)]
+        alone = [networks.extractors[name].features([opened.pixels(number)])[0] for number in range(70)]
         np.testing.assert_allclose(found.read(f"image_{name}"), alone, rtol=0, atol=2e-6)
-        crops = np.stack([networks[name].features([cuts[place]])[0] for place in first])
+        crops = np.stack([networks.extractors[name].features([cuts[place]])[0] for place in first])
         np.testing.assert_allclose(found.read(f"region_{name}")[first], crops, rtol=0, atol=2e-6)
 
 
@@ -83,8 +82,8 @@ def test_boxes_too_small_to_score_are_not_cut(shard, monkeypatch) -> None:
     path, layouts, table = shard
     cut = []
     monkeypatch.setattr(loader, "crop", lambda image, box: cut.append(box) or image[:8, :8])
-    networks, _ = load_networks({name: stanza(name) for name in ("frechet", "clip")})
-    features.extract(path, layouts, table, networks, None, Protocol())
+    networks = load_networks({name: stanza(name) for name in ("frechet", "clip")})
+    features.extract(path, layouts, table, networks, Protocol())
     assert sorted(map(tuple, cut)) == sorted(
         tuple(layouts[row.id]["objects"][row.object]["box"]) for row in table.itertuples()
     )
@@ -95,7 +94,7 @@ def test_each_image_is_read_once(shard, monkeypatch) -> None:
     path, layouts, table = shard
     read, pixels = [], OpenImages.pixels
     monkeypatch.setattr(OpenImages, "pixels", lambda self, number: read.append(number) or pixels(self, number))
-    features.extract(path, layouts, table, *load_networks(stanzas()), Protocol())
+    features.extract(path, layouts, table, load_networks(stanzas()), Protocol())
     assert read == list(range(70))
 
 
@@ -148,13 +147,15 @@ def test_batches_do_not_depend_on_the_chunks(sizes) -> None:
 def test_what_workers_do_reaches_those_that_start_anew(shard) -> None:
     path, _, _ = shard
     prepare = {"clip": load_extractor(stanza("clip")).prepare, "clean": Resize("clean"), "legacy": Resize("legacy")}
-    pictures = Pictures(path, {number: [(0, [0, 0, 0.5, 0.5])] for number in range(70)}, Protocol(), prepare, whole)
+    pictures = Pictures(
+        path, {number: [(0, [0, 0, 0.5, 0.5])] for number in range(70)}, Protocol(), prepare, {"detector": whole}
+    )
     found, expected = pickle.loads(pickle.dumps(pictures))[1], pictures[1]
     assert found.ids == expected.ids
     for level in ("images", "regions"):
         for name, stack in getattr(expected, level).items():
             assert torch.equal(getattr(found, level)[name], stack)
-    assert all(map(torch.equal, found.seen, expected.seen))
+    assert all(map(torch.equal, found.seen["detector"], expected.seen["detector"]))
 
 
 def test_a_workers_fault_is_the_same_line(tmp_path) -> None:
@@ -189,7 +190,7 @@ def test_half_precision_is_stated_and_not_mixed_with_another(shard, tmp_path) ->
     made = {}
     for precision in ("float32", "bfloat16"):
         chosen = stanzas() | {name: stanza(name) | {"precision": precision} for name in ("clip", "detector")}
-        write_features(path, layouts, table, *load_networks(chosen), Protocol(), tmp_path / f"{precision}.npz")
+        write_features(path, layouts, table, load_networks(chosen), Protocol(), tmp_path / f"{precision}.npz")
         made[precision] = FeatureShards([tmp_path / f"{precision}.npz"])
     whole, half = made["float32"], made["bfloat16"]
     assert "precision" not in whole.about["clip"]
@@ -248,7 +249,7 @@ def test_a_batch_changes_no_detection(tmp_path, monkeypatch) -> None:
     images = [rng.integers(0, 256, (*side, 3), np.uint8) for side in ((48, 64), (64, 64), (48, 64), (64, 64))]
     one = {"kind": "faster_rcnn", "name": "r", "path": str(tmp_path / "w.pth"), "sha256": sha256(tmp_path / "w.pth")}
     alone = detectors.load_detector(one).detect(images)
-    monkeypatch.setattr(detectors, "together", lambda device: 8)
+    monkeypatch.setattr(faster_rcnn, "together", lambda device: 8)
     together = detectors.load_detector(one).detect(images)
     for found, expected in zip(together, alone, strict=True):
         assert len(expected.labels) > 5

@@ -17,16 +17,18 @@ from safetensors.torch import save_file
 
 from evaluation import crops, features
 from evaluation.crops import crop, pixel_box
-from evaluation.detectors import SmallDetector
-from evaluation.extractors import SmallFeatures, build_clip, load_extractor, squash
+from evaluation.extractors import load_extractor, squash
 from evaluation.feature_files import FeatureShards
 from evaluation.figures import panel
-from evaluation.inception import load_inception
 from evaluation.layouts import write_layouts
 from evaluation.metrics import summary
 from evaluation.metrics.__main__ import main as metrics_main
 from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, cosine, write_summaries
+from evaluation.networks.inception import load_inception
+from evaluation.networks.open_clip import build_clip
+from evaluation.networks.small_detector import SmallDetector
+from evaluation.networks.small_features import SmallFeatures
 from evaluation.protocol import Protocol
 from evaluation.regions import regions
 from evaluation.tables.__main__ import main as tables_main

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from evaluation.feature_files import FeatureShards
-from evaluation.features import write_features
+from evaluation.features import Networks, write_features
 from evaluation.metrics.summary import Summaries, write_summaries
+from evaluation.networks import NO_PARAMS
 from evaluation.protocol import Protocol, add_options, at_resolution, chosen, framed
 from evaluation.regions import regions
 from evaluation.tables.headline import _regions
@@ -65,7 +66,7 @@ class Mean:
     """A network that sees the mean colour and the size of what it is handed."""
 
     name, resize, sha256, context = "mean", "none", "0", 12
-    device, precision = torch.device("cpu"), "float32"
+    device, precision, params = torch.device("cpu"), "float32", NO_PARAMS
 
     def prepare(self, image):
         return np.array([image.mean(), *image.shape[:2]], np.float32)
@@ -87,8 +88,8 @@ def seen(tmp_path, name: str, protocol: Protocol, ids=(1, 2), seed=0) -> Feature
     images = [(f"{i:012d}.png", rng.integers(1, 256, (32, 32, 3), np.uint8)) for i in ids]
     write_images(tmp_path / f"{name}.zip", images, {})
     table = regions(layouts, 32, protocol.min_side, protocol.max_per_image)
-    networks = {"frechet": Mean(), "clip": Mean()}
-    write_features(tmp_path / f"{name}.zip", layouts, table, networks, None, protocol, tmp_path / f"{name}.npz")
+    networks = Networks({"frechet": Mean(), "clip": Mean()})
+    write_features(tmp_path / f"{name}.zip", layouts, table, networks, protocol, tmp_path / f"{name}.npz")
     return FeatureShards([tmp_path / f"{name}.npz"])
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from formats.checksums import verify_folder
+from formats.checksums import read_sums, verify_folder
 from formats.files import InputError, sha256
 from tests.dag import ROOT, is_nothing_to_do, jobs_by_rule, snakemake
 from tests.served import Shelf, serve_repository, serving
@@ -30,7 +30,7 @@ from workflow.fetch import ask, refused
 from workflow.fetch.download import Expected, Network, fetch_file, network_of, verify
 from workflow.fetch.hub import fetch_model, model_still_to_come
 from workflow.paths import Downloads
-from workflow.settings import Fetch, Model, Source
+from workflow.settings import Fetch, HubNetwork, Model, Source
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -334,6 +334,28 @@ def test_a_model_folder_is_fetched_sealed_and_says_where_it_is_from(repository, 
     assert not (tmp_path / "escape.json").exists()
     fetched = [path for path, _, _ in repository.requests if path.startswith(("/store", RESOLVED))]
     assert len(fetched) == len(served_files(tiny)), "each once: the second start found them all"
+
+
+def test_a_network_is_fetched_with_the_files_at_its_top(shelf, tmp_path) -> None:
+    wanted = {
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+        "vocab.txt": b"[PAD]",
+        "preprocessor_config.json": b"{}",
+    }
+    other = {"pytorch_model.bin": b"pickled", "README.md": b"#", "onnx/model.onnx": b"o", "sub/config.json": b"{}"}
+    serve_repository(shelf, "some/net", COMMIT, wanted | other, LICENCE)
+    network = HubNetwork(**(ENTRY | {"hub": "some/net"}))
+    fetch_model(network, tmp_path / "extractors/owl", Network(hub=shelf.address))
+    assert verify_folder(tmp_path / "extractors/owl")
+    assert set(read_sums(tmp_path / "extractors/owl")) == set(wanted)
+    with pytest.raises(
+        InputError, match=r"extractors\.dino the path of model\.safetensors in a folder that holds some/net"
+    ):
+        fetch_model(network, tmp_path / "extractors/dino", Network(offline=True))
+    serve_repository(shelf, "some/other", COMMIT, other, LICENCE)
+    with pytest.raises(InputError, match=r"some/other: no config\.json and no model\.safetensors at its top"):
+        fetch_model(HubNetwork(**(ENTRY | {"hub": "some/other"})), tmp_path / "x", Network(hub=shelf.address))
 
 
 def test_another_commit_replaces_the_files_of_the_one_before(repository, tiny, tmp_path) -> None:

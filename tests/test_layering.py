@@ -16,6 +16,7 @@ ALLOWED = {
     "hcma": ({"formats", "hcma"}, {"snakemake", "cleanfid", "open_clip"}),
     "baselines": ({"formats", "hcma.sampling"}, {"snakemake", "cleanfid", "open_clip"}),
     "evaluation": ({"formats", "evaluation"}, {"snakemake", "diffusers", "transformers"}),
+    "evaluation.networks": ({"formats", "evaluation"}, {"snakemake", "diffusers"}),
     "workflow": ({"formats", "hcma", "baselines", "evaluation", "workflow"}, set()),
 }
 PACKAGES = sorted({name.split(".")[0] for name in ALLOWED})

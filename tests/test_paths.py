@@ -79,6 +79,24 @@ def test_two_extractors_files_of_one_name_are_kept_apart() -> None:
     assert {path.removeprefix("downloads/") for path in paths} <= set(downloads.files)
 
 
+def test_networks_of_the_hub_are_folders_and_ones_own_go_before_them(tmp_path) -> None:
+    resolved, downloads = resolve(settings("paper"))
+    assert resolved.extractors.owlv2.path == "downloads/extractors/owlv2/model.safetensors"
+    assert downloads.models["extractors/owlv2"].hub == "google/owlv2-base-patch16-ensemble"
+    again, same = resolve(resolved)
+    assert (again.extractors, set(same.models)) == (resolved.extractors, set(downloads.models))
+    own = {"extractors": {"owlv2": {"path": str(tmp_path / "model.safetensors")}, "grounding_dino": None}}
+    resolved, downloads = resolve(settings("paper", own))
+    assert (resolved.extractors.owlv2.path, resolved.extractors.owlv2.hub) == (
+        str(tmp_path / "model.safetensors"),
+        None,
+    )
+    assert not {"extractors/owlv2", "extractors/grounding_dino"} & set(downloads.models)
+    (tmp_path / "model.safetensors").write_text("")
+    (fault,) = [line for line in unusable(settings("paper", own), made="results/") if "extractors" in line]
+    assert "has no SHA256SUMS beside it" in fault and "workflow.fetch seal" in fault
+
+
 def test_folders_of_ones_own_that_cannot_be_used_are_told(tmp_path) -> None:
     for name in ("coco", "bare"):
         (tmp_path / name).mkdir()

@@ -18,7 +18,7 @@ from torch import nn
 from evaluation.detectors import load_detector
 from evaluation.extractors import load_extractor
 from evaluation.features import load_networks
-from evaluation.inception import load_inception, untrained_inception
+from evaluation.networks.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from formats.files import InputError, sha256
 from tests.dag import ROOT
@@ -40,8 +40,8 @@ SMALL = {
 }
 NUMBERS = {"input_resolution": 64, "context_length": 77, "vocab_size": 49408}
 # Bytes of the published files. What is written here differs by its code, the archive's name and the length of keys.
-SIZES = {"clip": 353_976_522, "inception": 95_628_359, "detector": 175_221_657}
-KINDS = {"clip": TORCHSCRIPT, "inception": LEGACY_PICKLE, "detector": ZIP_PICKLE}
+SIZES = {"clip": 353_976_522, "inception": 95_628_359, "detector": 175_221_657, "dinov2": 1_217_586_395}
+KINDS = {"clip": TORCHSCRIPT, "inception": LEGACY_PICKLE, "detector": ZIP_PICKLE, "dinov2": ZIP_PICKLE}
 TEXTS = ["a red star above a blue ring", "Two dogs."]
 
 
@@ -105,8 +105,7 @@ def test_the_archive_here_is_of_openais_kind(small) -> None:
 @pytest.mark.parametrize("role", ["clip", "cmmd"])
 def test_openais_archive_gives_open_clips_features_in_both_roles(small, role) -> None:
     model, path = small
-    networks, _ = load_networks({"clip": stanza(path), role: stanza(path)})
-    ours = networks[role]
+    ours = load_networks({"clip": stanza(path), role: stanza(path)}).extractors[role]
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     with torch.no_grad():
         pixels = (torch.from_numpy(pictures()[0]).permute(2, 0, 1)[None].float() / 255 - mean) / std
@@ -244,6 +243,7 @@ def test_the_rehearsals_files_have_the_published_names_and_containers() -> None:
         "inception": PAPER["extractors"]["frechet"]["source"],
         "clip": PAPER["extractors"]["clip"]["source"],
         "detector": PAPER["extractors"]["detector"]["source"],
+        "dinov2": PAPER["extractors"]["dinov2"]["source"],
     }
     for name, source in urls.items():
         network = read_architecture(name).components["."]
@@ -272,7 +272,10 @@ def test_the_table_of_published_files_names_each_and_tests_that_there_are() -> N
             assert f"def {name}(" in (ROOT / path).read_text(), test
 
 
-@pytest.mark.parametrize("name", ["inception", "detector", pytest.param("clip", marks=pytest.mark.slow)])
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("clip", "dinov2")]
+
+
+@pytest.mark.parametrize("name", ["inception", "detector", *LARGE])
 def test_a_file_of_random_weights_has_the_published_containers_size(tmp_path, name) -> None:
     """The sizes tell the containers apart: a zip of the Inception is 59 kB too large, a legacy pickle of the detector 69 kB too
     small, and CLIP with all its weights in halves 51 MB. What is left of CLIP is its code, 450 kB."""

@@ -41,6 +41,9 @@ MILLIONS = {
     ("clip", ".", "all"): 151.3,
     ("inception", ".", "all"): 23.85,
     ("detector", ".", "all"): 43.7,
+    ("dinov2", ".", "all"): 304.4,
+    ("grounding-dino", ".", "all"): 172.2,
+    ("owlv2", ".", "all"): 155.0,
 }
 CAPTIONS = [
     "A woman's dog, 3 cats & a café!",
@@ -121,6 +124,7 @@ def test_the_made_up_word_pieces_spell_every_caption_at_berts_places(tmp_path) -
     for caption in CAPTIONS:
         ids = tokenizer(caption).input_ids
         assert max(ids[0], ids[-1]) < 103 < min(ids[1:-1])
+    assert tokenizer.convert_tokens_to_ids([".", "?"]) == [1012, 1029]
 
 
 def reduced(name: str, folder: Path) -> Path:

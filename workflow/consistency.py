@@ -3,19 +3,21 @@
 import ast
 import csv
 import importlib
-import importlib.util
+import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from evaluation import networks
 from evaluation.datasets import distributed, find_dataset
 from evaluation.datasets.source import faults_of, needs_data_set, source_of
-from evaluation.protocol import FRECHET
+from evaluation.networks import described, faults
 from formats import shown
 from formats.files import InputError
+from formats.modules import dotted, fields_of, statements
+from formats.parameters import from_keys
 from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 
@@ -37,16 +39,23 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
 
 
 def parameter_faults(settings: "Settings") -> list[str]:
-    """One line for every row whose `params` its module refuses; imports the modules, and with them torch."""
+    """One line for every row, and every network that measures, whose `params` its module refuses; imports the modules, and with
+    them torch.
+    """
     from formats.cli import quick_imports
-    from hcma.sampling.spec import from_keys
 
+    stated = {f"methods.{name}": (one.module, one.params) for name, one in settings.methods.items()}
+    stated |= {
+        f"extractors.{name}": (dotted(one.kind, networks.__name__), one.params)
+        for name, one in settings.extractors.given()
+        if one.params
+    }
     with quick_imports():
-        kinds = {name: importlib.import_module(method.module).Params for name, method in settings.methods.items()}
+        kinds = {name: importlib.import_module(module).Params for name, (module, _) in stated.items()}
     found = []
-    for name, method in settings.methods.items():
+    for name, (_, params) in stated.items():
         try:
-            from_keys(kinds[name], method.params, f"methods.{name}.params")
+            from_keys(kinds[name], params, f"{name}.params")
         except InputError as error:
             found.append(str(error))
     return found
@@ -69,43 +78,20 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
 
 def _module_faults(keys: Keys, method: "Method") -> Iterator[Fault]:
     """The module is read, not imported: importing torch here would cost every dry run seconds."""
-    body = _body(method.module)
+    try:
+        body = statements(method.module)
+    except InputError as error:
+        yield Fault((*keys, "module"), f"{method.module!r} cannot be read: {error}")
+        return
     if body is None:
         yield Fault((*keys, "module"), f"no module {method.module!r}")
         return
     names = {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     if missing := [needed for needed in ("Params", "generate") if needed not in names]:
         yield Fault((*keys, "module"), f"module {method.module!r} has no {' and no '.join(missing)}")
-    elif (known := _fields(method.module, "Params")) is not None:
+    elif (known := fields_of(method.module, "Params")) is not None:
         for key in sorted(method.params.keys() - known):
             yield Fault((*keys, "params", key), unknown_key(key, known))
-
-
-@cache
-def _body(module: str) -> list[ast.stmt] | None:
-    """The statements of a module's file; None where there is no such file."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ModuleNotFoundError, ValueError):
-        return None
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body if spec and spec.origin else None
-
-
-def _fields(module: str, name: str) -> set[str] | None:
-    """Names of the fields of a dataclass and of its bases; None where the source alone does not tell them."""
-    body = _body(module) or []
-    for node in body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            own = {
-                one.target.id
-                for one in node.body
-                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
-            }
-            bases = [_fields(module, base.id) if isinstance(base, ast.Name) else None for base in node.bases]
-            return None if None in bases else own.union(*filter(None, bases))
-        if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]:
-            return _fields(node.module, name)
-    return None
 
 
 def _table_faults(settings: "Settings") -> Iterator[Fault]:
@@ -233,9 +219,10 @@ def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
         text = f"{regions.resize!r} has no use for pad {regions.pad!r}; choose one"
         yield Fault(("regions", "resize"), text, (("regions", "resize"), ("regions", "pad")))
     for name, extractor in settings.extractors.given():
-        if name in FRECHET and extractor.precision != "float32":
-            text = f"{extractor.precision!r}, expected 'float32': a Frechet distance needs it"
-            yield Fault(("extractors", name, "precision"), text)
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
+            yield Fault(("extractors", name), "not a name of small letters, digits and _")
+        for fault in faults(name, extractor.model_dump(exclude_none=True)):
+            yield Fault(("extractors", name, *filter(None, [fault.key])), fault.text)
     asked = data.val.count if data.val else 0
     if settings.evaluation.reference == "full_val" and asked < data.test.count:
         text = f"'full_val' needs data.val.count of at least data.test.count, {data.test.count}; found {asked}"
@@ -258,8 +245,18 @@ def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
         if not (source.sha256 or source.md5):
             yield Fault(keys, "give one of sha256, md5")
     for name, extractor in settings.extractors.given():
-        if extractor.path is None and extractor.source is None:
+        hub = (extractor.hub, extractor.revision, extractor.licence)
+        found = described(extractor.kind)
+        if extractor.source is not None and any(hub):
+            yield Fault(("extractors", name, "source"), "give either a source or hub, revision and licence")
+        elif any(hub) and None in hub:
+            yield Fault(("extractors", name), "give hub, revision and licence, or none of them")
+        elif any(hub) and found and not found.folder:
+            yield Fault(("extractors", name, "hub"), f"{extractor.kind} is one file, not a folder; give its source")
+        elif not extractor.path and extractor.source is None and not any(hub) and not (found and found.own):
             yield Fault(("extractors", name, "path"), "give either a path or a source")
+        elif extractor.licence is not None:
+            licences["extractors", name] = extractor.licence
     for name, model in settings.models.items():
         if model is None:
             continue

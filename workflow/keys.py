@@ -89,9 +89,11 @@ def _kind(model: Any, keys: Keys) -> tuple[Any, list[Any]]:
     metadata: list[Any] = []
     for key in keys:
         kind = _bare(kind)
-        if _is_section(kind):
+        if _is_section(kind) and str(key) in kind.model_fields:
             field = kind.model_fields[str(key)]
             kind, metadata = field.annotation, field.metadata
+        elif _is_section(kind):  # one of the further keys that it takes
+            kind, metadata = get_args(kind.__annotations__["__pydantic_extra__"])[-1], []
         else:
             kind, metadata = get_args(kind)[-1], []
     return kind, metadata

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.datasets import find_dataset, lacking
 from evaluation.datasets.source import lacking_paths
+from evaluation.networks import described
 
 if TYPE_CHECKING:
-    from workflow.settings import Extractor, Fetch, Model, SetSource, Settings, Source
+    from workflow.settings import Extractor, Fetch, HubNetwork, Model, SetSource, Settings, Source
 
 FOLDER = "downloads"
+WEIGHTS = "model.safetensors"  # of a network in a repository of the hub
 # By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
 FILLED = "{}<>"
 LINKS = Path(".snakemake/places")
@@ -85,7 +87,7 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
     )
     models = {name: _model(name, model, downloads) for name, model in settings.models.items()}
     extractors = settings.extractors.model_copy(
-        update={name: _extractor(stanza, downloads) for name, stanza in settings.extractors.given()}
+        update={name: _extractor(name, stanza, downloads) for name, stanza in settings.extractors.given()}
     )
     return settings.model_copy(update={"data": data, "models": models, "extractors": extractors}), downloads
 
@@ -118,10 +120,18 @@ def _model(name: str, model: "Model | None", downloads: Downloads) -> "Model | N
     return model.model_copy(update={"path": place(str(model.path)), "hub": None, "revision": None, "licence": None})
 
 
-def _extractor(stanza: "Extractor", downloads: Downloads) -> "Extractor":
+def _extractor(name: str, stanza: "Extractor", downloads: Downloads) -> "Extractor":
     own: dict[str, Any] = {"model": place(stanza.model)} if stanza.model else {}
+    if stanza.hub:
+        folder = f"extractors/{name}"
+        weights = f"{downloads.folder}/{folder}/{WEIGHTS}"
+        if stanza.path in (None, weights):
+            downloads.models[folder] = network_of(stanza, f"{downloads.folder}/{folder}")
+            return stanza.model_copy(update=own | {"path": weights})
+        nowhere = dict.fromkeys(("hub", "revision", "licence"))
+        return stanza.model_copy(update=own | nowhere | {"path": place(str(stanza.path))})
     if not stanza.source:
-        return stanza.model_copy(update=own | {"path": place(str(stanza.path))})
+        return stanza.model_copy(update=own | {"path": place(stanza.path) if stanza.path else None})
     file = _file_of(stanza.source, downloads)
     fetched = f"{downloads.folder}/{file}"
     if stanza.path in (None, fetched):
@@ -130,6 +140,13 @@ def _extractor(stanza: "Extractor", downloads: Downloads) -> "Extractor":
     # A file of one's own is the published one unless the stanza says otherwise.
     own |= {"path": place(str(stanza.path)), "sha256": stanza.sha256 or stanza.source.sha256}
     return stanza.model_copy(update=own | {"source": None})
+
+
+def network_of(stanza: "Extractor", folder: str) -> "HubNetwork":
+    """The repository of a network that measures, which is fetched into a folder."""
+    from workflow.settings import HubNetwork
+
+    return HubNetwork(path=folder, hub=stanza.hub, revision=stanza.revision, licence=stanza.licence)
 
 
 def _file_of(source: "Source", downloads: Downloads) -> str:
@@ -165,8 +182,15 @@ def unusable(settings: "Settings", made: str) -> list[str]:
     for name, stanza in settings.extractors.given():
         if not stanza.path or stanza.path.startswith(made):
             continue
+        network = described(stanza.kind)
         if not Path(stanza.path).is_file():
             found.append(f"extractors.{name}: no such file: {stanza.path}")
+        elif network and network.folder and not Path(stanza.path).with_name("SHA256SUMS").is_file():
+            seal = f"python -m workflow.fetch seal {shlex.quote(str(Path(stanza.path).parent))}"
+            found.append(
+                f"extractors.{name}: {stanza.path} has no SHA256SUMS beside it; if the files there are right, write it once:"
+                f" {seal}"
+            )
         elif not (stanza.sha256 or stanza.source or Path(stanza.path).with_name("SHA256SUMS").is_file()):
             found.append(f"extractors.{name}: {stanza.path}: give its sha256, or a SHA256SUMS beside it")
     return found

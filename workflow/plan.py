@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from evaluation.datasets import find_dataset
 from evaluation.datasets.source import frame, needs_data_set, paths_of, source_of
+from evaluation.networks import DETECTIONS, SCORES, described, measured_by
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from workflow.paths import place, resolve, stated
@@ -380,8 +381,9 @@ class Plan:
     def extractors_made(self) -> list[str]:
         """Those of the extractors' files that a rule downloads or writes; one without a hash, by the SHA256SUMS beside it."""
         files = [
-            str(stanza.path) if stanza.sha256 else f"{Path(str(stanza.path)).parent}/{SUMS}"
+            stanza.path if stanza.sha256 else f"{Path(stanza.path).parent}/{SUMS}"
             for stanza in self.extractors.values()
+            if stanza.path
         ]
         return [file for file in dict.fromkeys(files) if self.is_made(file)]
 
@@ -484,13 +486,23 @@ class Plan:
     @cached_property
     def extractors_key(self) -> str:
         """The networks that measure; without a hash of its own, a file is what the SHA256SUMS beside it says."""
-        stanzas = {name: stanza.model_dump(exclude={"path", "source"}) for name, stanza in self.extractors.items()}
-        weights = {
-            name: self._folder_key(Path(str(stanza.path)).parent)
-            for name, stanza in self.extractors.items()
-            if not stanza.sha256
+        stanzas = {
+            name: stanza.model_dump(exclude={"path", "source", "licence"}) for name, stanza in self.extractors.items()
         }
-        return digest([stanzas, weights])
+        weights = {name: self._weights_key(stanza) for name, stanza in self.extractors.items() if not stanza.sha256}
+        modules = {name: described(stanza.kind) for name, stanza in self.extractors.items()}
+        return digest(
+            [stanzas, weights, {name: sha256(one.source) for name, one in modules.items() if one and one.own}]
+        )
+
+    def _weights_key(self, stanza: Extractor) -> str:
+        if stanza.hub or not stanza.path:
+            return f"{stanza.hub}@{stanza.revision}"
+        return self._folder_key(Path(stanza.path).parent)
+
+    def measured_by(self, measures: str) -> list[str]:
+        """Names of the networks that measure features, detections or scores."""
+        return [name for name, stanza in self.extractors.items() if measured_by(stanza.kind) == measures]
 
     @cached_property
     def data_key(self) -> str:
@@ -629,7 +641,9 @@ class Plan:
 
     @cached_property
     def table_names(self) -> list[str]:
-        return [*self.settings.tables, *TABLES, *(["seeds"] if self.repeats else [])]
+        detectors, judges = (len(self.measured_by(measures)) for measures in (DETECTIONS, SCORES))
+        further = {"agreement": detectors > 1, "judges": judges > 0, "seeds": bool(self.repeats)}
+        return [*self.settings.tables, *TABLES, *(name for name, wanted in further.items() if wanted)]
 
     def table_key(self, name: str) -> str:
         """What the notes of a table of the configuration say of data and methods."""
@@ -660,11 +674,13 @@ class Plan:
 def stated_keys(value: Any) -> Any:
     """Settings as JSON, without keys that may be left out and are null: programs take such a key for one that is set."""
     if isinstance(value, Section):
-        kept = [
-            (key, one) for key, one in value if one is not None or type(value).model_fields[key].default is not None
-        ]
+        kept = [(key, one) for key, one in value if one is not None or _may_not_be_left_out(type(value), key)]
         return {key: stated_keys(one) for key, one in kept}
     return {key: stated_keys(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def _may_not_be_left_out(section: type[Section], key: str) -> bool:
+    return key in section.model_fields and section.model_fields[key].default is not None
 
 
 def read_plan(config: Path) -> Plan:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from workflow.plan import Plan
 
 PUBLISHED = "workflow/config/published.csv"
-OF_METRICS = ("distances", "adherence")
+OF_METRICS = ("distances", "adherence", "judges")
 PAIRED = ("significance", "best")
-# Tables that every configuration has; the reproduction only where it is asked for.
-KINDS = (*OF_METRICS, *PAIRED, "cost", "seeds", "reproduction")
+# Tables beside those of the configuration; which of them it has, its plan says.
+KINDS = (*OF_METRICS, *PAIRED, "agreement", "cost", "seeds", "reproduction")
 ALONE = ("training", "calibration")  # figures without rows
 
 Inputs = dict[str, str | list[str]]
@@ -39,6 +39,8 @@ def table_inputs(plan: Plan, table: str) -> Inputs:
     """Of a table that is not paired."""
     if table in OF_METRICS:
         return {"metrics": metrics_of(plan, plan.rows)}
+    if table == "agreement":
+        return {"row": metrics_of(plan, plan.rows), "scores": [plan.path.scores(row, "test") for row in plan.rows]}
     if table == "seeds":
         return {"row": metrics_of(plan, [*plan.methods, *plan.repeats])}
     if table == "cost":
@@ -62,6 +64,9 @@ def table_options(plan: Plan, table: str) -> list[str]:
         rows = [(row, metrics_of(plan, [row, *plan.repeats_of(row)])) for row in plan.methods]
         return [word for row, files in rows for word in ("--row", row, *files)]
     inputs = table_inputs(plan, table)
+    if table == "agreement":
+        pairs = zip(inputs["row"], inputs["scores"], strict=True)
+        return [word for metrics, scores in pairs for word in ("--row", metrics, scores)]
     words = _options(inputs)
     if "published" in inputs:
         words.append(f"--caveat={plan.settings.caveat}")

@@ -244,10 +244,22 @@ class Model(Section):
     licence: str | None = Field(None, description="a name under `fetch.licences`")
 
 
+class HubNetwork(Model):
+    """A network of transformers in a repository of the hub: its configuration, tokenizer and weights at the top."""
+
+
 class Architecture(Section):
-    kind: Literal["stable-diffusion", "gligen", "latent-diffusion", "clip", "inception", "detector"] = Field(
-        description="a model whose published numbers of parameters its networks must have as loaded"
-    )
+    kind: Literal[
+        "stable-diffusion",
+        "gligen",
+        "latent-diffusion",
+        "clip",
+        "inception",
+        "detector",
+        "dinov2",
+        "grounding-dino",
+        "owlv2",
+    ] = Field(description="a model whose published numbers of parameters its networks must have as loaded")
     random_seed: int | None = Field(None, description="write random weights of the kind with this seed")
 
 
@@ -262,12 +274,22 @@ class Fetch(Section):
 
 
 class Extractor(Section):
-    kind: Literal[
-        "small_features", "open_clip", "inception_clean", "inception_legacy", "small_detector", "faster_rcnn"
-    ] = Field(description="the network, and how it is fed")
+    kind: Text = Field(
+        description="the network, and how it is fed: a module of evaluation/networks, or any other by its dotted name"
+    )
     name: str = Field(description="what tables call it")
     path: FilePath | None = Field(
-        description="file of your own, held against `source`'s hash unless `sha256` is given; null: fetch `source`"
+        None,
+        description="file of your own, held against `source`'s hash unless `sha256` is given; null: fetch `source` or `hub`, or"
+        " of a module of your own: it needs none",
+    )
+    params: dict[str, Any] = Field(
+        {},
+        description="fields of the module's `Params`: of a detector keep, sure, overlap, most and what it has beside",
+    )
+    least: Count | None = Field(
+        None,
+        description="samples of a row or of `real` below which the distance by a further extractor is a dash; null: 2048",
     )
     model: FilePath | None = Field(None, description="open_clip's name of the network, or a file of its sizes")
     sha256: Sha256 | None = Field(None, description="of `path`; else SHA256SUMS beside it must have it")
@@ -277,9 +299,16 @@ class Extractor(Section):
         " bfloat16, and are not compared with those of another",
     )
     source: WeightsSource | None = Field(None, description="where the published file is")
+    hub: Hub | None = Field(None, description="else the repository on the hub that has it among files of its own")
+    revision: Revision | None = Field(None, description="commit of the repository")
+    licence: str | None = Field(None, description="of the repository: a name under `fetch.licences`")
 
 
 class Extractors(Section):
+    # Besides those whose names have a meaning there may be others: of features, of detections, and judges.
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Extractor | None] = Field(init=False)
+
     frechet: Extractor = Field(description="features of the Frechet distances")
     clip: Extractor = Field(description="of the CLIP scores")
     frechet_legacy: Extractor | None = Field(

@@ -19,13 +19,14 @@ and one whose root is a folder names what else it reads there, and the zip that 
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from formats.files import InputError, sha256, write_json
+from formats.files import sha256, write_json
 from formats.layouts import Layout, checked, write_layouts
+from formats.modules import find_module
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,6 @@ class Prepared:
 
     layouts: Mapping[str, Sequence[Layout]]
     report: dict[str, Any]
-
-
-def find_module(what: str, name: str, package: str, function: str, known: Callable[[], list[str]]) -> Any:
-    """The module `name` of a package, or of that dotted name, that has `function`; raises InputError naming `known` ones."""
-    path = name if "." in name else f"{package}.{name}"
-    named = all(part.isidentifier() for part in path.split("."))
-    try:
-        module = importlib.import_module(path) if named else None
-    except ModuleNotFoundError as error:
-        if not f"{path}.".startswith(f"{error.name}."):
-            raise
-        module = None
-    if not callable(getattr(module, function, None)):
-        choice = f"known are {', '.join(known())}, or a module's dotted name"
-        raise InputError(f"{what} {name!r}: no such module; {choice}")
-    return module
 
 
 def find_dataset(name: str) -> Any:

@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import HIGHER, LOWER, looks, save
-from evaluation.metrics import METRICS, Metric
+from evaluation.metrics import Metric, metrics_of
 from formats.files import InputError
 
 COLUMNS = 4
@@ -20,7 +20,8 @@ COLUMNS = 4
 
 def draw(rows: Sequence[dict[str, Any]], names: dict[str, str], out: Path) -> None:
     """One panel a metric that any row has, one line a row; raises InputError where no row has any."""
-    panels = [metric for metric in METRICS.values() if metric.headline or metric.figure_title]
+    known = metrics_of(rows[0].get("protocol", {}))
+    panels = [metric for metric in known.values() if metric.headline or metric.figure_title]
     shown = [metric for metric in panels if any(row["metrics"].get(metric.name) for row in rows)]
     if not shown:
         raise InputError("no row has a metric to draw: too few images")

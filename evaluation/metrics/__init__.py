@@ -1,18 +1,21 @@
 """Every metric, once: all that measures, orders, formats, compares, plots or accepts metrics reads METRICS.
 
-A metric on features that are there takes an entry here and a line in docs/metrics.md.
+A metric on features that are there takes an entry here and a line in docs/metrics.md. A run may have further networks than
+those whose names have a meaning: `metrics_of` what its features state are METRICS and those that these networks give.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from evaluation.metrics.adherence import measure_adherence
 from evaluation.metrics.clip import measure_clip
 from evaluation.metrics.frechet import measure_frechet, swapped_frechet
+from evaluation.metrics.judge import measure_judge
 from evaluation.metrics.kernel import measure_cmmd, measure_kid, swap_cmmd, swap_kid
 from evaluation.metrics.metric import Level, Metric
 from evaluation.metrics.neighbours import measure_neighbours
+from evaluation.networks import DETECTIONS, FEATURES, SCORES
 from formats.files import InputError
 
 
@@ -38,21 +41,60 @@ def _of_boxes(quantity: str, head: str, figure_title: str = "", scores: str = ""
     return replace(metric, figure_title=figure_title, scores=scores, table="adherence")
 
 
+def _of_detector() -> Iterator[Metric]:
+    yield _of_boxes("ap", "AP")
+    yield _of_boxes("ap50", "AP50", "AP50 of the boxes")
+    yield _of_boxes("ap75", "AP75")
+    yield _of_boxes("recall50", "Recall")
+    yield _of_boxes("best_iou", "Best IoU", scores="best_iou")
+    yield _of_boxes("instance_success", "Instances", "Objects found", scores="success")
+    yield _of_boxes("image_success", "Images", "Images with all found")
+    yield _of_boxes("count_right", "Counts", "Counts right")
+
+
 METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        *_of_level("image"),
-        *_of_level("region"),
-        _of_boxes("ap", "AP"),
-        _of_boxes("ap50", "AP50", "AP50 of the boxes"),
-        _of_boxes("ap75", "AP75"),
-        _of_boxes("recall50", "Recall"),
-        _of_boxes("best_iou", "Best IoU", scores="best_iou"),
-        _of_boxes("instance_success", "Instances", "Objects found", scores="success"),
-        _of_boxes("image_success", "Images", "Images with all found"),
-        _of_boxes("count_right", "Counts", "Counts right"),
-    )
+    metric.name: metric for metric in (*_of_level("image"), *_of_level("region"), *_of_detector())
 }
+
+
+def _by_features(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
+    """The Frechet distances by a further extractor."""
+    levels: tuple[Level, ...] = ("image", "region")
+    for level in levels:
+        head, title = f"FD, {about['name']}", f"{level.capitalize()} FD, {about['name']}"
+        metric = Metric(f"fd_{name}", level, name, head, 2, measure_frechet, swapped=swapped_frechet, table="distances")
+        yield replace(metric, figure_title=title, floored=True, least=about["least"])
+
+
+def _by_detections(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
+    """Layout adherence by a further detector."""
+    for metric in _of_detector():
+        column = f"{name}_{metric.scores}" if metric.scores else ""
+        yield replace(metric, extractor=name, of=about["name"], before=f"{name}_", scores=column)
+
+
+def _by_scores(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
+    """The mean of what a judge says."""
+    metric = Metric(
+        name, "image", name, about["name"], 3, measure_judge, scores=name, flips=True, higher_is_better=True
+    )
+    yield replace(metric, table="judges", figure_title=about["name"])
+
+
+FURTHER = {FEATURES: _by_features, DETECTIONS: _by_detections, SCORES: _by_scores}
+
+
+def metrics_of(about: Mapping[str, Any]) -> dict[str, Metric]:
+    """METRICS, and those by the further networks that features state, of which `about` says what each measures."""
+    stated = {name: one for name, one in about.items() if isinstance(one, Mapping) and "measures" in one}
+    further = [metric for name, one in stated.items() for metric in FURTHER[one["measures"]](name, one)]
+    found = METRICS | {metric.name: metric for metric in further}
+    for metric in further:
+        if metric.name in METRICS or found[metric.name] is not metric:
+            raise InputError(
+                f"extractors.{metric.extractor}: the metric {metric.name} is there already; choose another name"
+            )
+    return found
 
 
 def headline() -> list[Metric]:
@@ -60,22 +102,22 @@ def headline() -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.headline]
 
 
-def in_table(name: str) -> list[Metric]:
-    """The metrics of another table, in its order."""
-    return [metric for metric in METRICS.values() if metric.table == name]
+def in_table(name: str, about: Mapping[str, Any]) -> list[Metric]:
+    """The metrics of another table, in its order, of a run whose features state `about`."""
+    return [metric for metric in metrics_of(about).values() if metric.table == name]
 
 
-def metric_of(name: str) -> Metric:
-    """The metric of a name; raises InputError for an unknown one."""
-    if name not in METRICS:
-        raise InputError(f"{name}: no metric of METRICS, which has {', '.join(METRICS)}")
-    return METRICS[name]
+def metric_of(name: str, known: Mapping[str, Metric] = METRICS) -> Metric:
+    """The metric of a name, among those of a run; raises InputError for an unknown one."""
+    if name not in known:
+        raise InputError(f"{name}: no metric of METRICS, which has {', '.join(known)}")
+    return known[name]
 
 
 def values_of(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Metric -> value, se and left_out, of all that a metrics file measures."""
     found = {name: result for name, result in content["metrics"].items() if result}
-    for metric in METRICS.values():
+    for metric in metrics_of(content.get("protocol", {})).values():
         plain = content["distances"].get(metric.level) or {}
         if not metric.has_error and metric.quantity in plain:
             found[metric.name] = {"value": plain[metric.quantity], "se": None, "left_out": []}

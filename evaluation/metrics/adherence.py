@@ -1,17 +1,18 @@
 """Layout adherence: does a detector find each conditioning box's object where the layout put it?
 
-The conditioning boxes are the ground truth. AP, AP50 and AP75 are pycocotools'. `sure` detections, those with a score of at
-least SURE, decide the rest: an instance succeeds when a detection of its label covers it with an intersection over union of
-0.5, each detection serving one box, best scores first; an image succeeds when all of its instances do; a count is right when
-there are as many sure detections of a label as boxes.
+The conditioning boxes are the ground truth. AP, AP50 and AP75 are pycocotools'. `sure` detections, those with a score that the
+detector's Limits call sure, decide the rest: an instance succeeds when a detection of its label covers it with the intersection
+over union that they say, each detection serving one box, best scores first; an image succeeds when all of its instances do; a
+count is right when there are as many sure detections of a label as boxes.
 
 A layout's `ignored` boxes, of what its photo shows besides the objects, are ignore regions, as COCO's crowds are: a detection
-of their label that serves no box and lies on one of them by half (for AP: by the threshold) of its own area is no false one.
+of their label that serves no box and lies on one of them by that overlap (for AP: by the threshold), as a share of its own
+area, is no false one.
 """
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,58 +21,74 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics.jackknife import Statistic, groups, jackknife, kept, leave_out_mean
-from evaluation.metrics.summary import DETECTIONS
+from evaluation.networks import DETECTOR, PARTS, USUAL, Limits, detection_arrays, limits_of
 from formats.files import InputError
 
 if TYPE_CHECKING:
     from evaluation.metrics.metric import Measured, Metric, Result
 
-SURE = 0.5
-OVERLAP = 0.5
 SIDE = 1000  # pycocotools takes pixels and treats areas under one as nothing
 # The one threshold of intersection over union; None: the mean over 0.50, 0.55, ... 0.95.
 AVERAGE_PRECISION = {"ap": None, "ap50": 0.5, "ap75": 0.75}
 
 
 def measure_adherence(measured: "Measured", metric: "Metric") -> "Result":
-    """One of the metrics of layout adherence; None without any box."""
-    return measured.once(adherence)[0].get(metric.quantity)
+    """One of the metrics of layout adherence by a detector; None without any box."""
+    return measured.once(adherence, metric.extractor)[0].get(metric.quantity)
 
 
-def adherence(measured: "Measured") -> tuple[dict[str, "Result"], pd.DataFrame]:
-    """Every metric of layout adherence, none without a box; and the row of every box (`match`)."""
-    detections = {name: measured.row.read(name) for name in DETECTIONS}
-    grounded = [by_label(row) for row in measured.layouts if row["objects"]]
-    shares, boxes = leave_out_shares(grounded, detections)
+def adherence(measured: "Measured", detector: str = DETECTOR) -> tuple[dict[str, "Result"], pd.DataFrame]:
+    """Every metric of layout adherence by a detector, none without a box; and the row of every box (`match`)."""
+    of_it = measured.row.about[detector]
+    limits, arrays = limits_of(of_it), zip(PARTS, detection_arrays(detector), strict=True)
+    detections = {f"detection_{part}": measured.row.read(name) for part, name in arrays}
+    grounded = [named(row, of_it.get("params", {})) for row in measured.layouts if row["objects"]]
+    shares, boxes = leave_out_shares(grounded, detections, limits)
     if not grounded:
         return {}, boxes
     numbers = groups(row["image_id"] for row in grounded)
-    precisions = leave_out_precisions(grounded, detections)
+    precisions = leave_out_precisions(grounded, detections, limits.most)
     found: dict[str, Result] = {name: asdict(jackknife(one, numbers)) for name, one in precisions.items()}
     return found | {name: asdict(jackknife(*pair)) for name, pair in shares.items()}, boxes
 
 
+def named(row: dict[str, Any], params: Any) -> dict[str, Any]:
+    """A layout whose phrases are what a detector of these parameters calls its objects.
+
+    params: an object or a mapping; without `ask` it has labels of its own, which are categories.
+    """
+    ask = params.get("ask") if isinstance(params, Mapping) else getattr(params, "ask", None)
+    return row if ask == "phrase" else by_label(row)
+
+
+def asked(row: dict[str, Any], params: Any) -> list[str]:
+    """What a detector is asked for of a layout, each phrase once."""
+    return list(dict.fromkeys(thing["phrase"] for thing in named(row, params)["objects"]))
+
+
 def by_label(row: dict[str, Any]) -> dict[str, Any]:
-    """A layout whose phrases are what a detector calls them: an object's category, where it has one."""
-    named = [thing | {"phrase": thing.get("category") or thing["phrase"]} for thing in row["objects"]]
-    return row | {"objects": named}
+    """A layout whose phrases are its objects' categories, where they have one."""
+    things = [thing | {"phrase": thing.get("category") or thing["phrase"]} for thing in row["objects"]]
+    return row | {"objects": things}
 
 
-def check_labels(layouts: Sequence[dict[str, Any]], labels: Sequence[str], name: str) -> None:
-    """Raises InputError for an object that the detector has no word for: it could never be found."""
+def check_labels(layouts: Sequence[dict[str, Any]], labels: Sequence[str], name: str, key: str = DETECTOR) -> None:
+    """Raises InputError for an object that the detector `key` has no word for: it could never be found."""
     for row in layouts:
         for thing in by_label(row)["objects"]:
             if thing["phrase"] not in labels:
                 raise InputError(
                     f"layout {row['id']}: phrase {thing['phrase']!r} is no label of the detector {name}; give the object a"
-                    " `category` that is, or set extractors.detector to null"
+                    f" `category` that is, or set extractors.{key} to null"
                 )
 
 
-def match(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def match(
+    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], limits: Limits = USUAL
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row a box (id, object, image_id, phrase, best_iou, recalled, success), one an image and label (count_right).
 
-    best_iou is the best overlap with a sure detection of the label, recalled whether any detection of it reaches OVERLAP.
+    best_iou is the best overlap with a sure detection of the label, recalled whether any detection of it overlaps enough.
     """
     boxes, counts = [], []
     of_image = dict(_by_image(detections))
@@ -81,12 +98,13 @@ def match(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) 
         for phrase, wanted in things.groupby("phrase", sort=False):
             seen = found[found["label"] == phrase].sort_values("score", ascending=False, kind="stable")
             iou = overlaps(_stacked(wanted["box"]), _stacked(seen["box"]))
-            sure = int((seen["score"] >= SURE).sum())
-            won = _assigned(iou[:, :sure])
-            excused = _excused(row, str(phrase), _stacked(seen["box"])[:sure]) - set(won.values())
+            sure = int((seen["score"] >= limits.sure).sum())
+            won = _assigned(iou[:, :sure], limits.overlap)
+            on_ignored = _excused(row, str(phrase), _stacked(seen["box"])[:sure], limits.overlap)
+            excused = on_ignored - set(won.values())
             for place, number in enumerate(wanted["object"]):
                 best = float(iou[place, :sure].max(initial=0))
-                recalled = bool(iou[place].max(initial=0) >= OVERLAP)
+                recalled = bool(iou[place].max(initial=0) >= limits.overlap)
                 boxes.append([row["id"], number, row["image_id"], phrase, best, recalled, place in won])
             counts.append([row["id"], row["image_id"], phrase, sure - len(excused) == len(wanted)])
     columns = ["id", "object", "image_id", "phrase", "best_iou", "recalled", "success"]
@@ -106,12 +124,12 @@ def _stacked(boxes: "pd.Series[Any]") -> np.ndarray:
     return np.array([list(box) for box in boxes], np.float64).reshape(-1, 4)
 
 
-def _excused(row: dict[str, Any], phrase: str, boxes_N4: np.ndarray) -> set[int]:
-    """Places of the boxes that lie on a region of the label that is ignored, by OVERLAP of their own area."""
+def _excused(row: dict[str, Any], phrase: str, boxes_N4: np.ndarray, overlap: float) -> set[int]:
+    """Places of the boxes that lie on a region of the label that is ignored, by that share of their own area."""
     regions = [region["box"] for region in row.get("ignored", []) if region["phrase"] == phrase]
     inside_NM = _intersections(boxes_N4, np.array(regions, np.float64).reshape(-1, 4))
     share_N = inside_NM.max(1, initial=0) / np.maximum(_areas(boxes_N4), np.finfo(float).tiny)
-    return set(np.flatnonzero(share_N >= OVERLAP).tolist())
+    return set(np.flatnonzero(share_N >= overlap).tolist())
 
 
 def overlaps(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
@@ -131,19 +149,21 @@ def _areas(boxes_N4: np.ndarray) -> np.ndarray:
     return (boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(-1)
 
 
-def _assigned(iou_NM: np.ndarray) -> dict[int, int]:
-    """Box -> the detection that takes it: in order of score each takes the free box that it covers best, if by OVERLAP."""
+def _assigned(iou_NM: np.ndarray, overlap: float) -> dict[int, int]:
+    """Box -> the detection that takes it: in order of score each takes the free box that it covers best, if by enough."""
     taken: dict[int, int] = {}
     for number, column in enumerate(iou_NM.T):
-        free = [place for place in range(len(column)) if place not in taken and column[place] >= OVERLAP]
+        free = [place for place in range(len(column)) if place not in taken and column[place] >= overlap]
         if free:
             taken[max(free, key=lambda place: column[place])] = number
     return taken
 
 
-def leave_out_precisions(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> dict[str, Statistic]:
+def leave_out_precisions(
+    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], most: int = Limits.most
+) -> dict[str, Statistic]:
     """Each of AVERAGE_PRECISION -> its value by pycocotools without a jackknife group's images (None: with all)."""
-    evaluated = _coco_eval(layouts, detections)
+    evaluated = _coco_eval(layouts, detections, most)
     every, results = list(evaluated.params.imgIds), evaluated.evalImgs
     group_of = {row["id"]: int(groups([row["image_id"]])[0]) for row in layouts}
     inside_of = np.array([group_of[number] for number in every])
@@ -169,7 +189,7 @@ def _mean_of_known(precision: np.ndarray) -> float:
     return float(precision[precision > -1].mean())
 
 
-def _coco_eval(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> Any:
+def _coco_eval(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], most: int) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -193,7 +213,7 @@ def _coco_eval(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarr
         found.createIndex()
         evaluated = COCOeval(truth, found, "bbox")
         evaluated.params.areaRng, evaluated.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluated.params.maxDets = [100]
+        evaluated.params.maxDets = [most]
         evaluated.evaluate()
     return evaluated
 
@@ -207,10 +227,10 @@ def _annotation(
 
 
 def leave_out_shares(
-    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]
+    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], limits: Limits = USUAL
 ) -> tuple[dict[str, tuple[Statistic, np.ndarray]], pd.DataFrame]:
     """metric -> (its value without a jackknife group, the groups it is over), and the row of every box."""
-    boxes, counts = match(layouts, detections)
+    boxes, counts = match(layouts, detections, limits)
     images = boxes.groupby(["id", "image_id"])["success"].all().reset_index()
     columns: dict[str, tuple[pd.DataFrame, str]] = {
         "recall50": (boxes, "recalled"),

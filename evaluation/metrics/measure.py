@@ -1,6 +1,5 @@
 """A row's metrics, and what groups of its images add to its differences from other rows, from summaries alone."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.metrics import METRICS
+from evaluation.metrics import METRICS, metrics_of
 from evaluation.metrics.adherence import adherence
 from evaluation.metrics.clip import cosines
 from evaluation.metrics.jackknife import GROUPS
@@ -17,7 +16,10 @@ from evaluation.metrics.neighbours import COUNTS
 from evaluation.metrics.pairs import across, within
 from evaluation.metrics.permutation import contributions
 from evaluation.metrics.summary import KNOWN, LEVELS, NO_PHOTOS, Summaries, Summary
+from evaluation.networks import DETECTIONS, DETECTOR, SCORES, networks_in
 from formats.files import InputError
+
+KEYS = ["id", "object", "image_id"]
 
 
 def measure(
@@ -37,8 +39,19 @@ def measure(
     measured = Measured(row, real, layouts)
     metrics, distances = _metrics(measured)
     scores = cosines(row)
-    if "detector" in row.about:
-        scores = scores.merge(measured.once(adherence)[1], "outer", ["id", "object", "image_id"])
+    for network, measures in networks_in(row.about).items():
+        if measures == DETECTIONS:
+            boxes = measured.once(adherence, network)[1]
+            if network != DETECTOR:
+                boxes = boxes.drop(columns="phrase").rename(
+                    columns={name: f"{network}_{name}" for name in ("best_iou", "recalled", "success")}
+                )
+                counts[f"n_{network}_texts_cut"] = int(row.read(f"{network}_detection_cut").sum())
+            scores = scores.merge(boxes, "outer", KEYS)
+        elif measures == SCORES:
+            said = pd.DataFrame({"id": row.read("image_ids"), "object": -1, network: row.read(f"judge_{network}")})
+            scores = scores.merge(said, "left", ["id", "object"])
+            counts[f"n_{network}_texts_cut"] = int(row.read(f"judge_{network}_cut").sum())
     stated = {
         "protocol": row.about | {"groups": GROUPS, "reference": reference_set if real else NO_PHOTOS},
         "reference": real.content if real else None,
@@ -49,7 +62,7 @@ def measure(
 
 def _metrics(measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics with a standard error, by name; and of each level those without, and of how many samples they are."""
-    wanted = _measurable(METRICS.values(), measured.row)
+    wanted = _measurable(measured.row)
     # Pair of summaries by pair, since large ones are held one at a time.
     found = {metric: metric.compute(measured, metric) for metric in sorted(wanted, key=_summed)}
     metrics = {metric.name: found[metric] for metric in wanted if metric.has_error}
@@ -71,15 +84,16 @@ def group_contributions(first: Summaries, others: dict[str, Summaries], real: Su
     for name, other in others.items():
         if first.first_gap(other):
             raise InputError(f"{first.path} and {name}: of other images, they cannot be paired")
-    distances = [metric for metric in _measurable(METRICS.values(), first) if metric.swapped]
+    distances = [metric for metric in _measurable(first) if metric.swapped]
     for of, metrics in groupby(sorted(distances, key=_summed), _summed):
         chosen = list(metrics)
         a, target = first.summary(*of), real.summary(*of)
         if target.moments:  # of which nothing is swapped, and which are gigabytes
             target = replace(target, moments={0: target.whole()})
-        for name, other in others.items() if min(a.n, target.n) >= 2 else ():
+        able = [metric for metric in chosen if min(a.n, target.n) >= metric.least]
+        for name, other in others.items() if able else ():
             b = other.summary(*of)
-            for metric in chosen:
+            for metric in able:
                 assert metric.swapped
                 found[name][metric.name] = contributions(metric.swapped(a, b, target), list(a.moments))
             del b
@@ -99,7 +113,7 @@ def pairs_across(row: Summaries, real: Summaries) -> dict[str, np.ndarray]:
     Raises InputError as `measure` does.
     """
     found: dict[str, np.ndarray] = {}
-    for network, level in dict.fromkeys(map(_summed, _measurable(METRICS.values(), row))):
+    for network, level in dict.fromkeys(map(_summed, _measurable(row))):
         if wanted := _pairs(network, level):
             a, b = row.sample(network, level), real.sample(network, level)
             if min(len(a.sample_SD), len(b.sample_SD)) >= 2:
@@ -109,13 +123,14 @@ def pairs_across(row: Summaries, real: Summaries) -> dict[str, np.ndarray]:
 
 
 def _pairs(network: str, level: str) -> set[str]:
+    # Those that ask for pairs are on features of networks whose names have a meaning.
     of = [metric for metric in METRICS.values() if _summed(metric) == (network, level)]
     return {metric.pairs for metric in of if metric.pairs}
 
 
-def _measurable(metrics: Iterable[Metric], row: Summaries) -> list[Metric]:
-    """Those whose network saw the row."""
-    return [metric for metric in metrics if metric.extractor in row.about]
+def _measurable(row: Summaries) -> list[Metric]:
+    """The metrics whose network saw the row."""
+    return [metric for metric in metrics_of(row.about).values() if metric.extractor in row.about]
 
 
 def _summed(metric: Metric) -> tuple[str, str]:

@@ -16,8 +16,9 @@ Result = dict[str, Any] | None
 class Metric:
     """One metric: `quantity` of a `level`, whole images, regions, or the layout's boxes as a detector sees them.
 
-    extractor: the network, among the configuration's extractors, whose features it needs. head: of a column in a
-    table of its own kind; digits: decimals in tables, of the value times `scale`. figure_title: of a panel of its own.
+    extractor: the network, among the configuration's extractors, that has to have seen the images. head: of a column in a
+    table of its own kind; digits: decimals in tables, of the value times `scale`. figure_title: of a panel of its own. of: the
+    name of the network, where several give the quantity, and before: what stands before the name then.
 
     compute: the metric of a row, from what was summed up of it. swapped: of a distance, from the summaries of two rows and
     of `real` to the function by which the permutation test swaps groups. scores: the column of the scores files of which the
@@ -27,6 +28,7 @@ class Metric:
     pairs: what it takes of evaluation.metrics.pairs, so that rows' samples meet once.
 
     headline: in the paper's tables; table: the other table that has it; published: the published metric that it is read as.
+    floored: its floor and debiased value stand beside it there. least: samples of either set below which it is a dash.
     counts: it moves in steps of one image. has_error: with a standard error; what has none is not compared.
     """
 
@@ -44,20 +46,25 @@ class Metric:
     scale: float = 1
     figure_title: str = ""
     headline: bool = False
-    table: Literal["", "distances", "adherence"] = ""
+    table: Literal["", "distances", "adherence", "judges"] = ""
     published: str = ""
     counts: bool = False
     has_error: bool = True
+    of: str = ""
+    before: str = ""
+    floored: bool = False
+    least: int = 2
 
     @property
     def name(self) -> str:
         """The key of metrics files and tables."""
-        return self.quantity if self.level == "box" else f"{self.level}_{self.quantity}"
+        return self.before + (self.quantity if self.level == "box" else f"{self.level}_{self.quantity}")
 
     @property
     def title(self) -> str:
         """The name for people where its level is not said otherwise."""
-        return self.figure_title or (self.head if self.level == "box" else f"{self.level.capitalize()} {self.head}")
+        plain = self.figure_title or (self.head if self.level == "box" else f"{self.level.capitalize()} {self.head}")
+        return f"{plain}, {self.of}" if self.of else plain
 
 
 class Measured:
@@ -80,9 +87,9 @@ class Measured:
         return self._held[key]
 
     def pair(self, metric: Metric) -> tuple[Summary, Summary] | None:
-        """The summaries that a distance needs; None where either is of fewer than two samples, or not there."""
+        """The summaries that a distance needs; None where either is of fewer samples than it takes, or not there."""
         pair = self.summaries(metric.extractor, metric.level)
-        return None if pair is None or min(one.n for one in pair) < 2 else pair
+        return None if pair is None or min(one.n for one in pair) < metric.least else pair
 
     def once(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         """`compute(self, *arguments)`, computed once for all metrics that share it."""

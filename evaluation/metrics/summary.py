@@ -1,8 +1,8 @@
 """A row's features summed up, once for all that is measured of them: the file `summaries/{row}/{split}.npz`.
 
 Of every network and level: the moments of each jackknife group, merged shard by shard, and a sample of the rows. Of CLIP
-also the cosine of each image and region with its text, and all that the detector found. In how many shards the features
-lie changes the sums in the last digits only.
+also the cosine of each image and region with its text; all that detectors found, and what judges say. In how many shards the
+features lie changes the sums in the last digits only.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 from evaluation.feature_files import FeatureShards, first_difference, names_of, read_array
 from evaluation.metrics.arrays import engine
 from evaluation.metrics.jackknife import groups
+from evaluation.networks import DETECTIONS, ROLES, SCORES, detection_arrays, networks_in
 from formats.files import InputError, replacing
 
 LEVELS = ("image", "region")
@@ -32,7 +33,6 @@ IDENTITY = ("image_ids", "image_image_ids", "region_ids", "region_objects")
 # Before the names of Summary.known in a file.
 KNOWN = "known_"
 Pairs = Callable[[str, str, "Summary"], dict[str, np.ndarray]] | None
-DETECTIONS = ("detection_ids", "detection_boxes", "detection_scores", "detection_labels")
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,12 @@ def write_summaries(shards: FeatureShards, out: Path, pairs: Pairs = None) -> No
                 found = pairs(network, level, Summary({}, summary.sample_SD, summary.groups_S))
                 known |= {f"{level}_{network}_{KNOWN}{name}": array for name, array in found.items()}
             del summary
-    if "detector" in shards.about:
-        arrays |= {name: shards.read(name) for name in DETECTIONS}
+    for network, measured in networks_in(shards.about).items():
+        if measured == DETECTIONS:
+            names = detection_arrays(network) + ([f"{network}_detection_cut"] if network not in ROLES else [])
+            arrays |= {name: shards.read(name) for name in names}
+        elif measured == SCORES:
+            arrays |= {name: shards.read(name) for name in (f"judge_{network}", f"judge_{network}_cut")}
     # What is known of pairs follows from the rest, and differs in its last digits between devices.
     stated = {"about": shards.about, "source": shards.source, "content": _digest(arrays)}
     with replacing(out) as beside, open(beside, "wb") as file:

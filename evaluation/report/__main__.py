@@ -18,11 +18,11 @@ from evaluation.layouts import read_layouts
 from evaluation.report.contact_sheets import strip_sources
 from evaluation.report.figures import read_figures
 from evaluation.report.layouts import pack_layouts
-from evaluation.report.scores import pack_scores, read_scores
+from evaluation.report.scores import pack_scores, read_scores, shown
 from evaluation.report.tables import pack_table
 from evaluation.report.template import fill
 from formats.cli import options, run
-from formats.files import InputError, write_text
+from formats.files import InputError, read_object, write_text
 
 EMBED = 24_000_000
 
@@ -35,6 +35,9 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, nargs="*", default=[], help="SVG and PNG files, in order")
     parser.add_argument("--layouts", type=Path, required=True, help="all layouts of the split")
     parser.add_argument("--scores", type=Path, required=True, help="folder of {method}/test.parquet")
+    parser.add_argument(
+        "--metrics", type=Path, help="a row's metrics, which say by which further networks there are scores"
+    )
     parser.add_argument("--methods", nargs="+", required=True, help="left to right")
     parser.add_argument(
         "--compare", nargs=2, required=True, metavar="METHOD", help="the difference that is shown first"
@@ -53,7 +56,9 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
     layouts, methods = read_layouts(arguments.layouts), arguments.methods
     if unknown := [name for name in arguments.compare if name not in methods]:
         raise InputError(f"--compare {unknown[0]}: not among the methods, {', '.join(methods)}")
-    scores = [read_scores(arguments.scores / method / "test.parquet", layouts) for method in methods]
+    about = read_object(arguments.metrics, "the metrics of a row", "protocol")["protocol"] if arguments.metrics else {}
+    metrics = shown(about)
+    scores = [read_scores(arguments.scores / method / "test.parquet", layouts, metrics) for method in methods]
     strips = [read_index(path, methods) for path in arguments.strips]
     return {
         "run": arguments.run,
@@ -63,7 +68,7 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
         "methods": methods,
         "compare": arguments.compare,
         "layouts": pack_layouts(layouts),
-        "scores": pack_scores(scores),
+        "scores": pack_scores(scores, metrics),
         "strips": strip_sources(strips, [row["id"] for row in layouts], arguments.embed, arguments.out),
     }
 

@@ -1,33 +1,39 @@
 """What was measured of every image and box, as columns in the order of the layouts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from evaluation.metrics import METRICS
+from evaluation.metrics import Metric, metrics_of
 from evaluation.report.packed import packed_shares
 from formats.files import InputError
 
-SHOWN = [metric for metric in METRICS.values() if metric.scores]
+
+def shown(about: Mapping[str, Any]) -> list[Metric]:
+    """Metrics with a score of each image or box, of a run whose features state `about`."""
+    return [metric for metric in metrics_of(about).values() if metric.scores]
 
 
-def read_scores(path: Path, layouts: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+def read_scores(
+    path: Path, layouts: Sequence[dict[str, Any]], metrics: Iterable[Metric] | None = None
+) -> dict[str, np.ndarray]:
     """metric -> its score of every layout, or of every object of all layouts; NaN where nothing was measured.
 
     Raises InputError unless the file holds the images of `layouts`.
     """
+    metrics = shown({}) if metrics is None else list(metrics)
     table, ids = _read(path), [row["id"] for row in layouts]
-    table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in SHOWN)])
+    table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in metrics)])
     images, boxes = table[table["object"] < 0].set_index("id"), table[table["object"] >= 0].set_index(["id", "object"])
     if odd := set(images.index) ^ set(ids):
         raise InputError(f"{path}: scores of other images than the layouts; {min(odd)} is one of those that differ")
     keys = [(row["id"], place) for row in layouts for place in range(len(row["objects"]))]
     boxes = boxes.reindex(keys) if keys else boxes.iloc[:0]
     levels = {"image": images.reindex(ids), "region": boxes, "box": boxes}
-    return {metric.name: levels[metric.level][metric.scores].astype(float).to_numpy() for metric in SHOWN}
+    return {metric.name: levels[metric.level][metric.scores].astype(float).to_numpy() for metric in metrics}
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -41,7 +47,9 @@ def _read(path: Path) -> pd.DataFrame:
     return table
 
 
-def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+def pack_scores(
+    methods: Sequence[dict[str, np.ndarray]], metrics: Iterable[Metric] | None = None
+) -> dict[str, dict[str, Any]]:
     """metric -> title, whether it is of boxes, which way is better, and its scores of all methods, method after method."""
     return {
         metric.name: {
@@ -50,5 +58,5 @@ def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, dict[str,
             "higherIsBetter": metric.higher_is_better,
             "values": packed_shares(np.concatenate([scores[metric.name] for scores in methods])),
         }
-        for metric in SHOWN
+        for metric in (shown({}) if metrics is None else metrics)
     }

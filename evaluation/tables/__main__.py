@@ -8,6 +8,8 @@
     python -m evaluation.tables best --table table1 sd14 gligen_sd hcma --table ... --row ... --swaps ... --out tables/best
     python -m evaluation.tables distances --metrics metrics/sd14/test.json metrics/hcma/test.json ... --out tables/distances
     python -m evaluation.tables adherence --metrics ... --out tables/adherence
+    python -m evaluation.tables judges --metrics ... --out tables/judges
+    python -m evaluation.tables agreement --row metrics/real/test.json scores/real/test.parquet --row ... --out tables/agreement
     python -m evaluation.tables cost --shards samples/sd14/test/0000.zip samples/hcma/test/0000.zip ... --out tables/cost
     python -m evaluation.tables seeds --row hcma metrics/hcma/test.json metrics/hcma_seed_1/test.json --out tables/seeds
     python -m evaluation.tables reproduction --metrics ... --published workflow/config/published.csv \
@@ -24,9 +26,11 @@ from pathlib import Path
 from evaluation.regression import read_run
 from evaluation.significance import Row, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
+from evaluation.tables.agreement import agreement_table
 from evaluation.tables.cost import cost_table
 from evaluation.tables.distances import distances_table
 from evaluation.tables.headline import headline_table
+from evaluation.tables.judges import judges_table
 from evaluation.tables.published import read_published, stated_labels
 from evaluation.tables.reproduction import reproduction_table
 from evaluation.tables.runs import runs_table
@@ -86,8 +90,12 @@ def _headline(arguments: argparse.Namespace) -> Table:
     )
 
 
-def _rows_options(parser: argparse.ArgumentParser) -> None:
+def _each_row_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row", type=Path, nargs=2, action="append", required=True, help="metrics, scores")
+
+
+def _rows_options(parser: argparse.ArgumentParser) -> None:
+    _each_row_options(parser)
     parser.add_argument(
         "--swaps", type=Path, nargs="*", default=[], help="what `evaluation.metrics swap` wrote of them"
     )
@@ -166,6 +174,8 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "best": (_best, _best_options),
     "distances": (lambda arguments: distances_table([read_json(path) for path in arguments.metrics]), _metrics_options),
     "adherence": (lambda arguments: adherence_table([read_json(path) for path in arguments.metrics]), _metrics_options),
+    "judges": (lambda arguments: judges_table([read_json(path) for path in arguments.metrics]), _metrics_options),
+    "agreement": (lambda arguments: agreement_table(dict(arguments.row)), _each_row_options),
     "cost": (lambda arguments: cost_table(arguments.shards), _cost_options),
     "seeds": (_seeds, _seeds_options),
     "reproduction": (_reproduction, _reproduction_options),

@@ -14,7 +14,7 @@ SAMPLES = ("n", *COUNTS)
 
 def distances_table(rows: Sequence[dict[str, Any]]) -> Table:
     """A line a level and row."""
-    metrics = list({metric.quantity: metric for metric in in_table("distances")}.values())
+    metrics = list({metric.quantity: metric for metric in in_table("distances", rows[0]["protocol"])}.values())
     lines = [_line(level, row) for level in LEVELS for row in rows]
     columns = [Column("level", "Level"), Column("method", "Method")]
     for metric in metrics:
@@ -23,6 +23,8 @@ def distances_table(rows: Sequence[dict[str, Any]]) -> Table:
     bare = all(row["reference"] is None for row in rows)
     # Without photos every distance is a dash, and stands there nevertheless.
     asked = {metric.quantity for metric in metrics if bare and metric.extractor in rows[0]["protocol"]}
+    # One that takes more samples than there are stands there as a dash, too.
+    asked |= {metric.quantity for metric in metrics if metric.least > 2}
     used = [
         c
         for c in columns
@@ -39,6 +41,11 @@ def distances_table(rows: Sequence[dict[str, Any]]) -> Table:
         "not papers.",
         *thinned,
     ]
+    notes += [
+        f"{metric.head}: by the features of that network; a dash where a row or `real` has fewer than {metric.least:,} samples."
+        for metric in metrics
+        if metric.floored
+    ]
     if bare:
         notes.insert(0, WITHOUT_PHOTOS)
     return Table("Distances to `real`", [*used, *hidden], lines, notes)
@@ -49,14 +56,15 @@ def _column(key: str, head: str, metric: Metric) -> Column:
 
 
 def _parts(metric: Metric) -> dict[str, str]:
-    return {"debiased": f"{metric.head}, debiased", "floor": "floor"} if metric.headline else {}
+    named = {"debiased": f"{metric.head}, debiased", "floor": "floor"}
+    return named if metric.headline or metric.floored else {}
 
 
 def _line(level: str, row: dict[str, Any]) -> Row:
     values = values_of(row)
     line = {"level": Cell(level), "method": Cell(row["method"]), "n": Cell(row[f"n_{level}s"])}
     line |= {name: Cell((row["distances"][level] or {}).get(name)) for name in COUNTS}
-    for metric in in_table("distances"):
+    for metric in in_table("distances", row["protocol"]):
         if metric.level == level:
             found = values.get(metric.name, {})
             line[metric.quantity] = Cell(found.get("value"), found.get("se"))

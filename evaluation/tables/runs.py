@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from evaluation.metrics import Metric as Kind
+from evaluation.metrics import metric_of
 from evaluation.metrics.permutation import FLIPS
 from evaluation.regression import Metric, Run, changes
 from evaluation.significance import Row, debiased_difference, difference, holm, opposite, read_row, verdict
@@ -60,7 +62,8 @@ def side_by_side(first: Run, second: Run) -> pd.DataFrame:
         paired = _same_images(*pair)
         for metric in (name for name in pair[0].metrics if name in pair[1].metrics):
             a, b = (row.metrics[metric] for row in pair)
-            found = difference(metric, pair[1], pair[0]) if paired else unpaired(metric, b, a)
+            kind = metric_of(metric, pair[0].known)
+            found = difference(metric, pair[1], pair[0]) if paired else unpaired(kind, b, a)
             values = {"first": a["value"], "first_se": a["se"], "second": b["value"], "second_se": b["se"]}
             values |= {"opposite": opposite(found["difference"], found["debiased"]), "paired": paired}
             lines.append({"method": method, "metric": metric} | values | found)
@@ -81,7 +84,7 @@ def _same_images(a: Row, b: Row) -> bool:
     return all(np.array_equal(a.image_ids[level], b.image_ids[level]) for level in a.image_ids)
 
 
-def unpaired(metric: str, a: Metric, b: Metric) -> dict[str, float]:
+def unpaired(metric: Kind, a: Metric, b: Metric) -> dict[str, float]:
     """The difference of two values of independent images, as `difference` gives it; nan where either has no standard error."""
     gap = a["value"] - b["value"]
     se = math.nan if a["se"] is None or b["se"] is None else math.hypot(a["se"], b["se"])

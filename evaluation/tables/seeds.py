@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import METRICS
+from evaluation.metrics import metrics_of
 from evaluation.tables.table import Cell, Column, Row, Table, decimals
 from formats.files import InputError
 
@@ -22,7 +22,8 @@ def seeds_table(rows: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
     """
     columns = [Column("method", "Method"), Column("seeds", "Seeds", "d")]
     lines = [_line(name, found) for name, found in rows.items()]
-    for metric in (metric for metric in METRICS.values() if any(metric.name in line for line in lines)):
+    known = metrics_of(next(iter(rows.values()))[0].get("protocol", {})) if rows else {}
+    for metric in (metric for metric in known.values() if any(metric.name in line for line in lines)):
         number = decimals(metric.digits)
         columns.append(Column(metric.name, metric.title, number, metric.scale, shown=metric.headline))
         columns.append(Column(f"{metric.name}_error", number=number, scale=metric.scale, shown=False))

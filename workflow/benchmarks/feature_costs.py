@@ -4,6 +4,7 @@ Networks have random weights in their published architectures, as `feature_rates
 reading and resizing are timed on one core.
 """
 
+import shutil
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import torch
 
 from evaluation.detectors import load_detector
 from evaluation.extractors import load_extractor, stacked
-from evaluation.features import DETECTOR, NAMES
+from evaluation.judges import load_judge
+from evaluation.networks import DETECTIONS, FEATURES, SCORES, measured_by
 from evaluation.sizes import BATCH
 from formats.device import device_name
 from formats.images import OpenImages
@@ -27,6 +29,8 @@ from workflow.plan import REAL, Plan
 # dimensions by `make bench-scale`: 312 seconds a row (summed up, measured, by sample size) and 206 a pair of rows.
 REGIONS = 3.3
 A_ROW, A_PAIR = 312 / 30_000, 206 / 30_000
+# What an open-vocabulary detector is asked for; more phrases cost little beside the image.
+PHRASES = ["person", "dog", "car"]
 
 
 @dataclass(frozen=True)
@@ -59,22 +63,39 @@ def evaluation_of(plan: Plan) -> Evaluation:
 
 
 def time_networks(stanzas: dict[str, Any], device: torch.device, side: int) -> dict[str, Any]:
-    """Seconds of a picture by network, `computed` on the device and `prepared` on a core, and of an image's `reading`.
+    """Seconds of a picture by network, `computed` on the device and `prepared` on a core, how many `pictures` of an image it
+    sees, and seconds of an image's `reading`.
 
     Pictures have `side` pixels; a region, which has fewer, is taken for one.
     """
     picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made = {key: write_stanza(key, stanzas[key], folder / key) for key in (*NAMES, DETECTOR) if stanzas.get(key)}
-        timed = {
-            key: time_detector(stanza, device, picture) if key == DETECTOR else time_extractor(stanza, device, picture)
-            for key, stanza in made.items()
-        }
+        timed = {}
+        for key, stanza in ((key, stanza) for key, stanza in stanzas.items() if stanza):
+            measures = measured_by(stanza["kind"])
+            if not (made := with_weights(key, stanza, folder / key)):
+                continue
+            seconds = TIMED[measures](made, device, picture)
+            timed[key] = seconds | {"pictures": 1 + REGIONS if measures == FEATURES else 1}
+            shutil.rmtree(folder / key, ignore_errors=True)
         write_pictures(folder / "shard.zip", 1, side)
         with closing(OpenImages(folder / "shard.zip", [0])) as images:
             reading = fastest(lambda: images.pixels(0))
-    return {"device": device_name(device), "type": device.type, "networks": timed, "reading": reading}
+    untimed = sorted(stanzas.keys() - timed.keys())
+    return {
+        "device": device_name(device),
+        "type": device.type,
+        "networks": timed,
+        "untimed": untimed,
+        "reading": reading,
+    }
+
+
+def with_weights(key: str, stanza: dict[str, Any], folder: Path) -> dict[str, Any] | None:
+    """A stanza with random weights in its published architecture; None of another network whose weights are not there."""
+    made = write_stanza(key, stanza, folder)
+    return made if not made.get("path") or Path(made["path"]).is_file() else None
 
 
 def time_extractor(stanza: dict[str, Any], device: torch.device, picture_HW3: np.ndarray) -> dict[str, float]:
@@ -90,17 +111,27 @@ def time_detector(stanza: dict[str, Any], device: torch.device, picture_HW3: np.
     """Seconds of an image, likewise; on a CPU of one alone."""
     detector, batch = load_detector(stanza, device), BATCH if device.type == "cuda" else 1
     images = [torch.from_numpy(np.array(detector.prepare(picture_HW3)))] * batch
-    computed = fastest(lambda: detector.find(images)) / batch
+    computed = fastest(lambda: detector.find(images, [PHRASES] * batch)) / batch
     return {"computed": computed, "prepared": fastest(lambda: detector.prepare(picture_HW3))}
+
+
+def time_judge(stanza: dict[str, Any], device: torch.device, picture_HW3: np.ndarray) -> dict[str, float]:
+    """Seconds of an image with its caption, in a batch as an extractor's."""
+    judge, batch = load_judge(stanza, device), BATCH if device.type == "cuda" else BATCH // 4
+    inputs = stacked([judge.prepare(picture_HW3)] * batch)
+    computed = fastest(lambda: float(judge.score(inputs, ["a dog beside a car"] * batch)[0])) / batch
+    return {"computed": computed, "prepared": fastest(lambda: judge.prepare(picture_HW3))}
+
+
+TIMED = {FEATURES: time_extractor, DETECTIONS: time_detector, SCORES: time_judge}
 
 
 def an_image(timed: dict[str, Any], workers: int) -> float:
     """Seconds of an image with its regions, through all networks: on a GPU those of whichever lets the other wait."""
     computed, prepared = 0.0, timed["reading"]
-    for name, each in timed["networks"].items():
-        pictures = 1 if name == DETECTOR else 1 + REGIONS
-        computed += pictures * each["computed"]
-        prepared += pictures * each["prepared"]
+    for each in timed["networks"].values():
+        computed += each["pictures"] * each["computed"]
+        prepared += each["pictures"] * each["prepared"]
     return max(computed, prepared / max(workers, 1)) if timed["type"] == "cuda" else computed + prepared
 
 
@@ -108,8 +139,10 @@ def note(run: Evaluation, timed: dict[str, Any]) -> str:
     """A sentence on what the evaluation of a run costs."""
     features = run.images * an_image(timed, run.workers) / 3600
     distances = run.test * (run.rows * A_ROW + run.pairs * A_PAIR) / 3600
+    untimed = ", ".join(timed.get("untimed", []))
+    without = f" (without {untimed}, whose weights are not here)" if untimed else ""
     return (
         f"Evaluation: {features:.3g} hours on one {timed['device']} for features and detections of {run.images:,} images"
-        f" at {REGIONS} regions each, and {distances:.3g} processor hours for distances of {run.rows} rows and {run.pairs}"
-        " pairs, as measured before (312 s a row and 206 s a pair at 30,000 images)."
+        f" at {REGIONS} regions each{without}, and {distances:.3g} processor hours for distances of {run.rows} rows and"
+        f" {run.pairs} pairs, as measured before (312 s a row and 206 s a pair at 30,000 images)."
     )

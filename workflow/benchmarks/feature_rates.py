@@ -5,7 +5,7 @@ folder; a stanza of `small_features`, `small_detector` or a model of its own kee
 dog, so that it finds something. What is timed is the evaluation's own work, networks loaded and warm:
 
     extractors  all extractors at both levels, from the shard's file to arrays
-    detector    the detector alone, likewise
+    detector    each detector alone, likewise, by its name in the configuration
     prepared    the workers alone: what is read, cut and resized a second
     alone       each network alone, on a batch that is on the device already
 
@@ -18,6 +18,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ import torch
 from PIL import Image
 
 from evaluation.crops import kept_boxes
-from evaluation.detectors import Detector
 from evaluation.extractors import CPU, Extractor, stacked
-from evaluation.features import DETECTOR, extract, load_networks
+from evaluation.features import Networks, extract, load_networks
 from evaluation.loader import Pictures, load
+from evaluation.networks import DETECTOR, detection_arrays
 from evaluation.protocol import Protocol
 from evaluation.regions import regions as tabulate
 from evaluation.sizes import BATCH
@@ -40,7 +41,7 @@ from formats.device import device_name, system, take_device
 from formats.files import read_json, write_json
 from formats.images import png_name, write_files
 from formats.records import commit, versions
-from workflow.random_weights.__main__ import write_network
+from workflow.random_weights.__main__ import write_network, write_pipeline_files
 from workflow.random_weights.architecture import Network, read_architecture
 
 SIDE = 512
@@ -49,12 +50,25 @@ REPEATS = 20
 DOG, SURE = 18, 9.0
 PROTOCOL = Protocol(min_side=32, resolution=256)
 LIBRARIES = ("numpy", "PIL", "torch", "torchvision", "open_clip")  # by the names of their modules
+# Architectures of workflow.random_weights, by kind; open_clip's are its own.
+WRITTEN = {
+    "open_clip": "",
+    "inception_clean": "inception",
+    "inception_legacy": "inception",
+    "faster_rcnn": "detector",
+    "dinov2": "dinov2",
+    "grounding_dino": "grounding-dino",
+    "owlv2": "owlv2",
+}
 PUBLISHED: dict[str, Any] = {
     "frechet": {"kind": "inception_clean"},
     "frechet_legacy": {"kind": "inception_legacy"},
     "clip": {"kind": "open_clip", "model": "ViT-B-32-quickgelu"},
     "cmmd": {"kind": "open_clip", "model": "ViT-L-14-336-quickgelu"},
     DETECTOR: {"kind": "faster_rcnn"},
+    "dinov2": {"kind": "dinov2"},
+    "grounding_dino": {"kind": "grounding_dino"},
+    "owlv2": {"kind": "owlv2"},
 }
 
 
@@ -70,11 +84,9 @@ def main(
         stanzas = {key: write_stanza(key, stanza, folder / key) for key, stanza in stanzas.items()}
         write_pictures(folder / "all.zip", images)
         write_pictures(folder / "few.zip", min(images, compared))
-        networks, detector = load_networks(stanzas, taken)
-        found = measured(folder, images, regions, networks, detector, workers)
-        found["differences"] = differences(
-            folder / "few.zip", min(images, compared), regions, stanzas, networks, detector
-        )
+        networks = load_networks(stanzas, taken)
+        found = measured(folder, images, regions, networks, workers)
+        found["differences"] = differences(folder / "few.zip", min(images, compared), regions, stanzas, networks)
     made: dict[str, Any] = {
         "device": device_name(taken),
         "system": system(taken),
@@ -93,13 +105,15 @@ def write_stanza(key: str, stanza: dict[str, Any], folder: Path) -> dict[str, An
     """The stanza with a file of random weights in the published architecture of its kind; as it is where it has none."""
     kind, model = stanza["kind"], stanza.get("model") or ""
     named = {"name": key} | stanza
-    if kind.startswith("small") or model.endswith(".json"):
+    if kind.startswith("small") or model.endswith(".json") or kind not in WRITTEN:
         return named
     if kind == "open_clip":
         config = open_clip.get_model_config(model)
         network = Network("CLIP", config, "model.safetensors", SAFETENSORS, "clip", parameters={})
     else:
-        (network,) = read_architecture("detector" if kind == "faster_rcnn" else "inception").components.values()
+        architecture = read_architecture(WRITTEN[kind])
+        (network,) = architecture.components.values()
+        write_pipeline_files(architecture, folder)
     write_network(network, key, 0, folder)
     if kind == "faster_rcnn":
         state = torch.load(folder / network.file, weights_only=True)
@@ -139,27 +153,29 @@ def layouts_of(images: int, regions: int) -> list[dict[str, Any]]:
     return rows
 
 
-def measured(
-    folder: Path, images: int, regions: int, networks: dict[str, Extractor], detector: Detector | None, workers: int
-) -> dict[str, Any]:
+def measured(folder: Path, images: int, regions: int, networks: Networks, workers: int) -> dict[str, Any]:
     """Seconds and rates of all that is timed."""
     layouts = layouts_of(images, regions)
     table = tabulate(layouts, SIDE, PROTOCOL.min_side)
     pictures = images + len(table)
     few = layouts_of(min(images, BATCH), regions)
     write_pictures(folder / "warm.zip", len(few))
-    extract(folder / "warm.zip", few, tabulate(few, SIDE, PROTOCOL.min_side), networks, detector, PROTOCOL)
+    extract(folder / "warm.zip", few, tabulate(few, SIDE, PROTOCOL.min_side), networks, PROTOCOL)
     found: dict[str, Any] = {"pictures": pictures}
-    spent = _seconds(lambda: extract(folder / "all.zip", layouts, table, networks, None, PROTOCOL, workers))
+    extractors = Networks(networks.extractors)
+    spent = _seconds(lambda: extract(folder / "all.zip", layouts, table, extractors, PROTOCOL, workers))
     found["extractors"] = {"seconds": spent, "pictures_a_second": pictures / spent}
-    if detector:
-        spent = _seconds(lambda: extract(folder / "all.zip", layouts, table[:0], {}, detector, PROTOCOL, workers))
-        found["detector"] = {"seconds": spent, "images_a_second": images / spent}
-    prepare = {name: network.prepare for name, network in networks.items()}
-    shard = Pictures(folder / "all.zip", kept_boxes(layouts, table), PROTOCOL, prepare, None)
+    for name, detector in networks.detectors.items():
+        work = partial(
+            extract, folder / "all.zip", layouts, table[:0], Networks({}, {name: detector}), PROTOCOL, workers
+        )
+        spent = _seconds(work)
+        found[name] = {"seconds": spent, "images_a_second": images / spent}
+    prepare = {name: network.prepare for name, network in networks.extractors.items()}
+    shard = Pictures(folder / "all.zip", kept_boxes(layouts, table), PROTOCOL, prepare, {})
     spent = _seconds(lambda: [chunk.ids for chunk in load(shard, workers, pinned=False)])
     found["prepared"] = {"seconds": spent, "pictures_a_second": pictures / spent}
-    found["alone"] = {name: {"pictures_a_second": rate_alone(network)} for name, network in networks.items()}
+    found["alone"] = {name: {"pictures_a_second": rate_alone(network)} for name, network in networks.extractors.items()}
     return found
 
 
@@ -183,24 +199,23 @@ def differences(
     images: int,
     regions: int,
     stanzas: dict[str, Any],
-    networks: dict[str, Extractor],
-    detector: Detector | None,
+    networks: Networks,
 ) -> dict[str, Any]:
     """The device's features against the CPU's, and its detections."""
     layouts = layouts_of(images, regions)
     table = tabulate(layouts, SIDE, PROTOCOL.min_side)
-    found = extract(shard, layouts, table, networks, detector, PROTOCOL)
-    expected = extract(shard, layouts, table, *load_networks(stanzas, CPU), PROTOCOL)
+    found = extract(shard, layouts, table, networks, PROTOCOL)
+    expected = extract(shard, layouts, table, load_networks(stanzas, CPU), PROTOCOL)
     apart: dict[str, Any] = {}
-    for name in networks:
+    for name in networks.extractors:
         gaps = [_relative(found[f"{level}_{name}"], expected[f"{level}_{name}"]) for level in ("image", "region")]
         apart[name] = max(gaps)
-    if detector:
-        same = all(np.array_equal(found[f"detection_{key}"], expected[f"detection_{key}"]) for key in ("ids", "labels"))
-        numbers = ("boxes", "scores") if same else ()
-        gaps = [np.abs(found[f"detection_{key}"] - expected[f"detection_{key}"]).max(initial=0) for key in numbers]
-        counts = [len(side["detection_ids"]) for side in (found, expected)]
-        apart[DETECTOR] = {"counts": counts, "same_labels": same, "largest": float(max(gaps)) if gaps else None}
+    for name in networks.detectors:
+        ids, boxes, scores, labels = detection_arrays(name)
+        same = all(np.array_equal(found[key], expected[key]) for key in (ids, labels))
+        gaps = [np.abs(found[key] - expected[key]).max(initial=0) for key in ((boxes, scores) if same else ())]
+        counts = [len(side[ids]) for side in (found, expected)]
+        apart[name] = {"counts": counts, "same_labels": same, "largest": float(max(gaps)) if gaps else None}
     return apart
 
 

@@ -83,7 +83,7 @@ def write_world(folder: Path, images: int) -> None:
     """Weights, and of each row its images; for the libraries also CLIP as transformers keeps it, and the crops."""
     import open_clip
 
-    from evaluation.extractors import OPENAI_NUMBERS
+    from evaluation.networks.open_clip import OPENAI_NUMBERS
     from evaluation.weight_files import read_weights
     from workflow.random_weights.__main__ import write_folder
     from workflow.random_weights.architecture import read_architecture
@@ -136,12 +136,12 @@ def ours(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, fl
         "frechet": {"kind": "inception_clean", "name": "i", "path": str(_weights(folder, "inception"))},
         "clip": {"kind": "open_clip", "name": "c", "model": CLIP, "path": str(_weights(folder, "clip"))},
     }
-    networks, _ = load_networks(stanzas)
+    networks = load_networks(stanzas)
     rows = layouts(images)
     table = regions(rows, SIDE, 1)
     started = time.perf_counter(), time.process_time()
     for row in ROWS:
-        write_features(folder / row, rows, table, networks, None, Protocol(), folder / f"{row}.npz")
+        write_features(folder / row, rows, table, networks, Protocol(), folder / f"{row}.npz")
     spent, arrays = _timed(*started), {}
     for row in ROWS:
         shards = FeatureShards([folder / f"{row}.npz"])
@@ -157,7 +157,7 @@ def theirs(folder: Path, images: int) -> tuple[dict[str, np.ndarray], dict[str, 
     from cleanfid.fid import get_folder_features
     from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-    from evaluation.inception import load_inception
+    from evaluation.networks.inception import load_inception
     from workflow.random_weights.vocabulary import write_tokenizer
 
     network = load_inception(_weights(folder, "inception"))

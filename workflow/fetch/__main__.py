@@ -20,6 +20,7 @@ from formats.checksums import SUMS, digests, write_sums
 from formats.cli import options, run
 from formats.files import InputError, replacing, write_json
 from workflow.fetch import refused
+from workflow.paths import WEIGHTS
 from workflow.plan import Plan, read_plan
 
 LIMIT = 4 << 30  # bytes of a member; COCO's largest has a tenth
@@ -91,8 +92,12 @@ def seal(folder: Path) -> None:
     """Write SHA256SUMS of all files but hidden ones; raises InputError for a folder that is sealed or holds no model."""
     if (folder / SUMS).exists():
         raise InputError(f"{folder / SUMS}: is there already; remove it to seal the folder again")
-    if not any((folder / part / "config.json").is_file() for part in ("unet", "text_encoder")):
-        raise InputError(f"{folder}: not a pipeline folder: it has no unet/config.json and no text_encoder/config.json")
+    network = all((folder / name).is_file() for name in ("config.json", WEIGHTS))
+    if not network and not any((folder / part / "config.json").is_file() for part in ("unet", "text_encoder")):
+        raise InputError(
+            f"{folder}: not a pipeline folder: it has no unet/config.json and no text_encoder/config.json; nor one of a network"
+            f" of the hub, with config.json and {WEIGHTS}"
+        )
     write_sums(folder, digests(folder))
     print(f"{folder / SUMS}: written")
 

@@ -1,4 +1,6 @@
-"""A pipeline folder from the model hub at one commit, through huggingface_hub: verified, and sealed when it is whole."""
+"""A pipeline folder, or that of one network, from the model hub at one commit, through huggingface_hub: verified, and sealed
+when it is whole.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -19,11 +21,17 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from formats.checksums import SUMS, write_sums
 from formats.files import InputError, read_json, write_json
 from workflow.fetch.download import Expected, Network, alone, verify
-from workflow.settings import Model
+from workflow.paths import WEIGHTS as NETWORK_WEIGHTS
+from workflow.settings import HubNetwork, Model
 
 RECORD = "SOURCE.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 PLAIN = re.compile(r"model_index\.json|scheduler/scheduler_config\.json|tokenizer/\w[\w.-]*\.(?:json|txt|model)")
+# Of a repository of one network, which has all at its top.
+NETWORK = re.compile(
+    r"(?:config|preprocessor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json"
+    r"|vocab\.txt|merges\.txt"
+)
 COMPONENTS = ("unet", "vae", "vqvae", "text_encoder", "bert")
 # The first that is there: tensors alone before pickles, and never half precision.
 WEIGHTS = (
@@ -94,9 +102,12 @@ def _snapshot(model: Model, folder: Path, network: Network, needed: Iterable[str
 def listed(model: Model, folder: Path, network: Network) -> tuple[ModelInfo, dict[str, Expected]]:
     """The hub's description of the commit, and the files that a pipeline is loaded from; raises InputError."""
     if network.offline:
+        wanted = f"models.{folder.name} a folder that holds"
+        if isinstance(model, HubNetwork):
+            wanted = f"extractors.{folder.name} the path of {NETWORK_WEIGHTS} in a folder that holds"
         raise InputError(
-            f"offline (HF_HUB_OFFLINE or fetch.offline): give models.{folder.name} a folder that holds {model.hub} at"
-            f" {model.revision}, sealed by `python -m workflow.fetch seal FOLDER`"
+            f"offline (HF_HUB_OFFLINE or fetch.offline): give {wanted} {model.hub} at {model.revision}, sealed by"
+            " `python -m workflow.fetch seal FOLDER`"
         )
     hub, revision = _repository(model)
     api = HfApi(endpoint=network.hub, token=network.token)
@@ -114,9 +125,12 @@ def listed(model: Model, folder: Path, network: Network) -> tuple[ModelInfo, dic
 
 
 def _needed(model: Model, rows: dict[str, RepoSibling]) -> dict[str, Expected]:
-    """Configurations, tokenizer, and of each network the weights once. Large files are known by their SHA-256, small ones by
-    the id that git gives their contents.
-    """
+    """Configurations, tokenizer, and of each network the weights once; raises InputError where some are not there."""
+    if isinstance(model, HubNetwork):
+        names = [name for name in rows if NETWORK.fullmatch(name)]
+        if lacking := {"config.json", NETWORK_WEIGHTS} - rows.keys():
+            raise InputError(f"{model.hub}: no {' and no '.join(sorted(lacking))} at its top")
+        return _expected([*names, NETWORK_WEIGHTS], rows)
     names = [name for name in rows if PLAIN.fullmatch(name)]
     for component in COMPONENTS:
         weights = [f"{component}/{name}" for name in WEIGHTS if f"{component}/{name}" in rows]
@@ -127,6 +141,11 @@ def _needed(model: Model, rows: dict[str, RepoSibling]) -> dict[str, Expected]:
             raise InputError(
                 f"{model.hub}: no {' or '.join(alternatives)}/config.json with one of {', '.join(WEIGHTS)} beside it"
             )
+    return _expected(names, rows)
+
+
+def _expected(names: Iterable[str], rows: dict[str, RepoSibling]) -> dict[str, Expected]:
+    """Large files are known by their SHA-256, small ones by the id that git gives their contents."""
     needed = {}
     for name in sorted(names):
         row = rows[name]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation.detectors import SmallDetector
+from evaluation.networks.small_detector import SmallDetector
 from workflow.miniature.autoencoder import pixels
 from workflow.miniature.text import SHAPES
 from workflow.miniature.training import Run, State, train

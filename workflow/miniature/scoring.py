@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation.extractors import SmallFeatures, build_clip, clip_tokenizer
+from evaluation.networks.open_clip import build_clip, clip_tokenizer
+from evaluation.networks.small_features import SmallFeatures
 from workflow.miniature.autoencoder import pixels
 from workflow.miniature.captions import captions
 from workflow.miniature.text import SHAPES, kinds, labelled_crops

@@ -11,8 +11,8 @@ from diffusers import DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
-from evaluation.detectors import SmallDetector
-from evaluation.extractors import build_clip
+from evaluation.networks.open_clip import build_clip
+from evaluation.networks.small_detector import SmallDetector
 from formats.checksums import digests, write_sums
 from formats.files import replacing, sha256, write_json, write_text
 from workflow.miniature import checkpoints, ldm

@@ -9,13 +9,15 @@ same bytes but for a legacy pickle, in which torch writes addresses.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from formats.checksums import SUMS, digests, write_sums
 from formats.cli import options, run
 from formats.files import InputError, write_json
-from workflow.random_weights.architecture import Architecture, Network, check_count, read_architecture
+from workflow.random_weights.architecture import CLASSES, Architecture, Network, check_count, read_architecture
 from workflow.random_weights.containers import write_tensors
 from workflow.random_weights.values import random_value
 from workflow.random_weights.vocabulary import write_tokenizer
@@ -50,6 +52,9 @@ def write_network(network: Network, name: str, seed: int, folder: Path) -> None:
     """Write a network's configuration and weights after checking its number of parameters."""
     model = network.build()
     check_count(name, model, network.parameters)
+    if network.by == "transformers":
+        write_pretrained(network, name, seed, folder)
+        return
     state = {key: torch.tensor(number) for key, number in network.beside.items()}
     for key, like in network.stored(model).items():
         state[network.published_name(key)] = random_value(f"{name}.{key}", like, seed).to(like.dtype)
@@ -59,6 +64,19 @@ def write_network(network: Network, name: str, seed: int, folder: Path) -> None:
     write_tensors(state, network.container, folder / network.file)
 
 
+def write_pretrained(network: Network, name: str, seed: int, folder: Path) -> None:
+    """Write a network of transformers as its class does: its configuration, and the weights by their published names."""
+    model: Any = CLASSES[network.kind](network.config)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():  # of those that are one, the first
+            parameter.copy_(random_value(f"{name}.{key}", parameter, seed))
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    if bars:
+        logging.enable_progress_bar()
+
+
 def write_pipeline_files(architecture: Architecture, out: Path) -> None:
     """model_index.json, the scheduler and the tokenizer, for an architecture that has them."""
     if architecture.model_index:
@@ -66,7 +84,7 @@ def write_pipeline_files(architecture: Architecture, out: Path) -> None:
     if architecture.scheduler:
         write_json(out / "scheduler" / "scheduler_config.json", architecture.scheduler)
     if architecture.tokenizer:
-        write_tokenizer(out / "tokenizer", architecture.tokenizer)
+        write_tokenizer(out / "tokenizer" if architecture.model_index else out, architecture.tokenizer)
 
 
 def _clear(out: Path) -> None:

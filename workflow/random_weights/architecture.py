@@ -11,6 +11,7 @@ files, for a pipeline), and `components`: folder ("." for the top) to a network 
     beside      whole numbers that the file holds beside the weights
     parameters  the published count, `all`, and those of the submodules of a name
     renamed     where the published keys differ from today's: regular expression to replacement
+    by          "transformers" where its class writes the folder, with the published keys: its own `save_pretrained`
 """
 
 import json
@@ -26,10 +27,19 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from torch import nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    Owlv2Config,
+    Owlv2ForObjectDetection,
+)
 
-from evaluation.inception import untrained_inception
+from evaluation.networks import dinov2
+from evaluation.networks.inception import untrained_inception
 from formats.files import InputError
+from workflow.random_weights.containers import as_modules
 
 FOLDER = Path(__file__).parent / "architectures"
 
@@ -42,6 +52,9 @@ CLASSES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "CLIP": lambda config: open_clip.CLIP(**config),
     "InceptionV3": lambda config: untrained_inception(),
     "FasterRCNN": lambda config: fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, **config),
+    "DINOv2": lambda config: as_modules(dinov2.published(**config)),
+    "GroundingDinoForObjectDetection": lambda config: GroundingDinoForObjectDetection(GroundingDinoConfig(**config)),
+    "Owlv2ForObjectDetection": lambda config: Owlv2ForObjectDetection(Owlv2Config(**config)),
 }
 
 
@@ -57,6 +70,7 @@ class Network:
     parameters: dict[str, int]
     beside: dict[str, int] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+    by: str = ""
 
     def build(self) -> nn.Module:
         """The network on the meta device: shapes, and no memory."""

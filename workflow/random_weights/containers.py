@@ -15,12 +15,12 @@ def write_tensors(state: dict[str, torch.Tensor], container: str, path: Path) ->
         SAFETENSORS: lambda: save_file(state, path, metadata={"format": "pt"}),
         ZIP_PICKLE: lambda: torch.save(state, path),
         LEGACY_PICKLE: lambda: torch.save(state, path, _use_new_zipfile_serialization=False),
-        TORCHSCRIPT: lambda: torch.jit.script(_modules(state)).save(path),
+        TORCHSCRIPT: lambda: torch.jit.script(as_modules(state)).save(path),
     }
     writers[container]()
 
 
-def _modules(state: dict[str, torch.Tensor]) -> nn.Module:
+def as_modules(state: dict[str, torch.Tensor]) -> nn.Module:
     """Nested modules with the tensors of a table at their names, and no program: what an archive holds beside its code."""
     top = nn.Module()
     for name, value in state.items():

@@ -11,6 +11,7 @@ import open_clip
 WORD_PIECES = 30_522
 # Places in BERT's uncased vocabulary.
 SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+ENDS = {1012: ".", 1029: "?"}
 
 
 def write_tokenizer(folder: Path, config: dict[str, Any]) -> None:
@@ -34,7 +35,8 @@ def _write_byte_pairs(folder: Path) -> None:
 def word_pieces() -> list[str]:
     """30,522 pieces, BERT's number, that spell any lower-case text; they are not BERT's, whose list is not at hand.
 
-    Single characters first, then all pairs of letters, then triples, each as a beginning and as a continuation.
+    Single characters first, then all pairs of letters, then triples, each as a beginning and as a continuation; what ends a
+    sentence stands where BERT has it, by which networks part phrases.
     """
     unused = (f"[unused{number}]" for number in itertools.count())
     words = [SPECIAL.get(place) or next(unused) for place in range(104)]
@@ -42,4 +44,8 @@ def word_pieces() -> list[str]:
     lengths = (map("".join, itertools.product(letters, repeat=length)) for length in (2, 3))
     stems = itertools.chain(letters + string.digits, string.punctuation, *lengths)
     pieces = itertools.chain.from_iterable((stem, f"##{stem}") for stem in stems)
-    return words + list(itertools.islice(pieces, WORD_PIECES - len(words)))
+    words += itertools.islice(pieces, WORD_PIECES - len(words))
+    for place, sign in ENDS.items():
+        here = words.index(sign)
+        words[here], words[place] = words[place], sign
+    return words

@@ -37,6 +37,7 @@ rule write_page:
         figures=plan.figures,
         layouts=plan.path.layouts("test"),
         scores=[plan.path.scores(row, "test") for row in plan.rows],
+        metrics=plan.path.metrics(plan.rows[0], "test"),
         strips=[plan.path.strips(shard) for shard in plan.shards("test")],
     output:
         report(
@@ -66,5 +67,6 @@ rule write_page:
         "Writing report.html"
     shell:
         "python -m evaluation.report --run {params.run:q} --caveat={params.caveat:q} --tables {input.tables}"
-        " --figures {input.figures} --layouts {input.layouts} --scores {params.scores} --methods {params.methods}"
+        " --figures {input.figures} --layouts {input.layouts} --scores {params.scores} --metrics {input.metrics}"
+        " --methods {params.methods}"
         " --compare {params.compare} --strips {input.strips} --out {output} > {log} 2>&1"

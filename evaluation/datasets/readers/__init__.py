@@ -14,12 +14,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.datasets import find_module
 from evaluation.datasets.photos import Photos
 from evaluation.datasets.reading import Options, Source
 from formats import listed, shown
 from formats.files import InputError
 from formats.layouts import Layout
+from formats.modules import find_module
 
 SQUASH = "squash"
 DECLARED = ("boxes", "canvas", "origin")

@@ -16,6 +16,8 @@ from cleanfid import inception_pytorch
 from cleanfid.resize import build_resizer
 from torch import nn
 
+from evaluation.extractors import Extractor
+from evaluation.networks import Stanza
 from evaluation.weight_files import read_weights
 
 # Images at a time on a CPU: the early maps of more take memory and no less time, and fewer leave torch's fast convolutions.
@@ -38,6 +40,11 @@ class Resize:
 @cache
 def _resizer(mode: str) -> Callable[[np.ndarray], np.ndarray]:
     return build_resizer("clean" if mode == "clean" else "legacy_pytorch")
+
+
+def of_mode(mode: str, stanza: Stanza, device: torch.device) -> Extractor:
+    """The extractor of a mode, "clean" or "legacy"."""
+    return Extractor(f"clean-fid {mode} 299", Resize(mode), inception_features(stanza.path, mode, device))
 
 
 def inception_features(weights: Path, mode: str, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -6,7 +6,8 @@
 The npz holds, in the order of the layouts and regions, image_{ids,image_ids,text,text_cut} and
 region_{ids,objects,image_ids,text,text_cut}, the last of each: whether the text was longer than CLIP's context and so cut,
 {image,region}_{name} for every extractor of the configuration (frechet, clip, and frechet_legacy and cmmd where there), all
-features float32; with a detector, detection_{ids,boxes,scores,labels}; `about`: which networks made them; `source`: what
+features float32; with a detector, detection_{ids,boxes,scores,labels}; what the
+configuration's metrics carry (evaluation.metrics.own); `about`: which networks made them; `source`: what
 made the images. An image is decoded once, for all networks and its regions, and only a few are held at a time.
 
 --device cuda takes the first GPU that no other job of this harness holds; --workers are processes that read, cut and resize for
@@ -28,6 +29,7 @@ from evaluation.feature_files import joined
 from evaluation.layouts import read_layouts
 from evaluation.metrics import METRICS
 from evaluation.metrics.adherence import check_labels
+from evaluation.metrics.own import SECTION, Own, Shard, load, section
 from evaluation.protocol import FRECHET, Protocol, add_options, check_resolution, chosen
 from evaluation.sizes import BATCH
 from formats.cli import integer_from, options, quick_imports, run
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
     from evaluation.extractors import Extractor
 
 # All that a metric needs but the detector.
-NAMES = tuple(dict.fromkeys(metric.extractor for metric in METRICS.values() if metric.level != "box"))
 DETECTOR = "detector"
+NAMES = tuple(dict.fromkeys(metric.extractor for metric in METRICS.values() if metric.extractor != DETECTOR))
 
 
 def main() -> None:
@@ -66,13 +68,14 @@ def main() -> None:
     check_resolution(arguments.images, check_images(arguments.images, ids), protocol.resolution)
     content = read_json(arguments.extractors)
     stanzas = {name: stanza for name, stanza in content.get("extractors", content).items() if stanza}
+    own = load(section(content)) if "extractors" in content else []
     with quick_imports():
         from formats.device import take_device
 
         device = take_device(arguments.device)
         networks, detector = load_networks(stanzas, device)
     workers = chosen_workers(arguments.workers, arguments.device)
-    write_features(arguments.images, layouts, table, networks, detector, protocol, arguments.out, workers)
+    write_features(arguments.images, layouts, table, networks, detector, protocol, arguments.out, workers, own)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -103,19 +106,29 @@ def write_features(
     protocol: Protocol,
     out: Path,
     workers: int = 0,
+    own: Sequence[Own] = (),
 ) -> None:
     """Write one npz of features of all layouts' images and the regions that `table` keeps, whole or not at all.
 
-    workers: as `loader.load`. Raises InputError.
+    workers: as `loader.load`. own: metrics of one's own, for what they carry. Raises InputError.
     """
     if detector:
         check_labels(layouts, detector.labels, detector.name)
+    for one in own:
+        one.check(layouts, detector.labels if detector else None)
+    carrying = [one for one in own if one.carries]
     arrays = extract(images, layouts, table, networks, detector, protocol, workers)
     labels = [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
     arrays |= keys(layouts, table)
     arrays |= _texts(networks["clip"], "image", [row["caption"] for row in layouts])
     arrays |= _texts(networks["clip"], "region", labels)
-    stated = {"about": about(networks, detector, protocol), "source": source(read_meta(images))}
+    assert networks["clip"].texts is not None
+    shard = Shard(layouts, table, arrays.copy(), networks["clip"].texts)
+    for one in carrying:
+        arrays |= one.carry(shard)
+    made = about(networks, detector, protocol)
+    made |= {SECTION: {one.name: one.stated() for one in carrying}} if carrying else {}
+    stated = {"about": made, "source": source(read_meta(images))}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.metrics import metric_of, values_of
+from evaluation.metrics.own import read_metrics
 from evaluation.printing import number
 from formats.cli import options, run
 from formats.files import InputError, read_json, sha256, write_json
@@ -62,7 +63,7 @@ def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
     paths = sorted(folder.glob("metrics/*/test.json"))
     if not paths:
         raise InputError(f"{folder}: no metrics/*/test.json; finish that run first")
-    rows = {path.parent.name: read_json(path) for path in paths}
+    rows = {path.parent.name: read_metrics(path) for path in paths}
     config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
     shared = {
         name: {key: value for key, value in config.get(name, {}).items() if key in keys}

@@ -26,6 +26,7 @@ import numpy as np
 
 from evaluation.metrics import headline
 from evaluation.metrics.jackknife import groups, standard_error
+from evaluation.metrics.own import read_metrics
 from evaluation.significance import read_row
 from formats.cli import options, run
 from formats.files import InputError, read_json, write_json
@@ -45,9 +46,9 @@ def main() -> None:
     parser.add_argument("--specs", type=Path, nargs="+", required=True, help="their specifications, in the same order")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    reference = read_json(arguments.reference)
+    reference = read_metrics(arguments.reference)
     candidates = {}
-    for metrics, spec in zip(map(read_json, arguments.candidates), map(read_json, arguments.specs), strict=True):
+    for metrics, spec in zip(map(read_metrics, arguments.candidates), map(read_json, arguments.specs), strict=True):
         if metrics["method"] != spec["method"]:
             raise InputError(f"metrics of {metrics['method']} beside the specification of {spec['method']}")
         candidates[spec["artefacts"][arguments.key]["value"]] = metrics

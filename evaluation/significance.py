@@ -23,6 +23,7 @@ import scipy
 
 from evaluation.metrics import METRICS, headline, metric_of
 from evaluation.metrics.jackknife import standard_error
+from evaluation.metrics.own import read_metrics, read_scores
 from evaluation.metrics.permutation import flip_test, swap_test
 from evaluation.metrics.summary import LEVELS
 from formats.files import InputError, read_object
@@ -49,18 +50,22 @@ def read_row(metrics: Path, scores: Path) -> Row:
 
     Raises InputError for files that are no metrics or no table of scores.
     """
-    content = read_object(metrics, "the metrics of a row", "method", "metrics")
-    flipped = [metric for metric in METRICS.values() if metric.flips]
+    content = read_metrics(metrics)
+    flipped = [metric for metric in METRICS.values() if metric.flips and metric.name in content["metrics"]]
+    columns = {"image_id", "id", "object", "clip", *(metric.scores for metric in flipped)}
     try:
-        table = pd.read_parquet(scores)[["image_id", "id", "object", *{metric.scores for metric in flipped}]]
+        table = read_scores(scores)[list(columns)]
+    except InputError:
+        raise
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{scores}: not a table of scores ({error}); delete it and run again") from None
     table = table.sort_values(["image_id", "id", "object"]).set_index("image_id")
-    levels = {"image": table[table["object"] < 0], "region": table[table["object"] >= 0]}
+    boxes = table[table["object"] >= 0]
+    levels = {"image": table[table["object"] < 0], "region": boxes, "box": boxes}
     return Row(
         method=content["method"],
         metrics=content["metrics"],
-        image_ids={level: rows["clip"].dropna().index.to_numpy() for level, rows in levels.items()},
+        image_ids={level: rows["clip"].dropna().index.to_numpy() for level, rows in levels.items() if level in LEVELS},
         scores={metric.name: levels[metric.level][metric.scores].dropna() for metric in flipped},
     )
 

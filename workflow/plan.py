@@ -21,6 +21,7 @@ from evaluation.datasets import find_dataset
 from evaluation.datasets.source import frame, needs_data_set, paths_of, source_of
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
+from workflow.consistency import defined
 from workflow.paths import place, resolve, stated
 from workflow.settings import Architecture, Extractor, Method, Section, Settings
 
@@ -363,6 +364,11 @@ class Plan:
         return dict(self.settings.extractors.given())
 
     @cached_property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The stanzas of metrics of one's own."""
+        return {name: stanza.model_dump() for name, stanza in self.settings.metrics.items() if stanza is not None}
+
+    @cached_property
     def recipes(self) -> dict[str, Architecture]:
         """Models of random weights, which a rule writes."""
         return {name: one for name, one in self.settings.architectures.items() if one.random_seed is not None}
@@ -483,14 +489,22 @@ class Plan:
 
     @cached_property
     def extractors_key(self) -> str:
-        """The networks that measure; without a hash of its own, a file is what the SHA256SUMS beside it says."""
+        """The networks that measure, and the metrics that carry something from features; without a hash of its own, a file is
+        what the SHA256SUMS beside it says.
+        """
         stanzas = {name: stanza.model_dump(exclude={"path", "source"}) for name, stanza in self.extractors.items()}
         weights = {
             name: self._folder_key(Path(str(stanza.path)).parent)
             for name, stanza in self.extractors.items()
             if not stanza.sha256
         }
-        return digest([stanzas, weights])
+        carrying = {name: one for name, one in self.metrics.items() if "carry" in (defined(one["module"]) or ())}
+        return digest([stanzas, weights, *([carrying] if carrying else [])])
+
+    @cached_property
+    def metrics_key(self) -> str:
+        """The metrics of one's own."""
+        return digest(self.metrics) if self.metrics else ""
 
     @cached_property
     def data_key(self) -> str:

@@ -20,9 +20,10 @@ import pandas as pd
 
 from evaluation.figures import calibration, categories, metrics, panel, sizes, training
 from evaluation.layouts import read_layouts
+from evaluation.metrics.own import read_metrics
 from evaluation.tables.published import labels, read_published, stated_labels
 from formats.cli import options, run
-from formats.files import read_json, read_object
+from formats.files import read_object
 
 
 def main() -> None:
@@ -62,7 +63,7 @@ def _panel(arguments: argparse.Namespace) -> None:
 
 
 def _metrics(arguments: argparse.Namespace) -> None:
-    rows = [read_json(path) for path in arguments.metrics]
+    rows = [read_metrics(path) for path in arguments.metrics]
     metrics.draw(rows, _names(arguments, [row["method"] for row in rows]), arguments.out)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from evaluation.metrics.adherence import measure_adherence
-from evaluation.metrics.clip import measure_clip
+from evaluation.metrics.adherence import measure_adherence, score_boxes
+from evaluation.metrics.clip import measure_clip, score_clip
 from evaluation.metrics.frechet import measure_frechet, swapped_frechet
 from evaluation.metrics.kernel import measure_cmmd, measure_kid, swap_cmmd, swap_kid
 from evaluation.metrics.metric import Level, Metric
@@ -30,12 +30,12 @@ def _of_level(level: Level) -> Iterator[Metric]:
         head = name.capitalize()
         yield replace(plain, quantity=name, head=head, counts=True, has_error=False, pairs="neighbourhood")
     clip = Metric("clip", level, "clip", "CLIP", 4, measure_clip, higher_is_better=True, headline=True)
-    yield replace(clip, scores="clip", flips=True, published=f"{level}_clip")
+    yield replace(clip, scores="clip", scored=score_clip, flips=True, published=f"{level}_clip")
 
 
 def _of_boxes(quantity: str, head: str, figure_title: str = "", scores: str = "") -> Metric:
     metric = Metric(quantity, "box", "detector", head, 3, measure_adherence, higher_is_better=True, counts=True)
-    return replace(metric, figure_title=figure_title, scores=scores, table="adherence")
+    return replace(metric, figure_title=figure_title, scores=scores, scored=score_boxes, table="adherence")
 
 
 METRICS: dict[str, Metric] = {

@@ -35,20 +35,34 @@ AVERAGE_PRECISION = {"ap": None, "ap50": 0.5, "ap75": 0.75}
 
 def measure_adherence(measured: "Measured", metric: "Metric") -> "Result":
     """One of the metrics of layout adherence; None without any box."""
-    return measured.once(adherence)[0].get(metric.quantity)
+    return measured.once(adherence).get(metric.quantity)
 
 
-def adherence(measured: "Measured") -> tuple[dict[str, "Result"], pd.DataFrame]:
-    """Every metric of layout adherence, none without a box; and the row of every box (`match`)."""
-    detections = {name: measured.row.read(name) for name in DETECTIONS}
-    grounded = [by_label(row) for row in measured.layouts if row["objects"]]
-    shares, boxes = leave_out_shares(grounded, detections)
+def adherence(measured: "Measured") -> dict[str, "Result"]:
+    """Every metric of layout adherence, none without a box."""
+    grounded, detections = measured.once(detected)
     if not grounded:
-        return {}, boxes
+        return {}
     numbers = groups(row["image_id"] for row in grounded)
     precisions = leave_out_precisions(grounded, detections)
     found: dict[str, Result] = {name: asdict(jackknife(one, numbers)) for name, one in precisions.items()}
-    return found | {name: asdict(jackknife(*pair)) for name, pair in shares.items()}, boxes
+    return found | {name: asdict(jackknife(*pair)) for name, pair in _shares(*measured.once(matches)).items()}
+
+
+def detected(measured: "Measured") -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """The layouts with boxes, by what the detector calls their objects, and all that it found."""
+    grounded = [by_label(row) for row in measured.layouts if row["objects"]]
+    return grounded, {name: measured.row.read(name) for name in DETECTIONS}
+
+
+def matches(measured: "Measured") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`match` of a row."""
+    return match(*measured.once(detected))
+
+
+def score_boxes(measured: "Measured") -> pd.DataFrame:
+    """The row of every box."""
+    return measured.once(matches)[0]
 
 
 def by_label(row: dict[str, Any]) -> dict[str, Any]:
@@ -69,9 +83,11 @@ def check_labels(layouts: Sequence[dict[str, Any]], labels: Sequence[str], name:
 
 
 def match(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row a box (id, object, image_id, phrase, best_iou, recalled, success), one an image and label (count_right).
+    """One row a box (id, object, image_id, phrase, best_iou, recalled, success), one an image and label (id, image_id, phrase,
+    wanted, counted, count_right).
 
-    best_iou is the best overlap with a sure detection of the label, recalled whether any detection of it reaches OVERLAP.
+    best_iou is the best overlap with a sure detection of the label, recalled whether any detection of it reaches OVERLAP;
+    wanted and counted are the numbers of boxes and of sure detections that are not excused.
     """
     boxes, counts = [], []
     of_image = dict(_by_image(detections))
@@ -88,10 +104,11 @@ def match(layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]) 
                 best = float(iou[place, :sure].max(initial=0))
                 recalled = bool(iou[place].max(initial=0) >= OVERLAP)
                 boxes.append([row["id"], number, row["image_id"], phrase, best, recalled, place in won])
-            counts.append([row["id"], row["image_id"], phrase, sure - len(excused) == len(wanted)])
+            counted = sure - len(excused)
+            counts.append([row["id"], row["image_id"], phrase, len(wanted), counted, counted == len(wanted)])
     columns = ["id", "object", "image_id", "phrase", "best_iou", "recalled", "success"]
     return pd.DataFrame(boxes, columns=columns), pd.DataFrame(
-        counts, columns=["id", "image_id", "phrase", "count_right"]
+        counts, columns=["id", "image_id", "phrase", "wanted", "counted", "count_right"]
     )
 
 
@@ -211,6 +228,10 @@ def leave_out_shares(
 ) -> tuple[dict[str, tuple[Statistic, np.ndarray]], pd.DataFrame]:
     """metric -> (its value without a jackknife group, the groups it is over), and the row of every box."""
     boxes, counts = match(layouts, detections)
+    return _shares(boxes, counts), boxes
+
+
+def _shares(boxes: pd.DataFrame, counts: pd.DataFrame) -> dict[str, tuple[Statistic, np.ndarray]]:
     images = boxes.groupby(["id", "image_id"])["success"].all().reset_index()
     columns: dict[str, tuple[pd.DataFrame, str]] = {
         "recall50": (boxes, "recalled"),
@@ -223,4 +244,4 @@ def leave_out_shares(
     for metric, (table, column) in columns.items():
         numbers = groups(table["image_id"])
         shares[metric] = leave_out_mean(table[column].to_numpy(np.float64), numbers), numbers
-    return shares, boxes
+    return shares

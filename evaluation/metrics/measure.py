@@ -1,7 +1,9 @@
 """A row's metrics, and what groups of its images add to its differences from other rows, from summaries alone."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import groupby
 from typing import Any
 
@@ -9,25 +11,32 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics import METRICS
-from evaluation.metrics.adherence import adherence
-from evaluation.metrics.clip import cosines
 from evaluation.metrics.jackknife import GROUPS
 from evaluation.metrics.metric import Measured, Metric
 from evaluation.metrics.neighbours import COUNTS
+from evaluation.metrics.own import DESCRIBED, SECTION, Own, own_metrics
 from evaluation.metrics.pairs import across, within
 from evaluation.metrics.permutation import contributions
 from evaluation.metrics.summary import KNOWN, LEVELS, NO_PHOTOS, Summaries, Summary
 from formats.files import InputError
 
+KEYS = ["id", "object", "image_id"]  # of a row of scores
+
 
 def measure(
-    row: Summaries, real: Summaries | None, layouts: list[dict[str, Any]], reference_set: str = "same_ids"
+    row: Summaries,
+    real: Summaries | None,
+    layouts: list[dict[str, Any]],
+    reference_set: str = "same_ids",
+    own: Sequence[Own] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """What a metrics file holds, and the scores of every image and box.
 
-    Without `real` there is no distance. Raises InputError unless the row and the layouts are of the same images, and `real` of
-    the same or, as `full_val`, of these and others.
+    Without `real` there is no distance. own: metrics of one's own, which stand in METRICS. Raises InputError unless the row and
+    the layouts are of the same images, `real` of the same or, as `full_val`, of these and others, and the features were made
+    for these metrics.
     """
+    check_carried(row, own)
     if real is not None:
         row.check(real, reference_set)
     if [layout["id"] for layout in layouts] != row.read("image_ids").tolist():
@@ -36,15 +45,39 @@ def measure(
     counts |= {f"n_{level}s_text_cut": int(row.read(f"{level}_text_cut").sum()) for level in LEVELS}
     measured = Measured(row, real, layouts)
     metrics, distances = _metrics(measured)
-    scores = cosines(row)
-    if "detector" in row.about:
-        scores = scores.merge(measured.once(adherence)[1], "outer", ["id", "object", "image_id"])
+    scores = _scores(measured)
+    asked = {SECTION: {one.name: one.stated() for one in own}} if own else {}
+    described = {name: one for name, one in own_metrics().items() if name in metrics}
+    if described:
+        scores.attrs[DESCRIBED] = described
     stated = {
-        "protocol": row.about | {"groups": GROUPS, "reference": reference_set if real else NO_PHOTOS},
+        "protocol": row.about | asked | {"groups": GROUPS, "reference": reference_set if real else NO_PHOTOS},
         "reference": real.content if real else None,
         "source": row.source,
     }
+    stated |= {DESCRIBED: described} if described else {}
     return counts | {"metrics": metrics, "distances": distances} | stated, scores
+
+
+def check_carried(row: Summaries, own: Iterable[Own]) -> None:
+    """Raises InputError unless the row's features were made for these metrics."""
+    for one in own:
+        made = row.about.get(SECTION, {}).get(one.name)
+        if one.carries and made != one.stated():
+            said = f"with {made}" if made else "without it"
+            raise InputError(
+                f"{row.path}: {SECTION}.{one.name} is {one.stated()}, but its features were made {said}; extract them again"
+            )
+
+
+def _scores(measured: Measured) -> pd.DataFrame:
+    """id, object (-1: the whole image), image_id and every column that a metric of the row is the mean of, and some more."""
+    scored = [metric.scored for metric in _measurable(METRICS.values(), measured.row) if metric.scored]
+    tables: list[pd.DataFrame] = [measured.once(one) for one in dict.fromkeys(scored)]
+    often = Counter(name for table in tables for name in table.columns.difference(KEYS))
+    if twice := [name for name, count in often.items() if count > 1]:
+        raise InputError(f"column {twice[0]!r} of the scores is written by two metrics; give each a column of its own")
+    return reduce(lambda a, b: a.merge(b, "outer", KEYS), tables)
 
 
 def _metrics(measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -114,8 +147,8 @@ def _pairs(network: str, level: str) -> set[str]:
 
 
 def _measurable(metrics: Iterable[Metric], row: Summaries) -> list[Metric]:
-    """Those whose network saw the row."""
-    return [metric for metric in metrics if metric.extractor in row.about]
+    """Those whose network saw the row, and that are computed here."""
+    return [metric for metric in metrics if metric.extractor in row.about and metric.computes]
 
 
 def _summed(metric: Metric) -> tuple[str, str]:

@@ -33,6 +33,13 @@ IDENTITY = ("image_ids", "image_image_ids", "region_ids", "region_objects")
 KNOWN = "known_"
 Pairs = Callable[[str, str, "Summary"], dict[str, np.ndarray]] | None
 DETECTIONS = ("detection_ids", "detection_boxes", "detection_scores", "detection_labels")
+# Before the names of what metrics of one's own carry from features.
+CARRIED = "metrics/"
+
+
+def carried(name: str, key: str) -> str:
+    """The name of an array that a metric of one's own carries."""
+    return f"{CARRIED}{name}/{key}"
 
 
 @dataclass(frozen=True)
@@ -178,6 +185,7 @@ def write_summaries(shards: FeatureShards, out: Path, pairs: Pairs = None) -> No
             del summary
     if "detector" in shards.about:
         arrays |= {name: shards.read(name) for name in DETECTIONS}
+    arrays |= {name: shards.read(name) for name in shards.names if name.startswith(CARRIED)}
     # What is known of pairs follows from the rest, and differs in its last digits between devices.
     stated = {"about": shards.about, "source": shards.source, "content": _digest(arrays)}
     with replacing(out) as beside, open(beside, "wb") as file:
@@ -224,6 +232,10 @@ class Summaries:
     def read(self, name: str) -> np.ndarray:
         """One array."""
         return read_array(self.path, name, "the summaries of a row")
+
+    def carried(self, name: str, key: str) -> np.ndarray:
+        """What a metric of one's own carried from features; raises InputError where they were made without it."""
+        return self.read(carried(name, key))
 
     def read_across(self, name: str) -> np.ndarray:
         """One array of the sums over pairs of the row and `real`."""

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.metrics import METRICS
-from evaluation.report.packed import packed_shares
+from evaluation.metrics import METRICS, Metric, own
+from evaluation.report.packed import packed_shares, unit_of
 from formats.files import InputError
 
-SHOWN = [metric for metric in METRICS.values() if metric.scores]
+
+def shown() -> list[Metric]:
+    """The metrics that have a score of every image or box."""
+    return [metric for metric in METRICS.values() if metric.scores]
 
 
 def read_scores(path: Path, layouts: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -20,35 +23,44 @@ def read_scores(path: Path, layouts: Sequence[dict[str, Any]]) -> dict[str, np.n
     Raises InputError unless the file holds the images of `layouts`.
     """
     table, ids = _read(path), [row["id"] for row in layouts]
-    table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in SHOWN)])
+    table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in shown())])
     images, boxes = table[table["object"] < 0].set_index("id"), table[table["object"] >= 0].set_index(["id", "object"])
     if odd := set(images.index) ^ set(ids):
         raise InputError(f"{path}: scores of other images than the layouts; {min(odd)} is one of those that differ")
     keys = [(row["id"], place) for row in layouts for place in range(len(row["objects"]))]
     boxes = boxes.reindex(keys) if keys else boxes.iloc[:0]
     levels = {"image": images.reindex(ids), "region": boxes, "box": boxes}
-    return {metric.name: levels[metric.level][metric.scores].astype(float).to_numpy() for metric in SHOWN}
+    return {metric.name: levels[metric.level][metric.scores].astype(float).to_numpy() for metric in shown()}
 
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(path)
+        table = own.read_scores(path)
         table[["id", "object", "clip"]]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of scores ({error})") from None
     return table
 
 
 def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
-    """metric -> title, whether it is of boxes, which way is better, and its scores of all methods, method after method."""
-    return {
-        metric.name: {
+    """metric -> title, whether it is of boxes, which way is better, and its scores of all methods, method after method.
+
+    A method whose file has no such metric has no scores of it.
+    """
+    lengths = {metric: len(values) for scores in methods for metric, values in scores.items()}
+    nothing = {metric: np.full(length, np.nan) for metric, length in lengths.items()}
+    found = {}
+    for metric in shown():
+        values = np.concatenate([(nothing | scores)[metric.name] for scores in methods])
+        found[metric.name] = {
             "title": metric.title,
             "perBox": metric.level != "image",
             "higherIsBetter": metric.higher_is_better,
-            "values": packed_shares(np.concatenate([scores[metric.name] for scores in methods])),
+            "unit": unit_of(values),
+            "values": packed_shares(values, unit_of(values)),
         }
-        for metric in SHOWN
-    }
+    return found

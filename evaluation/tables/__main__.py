@@ -21,6 +21,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from evaluation.metrics.own import read_metrics
 from evaluation.regression import read_run
 from evaluation.significance import Row, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
@@ -73,7 +74,7 @@ def _headline(arguments: argparse.Namespace) -> Table:
     return headline_table(
         name=arguments.name,
         rows=arguments.rows,
-        metrics=[read_json(path) for path in arguments.metrics],
+        metrics=[read_metrics(path) for path in arguments.metrics],
         specs=[spec | {"source": methods.get(spec.get("method"), spec).get("source", "")} for spec in specs],
         data=config.get("data", config),
         cost=read_frame(arguments.cost, "method", "commit", "device").set_index("method"),
@@ -136,7 +137,7 @@ def _seeds_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _seeds(arguments: argparse.Namespace) -> Table:
-    return seeds_table({name: [read_json(Path(path)) for path in paths] for name, *paths in arguments.row})
+    return seeds_table({name: [read_metrics(Path(path)) for path in paths] for name, *paths in arguments.row})
 
 
 def _reproduction_options(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +151,7 @@ def _reproduction_options(parser: argparse.ArgumentParser) -> None:
 
 def _reproduction(arguments: argparse.Namespace) -> Table:
     significance = read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
-    metrics = [read_json(path) for path in arguments.metrics]
+    metrics = [read_metrics(path) for path in arguments.metrics]
     return reproduction_table(metrics, read_published(arguments.published), significance, arguments.caveat)
 
 
@@ -164,8 +165,14 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "headline": (_headline, _headline_options),
     "significance": (_significance, _significance_options),
     "best": (_best, _best_options),
-    "distances": (lambda arguments: distances_table([read_json(path) for path in arguments.metrics]), _metrics_options),
-    "adherence": (lambda arguments: adherence_table([read_json(path) for path in arguments.metrics]), _metrics_options),
+    "distances": (
+        lambda arguments: distances_table([read_metrics(path) for path in arguments.metrics]),
+        _metrics_options,
+    ),
+    "adherence": (
+        lambda arguments: adherence_table([read_metrics(path) for path in arguments.metrics]),
+        _metrics_options,
+    ),
     "cost": (lambda arguments: cost_table(arguments.shards), _cost_options),
     "seeds": (_seeds, _seeds_options),
     "reproduction": (_reproduction, _reproduction_options),

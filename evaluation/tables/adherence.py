@@ -6,22 +6,29 @@ The row `real` says how good the detector itself is on these boxes.
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.metrics import in_table
+from evaluation.metrics import Metric, in_table
 from evaluation.metrics.adherence import OVERLAP, SURE
+from evaluation.metrics.own import BUILT_IN, SECTION
 from evaluation.tables.table import Cell, Column, Table, View, decimals
 from formats.files import InputError
 
 
 def adherence_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """A line a row with every metric; without a detector a sentence.
+    """A line a row with every metric that any has, and without a detector a sentence.
 
-    Raises InputError where one row's detector is not the first row's.
+    Raises InputError where one row's detector or metrics of one's own are not the first row's.
     """
     first = rows[0]
     for row in rows:
-        if row["protocol"].get("detector") != first["protocol"].get("detector"):
-            raise InputError(f"{row['method']}: seen by another detector than {first['method']}; measure both again")
-    metrics = in_table("adherence")
+        for key, what in (
+            ("detector", "seen by another detector"),
+            (SECTION, "measured by other metrics of one's own"),
+        ):
+            if row["protocol"].get(key) != first["protocol"].get(key):
+                raise InputError(f"{row['method']}: {what} than {first['method']}; measure both again")
+    detector = first["protocol"].get("detector", {}).get("name")
+    asked = [metric for metric in in_table("adherence") if metric.extractor in first["protocol"]]
+    metrics = [one for one in asked if one.name in BUILT_IN or any(row["metrics"].get(one.name) for row in rows)]
     columns = [Column("method", "Method")]
     columns += [Column(metric.name, metric.head, decimals(metric.digits), metric.scale) for metric in metrics]
     lines = []
@@ -29,11 +36,19 @@ def adherence_table(rows: Sequence[dict[str, Any]]) -> Table:
         found = {metric.name: row["metrics"].get(metric.name) or {} for metric in metrics}
         cells = {name: Cell(result.get("value"), result.get("se")) for name, result in found.items()}
         lines.append({"method": Cell(row["method"])} | cells)
-    detector = first["protocol"].get("detector", {}).get("name")
+    own = [*(one.note for one in metrics if one.note), *_remarks(rows, metrics)]
+    if absent := [one.head for one in asked if one not in metrics]:
+        own.append(f"Without a column, since no layout has what they are of: {', '.join(absent)}.")
     if detector is None:
-        nothing = ["No detector is configured (`extractors.detector`)."]
-        return Table("Layout adherence", columns, lines, nothing, [View(columns=[])])
-    return Table("Layout adherence", columns, lines, _notes(detector))
+        nothing = "No detector is configured (`extractors.detector`)."
+        return Table("Layout adherence", columns, lines, [nothing, *own], [View()] if metrics else [View(columns=[])])
+    return Table("Layout adherence", columns, lines, [*_notes(detector), *own])
+
+
+def _remarks(rows: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list[str]:
+    """What metrics say of what they leave out, each sentence once."""
+    found = [(row["metrics"].get(one.name) or {}).get("remark") for row in rows for one in metrics]
+    return [remark for remark in dict.fromkeys(found) if remark]
 
 
 def _notes(detector: str) -> list[str]:

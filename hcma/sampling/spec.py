@@ -1,14 +1,13 @@
 """A method's specification: everything that decides its images beside the layout, as one JSON file."""
 
 import json
-import math
-from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from formats.checksums import folder_sha256
 from formats.files import InputError, read_json, sha256
+from formats.params import check_keys, from_keys
 
 
 class SpecError(InputError):
@@ -45,7 +44,7 @@ class Spec:
 
 
 def read_spec(path: str | Path) -> Spec:
-    """Read methods/{method}.json; raises SpecError naming unknown, missing and mistyped keys."""
+    """Read methods/{method}.json; raises InputError naming unknown, missing and mistyped keys."""
     try:
         row = json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -89,43 +88,6 @@ def artefact_sha256(path: str) -> str:
     return sha256(path)
 
 
-def check_keys(found: dict[str, Any], known: set[str], where: str) -> None:
-    """Raise SpecError naming the first key that is not known."""
-    if unknown := sorted(set(found) - known):
-        raise SpecError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known)) or 'none'}")
-
-
-def from_keys(kind: type[Any], values: dict[str, Any], where: str) -> Any:
-    """An instance of dataclass `kind` from JSON values; errors name `where` (say "method hcma, params") and the key."""
-    check_keys(values, {key.name for key in fields(kind)}, where)
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{where}: {error}") from error
-
-
 def as_json(spec: Spec) -> dict[str, Any]:
     """The JSON object of a specification."""
     return asdict(spec)
-
-
-def expect(key: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
-    """Raise InputError naming a parameter unless `holds(value)`."""
-    if not holds(value):
-        raise InputError(f"{key}: expected {expected}, found {value!r}")
-
-
-def expect_each(params: Any, keys: str, holds: Callable[[Any], bool], expected: str) -> None:
-    """`expect` of each of these fields, named in one text, of a method's parameters."""
-    for key in keys.split():
-        expect(key, getattr(params, key), holds, expected)
-
-
-def is_count(value: Any) -> bool:
-    """Whether a value is an integer of at least 0, and no bool."""
-    return type(value) is int and value >= 0
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite int or float, and no bool."""
-    return type(value) in (int, float) and math.isfinite(value)

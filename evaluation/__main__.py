@@ -59,8 +59,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
     found, table = score(arguments)
+    wide = max(18, *map(len, found["metrics"]))
     for name, metric in found["metrics"].items():
-        print(f"{name:18} {number(metric['value'], se=metric['se']) if metric else '-'}")
+        print(f"{name:{wide}} {number(metric['value'], se=metric['se']) if metric else '-'}")
     for note in _notes(found, table):
         print(note)
 

@@ -35,7 +35,8 @@ def _of_level(level: Level) -> Iterator[Metric]:
 
 def _of_boxes(quantity: str, head: str, figure_title: str = "", scores: str = "") -> Metric:
     metric = Metric(quantity, "box", "detector", head, 3, measure_adherence, higher_is_better=True, counts=True)
-    return replace(metric, figure_title=figure_title, scores=scores, scored=score_boxes, table="adherence")
+    scored = score_boxes if scores else None
+    return replace(metric, figure_title=figure_title, scores=scores, scored=scored, table="adherence")
 
 
 METRICS: dict[str, Metric] = {

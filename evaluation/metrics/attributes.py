@@ -17,13 +17,11 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics.adherence import score_boxes
-from evaluation.metrics.metric import Measured, Metric, Result, mean_of_scores
+from evaluation.metrics.metric import KEYS, Measured, Metric, Result, mean_of_scores
 from formats.params import expect
 
 if TYPE_CHECKING:
     from evaluation.metrics.own import Shard
-
-KEYS = ["id", "object", "image_id"]
 
 
 @dataclass(frozen=True)

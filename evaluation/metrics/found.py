@@ -24,6 +24,11 @@ class Found:
         return self.boxes_N4[self.labels_N == label]
 
 
+def centres(boxes_N4: np.ndarray) -> np.ndarray:
+    """x and y of each box's centre [N, 2]."""
+    return (boxes_N4[:, :2] + boxes_N4[:, 2:]) / 2
+
+
 NOTHING = Found(np.zeros(0, np.str_), np.zeros((0, 4)))
 
 

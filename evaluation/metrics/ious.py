@@ -21,7 +21,7 @@ import pandas as pd
 
 from evaluation.metrics.adherence import by_label, overlaps, score_boxes
 from evaluation.metrics.found import NOTHING, Found, found
-from evaluation.metrics.metric import Measured, Metric, mean_of_scores
+from evaluation.metrics.metric import KEYS, Measured, Metric, mean_of_scores
 
 THRESHOLDS = np.arange(11) / 10
 ROUNDING = 1e-6  # of detections' boxes, which are float32: a box that is met exactly reaches 1
@@ -67,7 +67,7 @@ def _scored(name: str) -> Callable[[Measured], pd.DataFrame]:
             area = float(np.mean(areas[layout["id"]])) if any_found else 0.0
             rows.append([layout["id"], -1, layout["image_id"], np.mean(ious), overlap_iou(truths, pairs), area])
         names = [f"{name}_{kind}" for kind in ("miou", "o_miou", "auc")]
-        return pd.DataFrame(rows, columns=["id", "object", "image_id", *names])
+        return pd.DataFrame(rows, columns=[*KEYS, *names])
 
     return scored
 

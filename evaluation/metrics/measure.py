@@ -12,15 +12,13 @@ import pandas as pd
 
 from evaluation.metrics import METRICS
 from evaluation.metrics.jackknife import GROUPS
-from evaluation.metrics.metric import Measured, Metric
+from evaluation.metrics.metric import KEYS, Measured, Metric, scores_of
 from evaluation.metrics.neighbours import COUNTS
 from evaluation.metrics.own import DESCRIBED, SECTION, Own, own_metrics
 from evaluation.metrics.pairs import across, within
 from evaluation.metrics.permutation import contributions
 from evaluation.metrics.summary import KNOWN, LEVELS, NO_PHOTOS, Summaries, Summary
 from formats.files import InputError
-
-KEYS = ["id", "object", "image_id"]  # of a row of scores
 
 
 def measure(
@@ -72,8 +70,8 @@ def check_carried(row: Summaries, own: Iterable[Own]) -> None:
 
 def _scores(measured: Measured) -> pd.DataFrame:
     """id, object (-1: the whole image), image_id and every column that a metric of the row is the mean of, and some more."""
-    scored = [metric.scored for metric in _measurable(METRICS.values(), measured.row) if metric.scored]
-    tables: list[pd.DataFrame] = [measured.once(one) for one in dict.fromkeys(scored)]
+    scored = [metric for metric in _measurable(METRICS.values(), measured.row) if metric.scored]
+    tables = list({metric.scored: scores_of(measured, metric) for metric in scored}.values())
     often = Counter(name for table in tables for name in table.columns.difference(KEYS))
     if twice := [name for name, count in often.items() if count > 1]:
         raise InputError(f"column {twice[0]!r} of the scores is written by two metrics; give each a column of its own")

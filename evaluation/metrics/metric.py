@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 import pandas as pd
@@ -80,12 +80,19 @@ class Metric:
 
     @staticmethod
     def of_description(content: Mapping[str, Any]) -> "Metric":
-        """The metric of a description, which cannot compute; raises TypeError for one of another form."""
+        """The metric of a description, which cannot compute; raises TypeError or KeyError for one of another form."""
+        if content["level"] not in get_args(Level):
+            raise TypeError(f"level {content['level']!r}")
+        for key, value in Metric("", "box", "", "", 0, _elsewhere).described().items():
+            of_number = key == "scale" and type(content.get(key)) is float
+            if type(content.get(key, value)) is not type(value) and not of_number:
+                raise TypeError(f"{key} {content[key]!r}")
         return Metric(
             **(dict(content) | {"compute": _elsewhere, "swapped": _elsewhere if content["swapped"] else None})
         )
 
 
+KEYS = ["id", "object", "image_id"]  # of a row of scores; object -1 is the whole image
 COMPUTING = ("compute", "swapped", "scored")
 
 
@@ -125,10 +132,18 @@ class Measured:
         return self._known[key]
 
 
+def scores_of(measured: Measured, metric: Metric) -> pd.DataFrame:
+    """What the metric's `scored` makes; raises InputError unless it is rows of scores with the metric's column."""
+    assert metric.scored
+    table: pd.DataFrame = measured.once(metric.scored)
+    if missing := sorted({*KEYS, metric.scores} - set(table.columns)):
+        raise InputError(f"{metric.name}: its scores have no column {missing[0]!r}, only {', '.join(table.columns)}")
+    return table
+
+
 def mean_of_scores(measured: Measured, metric: Metric) -> Result:
     """The mean of the metric's column of the scores, the rows of an image together in the jackknife; None without any."""
-    assert metric.scored
-    table = measured.once(metric.scored).dropna(subset=metric.scores)
+    table = scores_of(measured, metric).dropna(subset=metric.scores)
     if table.empty:
         return None
     numbers = groups(table["image_id"])

@@ -21,6 +21,7 @@ that whatever reads them orders, formats, compares and shows those like any othe
 import argparse
 import importlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -101,7 +102,9 @@ def load(stanzas: Any, where: str = SECTION) -> list[Own]:
     return [_own(name, stanza, f"{where}.{name}") for name, stanza in stanzas.items() if stanza is not None]
 
 
-def _own(name: str, stanza: Any, where: str) -> Own:
+def _own(name: Any, stanza: Any, where: str) -> Own:
+    if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise InputError(f"{where}: {shown(name)} is not a name of small letters, digits and _")
     if not isinstance(stanza, Mapping) or not isinstance(stanza.get("module"), str):
         raise InputError(f"{where} is {shown(stanza)}, expected a text `module` in it")
     check_keys(dict(stanza), KEYS, where)

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics.adherence import by_label
-from evaluation.metrics.found import NOTHING, found
+from evaluation.metrics.found import NOTHING, centres, found
 from evaluation.metrics.metric import Measured, Metric, Result, mean_of_scores, ratio
 from formats.files import InputError
 from formats.params import expect, is_number
@@ -137,7 +137,7 @@ def pairs_of(layout: dict[str, Any], margin: float) -> list[Pair]:
 
 def _derived(a: Sequence[float], b: Sequence[float], margin: float) -> str:
     """How a lies to b; empty where their centres are not apart by more than the margin."""
-    x, y = _centres(np.array([a]))[0] - _centres(np.array([b]))[0]
+    x, y = centres(np.array([a]))[0] - centres(np.array([b]))[0]
     if max(abs(x), abs(y)) <= margin:
         return ""
     if abs(x) >= abs(y):
@@ -145,14 +145,10 @@ def _derived(a: Sequence[float], b: Sequence[float], margin: float) -> str:
     return ABOVE if y < 0 else BELOW
 
 
-def _centres(boxes_N4: np.ndarray) -> np.ndarray:
-    return (boxes_N4[:, :2] + boxes_N4[:, 2:]) / 2
-
-
 def by_centres(relation: str, a_N4: np.ndarray, b_M4: np.ndarray) -> bool:
     """Whether some centre of `a` and some of `b` stand so."""
     axis, sign = int(relation in (ABOVE, BELOW)), 1 if relation in (RIGHT, BELOW) else -1
-    a, b = (sign * _centres(boxes)[:, axis] for boxes in (a_N4, b_M4))
+    a, b = (sign * centres(boxes)[:, axis] for boxes in (a_N4, b_M4))
     return bool(a.max() > b.min())
 
 

@@ -10,12 +10,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from formats.layouts import Layout
+from formats.params import expect_each, is_count, is_number
 from hcma.sampling.attention import CROSS, GATED, SELF, Attend, attention_reader, layers_of_side
 from hcma.sampling.caption_tokens import Thing, a_thing_a_token, cells_of, named_objects, things_of, visible
 from hcma.sampling.counters import Counters, Passes
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, decode, encode_text
 from hcma.sampling.grounding import SLOTS, Grounding, guided_passes
-from hcma.sampling.spec import expect_each, is_count, is_number
 from hcma.sampling.token_maps import aggregate, smooth, smoothing_kernel, text_maps
 
 Objects = Sequence[Sequence[Thing]]  # of each image

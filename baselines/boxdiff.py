@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from formats.layouts import Box, Layout
+from formats.params import expect, expect_each, is_count, is_number
 from hcma.sampling.attention_guidance import (
     Excitation,
     ImageObjectives,
@@ -21,7 +22,6 @@ from hcma.sampling.caption_tokens import Named, append_missing, named_objects
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, encode_text
 from hcma.sampling.grounding import Grounding
-from hcma.sampling.spec import expect, expect_each, is_count, is_number
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from formats.layouts import Layout
+from formats.params import expect, expect_each, is_number
 from hcma.sampling.attention import changing
 from hcma.sampling.caption_tokens import Thing, append_missing, named_objects, things_of, visible
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, denoise, encode_text, make_scheduler
-from hcma.sampling.spec import expect, expect_each, is_number
 from hcma.sampling.token_maps import inside
 
 BACKGROUNDS = ("rest", "silent", "none")

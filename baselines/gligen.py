@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Layout
+from formats.params import expect, is_number
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, encode_text
 from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens
-from hcma.sampling.spec import expect, is_number
 
 
 @dataclass(frozen=True)

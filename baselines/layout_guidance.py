@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from formats.layouts import Layout
+from formats.params import expect, expect_each, is_count, is_number
 from hcma.sampling.attention import Attend, attention_reader, grid_side, layers_of_blocks
 from hcma.sampling.caption_tokens import Thing, append_missing, named_objects, things_of, visible
 from hcma.sampling.counters import Counters, Passes
@@ -27,7 +28,6 @@ from hcma.sampling.diffusion import (
     noise_share,
 )
 from hcma.sampling.grounding import Grounding, guided_passes, is_tau
-from hcma.sampling.spec import expect, expect_each, is_count, is_number
 from hcma.sampling.token_maps import inside
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from formats.layouts import Box, Layout
+from formats.params import expect, is_count
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import (
     Diffusion,
@@ -26,7 +27,6 @@ from hcma.sampling.diffusion import (
     with_negative,
 )
 from hcma.sampling.grounding import largest
-from hcma.sampling.spec import expect, is_count
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from transformers.utils import logging as text_logging
 from formats.checksums import verify_folder
 from formats.files import InputError, read_json
 from formats.layouts import Layout
+from formats.params import expect
 from hcma.sampling.diffusion import OWN, PRECISIONS, Diffusion, NonFiniteLatents, Sampling, image_generator
-from hcma.sampling.spec import expect
 from hcma.sampling.weights import load_pretrained
 
 # Arguments of a pipeline's call that the comparison decides.

@@ -10,11 +10,11 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from formats.layouts import Layout
+from formats.params import expect_each, is_count, is_number
 from hcma.sampling.attention import Attend, attention_reader, cross_attention, grid_side
 from hcma.sampling.caption_tokens import Thing, append_missing, named_objects, things_of, visible
 from hcma.sampling.counters import Counters, Passes
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, decode, denoise, encode_text
-from hcma.sampling.spec import expect_each, is_count, is_number
 from hcma.sampling.token_maps import enlarge, inside, slopes, smooth, smoothing_kernel
 
 SIDE = 64  # cells to which all maps are brought, whatever the latent

@@ -6,9 +6,9 @@
 were cropped to the canvas, as `samples/real` of a run holds them. All three take several, as the shards of a run, in the
 same order. Images may have any sizes and shapes: a box is a share of each image's own width and height. Which boxes are scored
 is decided by the real image's pixels, alike for all that is compared with it; without --real, by the image's own, and no
-distance is measured. --extractors is the configuration's `extractors` section as JSON or YAML. Writes metrics.json,
-scores.parquet (a row an image and a box), regions.csv (a row a box, and why it is not scored where it is not) and features of
-both sides, and prints the metrics.
+distance is measured. --extractors is a configuration as JSON or YAML, whose `metrics` are measured too, or its section
+`extractors` alone. Writes metrics.json, scores.parquet (a row an image and a box), regions.csv (a row a box, and why it is not
+scored where it is not) and features of both sides, and prints the metrics.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import yaml
 from evaluation.feature_files import FeatureShards
 from evaluation.features import add_device_options, chosen_workers, load_networks, write_features
 from evaluation.layouts import read_layouts
-from evaluation.metrics import metrics_of
+from evaluation.metrics import metrics_of, own
 from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, write_summaries
 from evaluation.networks import NEEDED, described, faults
@@ -66,7 +66,8 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     Raises InputError before any network is loaded.
     """
     shards = [read_layouts(path) for path in arguments.layouts]
-    stanzas = _stanzas(arguments.extractors)
+    stanzas, owns = _stanzas(arguments.extractors)
+    own.check_names(owns)
     canvas, protocol = _check(arguments, shards), chosen(arguments)
     tables = [regions(rows, canvas, protocol.min_side, protocol.max_per_image) for rows in shards]
     table = pd.concat(tables, ignore_index=True)
@@ -81,13 +82,13 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         for name, paths in features.items():
             paths.append(arguments.out / "features" / name / f"{place:04d}.npz")
             source = getattr(arguments, name)[place]
-            write_features(source, rows, kept, networks, protocol, paths[-1], workers)
+            write_features(source, rows, kept, networks, protocol, paths[-1], workers, owns)
     summaries = {name: arguments.out / "features" / f"{name}.npz" for name in features}
     for name, paths in features.items():
         write_summaries(FeatureShards(paths), summaries[name])
     images, real = (Summaries(summaries[name]) if name in summaries else None for name in ("images", "real"))
     assert images is not None
-    found, scores = measure(images, real, [row for rows in shards for row in rows])
+    found, scores = measure(images, real, [row for rows in shards for row in rows], own=owns)
     with replacing(arguments.out / "scores.parquet") as beside:
         scores.to_parquet(beside, index=False)
     write_csv(arguments.out / "regions.csv", table)
@@ -126,21 +127,27 @@ def _ids(rows: list[dict[str, Any]]) -> list[int]:
     return [row["id"] for row in rows]
 
 
-def _stanzas(path: Path) -> dict[str, Any]:
+def _stanzas(path: Path) -> tuple[dict[str, Any], list[own.Own]]:
+    """The extractors of a configuration or of its section alone, and of a configuration the metrics of one's own."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: neither JSON nor YAML ({str(error).splitlines()[0]})") from None
+    owns: list[own.Own] = []
     if isinstance(content, dict) and "extractors" in content:
+        try:
+            owns = own.load(own.section(content))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         content = content["extractors"]
     stanzas = {name: stanza for name, stanza in content.items() if stanza} if isinstance(content, dict) else {}
     if not set(NEEDED) <= set(stanzas):
         raise InputError(f"{path}: expected the extractors {' and '.join(f'`{name}`' for name in NEEDED)}")
     for name, stanza in stanzas.items():
         _check_stanza(f"{path}: extractors.{name}", name, stanza)
-    return stanzas
+    return stanzas, owns
 
 
 def _check_stanza(where: str, name: str, stanza: Any) -> None:

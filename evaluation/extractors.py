@@ -22,7 +22,7 @@ from evaluation.sizes import BATCH
 from formats.checksums import SUMS, stated_sha256, verify_folder
 from formats.files import InputError, sha256
 from formats.modules import find_module
-from formats.parameters import from_keys
+from formats.params import from_keys
 
 CPU = torch.device("cpu")
 FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")

@@ -31,8 +31,12 @@ class FeatureShards:
     @property
     def networks(self) -> list[str]:
         """The extractors whose features they hold, of images and of regions."""
-        with np.load(self.paths[0], allow_pickle=False) as arrays:
-            return [name for name in self.about if f"image_{name}" in arrays.files]
+        return [name for name in self.about if f"image_{name}" in self.names]
+
+    @property
+    def names(self) -> list[str]:
+        """Of their arrays."""
+        return names_of(self.paths[0], "features")
 
     def each(self, *names: str) -> Iterator[list[np.ndarray]]:
         """The arrays of these names, shard by shard; raises InputError where one is not finite."""

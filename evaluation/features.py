@@ -8,8 +8,9 @@ region_{ids,objects,image_ids,text,text_cut}, the last of each: whether the text
 {image,region}_{name} for every extractor of the configuration, all features float32; with `detector`,
 detection_{ids,boxes,scores,labels}, and of every further detector the same after its name, and {name}_detection_cut, of
 each box whether its phrase was longer than the detector reads; judge_{name}, a number an image, of every judge, and
-judge_{name}_cut, of each caption likewise; `about`: which networks made them; `source`: what made the images. An image is
-decoded once, for all networks and its regions, and only a few are held at a time.
+judge_{name}_cut, of each caption likewise; what the configuration's metrics carry (evaluation.metrics.own); `about`: which
+networks made them; `source`: what made the images. An image is decoded once, for all networks and its regions, and only a few
+are held at a time.
 
 --device cuda takes the first GPU that no other job of this harness holds; --workers are processes that read, cut and resize for
 it. Features do not depend on their number.
@@ -31,8 +32,10 @@ from evaluation.crops import kept_boxes, read_regions
 from evaluation.feature_files import joined
 from evaluation.layouts import read_layouts
 from evaluation.metrics.adherence import asked, check_labels, named
+from evaluation.metrics.own import SECTION, Own, Shard, load, section
 from evaluation.networks import (
     DETECTIONS,
+    DETECTOR,
     FEATURES,
     NO_FRECHET,
     ROLES,
@@ -89,13 +92,14 @@ def main() -> None:
     check_resolution(arguments.images, check_images(arguments.images, ids), protocol.resolution)
     content = read_json(arguments.extractors)
     stanzas = {name: stanza for name, stanza in content.get("extractors", content).items() if stanza}
+    own = load(section(content)) if "extractors" in content else []
     with quick_imports():
         from formats.device import take_device
 
         device = take_device(arguments.device)
         networks = load_networks(stanzas, device)
     workers = chosen_workers(arguments.workers, arguments.device)
-    write_features(arguments.images, layouts, table, networks, protocol, arguments.out, workers)
+    write_features(arguments.images, layouts, table, networks, protocol, arguments.out, workers, own)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -125,21 +129,32 @@ def write_features(
     protocol: Protocol,
     out: Path,
     workers: int = 0,
+    own: Sequence[Own] = (),
 ) -> None:
     """Write one npz of features of all layouts' images and the regions that `table` keeps, whole or not at all.
 
-    workers: as `loader.load`. Raises InputError.
+    workers: as `loader.load`. own: metrics of one's own, for what they carry. Raises InputError.
     """
     for name, detector in networks.detectors.items():
         if detector.labels is not None:
             check_labels(layouts, detector.labels, detector.name, name)
+    seen_by = networks.detectors.get(DETECTOR)
+    for one in own:
+        one.check(layouts, seen_by.labels if seen_by else None)
+    carrying = [one for one in own if one.carries]
     arrays = extract(images, layouts, table, networks, protocol, workers)
     labels = [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
     arrays |= keys(layouts, table)
     clip = networks.extractors["clip"]
     arrays |= _texts(clip, "image", [row["caption"] for row in layouts])
     arrays |= _texts(clip, "region", labels)
-    stated = {"about": about(networks, protocol), "source": source(read_meta(images))}
+    assert clip.texts is not None
+    shard = Shard(layouts, table, arrays.copy(), clip.texts)
+    for one in carrying:
+        arrays |= one.carry(shard)
+    made = about(networks, protocol)
+    made |= {SECTION: {one.name: one.stated() for one in carrying}} if carrying else {}
+    stated = {"about": made, "source": source(read_meta(images))}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)

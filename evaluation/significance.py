@@ -55,17 +55,19 @@ def read_row(metrics: Path, scores: Path) -> Row:
     """
     content = read_object(metrics, "the metrics of a row", "method", "metrics")
     known = metrics_of(content.get("protocol", {}))
-    flipped = [metric for metric in known.values() if metric.flips]
+    flipped = [metric for metric in known.values() if metric.flips and metric.name in content["metrics"]]
+    columns = {"image_id", "id", "object", "clip", *(metric.scores for metric in flipped)}
     try:
-        table = pd.read_parquet(scores)[["image_id", "id", "object", *{metric.scores for metric in flipped}]]
+        table = pd.read_parquet(scores)[list(columns)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{scores}: not a table of scores ({error}); delete it and run again") from None
     table = table.sort_values(["image_id", "id", "object"]).set_index("image_id")
-    levels = {"image": table[table["object"] < 0], "region": table[table["object"] >= 0]}
+    boxes = table[table["object"] >= 0]
+    levels = {"image": table[table["object"] < 0], "region": boxes, "box": boxes}
     return Row(
         method=content["method"],
         metrics=content["metrics"],
-        image_ids={level: rows["clip"].dropna().index.to_numpy() for level, rows in levels.items()},
+        image_ids={level: rows["clip"].dropna().index.to_numpy() for level, rows in levels.items() if level in LEVELS},
         scores={metric.name: levels[metric.level][metric.scores].dropna() for metric in flipped},
         known=known,
     )

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from formats.files import InputError, replacing
-from hcma.sampling.spec import from_keys
+from formats.params import from_keys
 
 BOX_FEATURES = ("fourier_mask", "mask", "fourier_mlp", "fourier_literal")
 POOLS = ("grid_mean", "area_mean")

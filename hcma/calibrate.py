@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from formats.cli import options, run
 from formats.files import InputError, write_json
-from hcma.sampling.spec import from_keys
+from formats.params import from_keys
 
 if TYPE_CHECKING:
     from hcma.alignment import Alignment

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from formats.files import InputError
 from formats.layouts import Layout
+from formats.params import expect, is_number
 from hcma.batches import Drawn, draw_noise, rows_of
 from hcma.cache import Cache, captions_of
 from hcma.loop import Loop, identity_of
@@ -24,7 +25,6 @@ from hcma.processes import Processes
 from hcma.sampling.diffusion import Diffusion, encode_text
 from hcma.sampling.grounding import fusers_enabled, grounding_tokens, require_gated
 from hcma.sampling.seeds import seeded
-from hcma.sampling.spec import expect, is_number
 from hcma.trainer import OPTIMIZERS, Training, cached, check_data, expect_validated, lasting, make_optimizer
 from hcma.validate import TIMES, heldout_at, validate
 

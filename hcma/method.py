@@ -16,6 +16,7 @@ import torch
 
 from formats.files import InputError
 from formats.layouts import Layout
+from formats.params import expect, expect_each, is_number
 from hcma.alignment import Alignment, load_alignment
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import (
@@ -29,7 +30,7 @@ from hcma.sampling.diffusion import (
     make_scheduler,
 )
 from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
-from hcma.sampling.spec import Artefact, expect, expect_each, is_number
+from hcma.sampling.spec import Artefact
 from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
 
 MODES = ("raw", "grad_norm")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from formats.cli import options, quick_imports, run
 from formats.files import read_object
-from hcma.sampling.spec import from_keys
+from formats.params import from_keys
 
 
 def main(argv: Sequence[str] | None = None) -> None:

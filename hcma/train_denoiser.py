@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from formats.cli import options, quick_imports, run
 from formats.files import read_object
 from formats.layouts import Layout, read_layouts
-from hcma.sampling.spec import from_keys
+from formats.params import from_keys
 
 if TYPE_CHECKING:
     from hcma.denoiser import DenoiserTrainer

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from formats.files import InputError
+from formats.params import expect, from_keys
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.batches import caption_mean, draw_noise, label_mean, rows_of
 from hcma.cache import Cache
 from hcma.loop import Loop, identity_of
 from hcma.processes import Processes
 from hcma.sampling.seeds import seeded
-from hcma.sampling.spec import expect, from_keys
 from hcma.validate import validate
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from formats.layouts import Layout, Object
+from formats.params import from_keys
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
 from hcma.sampling.diffusion import Sampling, initial_noise
 from hcma.sampling.loading import Method, open_model
-from hcma.sampling.spec import Artefact, from_keys, read_artefact
+from hcma.sampling.spec import Artefact, read_artefact
 from tests.test_config import CONFIG, FILE, OVERLAYS, ROOT, merged
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow import overlays

@@ -15,12 +15,12 @@ import torch
 from evaluation.tables.table import markdown, read_frame
 from formats.images import write_images
 from formats.layouts import Layout, Object
+from formats.params import from_keys
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import State
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Sampling, duplicate_calls, initial_noise, load_diffusion, make_scheduler
 from hcma.sampling.loading import Method
-from hcma.sampling.spec import from_keys
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.test_contract import stanzas
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm

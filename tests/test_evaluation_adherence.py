@@ -34,7 +34,7 @@ def detections(*rows: tuple[int, str, list[float], float]) -> dict[str, np.ndarr
 
 
 def values(rows: list[dict], found: dict[str, np.ndarray]) -> dict[str, float]:
-    return {name: statistic(None) for name, (statistic, _) in leave_out_shares(rows, found)[0].items()}
+    return {name: statistic(None) for name, (statistic, _) in leave_out_shares(*match(rows, found)).items()}
 
 
 def test_overlaps_are_intersections_over_unions() -> None:

@@ -31,11 +31,12 @@ from transformers import (
 from baselines import pipeline, stable_diffusion
 from formats.files import InputError
 from formats.layouts import Layout, Object
+from formats.params import from_keys
 from hcma.sampling import fallback
 from hcma.sampling.counters import Counters
 from hcma.sampling.diffusion import Sampling, image_generator, initial_noise, load_diffusion
 from hcma.sampling.loading import Method, load_method, open_model
-from hcma.sampling.spec import Spec, from_keys
+from hcma.sampling.spec import Spec
 from tests.tiny import _write_tokenizer, text_config, write_sums, write_tiny
 
 WIDTH = 32

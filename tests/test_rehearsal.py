@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from formats.params import from_keys
 from hcma.alignment import Alignment, AlignmentConfig
-from hcma.sampling.spec import from_keys
 from hcma.trainer import Training
 from tests.dag import ROOT, snakemake
 from workflow.consistency import parameter_faults

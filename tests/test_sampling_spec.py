@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from formats.files import InputError
 from formats.layouts import Layout
-from hcma.sampling.spec import Artefact, Spec, SpecError, as_json, from_keys, read_spec
+from formats.params import from_keys
+from hcma.sampling.spec import Artefact, Spec, as_json, read_spec
 
 
 def test_a_spec_survives_the_round_trip(tmp_path):
@@ -33,11 +35,11 @@ def test_a_spec_survives_the_round_trip(tmp_path):
 )
 def test_a_bad_spec_names_its_file_and_key(tmp_path, row, message):
     (tmp_path / "spec.json").write_text(json.dumps(row))
-    with pytest.raises(SpecError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_spec(tmp_path / "spec.json")
     assert "spec.json" in str(error.value)
 
 
 def test_unknown_keys_name_the_key_and_the_place():
-    with pytest.raises(SpecError, match=r"method sd, params: unknown key 'tua'; known are .*caption"):
+    with pytest.raises(InputError, match=r"method sd, params: unknown key 'tua'; known are .*caption"):
         from_keys(Layout, {"tua": 1}, "method sd, params")

@@ -1,6 +1,5 @@
 """What no single key of a configuration can say of itself: references between keys, and methods' modules and parameters."""
 
-import ast
 import csv
 import importlib
 import re
@@ -16,13 +15,12 @@ from evaluation.datasets.source import faults_of, needs_data_set, source_of
 from evaluation.networks import described, faults
 from formats import shown
 from formats.files import InputError
-from formats.modules import dotted, fields_of, statements
-from formats.parameters import from_keys
+from formats.modules import defined, dotted, fields_of, statements
 from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 
 if TYPE_CHECKING:
-    from workflow.settings import Method, SetSource, Settings, Source
+    from workflow.settings import Method, OwnMetric, SetSource, Settings, Source
 
 PUBLISHED = Path(__file__).parent / "config" / "published.csv"
 
@@ -30,6 +28,7 @@ PUBLISHED = Path(__file__).parent / "config" / "published.csv"
 def contradictions(settings: "Settings") -> Iterator[Fault]:
     """All faults of a configuration whose every key is right by itself."""
     yield from _row_faults(settings)
+    yield from _metric_faults(settings)
     yield from _table_faults(settings)
     yield from _alignment_faults(settings)
     yield from _training_faults(settings)
@@ -43,6 +42,7 @@ def parameter_faults(settings: "Settings") -> list[str]:
     them torch.
     """
     from formats.cli import quick_imports
+    from formats.params import from_keys
 
     stated = {f"methods.{name}": (one.module, one.params) for name, one in settings.methods.items()}
     stated |= {
@@ -61,6 +61,27 @@ def parameter_faults(settings: "Settings") -> list[str]:
     return found
 
 
+def metric_faults(settings: "Settings") -> list[str]:
+    """One line for every metric of one's own whose `params` its module refuses, or whose name is taken; imports the modules."""
+    from formats.cli import quick_imports
+
+    with quick_imports():
+        from evaluation.metrics import own
+
+        stanzas = {name: one.model_dump() for name, one in settings.metrics.items() if one is not None}
+    loaded, found = [], []
+    for name, stanza in stanzas.items():
+        try:
+            loaded += own.load({name: stanza})
+        except InputError as error:
+            found.append(str(error))
+    try:
+        own.check_names(loaded)
+    except InputError as error:
+        found.append(str(error))
+    return found
+
+
 def _row_faults(settings: "Settings") -> Iterator[Fault]:
     for name, method in settings.methods.items():
         keys: Keys = ("methods", name)
@@ -68,7 +89,7 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
             yield Fault(keys, "the photos have this name; choose another")
         if method.base not in settings.models:
             yield Fault((*keys, "base"), unknown_name(method.base, settings.models, "models: "))
-        yield from _module_faults(keys, method)
+        yield from _module_faults(keys, method, "generate")
         try:
             type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
         except ValidationError as error:
@@ -76,21 +97,25 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
                 yield Fault((*keys, "sampling", *fault.keys), fault.text)
 
 
-def _module_faults(keys: Keys, method: "Method") -> Iterator[Fault]:
+def _metric_faults(settings: "Settings") -> Iterator[Fault]:
+    for name, metric in settings.metrics.items():
+        if metric is not None:
+            yield from _module_faults(("metrics", name), metric, "metrics")
+
+
+def _module_faults(keys: Keys, stanza: "Method | OwnMetric", needed: str) -> Iterator[Fault]:
     """The module is read, not imported: importing torch here would cost every dry run seconds."""
     try:
-        body = statements(method.module)
+        body = statements(stanza.module)
     except InputError as error:
-        yield Fault((*keys, "module"), f"{method.module!r} cannot be read: {error}")
+        yield Fault((*keys, "module"), f"{stanza.module!r} cannot be read: {error}")
         return
     if body is None:
-        yield Fault((*keys, "module"), f"no module {method.module!r}")
-        return
-    names = {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    if missing := [needed for needed in ("Params", "generate") if needed not in names]:
-        yield Fault((*keys, "module"), f"module {method.module!r} has no {' and no '.join(missing)}")
-    elif (known := fields_of(method.module, "Params")) is not None:
-        for key in sorted(method.params.keys() - known):
+        yield Fault((*keys, "module"), f"no module {stanza.module!r}")
+    elif missing := [name for name in ("Params", needed) if name not in defined(stanza.module)]:
+        yield Fault((*keys, "module"), f"module {stanza.module!r} has no {' and no '.join(missing)}")
+    elif (known := fields_of(stanza.module, "Params")) is not None:
+        for key in sorted(stanza.params.keys() - known):
             yield Fault((*keys, "params", key), unknown_key(key, known))
 
 

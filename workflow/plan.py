@@ -22,6 +22,7 @@ from evaluation.datasets.source import frame, needs_data_set, paths_of, source_o
 from evaluation.networks import DETECTIONS, SCORES, described, measured_by
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
+from formats.modules import defined
 from workflow.paths import place, resolve, stated
 from workflow.settings import Architecture, Extractor, Method, Section, Settings
 
@@ -364,6 +365,11 @@ class Plan:
         return dict(self.settings.extractors.given())
 
     @cached_property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The stanzas of metrics of one's own."""
+        return {name: stanza.model_dump() for name, stanza in self.settings.metrics.items() if stanza is not None}
+
+    @cached_property
     def recipes(self) -> dict[str, Architecture]:
         """Models of random weights, which a rule writes."""
         return {name: one for name, one in self.settings.architectures.items() if one.random_seed is not None}
@@ -485,15 +491,17 @@ class Plan:
 
     @cached_property
     def extractors_key(self) -> str:
-        """The networks that measure; without a hash of its own, a file is what the SHA256SUMS beside it says."""
+        """The networks that measure, and the metrics that carry something from features; without a hash of its own, a file is
+        what the SHA256SUMS beside it says.
+        """
         stanzas = {
             name: stanza.model_dump(exclude={"path", "source", "licence"}) for name, stanza in self.extractors.items()
         }
         weights = {name: self._weights_key(stanza) for name, stanza in self.extractors.items() if not stanza.sha256}
         modules = {name: described(stanza.kind) for name, stanza in self.extractors.items()}
-        return digest(
-            [stanzas, weights, {name: sha256(one.source) for name, one in modules.items() if one and one.own}]
-        )
+        own = {name: sha256(one.source) for name, one in modules.items() if one and one.own}
+        carrying = {name: one for name, one in self.metrics.items() if "carry" in defined(one["module"])}
+        return digest([stanzas, weights, own, *([carrying] if carrying else [])])
 
     def _weights_key(self, stanza: Extractor) -> str:
         if stanza.hub or not stanza.path:
@@ -503,6 +511,11 @@ class Plan:
     def measured_by(self, measures: str) -> list[str]:
         """Names of the networks that measure features, detections or scores."""
         return [name for name, stanza in self.extractors.items() if measured_by(stanza.kind) == measures]
+
+    @cached_property
+    def metrics_key(self) -> str:
+        """The metrics of one's own."""
+        return digest(self.metrics) if self.metrics else ""
 
     @cached_property
     def data_key(self) -> str:

@@ -4,8 +4,9 @@
 
 Reading the rules, `begin` refuses a configuration with faults, weights and folders that are not there, and a folder that cannot
 be written. `start` comes before the first job, never in a dry run: it writes config.json and then checks what takes seconds,
-as far as the planned jobs need it: the parameters of every method, room on the disk, every source of a download, and the device
-where this machine is the one that works. All faults are printed at once, a line each. Nothing is kept of a check that passed.
+as far as the planned jobs need it: the parameters of every method and metric, room on the disk, every source of a download, and
+the device where this machine is the one that works. All faults are printed at once, a line each. Nothing is kept of a check
+that passed.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ from typing import Any, NoReturn, TextIO
 
 from formats.cli import options, quick_imports
 from formats.files import InputError, write_json
-from workflow.consistency import parameter_faults
+from workflow.consistency import metric_faults, parameter_faults
 from workflow.overlays import merged
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
@@ -29,6 +30,7 @@ from workflow.settings import SettingsError, read
 # Rules before whose jobs each check is made.
 BEFORE = {
     "methods": {"fetch_file", "fetch_model", "prepare_layouts", "write_method", "pilot"},
+    "metrics": {"fetch_file", "fetch_model", "prepare_layouts", "write_method", "extract_features", "measure"},
     "disk": {
         "fetch_file",
         "fetch_model",
@@ -155,6 +157,7 @@ def device(plan: Plan) -> list[str]:
 
 CHECKS: dict[str, Callable[[Plan], list[str]]] = {
     "methods": lambda plan: parameter_faults(plan.settings),
+    "metrics": lambda plan: metric_faults(plan.settings),
     "disk": disk,
     "sources": sources,
     DEVICE: device,

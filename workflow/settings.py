@@ -322,6 +322,12 @@ class Extractors(Section):
         return [(name, one) for name, one in self if one is not None]
 
 
+class OwnMetric(Section):
+    module: str = Field(description="Python module with `Params` and `metrics`")
+    params: dict[str, Any] = Field({}, description="fields of the module's `Params`")
+    version: int = Field(1, description="raise it when the module's numbers change: it is what measures again")
+
+
 class Regions(Section):
     min_side: Count = Field(
         description="regions with a shorter side are not scored; pixels of the canvas (A34), for `python -m evaluation` of"
@@ -583,6 +589,9 @@ class Settings(Section):
     architectures: dict[RowName, Architecture] = Field({}, description="what models have to be")
     fetch: Fetch | None = Field(None, description="needed where there is a source or a hub")
     extractors: Extractors
+    metrics: dict[RowName, Annotated[OwnMetric | None, "a mapping, or null"]] = Field(
+        {}, description="metrics beside those that every run has: a name and a module each; null: not this one"
+    )
     regions: Regions
     evaluation: Evaluation
     sampling: Sampling

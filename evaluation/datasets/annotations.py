@@ -19,16 +19,20 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from evaluation.datasets.dropped import Report
+from evaluation.datasets.reading import attributes_of
 from formats import listed, shown
 from formats.fields import LARGEST, is_text, whole
 from formats.files import InputError, read_json
+from formats.layouts import Tag
 
 _DIGITS = re.compile(r"\s*0*([0-9]{1,19})(?:\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
 # All that is kept of a file: nine tenths of it are outlines, whose numbers would take gigabytes.
 _READ = {"images", "annotations", "categories", "id", "width", "height", "file_name", "image_id", "bbox", "category_id"}
-_READ |= {"iscrowd", "caption", "name"}
+_READ |= {"iscrowd", "caption", "name", "attributes"}
+# What tells a record from what stands in one, such as attributes, of which all is kept.
+_OF_RECORDS = _READ - {"id", "name"} | {"segmentation", "supercategory"}
 _TWICE = object()  # the key of a record under which stand the keys that it has twice
 _MISSING = object()
 
@@ -47,13 +51,14 @@ class ImageRecord(NamedTuple):
 
 
 class BoxRecord(NamedTuple):
-    """A box as annotated: x, y, width and height in pixels of the photo; `id` names it, where it has a name."""
+    """A box as annotated: x, y, width and height in pixels of the photo; `id` names it, where it has a name; its attributes."""
 
     id: int | str | None
     image_id: int
     category_id: int
     xywh: Box
     crowd: bool
+    attributes: tuple[tuple[str, Tag], ...] = ()
 
 
 class CaptionRecord(NamedTuple):
@@ -225,7 +230,11 @@ class _File:
             self._note(
                 "no `iscrowd`, read as 0" if flag in (None, _MISSING) else "`iscrowd` read from text, float or boolean"
             )
-        return BoxRecord(self._annotation_id(), self._id("image_id"), self._id("category_id"), box, crowd)
+        attributes, complete = attributes_of(self.row.get("attributes"))
+        if not complete:
+            self._note("`attributes` that are no text, numbers or booleans by name, left out")
+        own = self._annotation_id(), self._id("image_id"), self._id("category_id")
+        return BoxRecord(*own, box, crowd, tuple(attributes.items()))
 
     def caption(self) -> CaptionRecord:
         text = self.row.get("caption")
@@ -335,8 +344,9 @@ def by_id(record: BoxRecord | CaptionRecord) -> int:
 
 
 def _kept(pairs: list[tuple[str, Any]]) -> Row:
-    """Of a JSON object the keys that are read; a key that stands twice stands under _TWICE."""
-    kept = [pair for pair in pairs if pair[0] in _READ]
+    """Of a record the keys that are read, of another JSON object all; a key that stands twice stands under _TWICE."""
+    of_record = any(key in _OF_RECORDS for key, _ in pairs)
+    kept = [pair for pair in pairs if pair[0] in _READ] if of_record else pairs
     row: Row = dict(kept)
     if len(row) < len(kept):
         row[_TWICE] = next(key for key, count in Counter(key for key, _ in kept).items() if count > 1)

@@ -275,7 +275,13 @@ class CocoSet:
             image_id=image_id,
             caption=chosen.caption,
             objects=tuple(
-                Object(phrase, box, spans.get(phrase), record.id if isinstance(record.id, int) else None)
+                Object(
+                    phrase,
+                    box,
+                    spans.get(phrase),
+                    record.id if isinstance(record.id, int) else None,
+                    attributes=dict(record.attributes),
+                )
                 for record, phrase, box in kept
             ),
             captions=tuple(one.caption for one in said) if every_caption else (),

@@ -432,6 +432,17 @@ def numbers(text: str, field: str, separator: str | None = ",") -> list[float]:
     return [number(part.strip(), field) for part in parts]
 
 
+def attributes_of(value: Any) -> tuple[dict[str, Tag], bool]:
+    """Of a record's `attributes`, as CVAT writes them, those that a layout can have by name; and whether all could be had."""
+    if value is None or value == []:
+        return {}, True
+    if not isinstance(value, dict):
+        return {}, False
+    said = {key: one for key, one in value.items() if one is not None and one != ""}
+    fit = {key: one for key, one in said.items() if is_text(key) and key.strip() and is_tag(one)}
+    return fit, len(fit) == len(said)
+
+
 def _tags(tags: Mapping[str, Any]) -> dict[str, Tag]:
     """Those that have a value."""
     found = {key: value for key, value in tags.items() if value is not None and value != ""}

@@ -1,22 +1,26 @@
 """Every metric, once: all that measures, orders, formats, compares, plots or accepts metrics reads METRICS.
 
-A metric on features that are there takes an entry here and a line in docs/metrics.md. A run may have further networks than
-those whose names have a meaning: `metrics_of` what its features state are METRICS and those that these networks give.
+A run may have further networks than those whose names have a meaning, and metrics of one's own: `metrics_of` what its files
+state are METRICS, what these networks give, and what these metrics are described as.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evaluation.metrics.adherence import measure_adherence
-from evaluation.metrics.clip import measure_clip
+from evaluation.metrics.adherence import measure_adherence, score_boxes
+from evaluation.metrics.clip import measure_clip, score_clip
 from evaluation.metrics.frechet import measure_frechet, swapped_frechet
-from evaluation.metrics.judge import measure_judge
+from evaluation.metrics.judge import score_judge
 from evaluation.metrics.kernel import measure_cmmd, measure_kid, swap_cmmd, swap_kid
-from evaluation.metrics.metric import Level, Metric
+from evaluation.metrics.metric import Level, Metric, mean_of_scores
 from evaluation.metrics.neighbours import measure_neighbours
-from evaluation.networks import DETECTIONS, FEATURES, SCORES
+from evaluation.networks import DETECTIONS, DETECTOR, FEATURES, SCORES
+from formats import shown
 from formats.files import InputError
+
+# Key of what files state under which metrics of one's own are, and there of what each stanza's metrics are described by.
+OWN, DESCRIBED = "metrics", "described"
 
 
 def _of_level(level: Level) -> Iterator[Metric]:
@@ -33,12 +37,13 @@ def _of_level(level: Level) -> Iterator[Metric]:
         head = name.capitalize()
         yield replace(plain, quantity=name, head=head, counts=True, has_error=False, pairs="neighbourhood")
     clip = Metric("clip", level, "clip", "CLIP", 4, measure_clip, higher_is_better=True, headline=True)
-    yield replace(clip, scores="clip", flips=True, published=f"{level}_clip")
+    yield replace(clip, scores="clip", scored=score_clip, flips=True, published=f"{level}_clip")
 
 
 def _of_boxes(quantity: str, head: str, figure_title: str = "", scores: str = "") -> Metric:
     metric = Metric(quantity, "box", "detector", head, 3, measure_adherence, higher_is_better=True, counts=True)
-    return replace(metric, figure_title=figure_title, scores=scores, table="adherence")
+    scored = score_boxes(DETECTOR) if scores else None
+    return replace(metric, figure_title=figure_title, scores=scores, scored=scored, table="adherence")
 
 
 def _of_detector() -> Iterator[Metric]:
@@ -69,32 +74,60 @@ def _by_features(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
 def _by_detections(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
     """Layout adherence by a further detector."""
     for metric in _of_detector():
-        column = f"{name}_{metric.scores}" if metric.scores else ""
-        yield replace(metric, extractor=name, of=about["name"], before=f"{name}_", scores=column)
+        further = replace(metric, extractor=name, of=about["name"], before=f"{name}_")
+        if metric.scores:
+            further = replace(further, scores=f"{name}_{metric.scores}", scored=score_boxes(name))
+        yield further
 
 
 def _by_scores(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
     """The mean of what a judge says."""
-    metric = Metric(
-        name, "image", name, about["name"], 3, measure_judge, scores=name, flips=True, higher_is_better=True
-    )
-    yield replace(metric, table="judges", figure_title=about["name"])
+    metric = Metric(name, "image", name, about["name"], 3, mean_of_scores, higher_is_better=True, table="judges")
+    yield replace(metric, scores=name, scored=score_judge(name), flips=True, figure_title=about["name"])
 
 
 FURTHER = {FEATURES: _by_features, DETECTIONS: _by_detections, SCORES: _by_scores}
 
 
-def metrics_of(about: Mapping[str, Any]) -> dict[str, Metric]:
-    """METRICS, and those by the further networks that features state, of which `about` says what each measures."""
+def metrics_of(about: Mapping[str, Any], own: Iterable[Metric] = ()) -> dict[str, Metric]:
+    """METRICS, those by the further networks that files state (`about` says what each measures), and metrics of one's own.
+
+    own: the latter, to be computed; without them they are what `about` describes, enough to order, format, compare and show
+    them. Raises InputError for two of a name, and for what is described as none.
+    """
     stated = {name: one for name, one in about.items() if isinstance(one, Mapping) and "measures" in one}
     further = [metric for name, one in stated.items() for metric in FURTHER[one["measures"]](name, one)]
-    found = METRICS | {metric.name: metric for metric in further}
-    for metric in further:
-        if metric.name in METRICS or found[metric.name] is not metric:
-            raise InputError(
-                f"extractors.{metric.extractor}: the metric {metric.name} is there already; choose another name"
-            )
+    found = dict(METRICS)
+    for metric in (*further, *(own or _described(about))):
+        if metric.name in found:
+            where = f"extractors.{metric.extractor}" if metric.extractor in stated else OWN
+            raise InputError(f"{where}: the metric {metric.name} is there already; choose another name")
+        found[metric.name] = metric
     return found
+
+
+def _described(about: Mapping[str, Any]) -> Iterator[Metric]:
+    for stanza, one in (about.get(OWN) or {}).items():
+        described = one.get(DESCRIBED, {})
+        if not isinstance(described, Mapping):
+            raise InputError(
+                f"{OWN}.{stanza} is described as {shown(described)}, expected metrics by name; measure again"
+            )
+        for name, content in described.items():
+            try:
+                metric = Metric.of_description(content)
+            except (TypeError, KeyError) as error:
+                raise InputError(
+                    f"{OWN}.{stanza}: {name} is not described as a metric ({error}); measure again"
+                ) from None
+            if metric.name != name:
+                raise InputError(f"{OWN}.{stanza}: {name} is described as {metric.name}; measure again")
+            yield metric
+
+
+def own_names(about: Mapping[str, Any]) -> set[str]:
+    """Names of the metrics of one's own that a file describes."""
+    return {name for one in (about.get(OWN) or {}).values() for name in one.get(DESCRIBED, {})}
 
 
 def headline() -> list[Metric]:

@@ -15,10 +15,10 @@
 images, and `distances`: those without an error, and of how many samples they, KID and CMMD are. `n_{level}s_text_cut` counts
 the captions, or regions' texts, that CLIP's context cuts. The scores file has a row an image and a row a box: CLIP cosine,
 and where there is a detector the box's best overlap and whether it succeeded; the file --across the sums over pairs of the
-row's samples and those of `real`. `swap` writes what each jackknife group adds to the first row's distance less each of the
-others', for the permutation test (evaluation.metrics.permutation); what --across does not give it sums up again. `sizes`
-measures fewer images (evaluation.metrics.sizes). With --device cuda, products of samples and eigenvalues are found there by
-torch, else by numpy and scipy.
+row's samples and those of `real`. --own adds metrics of one's own (evaluation.metrics.own). `swap` writes what each jackknife
+group adds to the first row's distance less each of the others', for the permutation test (evaluation.metrics.permutation); what
+--across does not give it sums up again. `sizes` measures fewer images (evaluation.metrics.sizes). With --device cuda, products
+of samples and eigenvalues are found there by torch, else by numpy and scipy.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import numpy as np
 
 from evaluation.feature_files import FeatureShards
 from evaluation.layouts import read_layouts
+from evaluation.metrics import own
 from evaluation.metrics.arrays import engine
 from evaluation.metrics.measure import group_contributions, measure, pairs_across, pairs_within
 from evaluation.metrics.sizes import distances_by_size
@@ -48,6 +49,8 @@ def main() -> None:
     measuring.add_argument("--split", required=True)
     measuring.add_argument("--layouts", type=Path, nargs="+", required=True, help="of the shards")
     measuring.add_argument("--scores", type=Path, required=True)
+    for command in (measuring, swapping):
+        own.add_option(command)
     measuring.add_argument("--across", type=Path, help="sums over pairs of the row and `real`, to be written")
     for command in (measuring, sizing):
         command.add_argument("--method", required=True)
@@ -83,6 +86,7 @@ def _summarize(arguments: argparse.Namespace) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    owns = own.chosen(arguments.own)
     layouts = [row for path in arguments.layouts for row in read_layouts(path)]
     row = Summaries(arguments.summary, device=arguments.device)
     real = Summaries(arguments.real, device=arguments.device) if arguments.real else None
@@ -95,20 +99,21 @@ def _measure(arguments: argparse.Namespace) -> None:
             np.savez(file, **met, of=of, allow_pickle=False)
         if real is not None:
             row = Summaries(arguments.summary, arguments.across, arguments.device)
-    found, scores = measure(row, real, layouts, arguments.reference_set)
+    found, scores = measure(row, real, layouts, arguments.reference_set, owns)
     with replacing(arguments.scores) as beside:
         scores.to_parquet(beside, index=False)
     write_json(arguments.out, {"method": arguments.method, "split": arguments.split} | found | {"made": made()})
 
 
 def _swap(arguments: argparse.Namespace) -> None:
+    owns = own.chosen(arguments.own)
     real = Summaries(arguments.real, device=arguments.device)
     across = {method: Path(path) for method, path in arguments.across}
     rows = {method: Summaries(Path(path), across.get(method), arguments.device) for method, path in arguments.row}
     for row in rows.values():
         row.check(real, arguments.reference_set)
     method, *others = rows
-    against = group_contributions(rows[method], {name: rows[name] for name in others}, real)
+    against = group_contributions(rows[method], {name: rows[name] for name in others}, real, owns)
     write_json(arguments.out, {"method": method, "against": against})
 
 

@@ -12,9 +12,9 @@ area, is no false one.
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,22 +34,47 @@ AVERAGE_PRECISION = {"ap": None, "ap50": 0.5, "ap75": 0.75}
 
 def measure_adherence(measured: "Measured", metric: "Metric") -> "Result":
     """One of the metrics of layout adherence by a detector; None without any box."""
-    return measured.once(adherence, metric.extractor)[0].get(metric.quantity)
+    return measured.once(adherence, metric.extractor).get(metric.quantity)
 
 
-def adherence(measured: "Measured", detector: str = DETECTOR) -> tuple[dict[str, "Result"], pd.DataFrame]:
-    """Every metric of layout adherence by a detector, none without a box; and the row of every box (`match`)."""
-    of_it = measured.row.about[detector]
-    limits, arrays = limits_of(of_it), zip(PARTS, detection_arrays(detector), strict=True)
-    detections = {f"detection_{part}": measured.row.read(name) for part, name in arrays}
-    grounded = [named(row, of_it.get("params", {})) for row in measured.layouts if row["objects"]]
-    shares, boxes = leave_out_shares(grounded, detections, limits)
+def adherence(measured: "Measured", detector: str) -> dict[str, "Result"]:
+    """Every metric of layout adherence by a detector, none without a box."""
+    grounded, detections, limits = measured.once(detected, detector)
     if not grounded:
-        return {}, boxes
+        return {}
     numbers = groups(row["image_id"] for row in grounded)
     precisions = leave_out_precisions(grounded, detections, limits.most)
     found: dict[str, Result] = {name: asdict(jackknife(one, numbers)) for name, one in precisions.items()}
-    return found | {name: asdict(jackknife(*pair)) for name, pair in shares.items()}, boxes
+    shares = leave_out_shares(*measured.once(matches, detector))
+    return found | {name: asdict(jackknife(*pair)) for name, pair in shares.items()}
+
+
+def detected(measured: "Measured", detector: str) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], Limits]:
+    """The layouts with boxes, by what the detector calls their objects, all that it found, and what counts as found."""
+    of_it = measured.row.about[detector]
+    arrays = zip(PARTS, detection_arrays(detector), strict=True)
+    detections = {f"detection_{part}": measured.row.read(name) for part, name in arrays}
+    grounded = [named(row, of_it.get("params", {})) for row in measured.layouts if row["objects"]]
+    return grounded, detections, limits_of(of_it)
+
+
+def matches(measured: "Measured", detector: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`match` of a row, by a detector."""
+    return match(*measured.once(detected, detector))
+
+
+@cache
+def score_boxes(detector: str) -> Callable[["Measured"], pd.DataFrame]:
+    """What makes the row of every box by a detector; of further ones the columns have its name before them."""
+    return partial(_score_boxes, detector)
+
+
+def _score_boxes(detector: str, measured: "Measured") -> pd.DataFrame:
+    boxes = measured.once(matches, detector)[0]
+    if detector == DETECTOR:
+        return boxes
+    columns = {name: f"{detector}_{name}" for name in ("best_iou", "recalled", "success")}
+    return boxes.drop(columns="phrase").rename(columns=columns)
 
 
 def named(row: dict[str, Any], params: Any) -> dict[str, Any]:
@@ -86,9 +111,11 @@ def check_labels(layouts: Sequence[dict[str, Any]], labels: Sequence[str], name:
 def match(
     layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], limits: Limits = USUAL
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row a box (id, object, image_id, phrase, best_iou, recalled, success), one an image and label (count_right).
+    """One row a box (id, object, image_id, phrase, best_iou, recalled, success), one an image and label (id, image_id, phrase,
+    wanted, counted, count_right).
 
-    best_iou is the best overlap with a sure detection of the label, recalled whether any detection of it overlaps enough.
+    best_iou is the best overlap with a sure detection of the label, recalled whether any detection of it overlaps enough;
+    wanted and counted are the numbers of boxes and of sure detections that are not excused.
     """
     boxes, counts = [], []
     of_image = dict(_by_image(detections))
@@ -106,10 +133,11 @@ def match(
                 best = float(iou[place, :sure].max(initial=0))
                 recalled = bool(iou[place].max(initial=0) >= limits.overlap)
                 boxes.append([row["id"], number, row["image_id"], phrase, best, recalled, place in won])
-            counts.append([row["id"], row["image_id"], phrase, sure - len(excused) == len(wanted)])
+            counted = sure - len(excused)
+            counts.append([row["id"], row["image_id"], phrase, len(wanted), counted, counted == len(wanted)])
     columns = ["id", "object", "image_id", "phrase", "best_iou", "recalled", "success"]
     return pd.DataFrame(boxes, columns=columns), pd.DataFrame(
-        counts, columns=["id", "image_id", "phrase", "count_right"]
+        counts, columns=["id", "image_id", "phrase", "wanted", "counted", "count_right"]
     )
 
 
@@ -226,11 +254,8 @@ def _annotation(
     return {"id": index, "image_id": image, "category_id": number[label], "score": score} | size
 
 
-def leave_out_shares(
-    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], limits: Limits = USUAL
-) -> tuple[dict[str, tuple[Statistic, np.ndarray]], pd.DataFrame]:
-    """metric -> (its value without a jackknife group, the groups it is over), and the row of every box."""
-    boxes, counts = match(layouts, detections, limits)
+def leave_out_shares(boxes: pd.DataFrame, counts: pd.DataFrame) -> dict[str, tuple[Statistic, np.ndarray]]:
+    """metric -> (its value without a jackknife group, the groups it is over), of what `match` found."""
     images = boxes.groupby(["id", "image_id"])["success"].all().reset_index()
     columns: dict[str, tuple[pd.DataFrame, str]] = {
         "recall50": (boxes, "recalled"),
@@ -243,4 +268,4 @@ def leave_out_shares(
     for metric, (table, column) in columns.items():
         numbers = groups(table["image_id"])
         shares[metric] = leave_out_mean(table[column].to_numpy(np.float64), numbers), numbers
-    return shares, boxes
+    return shares

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
-from evaluation.metrics.summary import LEVELS, Summaries
+from evaluation.metrics.summary import LEVELS
 
 if TYPE_CHECKING:
     from evaluation.metrics.metric import Measured, Metric, Result
@@ -22,8 +22,9 @@ def measure_clip(measured: "Measured", metric: "Metric") -> "Result":
     return asdict(jackknife(leave_out_mean(cosines, numbers), numbers))
 
 
-def cosines(row: Summaries) -> pd.DataFrame:
+def score_clip(measured: "Measured") -> pd.DataFrame:
     """id, object (-1: the whole image), image_id and clip of every image, then of every region."""
+    row = measured.row
     tables = [
         pd.DataFrame(
             {

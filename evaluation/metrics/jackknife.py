@@ -50,6 +50,16 @@ def leave_out_mean(values_N: np.ndarray, groups_N: np.ndarray) -> Statistic:
     return lambda group: float(values_N[kept(groups_N, group)].mean())
 
 
+def leave_out_ratio(over_N: np.ndarray, under_N: np.ndarray, groups_N: np.ndarray) -> Statistic:
+    """Likewise to the sum of one quantity over that of another, which must not be 0."""
+
+    def statistic(group: int | None) -> float:
+        inside = kept(groups_N, group)
+        return float(over_N[inside].sum() / under_N[inside].sum())
+
+    return statistic
+
+
 def jackknife(statistic: Statistic, group_numbers: np.ndarray) -> Estimate:
     """`statistic(g)` without group g, `statistic(None)` with all; groups without members are passed over.
 

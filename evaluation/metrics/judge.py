@@ -1,20 +1,22 @@
-"""What a judge says of a row's images: the mean of its numbers, an image each."""
+"""What a judge says of a row's images: a number each, of which its metric is the mean."""
 
-from dataclasses import asdict
+from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
+import pandas as pd
 
 if TYPE_CHECKING:
-    from evaluation.metrics.metric import Measured, Metric, Result
+    from evaluation.metrics.metric import Measured
 
 
-def measure_judge(measured: "Measured", metric: "Metric") -> "Result":
-    """The mean score of whole images; None without any."""
-    scores = np.asarray(measured.row.read(f"judge_{metric.extractor}"), np.float64)
-    if not len(scores):
-        return None
-    numbers = groups(measured.row.read("image_image_ids"))
-    return asdict(jackknife(leave_out_mean(scores, numbers), numbers))
+@cache
+def score_judge(judge: str) -> Callable[["Measured"], pd.DataFrame]:
+    """What makes the scores of whole images by a judge, in a column of its name."""
+    return partial(_score_judge, judge)
+
+
+def _score_judge(judge: str, measured: "Measured") -> pd.DataFrame:
+    ids, image_ids, scores = (measured.row.read(name) for name in ("image_ids", "image_image_ids", f"judge_{judge}"))
+    return pd.DataFrame({"id": ids, "object": -1, "image_id": image_ids, judge: np.asarray(scores, np.float64)})

@@ -1,6 +1,9 @@
 """A row's metrics, and what groups of its images add to its differences from other rows, from summaries alone."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import groupby
 from typing import Any
 
@@ -8,28 +11,34 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics import METRICS, metrics_of
-from evaluation.metrics.adherence import adherence
-from evaluation.metrics.clip import cosines
 from evaluation.metrics.jackknife import GROUPS
-from evaluation.metrics.metric import Measured, Metric
+from evaluation.metrics.metric import KEYS, Measured, Metric, scores_of
 from evaluation.metrics.neighbours import COUNTS
+from evaluation.metrics.own import SECTION, Own
 from evaluation.metrics.pairs import across, within
 from evaluation.metrics.permutation import contributions
 from evaluation.metrics.summary import KNOWN, LEVELS, NO_PHOTOS, Summaries, Summary
-from evaluation.networks import DETECTIONS, DETECTOR, SCORES, networks_in
+from evaluation.networks import DETECTIONS, ROLES, SCORES, networks_in
 from formats.files import InputError
 
-KEYS = ["id", "object", "image_id"]
+# Of further networks, which texts were longer than they read.
+CUT = {DETECTIONS: "{}_detection_cut", SCORES: "judge_{}_cut"}
 
 
 def measure(
-    row: Summaries, real: Summaries | None, layouts: list[dict[str, Any]], reference_set: str = "same_ids"
+    row: Summaries,
+    real: Summaries | None,
+    layouts: list[dict[str, Any]],
+    reference_set: str = "same_ids",
+    own: Sequence[Own] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """What a metrics file holds, and the scores of every image and box.
 
-    Without `real` there is no distance. Raises InputError unless the row and the layouts are of the same images, and `real` of
-    the same or, as `full_val`, of these and others.
+    Without `real` there is no distance. own: metrics of one's own, which the file describes. Raises InputError unless the row
+    and the layouts are of the same images, `real` of the same or, as `full_val`, of these and others, and the features were
+    made for these metrics.
     """
+    check_carried(row, own)
     if real is not None:
         row.check(real, reference_set)
     if [layout["id"] for layout in layouts] != row.read("image_ids").tolist():
@@ -37,32 +46,43 @@ def measure(
     counts = {f"n_{level}s": len(row.read(f"{level}_ids")) for level in LEVELS}
     counts |= {f"n_{level}s_text_cut": int(row.read(f"{level}_text_cut").sum()) for level in LEVELS}
     measured = Measured(row, real, layouts)
-    metrics, distances = _metrics(measured)
-    scores = cosines(row)
+    measurable = _measurable(row, own)
+    metrics, distances = _metrics(measured, measurable)
+    scores = _scores(measured, measurable)
     for network, measures in networks_in(row.about).items():
-        if measures == DETECTIONS:
-            boxes = measured.once(adherence, network)[1]
-            if network != DETECTOR:
-                boxes = boxes.drop(columns="phrase").rename(
-                    columns={name: f"{network}_{name}" for name in ("best_iou", "recalled", "success")}
-                )
-                counts[f"n_{network}_texts_cut"] = int(row.read(f"{network}_detection_cut").sum())
-            scores = scores.merge(boxes, "outer", KEYS)
-        elif measures == SCORES:
-            said = pd.DataFrame({"id": row.read("image_ids"), "object": -1, network: row.read(f"judge_{network}")})
-            scores = scores.merge(said, "left", ["id", "object"])
-            counts[f"n_{network}_texts_cut"] = int(row.read(f"judge_{network}_cut").sum())
+        if network not in ROLES and measures in CUT:
+            counts[f"n_{network}_texts_cut"] = int(row.read(CUT[measures].format(network)).sum())
+    asked = {SECTION: {one.name: one.stated() | one.described(metrics) for one in own}} if own else {}
     stated = {
-        "protocol": row.about | {"groups": GROUPS, "reference": reference_set if real else NO_PHOTOS},
+        "protocol": row.about | asked | {"groups": GROUPS, "reference": reference_set if real else NO_PHOTOS},
         "reference": real.content if real else None,
         "source": row.source,
     }
     return counts | {"metrics": metrics, "distances": distances} | stated, scores
 
 
-def _metrics(measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
+def check_carried(row: Summaries, own: Iterable[Own]) -> None:
+    """Raises InputError unless the row's features were made for these metrics."""
+    for one in own:
+        made = row.about.get(SECTION, {}).get(one.name)
+        if one.carries and made != one.stated():
+            said = f"with {made}" if made else "without it"
+            raise InputError(
+                f"{row.path}: {SECTION}.{one.name} is {one.stated()}, but its features were made {said}; extract them again"
+            )
+
+
+def _scores(measured: Measured, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """id, object (-1: the whole image), image_id and every column that a metric of the row is the mean of, and some more."""
+    tables = list({metric.scored: scores_of(measured, metric) for metric in metrics if metric.scored}.values())
+    often = Counter(name for table in tables for name in table.columns.difference(KEYS))
+    if twice := [name for name, count in often.items() if count > 1]:
+        raise InputError(f"column {twice[0]!r} of the scores is written by two metrics; give each a column of its own")
+    return reduce(lambda a, b: a.merge(b, "outer", KEYS), tables)
+
+
+def _metrics(measured: Measured, wanted: Sequence[Metric]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics with a standard error, by name; and of each level those without, and of how many samples they are."""
-    wanted = _measurable(measured.row)
     # Pair of summaries by pair, since large ones are held one at a time.
     found = {metric: metric.compute(measured, metric) for metric in sorted(wanted, key=_summed)}
     metrics = {metric.name: found[metric] for metric in wanted if metric.has_error}
@@ -75,7 +95,9 @@ def _metrics(measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
     return metrics, distances
 
 
-def group_contributions(first: Summaries, others: dict[str, Summaries], real: Summaries) -> dict[str, dict[str, Any]]:
+def group_contributions(
+    first: Summaries, others: dict[str, Summaries], real: Summaries, own: Sequence[Own] = ()
+) -> dict[str, dict[str, Any]]:
     """Other row -> distance -> what each jackknife group adds to the first row's distance less the other's.
 
     Raises InputError where two rows are of other images.
@@ -84,7 +106,7 @@ def group_contributions(first: Summaries, others: dict[str, Summaries], real: Su
     for name, other in others.items():
         if first.first_gap(other):
             raise InputError(f"{first.path} and {name}: of other images, they cannot be paired")
-    distances = [metric for metric in _measurable(first) if metric.swapped]
+    distances = [metric for metric in _measurable(first, own) if metric.swapped]
     for of, metrics in groupby(sorted(distances, key=_summed), _summed):
         chosen = list(metrics)
         a, target = first.summary(*of), real.summary(*of)
@@ -128,9 +150,10 @@ def _pairs(network: str, level: str) -> set[str]:
     return {metric.pairs for metric in of if metric.pairs}
 
 
-def _measurable(row: Summaries) -> list[Metric]:
+def _measurable(row: Summaries, own: Sequence[Own] = ()) -> list[Metric]:
     """The metrics whose network saw the row."""
-    return [metric for metric in metrics_of(row.about).values() if metric.extractor in row.about]
+    known = metrics_of(row.about, [metric for one in own for metric in one.metrics])
+    return [metric for metric in known.values() if metric.extractor in row.about]
 
 
 def _summed(metric: Metric) -> tuple[str, str]:

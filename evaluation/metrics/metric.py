@@ -1,14 +1,19 @@
 """What a metric is: what it is called, needs and shows, how it is computed, and how two rows are compared by it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, NoReturn, get_args
 
-from evaluation.metrics.jackknife import Swapped
+import numpy as np
+import pandas as pd
+
+from evaluation.metrics.jackknife import Swapped, groups, jackknife, kept, leave_out_mean, leave_out_ratio
 from evaluation.metrics.summary import Summaries, Summary
+from formats.files import InputError
 
 Level = Literal["image", "region", "box"]
-# A metric of a row: value, se, debiased and left_out (jackknife.Estimate), perhaps more; None where there is too little.
+# A metric of a row: value, se, debiased and left_out (jackknife.Estimate), perhaps more, such as `remark`, a sentence on what
+# it is not over; None where there is too little.
 Result = dict[str, Any] | None
 
 
@@ -22,14 +27,16 @@ class Metric:
 
     compute: the metric of a row, from what was summed up of it. swapped: of a distance, from the summaries of two rows and
     of `real` to the function by which the permutation test swaps groups. scores: the column of the scores files of which the
-    metric is the mean; flips: rows are compared by flipping signs of its differences. What is neither swapped nor flipped is
-    compared by Student's t.
+    metric is the mean; scored: what makes that column, a table of id, object (-1: the whole image), image_id and columns such
+    as this; flips: rows are compared by flipping signs of its differences. What is neither swapped nor flipped is compared by
+    Student's t.
 
     pairs: what it takes of evaluation.metrics.pairs, so that rows' samples meet once.
 
     headline: in the paper's tables; table: the other table that has it; published: the published metric that it is read as.
     floored: its floor and debiased value stand beside it there. least: samples of either set below which it is a dash.
-    counts: it moves in steps of one image. has_error: with a standard error; what has none is not compared.
+    counts: it moves in steps of one image. has_error: with a standard error; what has none is not compared. note: a sentence
+    under the tables that have it.
     """
 
     quantity: str
@@ -41,6 +48,7 @@ class Metric:
     swapped: Callable[[Summary, Summary, Summary], Swapped] | None = None
     pairs: str = ""
     scores: str = ""
+    scored: Callable[["Measured"], pd.DataFrame] | None = None
     flips: bool = False
     higher_is_better: bool = False
     scale: float = 1
@@ -54,6 +62,7 @@ class Metric:
     before: str = ""
     floored: bool = False
     least: int = 2
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -65,6 +74,32 @@ class Metric:
         """The name for people where its level is not said otherwise."""
         plain = self.figure_title or (self.head if self.level == "box" else f"{self.level.capitalize()} {self.head}")
         return f"{plain}, {self.of}" if self.of else plain
+
+    def described(self) -> dict[str, Any]:
+        """All of it but what computes, as JSON: enough to order, format, compare and show what was measured elsewhere."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in COMPUTING}
+        return plain | {"swapped": self.swapped is not None}
+
+    @staticmethod
+    def of_description(content: Mapping[str, Any]) -> "Metric":
+        """The metric of a description, which cannot compute; raises TypeError or KeyError for one of another form."""
+        if content["level"] not in get_args(Level):
+            raise TypeError(f"level {content['level']!r}")
+        for key, value in Metric("", "box", "", "", 0, _elsewhere).described().items():
+            of_number = key == "scale" and type(content.get(key)) is float
+            if type(content.get(key, value)) is not type(value) and not of_number:
+                raise TypeError(f"{key} {content[key]!r}")
+        return Metric(
+            **(dict(content) | {"compute": _elsewhere, "swapped": _elsewhere if content["swapped"] else None})
+        )
+
+
+KEYS = ["id", "object", "image_id"]  # of a row of scores; object -1 is the whole image
+COMPUTING = ("compute", "swapped", "scored")
+
+
+def _elsewhere(*arguments: Any) -> NoReturn:
+    raise InputError("a metric of one's own is computed by the programs that are given its configuration (--own)")
 
 
 class Measured:
@@ -97,3 +132,32 @@ class Measured:
         if key not in self._known:
             self._known[key] = compute(self, *arguments)
         return self._known[key]
+
+
+def scores_of(measured: Measured, metric: Metric) -> pd.DataFrame:
+    """What the metric's `scored` makes; raises InputError unless it is rows of scores with the metric's column."""
+    assert metric.scored
+    table: pd.DataFrame = measured.once(metric.scored)
+    if missing := sorted({*KEYS, metric.scores} - set(table.columns)):
+        raise InputError(f"{metric.name}: its scores have no column {missing[0]!r}, only {', '.join(table.columns)}")
+    return table
+
+
+def mean_of_scores(measured: Measured, metric: Metric) -> Result:
+    """The mean of the metric's column of the scores, the rows of an image together in the jackknife; None without any."""
+    table = scores_of(measured, metric).dropna(subset=metric.scores)
+    if table.empty:
+        return None
+    numbers = groups(table["image_id"])
+    return asdict(jackknife(leave_out_mean(table[metric.scores].to_numpy(np.float64), numbers), numbers)) | {
+        "n": len(table)
+    }
+
+
+def ratio(over_N: np.ndarray, under_N: np.ndarray, image_ids: Any) -> Result:
+    """The sum of one quantity over that of another; None where it is over nothing, in all or without a jackknife group."""
+    numbers = groups(image_ids)
+    present = set(numbers.tolist())
+    if any(under_N[kept(numbers, group)].sum() == 0 for group in (None, *(present if len(present) > 1 else ()))):
+        return None
+    return asdict(jackknife(leave_out_ratio(over_N, under_N, numbers), numbers))

@@ -33,6 +33,13 @@ IDENTITY = ("image_ids", "image_image_ids", "region_ids", "region_objects")
 # Before the names of Summary.known in a file.
 KNOWN = "known_"
 Pairs = Callable[[str, str, "Summary"], dict[str, np.ndarray]] | None
+# Before the names of what metrics of one's own carry from features.
+CARRIED = "metrics/"
+
+
+def carried(name: str, key: str) -> str:
+    """The name of an array that a metric of one's own carries."""
+    return f"{CARRIED}{name}/{key}"
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,7 @@ def write_summaries(shards: FeatureShards, out: Path, pairs: Pairs = None) -> No
             arrays |= {name: shards.read(name) for name in names}
         elif measured == SCORES:
             arrays |= {name: shards.read(name) for name in (f"judge_{network}", f"judge_{network}_cut")}
+    arrays |= {name: shards.read(name) for name in shards.names if name.startswith(CARRIED)}
     # What is known of pairs follows from the rest, and differs in its last digits between devices.
     stated = {"about": shards.about, "source": shards.source, "content": _digest(arrays)}
     with replacing(out) as beside, open(beside, "wb") as file:
@@ -228,6 +236,10 @@ class Summaries:
     def read(self, name: str) -> np.ndarray:
         """One array."""
         return read_array(self.path, name, "the summaries of a row")
+
+    def carried(self, name: str, key: str) -> np.ndarray:
+        """What a metric of one's own carried from features; raises InputError where they were made without it."""
+        return self.read(carried(name, key))
 
     def read_across(self, name: str) -> np.ndarray:
         """One array of the sums over pairs of the row and `real`."""

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from formats import shown
 from formats.files import InputError
 from formats.modules import choice, defined, dotted, fields_of, source_of, statements
-from formats.parameters import expect_each, is_count, is_number
+from formats.params import expect_each, is_count, is_number
 
 FEATURES, DETECTIONS, SCORES = "features", "detections", "scores"
 FUNCTIONS = {"extractor": FEATURES, "detector": DETECTIONS, "judge": SCORES}

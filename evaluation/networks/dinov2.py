@@ -15,7 +15,7 @@ from transformers import Dinov2Config, Dinov2Model
 from evaluation.extractors import Extractor, squash
 from evaluation.networks import Stanza
 from evaluation.weight_files import read_weights
-from formats.parameters import expect
+from formats.params import expect
 
 SIDE, PATCH = 224, 14
 TRAINED = 37  # patches a side of the published positions

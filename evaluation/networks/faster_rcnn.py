@@ -9,7 +9,7 @@ from torchvision.models import detection
 from evaluation.detectors import Detections, Detector, alike, together, whole
 from evaluation.networks import Limits, Stanza, is_share
 from evaluation.weight_files import read_weights
-from formats.parameters import expect_each
+from formats.params import expect_each
 
 
 @dataclass(frozen=True)

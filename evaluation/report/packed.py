@@ -14,6 +14,15 @@ def packed(values: Any, kind: str) -> str:
     return base64.b64encode(np.asarray(values).astype(f"<{kind}").tobytes()).decode()
 
 
-def packed_shares(values: np.ndarray) -> str:
-    """Base64 of numbers from -1 to 1 as int16 in units of 1 / UNIT; NaN becomes MISSING."""
-    return packed(np.where(np.isnan(values), MISSING, np.round(values * UNIT)), "i2")
+def packed_shares(values: np.ndarray, unit: float = UNIT) -> str:
+    """Base64 of numbers as int16 in units of 1 / `unit`, by default of those from -1 to 1; NaN and infinity become MISSING."""
+    return packed(np.where(np.isfinite(values), np.round(values * unit), MISSING), "i2")
+
+
+def unit_of(values: np.ndarray) -> float:
+    """The finest power of ten up to UNIT in which all of them fit: what is no share may be larger."""
+    largest = float(np.abs(values).max(initial=0, where=np.isfinite(values)))
+    unit = float(UNIT)
+    while largest * unit > -MISSING - 1:
+        unit /= 10
+    return unit

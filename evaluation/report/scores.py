@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.metrics import Metric, metrics_of
-from evaluation.report.packed import packed_shares
+from evaluation.report.packed import packed_shares, unit_of
 from formats.files import InputError
 
 
@@ -50,13 +50,20 @@ def _read(path: Path) -> pd.DataFrame:
 def pack_scores(
     methods: Sequence[dict[str, np.ndarray]], metrics: Iterable[Metric] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """metric -> title, whether it is of boxes, which way is better, and its scores of all methods, method after method."""
-    return {
-        metric.name: {
+    """metric -> title, whether it is of boxes, which way is better, and its scores of all methods, method after method.
+
+    A method whose file has no such metric has no scores of it.
+    """
+    lengths = {metric: len(values) for scores in methods for metric, values in scores.items()}
+    nothing = {metric: np.full(length, np.nan) for metric, length in lengths.items()}
+    found = {}
+    for metric in shown({}) if metrics is None else metrics:
+        values = np.concatenate([(nothing | scores)[metric.name] for scores in methods])
+        found[metric.name] = {
             "title": metric.title,
             "perBox": metric.level != "image",
             "higherIsBetter": metric.higher_is_better,
-            "values": packed_shares(np.concatenate([scores[metric.name] for scores in methods])),
+            "unit": unit_of(values),
+            "values": packed_shares(values, unit_of(values)),
         }
-        for metric in (shown({}) if metrics is None else metrics)
-    }
+    return found

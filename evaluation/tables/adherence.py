@@ -6,8 +6,8 @@ The row `real` says how good a detector itself is on these boxes.
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.metrics import Metric, in_table
-from evaluation.networks import DETECTOR, limits_of
+from evaluation.metrics import OWN, Metric, in_table, own_names
+from evaluation.networks import DETECTIONS, DETECTOR, limits_of, networks_in
 from evaluation.tables.table import Cell, Column, Row, Table, View, decimals
 from formats.files import InputError
 
@@ -17,33 +17,50 @@ TITLE = "Layout adherence"
 def adherence_table(rows: Sequence[dict[str, Any]]) -> Table:
     """A line a row with every metric, those of each detector a view; without a detector a sentence.
 
-    Raises InputError where one row's detectors are not the first row's.
+    Metrics of one's own that no layout has anything for have no column. Raises InputError where one row's detectors, or metrics
+    of one's own, are not the first row's.
     """
     about, first = rows[0]["protocol"], rows[0]["method"]
-    metrics: dict[str, list[Metric]] = {}
-    for metric in in_table("adherence", about):
-        metrics.setdefault(metric.extractor, []).append(metric)
+    known, own = in_table("adherence", about), own_names(about)
+    seen = dict.fromkeys(metric.extractor for metric in known)
+    detectors = [name for name in seen if networks_in(about).get(name) == DETECTIONS]
     for row in rows:
-        if any(row["protocol"].get(name) != about.get(name) for name in metrics):
+        if any(row["protocol"].get(name) != about.get(name) for name in (*detectors, DETECTOR)):
             raise InputError(f"{row['method']}: seen by another detector than {first}; measure both again")
+        if row["protocol"].get(OWN) != about.get(OWN):
+            raise InputError(
+                f"{row['method']}: measured by other metrics of one's own than {first}; measure both again"
+            )
     # Of the columns of a detector that there is not none has a value.
-    there = {name: found for name, found in metrics.items() if name in about}
-    shown = there or {DETECTOR: metrics[DETECTOR]}
-    columns = [Column("method", "Method")]
-    for found in shown.values():
-        columns += [Column(metric.name, metric.head, decimals(metric.digits), metric.scale) for metric in found]
-    lines = [_line(row, [metric for found in shown.values() for metric in found]) for row in rows]
-    if not there:
-        nothing = ["No detector is configured (`extractors.detector`)."]
-        return Table(TITLE, columns, lines, nothing, [View(columns=[])])
-    notes = [_how(about[name], rows[0].get(f"n_{name}_texts_cut", 0)) for name in there] + [BOXES]
-    if len(there) == 1:
-        return Table(TITLE, columns, lines, notes)
-    views = [
-        View(f"As {about[name]['name']} sees it:", ["method", *(metric.name for metric in found)])
-        for name, found in there.items()
+    asked = [
+        metric for metric in known if metric.extractor in about or (metric.extractor == DETECTOR and not detectors)
     ]
+    shown = [one for one in asked if one.name not in own or any(row["metrics"].get(one.name) for row in rows)]
+    columns = [Column("method", "Method")]
+    columns += [Column(metric.name, metric.head, decimals(metric.digits), metric.scale) for metric in shown]
+    lines = [_line(row, shown) for row in rows]
+    notes = [*(one.note for one in shown if one.note), *_remarks(rows, shown)]
+    if absent := [one.head for one in asked if one not in shown]:
+        notes.append(f"Without a column, since no layout has what they are of: {', '.join(absent)}.")
+    if not detectors:
+        nothing = "No detector is configured (`extractors.detector`)."
+        others = [one.name for one in shown if one.extractor in about]
+        return Table(TITLE, columns, lines, [nothing, *notes], [View(columns=["method", *others] if others else [])])
+    notes = [_how(about[name], rows[0].get(f"n_{name}_texts_cut", 0)) for name in detectors] + [BOXES, *notes]
+    if len(detectors) == 1:
+        return Table(TITLE, columns, lines, notes)
+    parts = {
+        f"As {about[name]['name']} sees it:": [one.name for one in shown if one.extractor == name] for name in detectors
+    }
+    parts |= {"Besides:": [one.name for one in shown if one.extractor not in detectors]}
+    views = [View(lead, ["method", *names]) for lead, names in parts.items() if names]
     return Table(TITLE, columns, lines, notes, views)
+
+
+def _remarks(rows: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list[str]:
+    """What metrics say of what they leave out, each sentence once."""
+    found = [(row["metrics"].get(one.name) or {}).get("remark") for row in rows for one in metrics]
+    return [remark for remark in dict.fromkeys(found) if remark]
 
 
 def _line(row: dict[str, Any], metrics: Sequence[Metric]) -> Row:

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from formats.params import expect, expect_each, is_count, is_number
 from hcma.sampling.attention import Attend, attention_reader, layers_of_side
 from hcma.sampling.counters import Counters, Passes
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, duplicate_calls, make_scheduler
 from hcma.sampling.grounding import Grounding, guided_passes, is_tau
-from hcma.sampling.spec import expect, expect_each, is_count, is_number
 from hcma.sampling.token_maps import aggregate, smooth, smoothing_kernel, text_maps, token_images
 
 # objectives from the token images_RMYX of the rows (positions in the batch)

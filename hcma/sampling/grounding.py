@@ -11,9 +11,9 @@ from diffusers.models.attention import GatedSelfAttentionDense
 
 from formats.files import InputError
 from formats.layouts import Layout, Object
+from formats.params import is_number
 from hcma.sampling.counters import Passes, Range
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, denoise, encode_text, identity
-from hcma.sampling.spec import is_number
 
 # Null slots take part in the attention, so the number of slots is part of the model.
 SLOTS = 30

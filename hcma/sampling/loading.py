@@ -13,8 +13,9 @@ from formats.checksums import folder_sha256
 from formats.device import take_device
 from formats.files import InputError
 from formats.layouts import Layout
+from formats.params import from_keys
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion
-from hcma.sampling.spec import Spec, SpecError, artefact_sha256, from_keys
+from hcma.sampling.spec import Spec, SpecError, artefact_sha256
 
 
 @dataclass(frozen=True)

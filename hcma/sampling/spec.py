@@ -7,11 +7,11 @@ from typing import Any
 
 from formats.checksums import folder_sha256
 from formats.files import InputError, read_json, sha256
-from formats.parameters import SpecError, check_keys, from_keys
-from formats.parameters import expect as expect
-from formats.parameters import expect_each as expect_each
-from formats.parameters import is_count as is_count
-from formats.parameters import is_number as is_number
+from formats.params import check_keys, from_keys
+
+
+class SpecError(InputError):
+    """A method's specification cannot be used; the message names the file or method, and the key."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Spec:
 
 
 def read_spec(path: str | Path) -> Spec:
-    """Read methods/{method}.json; raises SpecError naming unknown, missing and mistyped keys."""
+    """Read methods/{method}.json; raises InputError naming unknown, missing and mistyped keys."""
     try:
         row = json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

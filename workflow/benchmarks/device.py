@@ -27,13 +27,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from formats.device import device_name, repeat_exactly
 from formats.files import InputError, read_json, write_json
 from formats.layouts import Layout, read_layouts
+from formats.params import from_keys
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import State
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion, speed_up
 from hcma.sampling.fallback import generate
 from hcma.sampling.loading import Method, quiet_loading
-from hcma.sampling.spec import from_keys
 from hcma.sampling.weights import load_frozen
 from workflow.benchmarks.peers import Size, against_attend_and_excite, against_diffusers, against_stable_diffusion
 from workflow.benchmarks.pilot import Row, passes_of

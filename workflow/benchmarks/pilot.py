@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from formats.device import device_name, take_device
 from formats.files import read_json, write_json
+from formats.params import from_keys
 from formats.records import SAMPLING, commit, versions
 from hcma.alignment import Alignment, AlignmentConfig
 from hcma.method import Params, Targets, align_step
@@ -25,7 +26,6 @@ from hcma.sampling.batch_size import ELSEWHERE
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import Diffusion, Sampling, decode, lower, predict_noise
 from hcma.sampling.grounding import SLOTS, fusers_enabled
-from hcma.sampling.spec import from_keys
 from workflow.benchmarks.feature_costs import Evaluation, evaluation_of, time_networks
 from workflow.benchmarks.rounds import fastest
 from workflow.plan import Plan, Sampled, read_plan

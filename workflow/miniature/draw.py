@@ -83,6 +83,7 @@ def _annotation(image_id: int, number: int, thing: Thing) -> dict[str, Any]:
         "image_id": image_id,
         "bbox": [float(x0), float(y0), float(x1 - x0), float(y1 - y0)],
         "category_id": CATEGORY_IDS[thing.shape],
+        "attributes": {"color": thing.colour},
         "id": number,
     }
 

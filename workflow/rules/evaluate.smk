@@ -126,11 +126,13 @@ rule measure:
     params:
         reference_set=lambda wildcards: plan.reference_set(wildcards.split),
         real=lambda wildcards, input: ["--real", *input.real] if input.real else [],
+        metrics=plan.metrics_key,
+        config=plan.untracked(plan.path.config),
     message:
         "Measuring {wildcards.method} on {wildcards.split}"
     shell:
         "python -m evaluation.metrics measure --method {wildcards.method} --split {wildcards.split}"
-        " --layouts {input.layouts} --summary {input.summary} {params.real:q}"
+        " --layouts {input.layouts} --summary {input.summary} {params.real:q} --own {params.config}"
         " --reference-set {params.reference_set} --out {output.metrics} --scores {output.scores}"
         " --across {output.across} > {log} 2>&1"
 
@@ -188,8 +190,10 @@ rule swap_images:
             for row in [wildcards.method, *plan.partners(wildcards.method)]
         ),
         reference_set=plan.reference_set("test"),
+        metrics=plan.metrics_key,
+        config=plan.untracked(plan.path.config),
     message:
         "Swapping images between {wildcards.method} and the rows it is compared with"
     shell:
-        "python -m evaluation.metrics swap {params.rows} --real {input.real}"
+        "python -m evaluation.metrics swap {params.rows} --real {input.real} --own {params.config}"
         " --reference-set {params.reference_set} --out {output} > {log} 2>&1"

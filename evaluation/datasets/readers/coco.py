@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.datasets.opening import open_json
-from evaluation.datasets.reading import Row, RowError, Source
+from evaluation.datasets.reading import Row, RowError, Source, attributes_of
 from formats import shown
 from formats.files import InputError
 
@@ -59,8 +59,11 @@ def read(source: Source) -> None:
                     continue
                 phrase, category, often = names[kind]
                 fields = record.fields
-                if isinstance(of := fields.get("attributes"), dict) and of.get("rotation"):
+                attributes, complete = attributes_of(fields.get("attributes"))
+                if attributes.get("rotation"):
                     layout.note("rotated box, read as the box before it was turned")
+                if not complete:
+                    layout.note("`attributes` that are no text, numbers or booleans by name, left out")
                 crowd = "crowd" if fields.get("iscrowd") else ""
                 own_id = fields["id"] if type(fields.get("id")) is int else None
                 layout.add(
@@ -73,7 +76,7 @@ def read(source: Source) -> None:
                     None,
                     own_id,
                     category,
-                    {"frequency": often},
+                    attributes | {"frequency": often},
                     crowd,
                 )
 

@@ -37,7 +37,7 @@ function range(start, stop) {
 
 function measuredOf(name, method, place) {
   const value = SCORES[name].values[method * (SCORES[name].perBox ? OBJECTS : COUNT) + place];
-  return value === MISSING ? NaN : value / UNIT;
+  return value === MISSING ? NaN : value / SCORES[name].unit;
 }
 
 function meanOfBoxes(name, method, layout) {

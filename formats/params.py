@@ -1,4 +1,4 @@
-"""Parameters of a module that a configuration names, as a dataclass of the module's own, and checks of their values."""
+"""Values of a configuration as the fields of a dataclass, such as a module's `Params`, and the checks of a field."""
 
 import math
 from collections.abc import Callable
@@ -8,14 +8,10 @@ from typing import Any
 from formats.files import InputError
 
 
-class SpecError(InputError):
-    """A module's parameters, or a method's specification, cannot be used; the message names where, and the key."""
-
-
 def check_keys(found: dict[str, Any], known: set[str], where: str) -> None:
-    """Raise SpecError naming the first key that is not known."""
+    """Raise InputError naming the first key that is not known."""
     if unknown := sorted(set(found) - known):
-        raise SpecError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known)) or 'none'}")
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known)) or 'none'}")
 
 
 def from_keys(kind: type[Any], values: dict[str, Any], where: str) -> Any:
@@ -24,7 +20,7 @@ def from_keys(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:
-        raise SpecError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
 def expect(key: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
@@ -34,7 +30,7 @@ def expect(key: str, value: Any, holds: Callable[[Any], bool], expected: str) ->
 
 
 def expect_each(params: Any, keys: str, holds: Callable[[Any], bool], expected: str) -> None:
-    """`expect` of each of these fields, named in one text, of a module's parameters."""
+    """`expect` of each of these fields, named in one text, of a method's parameters."""
     for key in keys.split():
         expect(key, getattr(params, key), holds, expected)
 

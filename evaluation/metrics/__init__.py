@@ -83,7 +83,7 @@ def _by_detections(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
 def _by_scores(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
     """The mean of what a judge says."""
     metric = Metric(name, "image", name, about["name"], 3, mean_of_scores, higher_is_better=True, table="judges")
-    yield replace(metric, scores=name, scored=score_judge(name), flips=True, figure_title=about["name"])
+    yield replace(metric, scores=name, scored=score_judge(name), flips=True)
 
 
 FURTHER = {FEATURES: _by_features, DETECTIONS: _by_detections, SCORES: _by_scores}

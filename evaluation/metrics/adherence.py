@@ -39,16 +39,16 @@ def measure_adherence(measured: "Measured", metric: "Metric") -> "Result":
 
 
 def adherence(measured: "Measured") -> tuple[dict[str, "Result"], pd.DataFrame]:
-    """Every metric of layout adherence, none without a box; and the row of every box (`match`)."""
+    """Every metric of layout adherence, none without a box; and the rows of the scores file (`scored`)."""
     detections = {name: measured.row.read(name) for name in DETECTIONS}
     grounded = [by_label(row) for row in measured.layouts if row["objects"]]
-    shares, boxes = leave_out_shares(grounded, detections)
+    shares, scores = leave_out_shares(grounded, detections)
     if not grounded:
-        return {}, boxes
+        return {}, scores
     numbers = groups(row["image_id"] for row in grounded)
     precisions = leave_out_precisions(grounded, detections)
     found: dict[str, Result] = {name: asdict(jackknife(one, numbers)) for name, one in precisions.items()}
-    return found | {name: asdict(jackknife(*pair)) for name, pair in shares.items()}, boxes
+    return found | {name: asdict(jackknife(*pair)) for name, pair in shares.items()}, scores
 
 
 def by_label(row: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _annotation(
 def leave_out_shares(
     layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray]
 ) -> tuple[dict[str, tuple[Statistic, np.ndarray]], pd.DataFrame]:
-    """metric -> (its value without a jackknife group, the groups it is over), and the row of every box."""
+    """metric -> (its value without a jackknife group, the groups it is over), and the rows of the scores file (`scored`)."""
     boxes, counts = match(layouts, detections)
     images = boxes.groupby(["id", "image_id"])["success"].all().reset_index()
     columns: dict[str, tuple[pd.DataFrame, str]] = {
@@ -223,4 +223,15 @@ def leave_out_shares(
     for metric, (table, column) in columns.items():
         numbers = groups(table["image_id"])
         shares[metric] = leave_out_mean(table[column].to_numpy(np.float64), numbers), numbers
-    return shares, boxes
+    return shares, scored(boxes, images, counts)
+
+
+def scored(boxes: pd.DataFrame, images: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """A row a box, and one an image with boxes (object -1): every column is known on the rows that its metric is the mean of.
+
+    image_success is of the images' rows, count_right of the first box of each label; all others are of every box.
+    """
+    first = boxes.drop_duplicates(["id", "phrase"])[["id", "phrase", "object"]]
+    known = first.merge(counts[["id", "phrase", "count_right"]])[["id", "object", "count_right"]]
+    wholes = images.rename(columns={"success": "image_success"}).assign(object=-1)
+    return pd.concat([boxes.merge(known, "left", ["id", "object"]), wholes], ignore_index=True)

@@ -8,6 +8,7 @@ from evaluation.metrics.jackknife import Swapped
 from evaluation.metrics.summary import Summaries, Summary
 
 Level = Literal["image", "region", "box"]
+Unit = Literal["image", "box", "label"]
 # A metric of a row: value, se, debiased and left_out (jackknife.Estimate), perhaps more; None where there is too little.
 Result = dict[str, Any] | None
 
@@ -21,13 +22,16 @@ class Metric:
 
     compute: the metric of a row, from what was summed up of it. swapped: of a distance, from the summaries of two rows and
     of `real` to the function by which the permutation test swaps groups. scores: the column of the scores files of which the
-    metric is the mean; flips: rows are compared by flipping signs of its differences. What is neither swapped nor flipped is
-    compared by Student's t.
+    metric is the mean; unit: what that is a mean over, images, boxes, or the labels of each image, a label by its first box
+    ("": images or boxes, as the level says); flips: rows are compared by flipping signs of its differences. What is neither
+    swapped nor flipped is compared by Student's t.
 
     pairs: what it takes of evaluation.metrics.pairs, so that rows' samples meet once.
 
     headline: in the paper's tables; table: the other table that has it; published: the published metric that it is read as.
     counts: it moves in steps of one image. has_error: with a standard error; what has none is not compared.
+    definition: what a table says of it after its head, with {network}, {resolution}, {label_template}, {torch} and {batch} in
+    the place of the protocol's.
     """
 
     quantity: str
@@ -39,6 +43,7 @@ class Metric:
     swapped: Callable[[Summary, Summary, Summary], Swapped] | None = None
     pairs: str = ""
     scores: str = ""
+    unit: Unit | Literal[""] = ""
     flips: bool = False
     higher_is_better: bool = False
     scale: float = 1
@@ -48,11 +53,17 @@ class Metric:
     published: str = ""
     counts: bool = False
     has_error: bool = True
+    definition: str = "by {network}."
 
     @property
     def name(self) -> str:
         """The key of metrics files and tables."""
         return self.quantity if self.level == "box" else f"{self.level}_{self.quantity}"
+
+    @property
+    def mean_over(self) -> Unit:
+        """What the metric is a mean over, where it is one (`scores`)."""
+        return self.unit or ("image" if self.level == "image" else "box")
 
     @property
     def title(self) -> str:

@@ -18,9 +18,10 @@ from evaluation.layouts import read_layouts
 from evaluation.report.contact_sheets import strip_sources
 from evaluation.report.figures import read_figures
 from evaluation.report.layouts import pack_layouts
-from evaluation.report.scores import pack_scores, read_scores
+from evaluation.report.scores import pack_scores
 from evaluation.report.tables import pack_table
 from evaluation.report.template import fill
+from evaluation.scores import read_scores
 from formats.cli import options, run
 from formats.files import InputError, write_text
 

@@ -1,44 +1,12 @@
-"""What was measured of every image and box, as columns in the order of the layouts."""
+"""What was measured of every image and box, as the page's typed arrays."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from evaluation.metrics import METRICS
 from evaluation.report.packed import packed_shares
-from formats.files import InputError
-
-SHOWN = [metric for metric in METRICS.values() if metric.scores]
-
-
-def read_scores(path: Path, layouts: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """metric -> its score of every layout, or of every object of all layouts; NaN where nothing was measured.
-
-    Raises InputError unless the file holds the images of `layouts`.
-    """
-    table, ids = _read(path), [row["id"] for row in layouts]
-    table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in SHOWN)])
-    images, boxes = table[table["object"] < 0].set_index("id"), table[table["object"] >= 0].set_index(["id", "object"])
-    if odd := set(images.index) ^ set(ids):
-        raise InputError(f"{path}: scores of other images than the layouts; {min(odd)} is one of those that differ")
-    keys = [(row["id"], place) for row in layouts for place in range(len(row["objects"]))]
-    boxes = boxes.reindex(keys) if keys else boxes.iloc[:0]
-    levels = {"image": images.reindex(ids), "region": boxes, "box": boxes}
-    return {metric.name: levels[metric.level][metric.scores].astype(float).to_numpy() for metric in SHOWN}
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-        table[["id", "object", "clip"]]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a table of scores ({error})") from None
-    return table
+from evaluation.scores import scored
 
 
 def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
@@ -46,9 +14,9 @@ def pack_scores(methods: Sequence[dict[str, np.ndarray]]) -> dict[str, dict[str,
     return {
         metric.name: {
             "title": metric.title,
-            "perBox": metric.level != "image",
+            "perBox": metric.mean_over != "image",
             "higherIsBetter": metric.higher_is_better,
             "values": packed_shares(np.concatenate([scores[metric.name] for scores in methods])),
         }
-        for metric in SHOWN
+        for metric in scored()
     }

@@ -28,6 +28,11 @@ def read_published(path: Path) -> pd.DataFrame:
     return rows.assign(table=[f"table{name}" if name.isdecimal() else name for name in rows["table"]])
 
 
+def nothing_published() -> pd.DataFrame:
+    """What `read_published` makes of a file without a value."""
+    return pd.DataFrame(columns=["table", "method", "label", *COLUMNS])
+
+
 def labels(
     methods: Iterable[str], published: pd.DataFrame, stated: Mapping[str, str], table: str = ""
 ) -> dict[str, str]:

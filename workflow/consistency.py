@@ -20,7 +20,7 @@ from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 
 if TYPE_CHECKING:
-    from workflow.settings import Method, SetSource, Settings, Source
+    from workflow.settings import Method, SetSource, Settings, Source, TableStanza
 
 PUBLISHED = Path(__file__).parent / "config" / "published.csv"
 
@@ -110,8 +110,11 @@ def _fields(module: str, name: str) -> set[str] | None:
 
 def _table_faults(settings: "Settings") -> Iterator[Fault]:
     methods = settings.methods
-    for table, rows in settings.tables.items():
-        for row in rows:
+    if all(stanza.rows is None for stanza in settings.tables.values()):
+        yield Fault(("tables",), "no table names rows; give one of them `rows`")
+    for table, stanza in settings.tables.items():
+        yield from _column_faults(settings, table, stanza)
+        for row in stanza.rows or ():
             keys: Keys = ("tables", table)
             if row not in methods and row != "real":
                 yield Fault(keys, unknown_name(row, ["real", *methods], "methods: "))
@@ -119,6 +122,27 @@ def _table_faults(settings: "Settings") -> Iterator[Fault]:
                 base = methods[row].base
                 text = f"{row!r} cannot be run, since models.{base} is null, and has no published values"
                 yield Fault(keys, text, (keys, ("models", base)))
+
+
+def _column_faults(settings: "Settings", table: str, stanza: "TableStanza") -> Iterator[Fault]:
+    """Columns are metrics whose network is there; those of a table with `by` are means."""
+    if not stanza.columns:
+        return
+    from evaluation.metrics import METRICS  # and pandas with it, which a dry run can do without
+
+    keys: Keys = ("tables", table, "columns")
+    means = [metric.name for metric in METRICS.values() if metric.scores]
+    extractors = dict(settings.extractors.given())
+    for name in stanza.columns:
+        metric = METRICS.get(name)
+        if metric is None:
+            yield Fault(keys, unknown_name(name, METRICS))
+        elif metric.extractor not in extractors:
+            by: Keys = ("extractors", metric.extractor)
+            yield Fault(keys, f"{name!r} needs extractors.{metric.extractor}, which is null", (keys, by))
+        elif stanza.by and name not in means:
+            text = f"{name!r} is no mean over images, boxes or labels, which alone are broken down: {', '.join(means)}"
+            yield Fault(keys, text, (keys, ("tables", table, "by")))
 
 
 def _absent(settings: "Settings", model: str) -> bool:

@@ -13,9 +13,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from evaluation import difficulty
 from evaluation.contact_sheets import read_index
 from evaluation.layouts import read_layouts
 from evaluation.report.contact_sheets import strip_sources
+from evaluation.report.facets import pack_facets
 from evaluation.report.figures import read_figures
 from evaluation.report.layouts import pack_layouts
 from evaluation.report.scores import pack_scores
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.contact_sheets, all shards"
     )
+    difficulty.add_options(parser)
     parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -64,6 +67,7 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
         "methods": methods,
         "compare": arguments.compare,
         "layouts": pack_layouts(layouts),
+        "facets": pack_facets(difficulty.facets(layouts, difficulty.chosen(arguments))),
         "scores": pack_scores(scores),
         "strips": strip_sources(strips, [row["id"] for row in layouts], arguments.embed, arguments.out),
     }

@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.adherence import overlaps
-from formats import listed
 from formats.cli import integer_from
 from formats.files import InputError
 
 OBJECTS, SIZE, OVERLAP, TAGS = "objects", "size", "overlap", "tags"
 FACETS = (OBJECTS, SIZE, OVERLAP, TAGS)
 OF_TAG = f"{TAGS}."
-# Boxes are stored with six decimals: one whose size lies on an edge belongs above it.
-DECIMALS = 6
+# Boxes are stored with six decimals: what those may have moved off an edge lies on it, and boxes side by side do not overlap.
+DECIMALS = 5
 Layouts = Sequence[dict[str, Any]]
 
 
@@ -152,7 +151,7 @@ def _facets(name: str, layouts: Layouts, bands: Bands) -> Iterator[Facet]:
             )
         yield _of_tag(tag, known[tag])
     else:
-        raise InputError(f"by {name}: expected {listed([*FACETS, OF_TAG + 'NAME'])}")
+        raise InputError(f"by {name}: expected {', '.join(FACETS)} or {OF_TAG}NAME")
 
 
 def _band(values_N: np.ndarray, edges: Sequence[float]) -> np.ndarray:
@@ -173,12 +172,12 @@ def _between(edges: Sequence[float]) -> list[str]:
 
 
 def _largest_overlap(layout: dict[str, Any]) -> float:
-    """nan of fewer than two boxes; what rounding alone makes of boxes side by side is none."""
+    """nan of fewer than two boxes."""
     boxes_N4 = np.array([thing["box"] for thing in layout["objects"]], float).reshape(-1, 4)
     if len(boxes_N4) < 2:
         return float("nan")
     pairs_NN = overlaps(boxes_N4, boxes_N4)
-    return float(np.round(np.triu(pairs_NN, 1).max(), DECIMALS - 2))
+    return float(np.round(np.triu(pairs_NN, 1).max(), DECIMALS - 1))
 
 
 def _tags(layouts: Layouts) -> dict[str, list[str | None]]:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from workflow.plan import FIGURES, Plan
 
 PUBLISHED = "workflow/config/published.csv"
+CLAIMS = "workflow/config/claims.csv"
+HELD = ("reproduction", "claims")  # against published values
 OF_METRICS = ("distances", "adherence")
 PAIRED = ("significance", "best")
-# Tables that every configuration has; the reproduction only where it is asked for.
-KINDS = (*OF_METRICS, *PAIRED, "cost", "seeds", "reproduction")
+# Tables that every configuration has; those held against published values only where they are asked for.
+KINDS = (*OF_METRICS, *PAIRED, "cost", "seeds", *HELD)
 BY_DIFFICULTY = "difficulty"  # the verb of tables and figures of the configuration that are broken down
 ALONE = ("training", "calibration")  # figures without rows
 
@@ -53,8 +55,9 @@ def table_inputs(plan: Plan, table: str) -> Inputs:
         shards = plan.shards("test")
         return {"shards": [plan.path.samples(row, "test", shard) for row in sorted(plan.methods) for shard in shards]}
     found: Inputs = {"published": PUBLISHED, "significance": plan.path.table("significance", "json")}
-    if table == "reproduction":
-        return {"metrics": metrics_of(plan, plan.rows)} | found
+    if table in HELD:
+        claims: Inputs = {"claims": CLAIMS} if table == "claims" else {}
+        return {"metrics": metrics_of(plan, plan.rows)} | found | claims
     rows = plan.runnable(plan.rows_of(table))
     if table in plan.by_difficulty:
         found = {"layouts": plan.path.layouts("test"), "metrics": metrics_of(plan, rows), "published": PUBLISHED}

@@ -16,6 +16,8 @@
     python -m evaluation.tables seeds --row hcma metrics/hcma/test.json metrics/hcma_seed_1/test.json --out tables/seeds
     python -m evaluation.tables reproduction --metrics ... --published workflow/config/published.csv \
         --significance tables/significance.json --caveat "..." --out tables/reproduction
+    python -m evaluation.tables claims --metrics ... --published workflow/config/published.csv \
+        --claims workflow/config/claims.csv --significance tables/significance.json --caveat "..." --out tables/claims
     python -m evaluation.tables runs --first results/a --second results/b --out results/compare/a-b
 
 writes {out}.json, .csv, .md and .tex.
@@ -26,6 +28,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from evaluation import difficulty
 from evaluation.breakdown import breakdown
 from evaluation.feature_files import first_difference
@@ -35,11 +39,12 @@ from evaluation.regression import read_run
 from evaluation.scores import read_scores, scored
 from evaluation.significance import Row, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
+from evaluation.tables.claims import claims_table
 from evaluation.tables.cost import cost_table
 from evaluation.tables.difficulty import difficulty_table
 from evaluation.tables.distances import distances_table
 from evaluation.tables.headline import headline_table, title_of
-from evaluation.tables.published import labels, nothing_published, read_published, stated_labels
+from evaluation.tables.published import labels, nothing_published, read_claims, read_published, stated_labels
 from evaluation.tables.reproduction import reproduction_table
 from evaluation.tables.runs import runs_table
 from evaluation.tables.seeds import seeds_table
@@ -242,9 +247,25 @@ def _reproduction_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reproduction(arguments: argparse.Namespace) -> Table:
-    significance = read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
-    metrics = [read_json(path) for path in arguments.metrics]
-    return reproduction_table(metrics, read_published(arguments.published), significance, arguments.caveat)
+    published, metrics = read_published(arguments.published), [read_json(path) for path in arguments.metrics]
+    return reproduction_table(metrics, published, _differences(arguments), arguments.caveat)
+
+
+def _differences(arguments: argparse.Namespace) -> pd.DataFrame:
+    return read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
+
+
+def _claims_options(parser: argparse.ArgumentParser) -> None:
+    _reproduction_options(parser)
+    parser.add_argument("--claims", type=Path, required=True, help="all other published values, as CSV")
+
+
+def _claims(arguments: argparse.Namespace) -> Table:
+    claims, metrics = (
+        read_claims(arguments.claims, arguments.published),
+        [read_json(path) for path in arguments.metrics],
+    )
+    return claims_table(metrics, claims, _differences(arguments), arguments.caveat)
 
 
 def _runs_options(parser: argparse.ArgumentParser) -> None:
@@ -263,6 +284,7 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "cost": (lambda arguments: cost_table(arguments.shards), _cost_options),
     "seeds": (_seeds, _seeds_options),
     "reproduction": (_reproduction, _reproduction_options),
+    "claims": (_claims, _claims_options),
     "runs": (lambda arguments: runs_table(read_run(arguments.first), read_run(arguments.second)), _runs_options),
 }
 

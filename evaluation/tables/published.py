@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from evaluation.metrics import METRICS
@@ -46,10 +47,11 @@ def read_claims(claims: Path, published: Path) -> pd.DataFrame:
     counted = found["images"].fillna("")
     found[["value", "images"]] = found[["value", "images"]].apply(pd.to_numeric, errors="coerce")
     good = found["value"].notna() & (found["images"].notna() | (counted == "")) & found["hand"].isin(HANDS)
-    for place, line in found[~good].iterrows():
+    for place in np.flatnonzero(~good)[:1]:
+        value, images, hand = (shown(rows.iloc[place]) for rows in (found["stated"], counted, found["hand"]))
         raise InputError(
-            f"{claims}, line {int(str(place)) - len(own) + 2}: value {shown(line['stated'])}, images {shown(counted[place])} "
-            f"and hand {shown(line['hand'])}; expected two numbers, of images also none, and {' or '.join(HANDS)}"
+            f"{claims}, line {place - len(own) + 2}: value {value}, images {images} and hand {hand}; expected two numbers, of "
+            f"images also none, and {' or '.join(HANDS)}"
         )
     texts = found.columns.difference(["value", "images"])
     return found.assign(**{name: found[name].fillna("") for name in texts})

@@ -182,13 +182,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def leaders(rows: dict[str, Row], swaps: Swaps) -> Iterator[dict[Any, Any]]:
-    """A line of `compare` for every headline metric that two rows have: the best row as `method`, the runner-up as `against`.
+def leaders(rows: dict[str, Row], swaps: Swaps, metrics: Sequence[Metric] = ()) -> Iterator[dict[Any, Any]]:
+    """A line of `compare` for each of the metrics (none: the headline's) that two rows have: the best row as `method`, the
+    runner-up as `against`.
 
     Which two rows lead is known from the data alone, so p-values are Holm's over all pairs of these rows: they hold whichever
     pair is looked at.
     """
-    metrics = headline()
+    metrics = metrics or headline()
     shown = {
         name: replace(row, metrics={m.name: row.metrics.get(m.name) for m in metrics}) for name, row in rows.items()
     }

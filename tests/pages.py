@@ -46,14 +46,16 @@ def _layout(number: int, objects: int, rng: np.random.Generator) -> dict:
     things = []
     for place in range(objects):
         x, y = rng.integers(0, 5, 2) / 10
-        things.append({"phrase": PHRASES[(number + place) % 3], "box": [x, y, x + 0.3, y + 0.5], "span": None})
+        width = 0.05 if place == 1 else 0.3  # the second box is the smaller one
+        things.append({"phrase": PHRASES[(number + place) % 3], "box": [x, y, x + width, y + 0.5], "span": None})
     caption = f"picture number {number}, {'red' if number % 5 == 0 else 'blue'}"
     if number == 0:
         caption = HOSTILE
     elif things:
         caption = f"a {things[0]['phrase']} in {caption}"
         things[0]["span"] = [2, 2 + len(things[0]["phrase"])]
-    return {"id": 100 + number, "image_id": 10 + number, "caption": caption, "objects": things}
+    tags = {"level": number % 3, "</script>": "<b>" if number % 2 else "{{script}}"}
+    return {"id": 100 + number, "image_id": 10 + number, "caption": caption, "objects": things, "tags": tags}
 
 
 def scores_of(layouts: Sequence[dict], seed: int) -> pd.DataFrame:

@@ -288,7 +288,32 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
             "validate_images: expected an integer of at least 1, or null, found 'all'",
         ),
         ({"alignment": {"train": {"timesteps": "uniform"}}}, "alignment.train.timesteps: unknown key"),
-        ({"tables": {"table3": []}}, "tables.table3: expected a list, each item text, not empty, found []"),
+        ({"tables": {"table3": []}}, "tables.table3: expected a list, each item text, not empty, or null, found []"),
+        ({"tables": {"table3": "hcma"}}, "tables.table3: expected a mapping, or a list of rows, found 'hcma'"),
+        (
+            {"tables": {"mine": {"columns": ["image_fid", "imag_clip"]}}},
+            "tables.mine.columns: 'imag_clip' is not one of image_fid, image_fid_legacy,",
+        ),
+        (
+            {"tables": {"mine": {"columns": ["image_cmmd"]}}},
+            "tables.mine.columns: 'image_cmmd' needs extractors.cmmd, which is null",
+        ),
+        (
+            {"tables": {"mine": {"columns": ["ap50"], "by": ["size"]}}},
+            "tables.mine.columns: 'ap50' is no mean over images, boxes or labels, which alone are broken down: image_clip",
+        ),
+        (
+            {"tables": {"mine": {"by": ["objets"]}}},
+            "tables.mine.by.0: expected objects, size, overlap, tags or tags.NAME, found 'objets'",
+        ),
+        (
+            {"tables": {"table1": None, "table2": None}},
+            "tables: no table names rows; give one of them `rows`",
+        ),
+        (
+            {"difficulty": {"size": [0.2, 0.1]}},
+            "difficulty.size: expected an ascending list of numbers between 0 and 1, found [0.2, 0.1]",
+        ),
         ({"tables": {"table 3": ["hcma"]}}, "tables.table 3: not a name of letters, digits and _"),
         ({"methods": {"mine": {"like": "hcam"}}}, "methods.mine.like: 'hcam' is not one of sd14"),
         ({"methods": {"mine": {"like": "hcma_no_c2ia"}}}, "methods.mine.like: 'hcma_no_c2ia' is like 'hcma' itself"),

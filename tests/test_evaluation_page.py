@@ -20,9 +20,9 @@ from evaluation.report.contact_sheets import strip_sources
 from evaluation.report.figures import read_figures
 from evaluation.report.figures import title as figure_title
 from evaluation.report.packed import MISSING, UNIT
-from evaluation.report.scores import read_scores
 from evaluation.report.tables import pack_table
 from evaluation.report.template import HERE, SCRIPTS, as_json, fill
+from evaluation.scores import read_scores
 from evaluation.tables.table import Table, View, write_table
 from evaluation.tables.table import as_json as as_json_table
 from formats import cli

@@ -191,6 +191,41 @@ def test_worst_and_best_are_those_of_the_difference(tab) -> None:
     assert shown(tab) == ids[(gap >= 0.2) & (gap <= 0.4)].tolist()
 
 
+def test_bands_choose_layouts_and_boxes_and_the_means_follow(tab, built) -> None:
+    images(tab)
+    assert tab.run("return FACETS.map(({ key }) => key)") == [
+        "objects",
+        "size",
+        "overlap",
+        "tags.level",
+        "tags.</script>",
+    ]
+    texts_of = "return [...document.querySelector(arguments[0]).options].map((one) => one.textContent)"
+    small = sum(len(row["objects"]) > 1 for row in LAYOUTS)
+    every = sum(len(row["objects"]) for row in LAYOUTS)
+    sizes = ["any", f"0.0625 to 0.1875 ({small} boxes)", f"0.375 or more ({every - small} boxes)"]
+    assert tab.run(texts_of, "[name='by-size']") == sizes
+    assert tab.run(texts_of, "[name='by-tags.</script>']") == ["any", "{{script}} (100)", "<b> (100)"]
+    tab.type("[name='by-size']", "0")
+    until(tab, f"document.getElementById('count').textContent.startsWith('{small} ')")
+    assert shown(tab) == [row["id"] for row in LAYOUTS if len(row["objects"]) > 1]
+    clips = [pages.scores_of(LAYOUTS, METHODS.index(method)) for method in ("hcma", "gligen")]
+    second, first = (scores[scores["object"] == 1].set_index("id")["clip"] for scores in clips)
+    gap = second - first
+    signed = f"{gap.mean():+.3f}".replace("-", "−")
+    assert f"mean {signed}; higher in {(gap > 0).sum()}, lower in {(gap < 0).sum()}" in texts(tab, "#count")[0]
+    tab.type("[name='by-tags.level']", "2")
+    wanted = [row["id"] for row in LAYOUTS if len(row["objects"]) > 1 and row["tags"]["level"] == 2]
+    until(tab, f"document.getElementById('count').textContent.startsWith('{len(wanted)} ')")
+    assert shown(tab) == wanted
+    address = tab.run("return location.hash")
+    tab.open(built, address)
+    until(tab, "document.querySelector('.row') !== null")
+    assert shown(tab) == wanted
+    tab.point("#filter [type=reset]", click=True)
+    assert len(shown(tab)) == COUNT
+
+
 def test_a_bar_of_the_histogram_chooses_its_range(tab) -> None:
     images(tab)
     bar = tab.run("return [...document.querySelectorAll('.bars i')].findIndex((bar) => bar.title.endsWith(': 9'))") + 1

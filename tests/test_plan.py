@@ -9,6 +9,7 @@ from tests.dag import ROOT
 from workflow.overlays import merged
 from workflow.paths import resolve
 from workflow.plan import Plan, read_plan
+from workflow.products import paired_options, table_options
 from workflow.settings import read
 
 
@@ -55,6 +56,35 @@ def test_every_pair_of_rows_that_a_table_compares_is_measured_once() -> None:
     assert frozenset(("boxdiff", "sd14")) in pairs and frozenset(("hcma", "boxdiff")) in pairs
     assert frozenset(("boxdiff", "sd15")) not in pairs
     assert sum(len(plan.partners(row)) for row in plan.methods) == len(pairs)
+
+
+def test_a_table_by_difficulty_is_of_all_rows_and_compares_none() -> None:
+    two = {"table1": ["real", "sd14", "gligen_sd"], "table2": {"rows": ["hcma"]}}
+    plan = planned(tables=two | {"levels": {"by": ["tags.level"], "columns": ["image_success"], "caption": "By level"}})
+    assert plan.rows == ["real", "sd14", "gligen_sd", "hcma"] == plan.rows_of("levels") == plan.rows_of("difficulty")
+    assert plan.by_difficulty == ["difficulty", "levels"] == plan.figure_names[-2:]
+    assert plan.table_names[:4] == ["table1", "table2", "difficulty", "levels"]
+    assert plan.against("levels") == "gligen_sd"
+    # Neither is compared with the other but by significance: no table but those by difficulty has both.
+    pairs = {frozenset((row, other)) for row in plan.methods for other in plan.partners(row)}
+    assert pairs == {frozenset(("hcma", "sd14")), frozenset(("hcma", "gligen_sd")), frozenset(("sd14", "gligen_sd"))}
+    words = table_options(plan, "levels")
+    place = words.index("--by")
+    assert words[place : place + 3] == ["--by", "tags.level", "--objects-bands"]
+    assert {"--caption=By level", "image_success", plan.path.scores("hcma", "test")} <= set(words)
+    assert "levels" not in paired_options(plan, "best")
+    without = planned(tables={"table1": ["real", "sd14"], "table2": ["hcma"]})
+    assert without.against("difficulty") is None and "--against" not in table_options(without, "difficulty")
+
+
+def test_a_tables_columns_reach_its_program_and_that_of_the_best_rows() -> None:
+    plan = planned(tables={"table1": {"columns": ["image_kid", "ap50"]}, "table2": ["gligen_sd", "hcma"]})
+    assert plan.rows_of("table1")[-1] == "hcma"  # an overlay adds to the stanza below
+    assert table_options(plan, "table1")[-3:] == ["--columns", "image_kid", "ap50"]
+    best = paired_options(plan, "best")
+    place = best.index("--columns")
+    assert best[place : place + 4] == ["--columns", "table1", "image_kid", "ap50"]
+    assert best.count("--columns") == 1 and best.count("--table") == 2
 
 
 def test_paths_left_open_are_wildcards() -> None:

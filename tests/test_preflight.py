@@ -58,6 +58,8 @@ def test_what_is_there_is_not_needed_again(tmp_path, monkeypatch) -> None:
 def test_a_table_may_not_have_another_tables_name() -> None:
     (line,) = clashes(planned(tables={"cost": ["sd14"]}))
     assert line.startswith("tables: cost is the name of another table")
+    (line,) = clashes(planned(tables={"panel": {"by": ["size"]}}))
+    assert line.startswith("tables: panel is the name of another figure")
 
 
 def test_locks_of_the_dead_are_removed(tmp_path, monkeypatch) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -120,6 +121,28 @@ def test_ten_layouts_of_a_csv_go_through_the_whole_miniature(ten, tmp_path) -> N
     assert "10 of csv (ten layouts.csv)" in table
     assert "Trained and calibrated on other layouts than those of the test: the data set coco." in table
     assert re.search(r"\| HCMA \(SD-v1.4\) +\| +- \|", table)
+
+
+@pytest.mark.slow
+def test_a_coco_mig_file_goes_through_the_miniature_with_its_levels_as_a_table(tmp_path) -> None:
+    things = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "star")]
+    content = {}
+    for number in range(12):
+        chosen = {name: [[0.24 * n, 0.2, 0.24 * n + 0.2, 0.6]] for n, name in enumerate(things[: 2 + number % 3])}
+        content[f"a photo of {' and '.join(chosen)} {number}"] = {**chosen, "coco_id": str(number)}
+    (tmp_path / "mig_bench.yaml").write_text(json.dumps(content, indent=1))
+    over = overlay(tmp_path / "mig_bench.yaml")
+    over["data"] |= {"source": {"reader": "coco_mig", "path": str(tmp_path)}, "test": {"count": 12}}
+    over["tables"]["levels"] = {"columns": ["instance_success", "image_success"], "by": ["tags.level"]}
+    over |= {"difficulty": {"least": 2}, "run": "test-levels"}
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump(over))
+    done = dag.snakemake("--configfile", str(tmp_path / "over.yaml"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    table = pd.read_csv(dag.ROOT / "results/test-levels/tables/levels.csv")
+    assert table["band"].tolist() == [2] * 3 + [3] * 3 + [4] * 3
+    assert table["boxes"].tolist() == [8] * 3 + [12] * 3 + [16] * 3
+    assert table[["instance_success", "image_success"]].notna().all().all()
+    assert (dag.ROOT / "results/test-levels/figures/levels.png").stat().st_size > 500
 
 
 def test_a_program_writes_the_splits_of_both(ten, tmp_path, monkeypatch) -> None:

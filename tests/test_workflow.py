@@ -64,6 +64,8 @@ def test_one_run_gives_both_tables_the_panel_and_the_report(finished) -> None:
         "tables/significance.md",
         "tables/distances.md",
         "tables/table1.tex",
+        "tables/difficulty.md",
+        "figures/difficulty.svg",
         "figures/panel.png",
         *(f"figures/{name}.svg" for name in ("panel", "metrics", "sizes", "categories", "training", "calibration")),
         "layouts/report.json",
@@ -81,7 +83,8 @@ def test_the_page_holds_the_runs_tables_figures_and_layouts(finished) -> None:
     tables = {table["name"]: table for table in content["tables"]}
     assert {"table1", "table2", "adherence", "distances", "cost", "significance"} <= set(tables)
     assert content["caveat"] not in tables["table1"]["notes"]
-    assert "panel" in {figure["name"] for figure in content["figures"]}
+    assert {"panel", "difficulty"} <= {figure["name"] for figure in content["figures"]}
+    assert "objects" in {facet["key"] for facet in content["facets"]}
     assert content["methods"] == ["real", "attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
     assert content["layouts"]["ids"] == [row["id"] for row in read_layouts(results / "layouts/test.jsonl")]
     assert all(source.startswith("data:image/webp;base64,") for source in content["strips"])

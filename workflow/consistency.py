@@ -3,7 +3,7 @@
 import csv
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from evaluation import networks
 from evaluation.datasets import distributed, find_dataset
 from evaluation.datasets.source import faults_of, needs_data_set, source_of
-from evaluation.networks import described, faults
+from evaluation.networks import LEAST, ROLES, described, faults, measured_by
 from formats import shown
 from formats.files import InputError
 from formats.modules import defined, dotted, fields_of, statements
@@ -20,7 +20,8 @@ from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 
 if TYPE_CHECKING:
-    from workflow.settings import Method, OwnMetric, SetSource, Settings, Source
+    from evaluation.metrics import Metric
+    from workflow.settings import Method, OwnMetric, SetSource, Settings, Source, TableStanza
 
 PUBLISHED = Path(__file__).parent / "config" / "published.csv"
 
@@ -77,9 +78,12 @@ def metric_faults(settings: "Settings") -> list[str]:
             found.append(str(error))
     try:
         own.check_names(loaded)
+        known = known_metrics(settings, [metric for one in loaded for metric in one.metrics])
     except InputError as error:
-        found.append(str(error))
-    return found
+        return [*found, str(error)]
+    columns = {name: stanza.columns or [] for name, stanza in settings.tables.items()}
+    unknown = [(table, name) for table, names in columns.items() for name in names if name not in known]
+    return found + [f"tables.{table}.columns: {unknown_name(name, known)}" for table, name in unknown]
 
 
 def _row_faults(settings: "Settings") -> Iterator[Fault]:
@@ -121,8 +125,11 @@ def _module_faults(keys: Keys, stanza: "Method | OwnMetric", needed: str) -> Ite
 
 def _table_faults(settings: "Settings") -> Iterator[Fault]:
     methods = settings.methods
-    for table, rows in settings.tables.items():
-        for row in rows:
+    if all(stanza.rows is None for stanza in settings.tables.values()):
+        yield Fault(("tables",), "no table names rows; give one of them `rows`")
+    for table, stanza in settings.tables.items():
+        yield from _column_faults(settings, table, stanza)
+        for row in stanza.rows or ():
             keys: Keys = ("tables", table)
             if row not in methods and row != "real":
                 yield Fault(keys, unknown_name(row, ["real", *methods], "methods: "))
@@ -130,6 +137,41 @@ def _table_faults(settings: "Settings") -> Iterator[Fault]:
                 base = methods[row].base
                 text = f"{row!r} cannot be run, since models.{base} is null, and has no published values"
                 yield Fault(keys, text, (keys, ("models", base)))
+
+
+def _column_faults(settings: "Settings", table: str, stanza: "TableStanza") -> Iterator[Fault]:
+    """Columns are metrics whose network is there; those of a table with `by` are means. Which metrics of one's own there are, their
+    modules alone say: preflight imports them (`metric_faults`).
+    """
+    if not stanza.columns:
+        return
+    keys: Keys = ("tables", table, "columns")
+    known = known_metrics(settings)
+    means = [metric.name for metric in known.values() if metric.scores]
+    extractors = dict(settings.extractors.given())
+    for name in stanza.columns:
+        metric = known.get(name)
+        if metric is None:
+            if not any(settings.metrics.values()):
+                yield Fault(keys, unknown_name(name, known))
+        elif metric.extractor not in extractors:
+            by: Keys = ("extractors", metric.extractor)
+            yield Fault(keys, f"{name!r} needs extractors.{metric.extractor}, which is null", (keys, by))
+        elif stanza.by and name not in means:
+            text = f"{name!r} is no mean over images, boxes or labels, which alone are broken down: {', '.join(means)}"
+            yield Fault(keys, text, (keys, ("tables", table, "by")))
+
+
+def known_metrics(settings: "Settings", own: "Sequence[Metric]" = ()) -> "dict[str, Metric]":
+    """The metrics of a configuration, by name; those of one's own as given."""
+    from evaluation.metrics import metrics_of  # and pandas with it, which a dry run can do without
+
+    further = {name: one for name, one in settings.extractors.given() if name not in ROLES}
+    about = {
+        name: {"name": one.name, "measures": measured_by(one.kind), "least": one.least or LEAST}
+        for name, one in further.items()
+    }
+    return metrics_of({name: one for name, one in about.items() if one["measures"]}, own)
 
 
 def _absent(settings: "Settings", model: str) -> bool:

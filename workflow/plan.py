@@ -163,7 +163,13 @@ class Plan:
     @cached_property
     def rows(self) -> list[str]:
         """The tables' rows that can be run, each once, in the tables' order."""
-        return list(dict.fromkeys(row for rows in self.settings.tables.values() for row in self.runnable(rows)))
+        named = [stanza.rows or [] for stanza in self.settings.tables.values()]
+        return list(dict.fromkeys(row for rows in named for row in self.runnable(rows)))
+
+    def rows_of(self, table: str) -> list[str]:
+        """The rows of a table of the configuration, also those that show published values alone."""
+        stated = self.settings.tables[table].rows
+        return self.rows if stated is None else self.shown(stated)
 
     def runnable(self, rows: Iterable[str]) -> list[str]:
         """Without the methods whose model is null, which have no weights: their rows show the published values. Without `real`
@@ -205,7 +211,7 @@ class Plan:
     def partners(self, row: str) -> list[str]:
         """Rows after `row`, by name, that some table compares it with."""
         later = [other for other in sorted(self.methods) if other > row]
-        tables = [set(rows) for rows in self.settings.tables.values()]
+        tables = [set(self.rows_of(name)) for name, stanza in self.settings.tables.items() if not stanza.by]
         always = set(self.compared_with)
         return [other for other in later if {row, other} & always or any({row, other} <= rows for rows in tables)]
 
@@ -660,8 +666,26 @@ class Plan:
 
     def table_key(self, name: str) -> str:
         """What the notes of a table of the configuration say of data and methods."""
-        rows = self.settings.tables.get(name, [])
+        rows = self.rows_of(name) if name in self.settings.tables else []
         return digest([self.data_key, [self.stanza(row).source for row in self.runnable(rows) if row != REAL]])
+
+    @cached_property
+    def by_difficulty(self) -> list[str]:
+        """The tables of the configuration that are broken down by difficulty."""
+        return [name for name, stanza in self.settings.tables.items() if stanza.by]
+
+    def against(self, table: str) -> str | None:
+        """The row that a table by difficulty tests its rows against, where it has it."""
+        reference = self.settings.alignment.reference
+        return reference if reference in self.runnable(self.rows_of(table)) else None
+
+    @cached_property
+    def bands(self) -> list[str]:
+        """Options of evaluation.difficulty."""
+        difficulty = self.settings.difficulty
+        words = ["--objects-bands", *difficulty.objects, "--size-bands", *difficulty.size]
+        words += ["--overlap-bands", *difficulty.overlap, "--tag-values", difficulty.tag_values]
+        return list(map(str, [*words, "--least", difficulty.least]))
 
     @cached_property
     def labels(self) -> list[str]:
@@ -680,8 +704,11 @@ class Plan:
 
     @cached_property
     def figure_names(self) -> list[str]:
-        """Without the distance against the number of images where there are no photos to measure it to."""
-        return [name for name in FIGURES if name != "sizes" or self.has_photos("test")]
+        """Without the distance against the number of images where there are no photos to measure it to; and one a table by
+        difficulty.
+        """
+        names = [name for name in FIGURES if name != "sizes" or self.has_photos("test")]
+        return [*names, *self.by_difficulty]
 
 
 def stated_keys(value: Any) -> Any:

@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping
 
-from workflow.plan import Plan
+from workflow.plan import FIGURES, Plan
 
 PUBLISHED = "workflow/config/published.csv"
+CLAIMS = "workflow/config/claims.csv"
+HELD = ("reproduction", "claims")  # against published values
 OF_METRICS = ("distances", "adherence", "judges")
 PAIRED = ("significance", "best")
 # Tables beside those of the configuration; which of them it has, its plan says.
-KINDS = (*OF_METRICS, *PAIRED, "agreement", "cost", "seeds", "reproduction")
+KINDS = (*OF_METRICS, *PAIRED, "agreement", "cost", "seeds", *HELD)
+BY_DIFFICULTY = "difficulty"  # the verb of tables and figures of the configuration that are broken down
 ALONE = ("training", "calibration")  # figures without rows
 
 Inputs = dict[str, str | list[str]]
 
 
 def clashes(plan: Plan) -> list[str]:
-    """One line for each table of the configuration that has another table's name."""
-    return [
-        f"tables: {name} is the name of another table; choose one" for name in plan.settings.tables if name in KINDS
-    ]
+    """One line for each table of the configuration that has another table's name, or whose figure has another figure's."""
+    taken = {name: "table" for name in plan.settings.tables if name in KINDS}
+    taken |= {name: "figure" for name in plan.by_difficulty if name in FIGURES}
+    return [f"tables: {name} is the name of another {what}; choose one" for name, what in taken.items()]
 
 
 def metrics_of(plan: Plan, rows: list[str]) -> list[str]:
@@ -32,7 +35,14 @@ def swaps(plan: Plan) -> list[str]:
 
 def kind(plan: Plan, table: str) -> str:
     """The verb of evaluation.tables."""
+    if table in plan.by_difficulty:
+        return BY_DIFFICULTY
     return "headline" if table in plan.settings.tables else table
+
+
+def figure_kind(plan: Plan, figure: str) -> str:
+    """The verb of evaluation.figures."""
+    return BY_DIFFICULTY if figure in plan.by_difficulty else figure
 
 
 def table_inputs(plan: Plan, table: str) -> Inputs:
@@ -47,9 +57,13 @@ def table_inputs(plan: Plan, table: str) -> Inputs:
         shards = plan.shards("test")
         return {"shards": [plan.path.samples(row, "test", shard) for row in sorted(plan.methods) for shard in shards]}
     found: Inputs = {"published": PUBLISHED, "significance": plan.path.table("significance", "json")}
-    if table == "reproduction":
-        return {"metrics": metrics_of(plan, plan.rows)} | found
-    rows = plan.runnable(plan.settings.tables[table])
+    if table in HELD:
+        claims: Inputs = {"claims": CLAIMS} if table == "claims" else {}
+        return {"metrics": metrics_of(plan, plan.rows)} | found | claims
+    rows = plan.runnable(plan.rows_of(table))
+    if table in plan.by_difficulty:
+        found = {"layouts": plan.path.layouts("test"), "metrics": metrics_of(plan, rows), "published": PUBLISHED}
+        return found | {"scores": [plan.path.scores(row, "test") for row in rows]}
     return found | {
         "metrics": metrics_of(plan, rows),
         "specs": [plan.path.spec(row) for row in rows if row in plan.methods],
@@ -63,6 +77,8 @@ def table_options(plan: Plan, table: str) -> list[str]:
     if table == "seeds":
         rows = [(row, metrics_of(plan, [row, *plan.repeats_of(row)])) for row in plan.methods]
         return [word for row, files in rows for word in ("--row", row, *files)]
+    if table in plan.by_difficulty:
+        return _difficulty_options(plan, table)
     inputs = table_inputs(plan, table)
     if table == "agreement":
         pairs = zip(inputs["row"], inputs["scores"], strict=True)
@@ -72,8 +88,23 @@ def table_options(plan: Plan, table: str) -> list[str]:
         words.append(f"--caveat={plan.settings.caveat}")
     if table in plan.settings.tables:
         words += ["--name", table, "--mark-against", plan.settings.alignment.method, "--data", plan.path.config]
-        words += ["--rows", *plan.shown(plan.settings.tables[table]), "--labels", *plan.labels]
+        words += ["--rows", *plan.rows_of(table), "--labels", *plan.labels, *_title_options(plan, table)]
     return words
+
+
+def _title_options(plan: Plan, table: str) -> list[str]:
+    stanza = plan.settings.tables[table]
+    columns = ["--columns", *stanza.columns] if stanza.columns else []
+    return columns + ([f"--caption={stanza.caption}"] if stanza.caption else [])
+
+
+def _difficulty_options(plan: Plan, table: str) -> list[str]:
+    words = ["--name", table, "--layouts", plan.path.layouts("test"), "--published", PUBLISHED]
+    for row in plan.runnable(plan.rows_of(table)):
+        words += ["--row", row, plan.path.metrics(row, "test"), plan.path.scores(row, "test")]
+    words += ["--against", against] if (against := plan.against(table)) else []
+    words += ["--by", *(plan.settings.tables[table].by or []), *plan.bands, *_title_options(plan, table)]
+    return [*words, "--labels", *plan.labels, f"--caveat={plan.settings.caveat}"]
 
 
 def paired_options(plan: Plan, table: str) -> list[str]:
@@ -83,12 +114,16 @@ def paired_options(plan: Plan, table: str) -> list[str]:
         words += ["--row", plan.path.metrics(row, "test"), plan.path.scores(row, "test")]
     if table == "significance":
         return [*words, "--against", *plan.compared_with]
-    for name, rows in plan.settings.tables.items():
-        words += ["--table", name, *(row for row in plan.runnable(rows) if row in plan.methods)]
+    for name, stanza in plan.settings.tables.items():
+        if not stanza.by:
+            words += ["--table", name, *(row for row in plan.runnable(plan.rows_of(name)) if row in plan.methods)]
+            words += ["--columns", name, *stanza.columns] if stanza.columns else []
     return words
 
 
 def figure_inputs(plan: Plan, figure: str) -> Inputs:
+    if figure in plan.by_difficulty:
+        return {"table": plan.path.table(figure, "json"), "metrics": metrics_of(plan, plan.rows[:1])}
     rows, shards = plan.rows, plan.shards("test")
     found: dict[str, Inputs] = {
         "panel": {
@@ -110,7 +145,7 @@ def figure_inputs(plan: Plan, figure: str) -> Inputs:
 def figure_options(plan: Plan, figure: str) -> list[str]:
     """Words for the shell. The panel finds its images by the shards that its layouts are in."""
     words = _options({name: paths for name, paths in figure_inputs(plan, figure).items() if name != "images"})
-    words += [] if figure in ALONE else ["--labels", *plan.labels]
+    words += [] if figure in (*ALONE, *plan.by_difficulty) else ["--labels", *plan.labels]
     words += ["--methods", *plan.rows] if figure in ("panel", "categories") else []
     if figure == "panel":
         words += ["--samples", f"{plan.path.folder}/samples", "--shard-size", str(plan.settings.data.shard_size)]

@@ -87,6 +87,16 @@ def _folder(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
+def _rows(value: Any) -> Any:
+    return {"rows": value} if isinstance(value, list) else value
+
+
+def _ascending(values: list[Any]) -> list[Any]:
+    if sorted(set(values)) != values:
+        raise PydanticCustomError("ascending", "")
+    return values
+
+
 # The text in an annotation is what keys.py and messages say instead of a pattern.
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -101,6 +111,22 @@ Run = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), "a name of letters, digi
 RowName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
 ModelName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$"), "a name of letters, digits, _, . and -"]
 ArtefactName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
+Line = Annotated[str, Field(pattern=r"^[^\r\n]*\S[^\r\n]*$"), "text on one line"]
+FacetName = Annotated[
+    str, Field(pattern=r"^(objects|size|overlap|tags|tags\..+)$"), "objects, size, overlap, tags or tags.NAME"
+]
+Edges = Annotated[
+    list[Annotated[int, Field(ge=1)]],
+    Field(min_length=1),
+    AfterValidator(_ascending),
+    "an ascending list of integers of at least 1",
+]
+Shares = Annotated[
+    list[Annotated[float, Field(gt=0, lt=1)]],
+    Field(min_length=1),
+    AfterValidator(_ascending),
+    "an ascending list of numbers between 0 and 1",
+]
 TableName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$"), "a name of letters, digits and _"]
 Device = Annotated[str, Field(pattern="^(cpu|cuda(:[0-9]+)?)$"), "cpu, cuda or cuda:N"]
 Template = Annotated[str, Field(pattern=r"^([^{}]|\{label\})*\{label\}([^{}]|\{label\})*$"), "text with {label}"]
@@ -353,6 +379,19 @@ class Evaluation(Section):
     )
 
 
+class Difficulty(Section):
+    objects: Edges = Field(description="numbers of objects at which a band begins, the first one from 0")
+    size: Shares = Field(
+        description="edges between sizes of a box, the root of its area as a share of the canvas's side; 0.0625 and 0.1875 are"
+        " COCO's 32 and 96 px of 512"
+    )
+    overlap: Shares = Field(
+        description="edges between largest overlaps of a layout, intersection over union; no overlap is a band of its own"
+    )
+    tag_values: Count = Field(description="by a tag with more values than this nothing is broken down")
+    least: int = Field(ge=2, description="a mean over fewer images is a dash")
+
+
 class Sampling(Section):
     steps: int = Field(ge=1, le=999, description="solver steps; PLMS makes a network call more")
     guidance_scale: float = Field(description="of classifier-free guidance (A23)")
@@ -554,6 +593,25 @@ class Resources(Section):
     )
 
 
+class TableStanza(Section):
+    """A table: rows by metrics; or a list in the stanza's place, of its rows alone."""
+
+    rows: Annotated[list[str], Field(min_length=1), Unique] | None = Field(
+        None, description="in order: keys of `methods`, and `real`; null: those of the other tables"
+    )
+    columns: Annotated[list[str], Field(min_length=1), Unique] | None = Field(
+        None,
+        description="metrics, in order (docs/metrics.md); null: the paper's four, and of a table with `by` all that are means"
+        " over images, boxes or labels",
+    )
+    caption: Line | None = Field(None, description="the title; null: the table's name")
+    by: Annotated[list[FacetName], Field(min_length=1), Unique] | None = Field(
+        None,
+        description="break the rows down by difficulty: `objects`, `size`, `overlap`, `tags` (each that has few values) or"
+        " `tags.NAME`, with the bands of `difficulty`, a figure of the table's name, and tests against `alignment.reference`",
+    )
+
+
 class Pretrain(Section):
     work: MadePath = Field(description="folder of the stages' files")
     out: FilePath = Field(description="folder of the weights")
@@ -597,9 +655,10 @@ class Settings(Section):
     sampling: Sampling
     alignment: Alignment
     methods: dict[RowName, Method] = Field(description="the rows that can be sampled")
-    tables: dict[TableName, Annotated[list[str], Field(min_length=1), Unique]] = Field(
-        description="rows of each table, in order: keys of `methods`, and `real`"
+    tables: dict[TableName, Annotated[TableStanza, BeforeValidator(_rows), "a mapping, or a list of rows"]] = Field(
+        description="the tables; a list in the place of a mapping is of its `rows`"
     )
+    difficulty: Difficulty
     pretrain: Pretrain
     resources: Resources
 

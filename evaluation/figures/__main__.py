@@ -6,6 +6,7 @@
     python -m evaluation.figures sizes --sizes sizes/real/test.csv sizes/hcma/test.csv ... --published ... --out ...
     python -m evaluation.figures categories --regions regions/test/*.parquet --methods real hcma \
         --scores scores/real/test.parquet scores/hcma/test.parquet --published ... --out figures/categories
+    python -m evaluation.figures difficulty --table tables/difficulty.json --out figures/difficulty
     python -m evaluation.figures training --curves train/curves.csv --out figures/training
     python -m evaluation.figures calibration --calibration train/calibration.json --key eta --out figures/calibration
 
@@ -18,9 +19,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.figures import calibration, categories, metrics, panel, sizes, training
+from evaluation.figures import calibration, categories, difficulty, metrics, panel, sizes, training
 from evaluation.layouts import read_layouts
+from evaluation.metrics import metrics_of
 from evaluation.tables.published import labels, read_published, stated_labels
+from evaluation.tables.table import read_table
 from formats.cli import options, run
 from formats.files import read_json, read_object
 
@@ -41,6 +44,7 @@ def main() -> None:
     for name in ("panel", "metrics", "sizes", "categories"):
         drawn[name].add_argument("--published", type=Path, required=True, help="for the rows' labels")
         drawn[name].add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
+    drawn["difficulty"].add_argument("--table", type=Path, required=True, help="JSON of the table by difficulty")
     drawn["training"].add_argument("--curves", type=Path, nargs="+", required=True, help="of each training")
     drawn["calibration"].add_argument(
         "--calibration", type=Path, required=True, help="what evaluation.select_eta wrote"
@@ -77,6 +81,11 @@ def _categories(arguments: argparse.Namespace) -> None:
     categories.draw(tables, _names(arguments, arguments.methods), arguments.out)
 
 
+def _difficulty(arguments: argparse.Namespace) -> None:
+    about = read_object(arguments.metrics[0], "the metrics of a row", "protocol")["protocol"]
+    difficulty.draw(read_table(arguments.table), metrics_of(about), arguments.out)
+
+
 def _training(arguments: argparse.Namespace) -> None:
     training.draw([training.read_curves(path) for path in arguments.curves], arguments.out)
 
@@ -92,6 +101,7 @@ FIGURES = {
     "metrics": _metrics,
     "sizes": _sizes,
     "categories": _categories,
+    "difficulty": _difficulty,
     "training": _training,
     "calibration": _calibration,
 }

@@ -13,7 +13,7 @@ from evaluation.metrics.clip import measure_clip, score_clip
 from evaluation.metrics.frechet import measure_frechet, swapped_frechet
 from evaluation.metrics.judge import score_judge
 from evaluation.metrics.kernel import measure_cmmd, measure_kid, swap_cmmd, swap_kid
-from evaluation.metrics.metric import Level, Metric, mean_of_scores
+from evaluation.metrics.metric import Level, Metric, Unit, mean_of_scores
 from evaluation.metrics.neighbours import measure_neighbours
 from evaluation.networks import DETECTIONS, DETECTOR, FEATURES, SCORES
 from formats import shown
@@ -25,36 +25,62 @@ OWN, DESCRIBED = "metrics", "described"
 
 def _of_level(level: Level) -> Iterator[Metric]:
     distance = Metric("fid", level, "frechet", "FD", 2, measure_frechet, swapped=swapped_frechet, table="distances")
+    distance = replace(distance, definition=FRECHET)
     published = replace(distance, published=f"{level}_fid")
     yield replace(published, headline=True)
     yield replace(published, quantity="fid_legacy", extractor="frechet_legacy", head="FD, legacy")
     kid = replace(distance, quantity="kid", head="KID x 1000", scale=1000, compute=measure_kid, swapped=swap_kid)
-    yield replace(kid, pairs="kid")
+    yield replace(kid, pairs="kid", definition=KID)
     cmmd = replace(distance, quantity="cmmd", extractor="cmmd", head="CMMD", digits=3, compute=measure_cmmd)
-    yield replace(cmmd, swapped=swap_cmmd, pairs="cmmd")
+    yield replace(cmmd, swapped=swap_cmmd, pairs="cmmd", definition=CMMD)
     plain = Metric("", level, "frechet", "", 3, measure_neighbours, higher_is_better=True, table="distances")
+    plain = replace(plain, definition=NEIGHBOURS)
     for name in ("precision", "recall", "density", "coverage"):
         head = name.capitalize()
         yield replace(plain, quantity=name, head=head, counts=True, has_error=False, pairs="neighbourhood")
     clip = Metric("clip", level, "clip", "CLIP", 4, measure_clip, higher_is_better=True, headline=True)
-    yield replace(clip, scores="clip", scored=score_clip, flips=True, published=f"{level}_clip")
+    clip = replace(clip, scores="clip", scored=score_clip, flips=True, published=f"{level}_clip")
+    yield replace(clip, definition=COSINE)
 
 
-def _of_boxes(quantity: str, head: str, figure_title: str = "", scores: str = "") -> Metric:
+def _of_boxes(
+    quantity: str, head: str, definition: str, figure_title: str = "", scores: str = "", unit: Unit = "box"
+) -> Metric:
     metric = Metric(quantity, "box", "detector", head, 3, measure_adherence, higher_is_better=True, counts=True)
     scored = score_boxes(DETECTOR) if scores else None
-    return replace(metric, figure_title=figure_title, scores=scores, scored=scored, table="adherence")
+    metric = replace(metric, figure_title=figure_title, scores=scores, scored=scored, unit=unit, table="adherence")
+    return replace(metric, definition=f"{definition}, by {{network}}.")
+
+
+# What tables say of metrics that share a sentence.
+FRECHET = (
+    "Frechet distance to `real` between features of {network}; whole images {resolution}. Features by torch {torch} in "
+    "batches of {batch}."
+)
+KID = "kernel distance (x . y / D + 1)^3 to `real`, over all pairs, unbiased, between features of {network}."
+CMMD = "maximum mean discrepancy to `real` between features of {network}."
+NEIGHBOURS = (
+    "by 5 nearest neighbours among features of {network}; values depend on the number of samples, and are not tested, for "
+    "want of an error."
+)
+COCO = "as COCO defines it, with the layouts' boxes as ground truth"
+SURELY = "by detections of a score of at least {sure}"
+COSINE = 'raw cosine by {network}; a region\'s text is "{label_template}".'
 
 
 def _of_detector() -> Iterator[Metric]:
-    yield _of_boxes("ap", "AP")
-    yield _of_boxes("ap50", "AP50", "AP50 of the boxes")
-    yield _of_boxes("ap75", "AP75")
-    yield _of_boxes("recall50", "Recall")
-    yield _of_boxes("best_iou", "Best IoU", scores="best_iou")
-    yield _of_boxes("instance_success", "Instances", "Objects found", scores="success")
-    yield _of_boxes("image_success", "Images", "Images with all found")
-    yield _of_boxes("count_right", "Counts", "Counts right")
+    yield _of_boxes("ap", "AP", COCO)
+    yield _of_boxes("ap50", "AP50", COCO, "AP50 of the boxes")
+    yield _of_boxes("ap75", "AP75", COCO)
+    any_of_it = "boxes that any detection of their label overlaps by {overlap}"
+    yield _of_boxes("recall50", "Recall", any_of_it, scores="recalled")
+    yield _of_boxes("best_iou", "Best IoU", f"mean best overlap of a box {SURELY}", scores="best_iou")
+    serving = f"boxes found {SURELY}, each serving one"
+    yield _of_boxes("instance_success", "Instances", serving, "Objects found", "success")
+    whole = f"images whose boxes are all found {SURELY}"
+    yield _of_boxes("image_success", "Images", whole, "Images with all found", "image_success", "image")
+    labels = f"labels of an image with the right number {SURELY}"
+    yield _of_boxes("count_right", "Counts", labels, "Counts right", "count_right", "label")
 
 
 METRICS: dict[str, Metric] = {

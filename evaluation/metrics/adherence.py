@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SIDE = 1000  # pycocotools takes pixels and treats areas under one as nothing
 # The one threshold of intersection over union; None: the mean over 0.50, 0.55, ... 0.95.
 AVERAGE_PRECISION = {"ap": None, "ap50": 0.5, "ap75": 0.75}
+# Columns of the scores file.
+SCORED = ("best_iou", "recalled", "success", "image_success", "count_right")
 
 
 def measure_adherence(measured: "Measured", metric: "Metric") -> "Result":
@@ -65,16 +67,15 @@ def matches(measured: "Measured", detector: str) -> tuple[pd.DataFrame, pd.DataF
 
 @cache
 def score_boxes(detector: str) -> Callable[["Measured"], pd.DataFrame]:
-    """What makes the row of every box by a detector; of further ones the columns have its name before them."""
+    """What makes `scored` by a detector; of further ones the columns have its name before them."""
     return partial(_score_boxes, detector)
 
 
 def _score_boxes(detector: str, measured: "Measured") -> pd.DataFrame:
-    boxes = measured.once(matches, detector)[0]
+    found = scored(*measured.once(matches, detector))
     if detector == DETECTOR:
-        return boxes
-    columns = {name: f"{detector}_{name}" for name in ("best_iou", "recalled", "success")}
-    return boxes.drop(columns="phrase").rename(columns=columns)
+        return found
+    return found.drop(columns="phrase").rename(columns={name: f"{detector}_{name}" for name in SCORED})
 
 
 def named(row: dict[str, Any], params: Any) -> dict[str, Any]:
@@ -256,7 +257,7 @@ def _annotation(
 
 def leave_out_shares(boxes: pd.DataFrame, counts: pd.DataFrame) -> dict[str, tuple[Statistic, np.ndarray]]:
     """metric -> (its value without a jackknife group, the groups it is over), of what `match` found."""
-    images = boxes.groupby(["id", "image_id"])["success"].all().reset_index()
+    images = _found_images(boxes)
     columns: dict[str, tuple[pd.DataFrame, str]] = {
         "recall50": (boxes, "recalled"),
         "best_iou": (boxes, "best_iou"),
@@ -269,3 +270,20 @@ def leave_out_shares(boxes: pd.DataFrame, counts: pd.DataFrame) -> dict[str, tup
         numbers = groups(table["image_id"])
         shares[metric] = leave_out_mean(table[column].to_numpy(np.float64), numbers), numbers
     return shares
+
+
+def _found_images(boxes: pd.DataFrame) -> pd.DataFrame:
+    """Images with boxes, and whether all of theirs are found."""
+    return boxes.groupby(["id", "image_id"])["success"].all().reset_index()
+
+
+def scored(boxes: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """Of what `match` found a row a box, and one an image with boxes (object -1): every column is known on the rows that its
+    metric is the mean of.
+
+    image_success is of the images' rows, count_right of the first box of each label; all others are of every box.
+    """
+    first = boxes.drop_duplicates(["id", "phrase"])[["id", "phrase", "object"]]
+    known = first.merge(counts[["id", "phrase", "count_right"]])[["id", "object", "count_right"]]
+    wholes = _found_images(boxes).rename(columns={"success": "image_success"}).assign(object=-1)
+    return pd.concat([boxes.merge(known, "left", ["id", "object"]), wholes], ignore_index=True)

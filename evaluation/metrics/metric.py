@@ -12,6 +12,7 @@ from evaluation.metrics.summary import Summaries, Summary
 from formats.files import InputError
 
 Level = Literal["image", "region", "box"]
+Unit = Literal["image", "box", "label"]
 # A metric of a row: value, se, debiased and left_out (jackknife.Estimate), perhaps more, such as `remark`, a sentence on what
 # it is not over; None where there is too little.
 Result = dict[str, Any] | None
@@ -27,16 +28,18 @@ class Metric:
 
     compute: the metric of a row, from what was summed up of it. swapped: of a distance, from the summaries of two rows and
     of `real` to the function by which the permutation test swaps groups. scores: the column of the scores files of which the
-    metric is the mean; scored: what makes that column, a table of id, object (-1: the whole image), image_id and columns such
-    as this; flips: rows are compared by flipping signs of its differences. What is neither swapped nor flipped is compared by
-    Student's t.
+    metric is the mean; unit: what that is a mean over, images, boxes, or the labels of each image, a label by its first box
+    ("": images or boxes, as the level says); scored: what makes that column, a table of id, object (-1: the whole image),
+    image_id and columns such as this; flips: rows are compared by flipping signs of its differences. What is neither swapped
+    nor flipped is compared by Student's t.
 
     pairs: what it takes of evaluation.metrics.pairs, so that rows' samples meet once.
 
     headline: in the paper's tables; table: the other table that has it; published: the published metric that it is read as.
     floored: its floor and debiased value stand beside it there. least: samples of either set below which it is a dash.
-    counts: it moves in steps of one image. has_error: with a standard error; what has none is not compared. note: a sentence
-    under the tables that have it.
+    counts: it moves in steps of one image. has_error: with a standard error; what has none is not compared. definition: what
+    a table says of it after its head, with {network}, {resolution}, {label_template}, {torch} and {batch} in the place of the
+    protocol's, and of a detector {sure} and {overlap}. note: a sentence under the tables that have it.
     """
 
     quantity: str
@@ -49,6 +52,7 @@ class Metric:
     pairs: str = ""
     scores: str = ""
     scored: Callable[["Measured"], pd.DataFrame] | None = None
+    unit: Unit | Literal[""] = ""
     flips: bool = False
     higher_is_better: bool = False
     scale: float = 1
@@ -62,12 +66,18 @@ class Metric:
     before: str = ""
     floored: bool = False
     least: int = 2
+    definition: str = "by {network}."
     note: str = ""
 
     @property
     def name(self) -> str:
         """The key of metrics files and tables."""
         return self.before + (self.quantity if self.level == "box" else f"{self.level}_{self.quantity}")
+
+    @property
+    def mean_over(self) -> Unit:
+        """What the metric is a mean over, where it is one (`scores`)."""
+        return self.unit or ("image" if self.level == "image" else "box")
 
     @property
     def title(self) -> str:

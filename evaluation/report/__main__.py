@@ -13,14 +13,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from evaluation import difficulty
 from evaluation.contact_sheets import read_index
 from evaluation.layouts import read_layouts
 from evaluation.report.contact_sheets import strip_sources
+from evaluation.report.facets import pack_facets
 from evaluation.report.figures import read_figures
 from evaluation.report.layouts import pack_layouts
-from evaluation.report.scores import pack_scores, read_scores, shown
+from evaluation.report.scores import pack_scores
 from evaluation.report.tables import pack_table
 from evaluation.report.template import fill
+from evaluation.scores import read_scores, scored
 from formats.cli import options, run
 from formats.files import InputError, read_object, write_text
 
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument(
         "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.contact_sheets, all shards"
     )
+    difficulty.add_options(parser)
     parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -57,7 +61,7 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
     if unknown := [name for name in arguments.compare if name not in methods]:
         raise InputError(f"--compare {unknown[0]}: not among the methods, {', '.join(methods)}")
     about = read_object(arguments.metrics, "the metrics of a row", "protocol")["protocol"] if arguments.metrics else {}
-    metrics = shown(about)
+    metrics = scored(about)
     scores = [read_scores(arguments.scores / method / "test.parquet", layouts, metrics) for method in methods]
     strips = [read_index(path, methods) for path in arguments.strips]
     return {
@@ -68,6 +72,7 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
         "methods": methods,
         "compare": arguments.compare,
         "layouts": pack_layouts(layouts),
+        "facets": pack_facets(difficulty.facets(layouts, difficulty.chosen(arguments))),
         "scores": pack_scores(scores, metrics),
         "strips": strip_sources(strips, [row["id"] for row in layouts], arguments.embed, arguments.out),
     }

@@ -2,10 +2,14 @@
 
     python -m evaluation.tables headline --name table1 --rows real sd14 hcma --metrics metrics/real/test.json ... \
         --specs methods/sd14.json ... --data config.json --cost tables/cost.json --significance tables/significance.json \
-        --mark-against hcma --best tables/best.json --published workflow/config/published.csv --out results/x/tables/table1
+        --mark-against hcma --best tables/best.json --published workflow/config/published.csv --out results/x/tables/table1 \
+        [--columns image_fid ap50 ... --caption "By the detector"]
     python -m evaluation.tables significance --against hcma gligen_sd --row metrics/hcma/test.json scores/hcma/test.parquet \
         --row ... --swaps swaps/hcma.json ... --out tables/significance
-    python -m evaluation.tables best --table table1 sd14 gligen_sd hcma --table ... --row ... --swaps ... --out tables/best
+    python -m evaluation.tables best --table table1 sd14 gligen_sd hcma --table ... --row ... --swaps ... --out tables/best \
+        [--columns table1 image_fid ap50 ...]
+    python -m evaluation.tables difficulty --name difficulty --layouts layouts/test.jsonl --by objects size overlap tags \
+        --row real metrics/real/test.json scores/real/test.parquet --row hcma ... --against gligen_sd --out tables/difficulty
     python -m evaluation.tables distances --metrics metrics/sd14/test.json metrics/hcma/test.json ... --out tables/distances
     python -m evaluation.tables adherence --metrics ... --out tables/adherence
     python -m evaluation.tables judges --metrics ... --out tables/judges
@@ -14,31 +18,44 @@
     python -m evaluation.tables seeds --row hcma metrics/hcma/test.json metrics/hcma_seed_1/test.json --out tables/seeds
     python -m evaluation.tables reproduction --metrics ... --published workflow/config/published.csv \
         --significance tables/significance.json --caveat "..." --out tables/reproduction
+    python -m evaluation.tables claims --metrics ... --published workflow/config/published.csv \
+        --claims workflow/config/claims.csv --significance tables/significance.json --caveat "..." --out tables/claims
     python -m evaluation.tables runs --first results/a --second results/b --out results/compare/a-b
 
 writes {out}.json, .csv, .md and .tex.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from evaluation import difficulty
+from evaluation.breakdown import breakdown
+from evaluation.feature_files import first_difference
+from evaluation.layouts import read_layouts
+from evaluation.metrics import Metric, metric_of, metrics_of
 from evaluation.regression import read_run
+from evaluation.scores import read_scores, scored
 from evaluation.significance import Row, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
 from evaluation.tables.agreement import agreement_table
+from evaluation.tables.claims import claims_table
 from evaluation.tables.cost import cost_table
+from evaluation.tables.difficulty import difficulty_table
 from evaluation.tables.distances import distances_table
-from evaluation.tables.headline import headline_table
+from evaluation.tables.headline import headline_table, title_of
 from evaluation.tables.judges import judges_table
-from evaluation.tables.published import read_published, stated_labels
+from evaluation.tables.published import labels, nothing_published, read_claims, read_published, stated_labels
 from evaluation.tables.reproduction import reproduction_table
 from evaluation.tables.runs import runs_table
 from evaluation.tables.seeds import seeds_table
 from evaluation.tables.significance import best_table, significance_table
 from evaluation.tables.table import Table, read_frame, write_table
 from formats.cli import options, run
-from formats.files import InputError, read_json
+from formats.files import InputError, read_json, read_object
 
 
 def main() -> None:
@@ -68,16 +85,25 @@ def _headline_options(parser: argparse.ArgumentParser) -> None:
         "--mark-against", required=True, help="values that are not distinguishable from this row's get a mark"
     )
     parser.add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
+    _title_options(parser)
     _reproduction_options(parser)
+
+
+def _title_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="METRIC", help="in order; without it the table's own"
+    )
+    parser.add_argument("--caption", default="", help="the table's title; without it the name")
 
 
 def _headline(arguments: argparse.Namespace) -> Table:
     config = read_json(arguments.data)
     methods, specs = config.get("methods", {}), [read_json(path) for path in arguments.specs]
+    metrics = [read_json(path) for path in arguments.metrics]
     return headline_table(
         name=arguments.name,
         rows=arguments.rows,
-        metrics=[read_json(path) for path in arguments.metrics],
+        metrics=metrics,
         specs=[spec | {"source": methods.get(spec.get("method"), spec).get("source", "")} for spec in specs],
         data=config.get("data", config),
         cost=read_frame(arguments.cost, "method", "commit", "device").set_index("method"),
@@ -87,7 +113,15 @@ def _headline(arguments: argparse.Namespace) -> Table:
         published=read_published(arguments.published),
         stated=stated_labels(arguments.labels),
         caveat=arguments.caveat,
+        columns=_metrics(arguments.columns, metrics[0]["protocol"] if metrics else {}),
+        caption=arguments.caption,
     )
+
+
+def _metrics(names: Sequence[str], about: Mapping[str, Any]) -> list[Metric]:
+    """Metrics by name, of rows whose files state `about`."""
+    known = metrics_of(about) if names else {}
+    return [metric_of(name, known) for name in names]
 
 
 def _each_row_options(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +143,13 @@ def _significance_options(parser: argparse.ArgumentParser) -> None:
 def _best_options(parser: argparse.ArgumentParser) -> None:
     _rows_options(parser)
     parser.add_argument("--table", dest="tables", nargs="+", action="append", required=True, help="its name, its rows")
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        action="append",
+        default=[],
+        help="a table's name, its metrics; without it the headline's",
+    )
 
 
 def _rows(arguments: argparse.Namespace) -> dict[str, Row]:
@@ -128,7 +169,70 @@ def _best(arguments: argparse.Namespace) -> Table:
     for name, methods in tables.items():
         if unknown := [method for method in methods if method not in rows]:
             raise InputError(f"--table {name}: {unknown[0]} is not among the rows, {', '.join(rows)}")
-    return best_table(tables, rows, read_swaps(arguments.swaps))
+    known = next(iter(rows.values())).known
+    columns = {name: [metric_of(metric, known) for metric in metrics] for name, *metrics in arguments.columns}
+    if unknown := [name for name in columns if name not in tables]:
+        raise InputError(f"--columns {unknown[0]}: no --table of this name, which are {', '.join(tables)}")
+    return best_table(tables, rows, read_swaps(arguments.swaps), columns)
+
+
+def _difficulty_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="the table's, as in the configuration")
+    parser.add_argument("--layouts", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--row", nargs=3, action="append", required=True, metavar=("METHOD", "METRICS", "SCORES"), help="in order"
+    )
+    parser.add_argument("--against", help="the row that the others are tested against; without it no test")
+    parser.add_argument(
+        "--by", nargs="+", default=difficulty.FACETS, metavar="FACET", help="objects, size, overlap, tags, tags.NAME"
+    )
+    difficulty.add_options(parser)
+    _title_options(parser)
+    parser.add_argument("--published", type=Path, help="for the rows' labels")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
+    parser.add_argument("--caveat", default="", help="every form of the table has it")
+
+
+def _difficulty(arguments: argparse.Namespace) -> Table:
+    layouts = [row for path in arguments.layouts for row in read_layouts(path)]
+    measured = {method: Path(path) for method, path, _ in arguments.row}
+    if len(measured) < len(arguments.row):
+        raise InputError(f"--row: a method twice, of {', '.join(method for method, *_ in arguments.row)}")
+    protocol = _one_protocol(measured)
+    if arguments.against and arguments.against not in measured:
+        raise InputError(f"--against {arguments.against}: not among the rows, {', '.join(measured)}")
+    means = scored(protocol)
+    metrics = _metrics(arguments.columns, protocol) or [metric for metric in means if metric.extractor in protocol]
+    if odd := [metric.name for metric in metrics if not metric.scores]:
+        known = ", ".join(metric.name for metric in means)
+        raise InputError(f"--columns {odd[0]}: no mean over images, boxes or labels, which are {known}")
+    rows = {method: read_scores(Path(scores), layouts, metrics) for method, _, scores in arguments.row}
+    bands = difficulty.chosen(arguments)
+    facets = difficulty.facets(layouts, bands, arguments.by)
+    published = read_published(arguments.published) if arguments.published else nothing_published()
+    return difficulty_table(
+        title=arguments.caption or title_of(arguments.name),
+        layouts=layouts,
+        facets=facets,
+        bands=bands,
+        metrics=metrics,
+        found=breakdown(layouts, facets, metrics, rows, arguments.against, bands.least),
+        called=labels(rows, published, stated_labels(arguments.labels)),
+        protocol=protocol,
+        against=arguments.against,
+        caveat=arguments.caveat,
+    )
+
+
+def _one_protocol(metrics: dict[str, Path]) -> dict[str, Any]:
+    """The protocol of all metrics files; raises InputError where one row was measured by another."""
+    found = {name: read_object(path, "the metrics of a row", "protocol")["protocol"] for name, path in metrics.items()}
+    first, *_ = found
+    for name, protocol in found.items():
+        if protocol != found[first]:
+            gap = first_difference(protocol, found[first])
+            raise InputError(f"{name}: measured otherwise than {first}: {gap}; measure both alike")
+    return dict(found[first])
 
 
 def _metrics_options(parser: argparse.ArgumentParser) -> None:
@@ -157,9 +261,25 @@ def _reproduction_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reproduction(arguments: argparse.Namespace) -> Table:
-    significance = read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
-    metrics = [read_json(path) for path in arguments.metrics]
-    return reproduction_table(metrics, read_published(arguments.published), significance, arguments.caveat)
+    published, metrics = read_published(arguments.published), [read_json(path) for path in arguments.metrics]
+    return reproduction_table(metrics, published, _differences(arguments), arguments.caveat)
+
+
+def _differences(arguments: argparse.Namespace) -> pd.DataFrame:
+    return read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
+
+
+def _claims_options(parser: argparse.ArgumentParser) -> None:
+    _reproduction_options(parser)
+    parser.add_argument("--claims", type=Path, required=True, help="all other published values, as CSV")
+
+
+def _claims(arguments: argparse.Namespace) -> Table:
+    claims, metrics = (
+        read_claims(arguments.claims, arguments.published),
+        [read_json(path) for path in arguments.metrics],
+    )
+    return claims_table(metrics, claims, _differences(arguments), arguments.caveat)
 
 
 def _runs_options(parser: argparse.ArgumentParser) -> None:
@@ -172,6 +292,7 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "headline": (_headline, _headline_options),
     "significance": (_significance, _significance_options),
     "best": (_best, _best_options),
+    "difficulty": (_difficulty, _difficulty_options),
     "distances": (lambda arguments: distances_table([read_json(path) for path in arguments.metrics]), _metrics_options),
     "adherence": (lambda arguments: adherence_table([read_json(path) for path in arguments.metrics]), _metrics_options),
     "judges": (lambda arguments: judges_table([read_json(path) for path in arguments.metrics]), _metrics_options),
@@ -179,6 +300,7 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "cost": (lambda arguments: cost_table(arguments.shards), _cost_options),
     "seeds": (_seeds, _seeds_options),
     "reproduction": (_reproduction, _reproduction_options),
+    "claims": (_claims, _claims_options),
     "runs": (lambda arguments: runs_table(read_run(arguments.first), read_run(arguments.second)), _runs_options),
 }
 

@@ -1,4 +1,6 @@
-"""A table of the paper: distances and CLIP scores of whole images and regions, and all that one needs to make them again."""
+"""A table of the configuration: some rows by some metrics, those of the paper's tables by default, and all that one needs to
+make them again.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from evaluation.datasets.source import describe
-from evaluation.metrics import headline
+from evaluation.metrics import Metric, headline, values_of
+from evaluation.tables.explained import explained
 from evaluation.tables.published import WITHOUT_PHOTOS, labels
 from evaluation.tables.significance import WHAT_IS_TESTED
 from evaluation.tables.table import Cell, Column, Row, Table, decimals
@@ -29,8 +32,12 @@ def headline_table(
     published: pd.DataFrame,
     stated: dict[str, str],
     caveat: str = "",
+    columns: Sequence[Metric] = (),
+    caption: str = "",
 ) -> Table:
-    """The table of that name: of each of `rows` every headline metric, marked, bold, and beside the published value.
+    """The table of that name: of each of `rows` every metric of `columns`, marked, bold, and beside the published value.
+
+    columns: the headline metrics where there are none; caption: the title, instead of the name.
 
     A row without metrics is one that cannot be run: it shows its published values, and needs some. Published values of
     other rows are left out where there is a caveat, where they would invite a comparison that means nothing. significance,
@@ -38,6 +45,7 @@ def headline_table(
 
     Raises InputError when rows were not measured on the same number of images by the same networks.
     """
+    columns = columns or headline()
     measured = _alike(metrics)
     own = published[published["table"] == name].set_index("method")
     for row in rows:
@@ -50,25 +58,26 @@ def headline_table(
     for row in rows:
         beside = own.loc[row].dropna().to_dict() if row in own.index and not (caveat and row in measured) else {}
         found = measured.get(row)
-        cells.append(_row(row, called[row], found, beside, alike, _pairs(leading)))
+        cells.append(_row(row, called[row], columns, found, beside, alike, _pairs(leading)))
+    distances = any(metric.swapped for metric in columns)
     marked = any(cell.mark for row in cells for cell in row.values())
     spent = cost[cost.index.isin(rows)]
     return Table(
-        title=title_of(name),
-        columns=_columns(),
+        title=caption or title_of(name),
+        columns=_columns(columns),
         rows=cells,
         notes=[
-            *_protocol(metrics, data),
+            *_protocol(columns, metrics, data),
             *made(spent),
             _bold(leading),
             *[_mark(mark_against)] * marked,
-            f"{WHAT_IS_TESTED} The differences without that bias are in significance.md and best.md.",
+            *[f"{WHAT_IS_TESTED} The differences without that bias are in significance.md and best.md."] * distances,
             *_unmeasured([called[row] for row in rows if row not in measured]),
             *tokens(spent, called),
             *cut_prompts(spent, called),
             *other_noise(spent, called),
             *settings(specs),
-            *["In brackets: the paper's value."] * (not caveat),
+            *["In brackets: the paper's value."] * (not caveat and any(metric.published for metric in columns)),
         ],
         caveat=caveat,
     )
@@ -92,8 +101,7 @@ def _pairs(lines: pd.DataFrame) -> set[tuple[str, str]]:
     return set(zip(lines["method"], lines["metric"], strict=True))
 
 
-def _columns() -> list[Column]:
-    metrics = headline()
+def _columns(metrics: Sequence[Metric]) -> list[Column]:
     floors = [
         Column(f"{metric.name}_floor", number=decimals(metric.digits), shown=False)
         for metric in metrics
@@ -111,14 +119,16 @@ def _columns() -> list[Column]:
 def _row(
     name: str,
     label: str,
+    metrics: Sequence[Metric],
     row: dict[str, Any] | None,
     published: dict[Any, Any],
     alike: set[tuple[str, str]],
     leading: set[tuple[str, str]],
 ) -> Row:
     cells = {"method": Cell(name), "label": Cell(label)}
-    for metric in headline():
-        found, pair = (row or {"metrics": {}})["metrics"].get(metric.name) or {}, (name, metric.name)
+    values = values_of(row) if row else {}
+    for metric in metrics:
+        found, pair = values.get(metric.name, {}), (name, metric.name)
         cells[metric.name] = Cell(
             found.get("value"),
             found.get("se"),
@@ -148,27 +158,32 @@ def _bold(leading: pd.DataFrame) -> str:
     return note
 
 
-def _protocol(metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[str]:
+def _protocol(columns: Sequence[Metric], metrics: Sequence[dict[str, Any]], data: dict[str, Any]) -> list[str]:
     """The sentences a reader needs to know what the columns are, and to make them again."""
     made, first = metrics[0]["protocol"], metrics[0]
-    known = {metric: (first["metrics"].get(metric.name) or {}).get("floor") for metric in headline()}
+    distances = [metric for metric in columns if metric.swapped]
+    known = {metric: (first["metrics"].get(metric.name) or {}).get("floor") for metric in distances}
     floors = [f"{metric.name} {floor:.{metric.digits}f}" for metric, floor in known.items() if floor is not None]
+    unmeasured = [metric.title for metric in columns if metric.extractor not in made]
     return [
-        *[WITHOUT_PHOTOS] * (first["reference"] is None),
-        f"FD: Frechet distance to `real` between features of {_network(made['frechet'])}; whole images "
-        f"{_resolution(made['resolution'])}. Features by torch {made['torch']} in batches of {made['batch']}.",
-        f'CLIP: raw cosine by {_network(made["clip"])}; a region\'s text is "{made["label_template"]}".',
+        *[WITHOUT_PHOTOS] * (first["reference"] is None and bool(distances)),
+        *explained(columns, made),
+        *[f"Not measured, for want of a network: {', '.join(unmeasured)}."] * bool(unmeasured),
         *cut_texts(first),
         *describe(data),
         _regions(made["regions"]),
         *_reference(first),
         f"{first['n_images']} images and {first['n_regions']} regions a row; ± one standard error "
         f"(delete-a-group jackknife over images, at most {made['groups']} groups).",
-        f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."
-        if floors
-        else "No distance could be measured.",
+        *_floors(floors) * bool(distances),
         *_versions(metrics),
     ]
+
+
+def _floors(floors: Sequence[str]) -> list[str]:
+    if not floors:
+        return ["No distance could be measured."]
+    return [f"Two samples of this size from one distribution are expected to differ by: {', '.join(floors)}."]
 
 
 def _reference(row: dict[str, Any]) -> list[str]:
@@ -209,10 +224,6 @@ def _regions(rule: dict[str, Any]) -> str:
     )
 
 
-def _resolution(resolution: int | None) -> str:
-    return "at their own resolution" if resolution is None else f"at {resolution} px, by bicubic interpolation"
-
-
 def made(cost: pd.DataFrame) -> list[str]:
     """At which commit and on which device the rows were sampled; rows of another commit or device are named."""
     if cost.empty:
@@ -222,10 +233,6 @@ def made(cost: pd.DataFrame) -> list[str]:
         rows.setdefault(f"commit {row['commit']} on {row['device']}", []).append(str(name))
     parts = list(rows) if len(rows) == 1 else [f"{part}: {', '.join(names)}" for part, names in rows.items()]
     return [f"Sampled at {'; '.join(parts)}."]
-
-
-def _network(about: dict[str, str]) -> str:
-    return f"{about['name']} ({about['resize']}; sha256 {about['sha256'][:12]})"
 
 
 def _versions(metrics: Sequence[dict[str, Any]]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.metrics import Metric, metric_of
 from evaluation.metrics.permutation import FLIPS
 from evaluation.significance import LEVEL_OF_TEST, Row, Swaps, compare, leaders
 from evaluation.tables.table import P_VALUE, Cell, Column, Table, View, decimals
@@ -52,17 +53,28 @@ def significance_table(rows: Mapping[str, Row], against: Sequence[str], swaps: S
     )
 
 
-def best_table(tables: Mapping[str, Sequence[str]], rows: Mapping[str, Row], swaps: Swaps) -> Table:
-    """Of each table, by name, and headline metric the best row and the runner-up; `real` is no row of them."""
+def best_table(
+    tables: Mapping[str, Sequence[str]],
+    rows: Mapping[str, Row],
+    swaps: Swaps,
+    metrics: Mapping[str, Sequence[Metric]] | None = None,
+) -> Table:
+    """Of each table, by name, and metric of its `metrics` (none: the headline's) the best row and the runner-up.
+
+    `real` is no row of them.
+    """
     lines = [
         {"table": Cell(table)} | _names(line) | differences(line)
         for table, names in tables.items()
-        for line in leaders({name: rows[name] for name in names}, swaps)
+        for line in leaders({name: rows[name] for name in names}, swaps, (metrics or {}).get(table, ()))
     ]
+    known = next(iter(rows.values())).known if rows else {}
+    used = [metric_of(str(line["metric"].value), known) for line in lines]
+    others = ", delete-a-group jackknife and Student's t for all others" * any(not (m.flips or m.swapped) for m in used)
     tests = (
         "Best minus runner-up, paired by image: random sign flips of the images' differences for CLIP scores, random swaps of "
-        "groups of images between the two rows for distances; Holm's correction over all pairs of a table's rows, metric by "
-        "metric. In the tables the best value is bold where it can be told from the runner-up's."
+        f"groups of images between the two rows for distances{others}; Holm's correction over all pairs of a table's rows, "
+        "metric by metric. In the tables the best value is bold where it can be told from the runner-up's."
     )
     columns = [Column("table", "Table"), Column("metric", "Metric"), Column("method", "Best")]
     columns += [Column("against", "Runner-up"), DIFFERENCE, WITHOUT_BIAS, Column("p", "p", P_VALUE), P_HOLM, VERDICT]

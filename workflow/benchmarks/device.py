@@ -103,7 +103,7 @@ def attempt(measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def read_rows(config: Path, weights: Path) -> list[Row]:
     """The methods of a configuration's tables, each once, on the model folders below `weights`."""
     settings = Settings.model_validate(read_json(config))
-    shown = dict.fromkeys(name for rows in settings.tables.values() for name in rows if name != "real")
+    shown = dict.fromkeys(name for table in settings.tables.values() for name in table.rows or () if name != "real")
     return [
         Row(
             name,

@@ -59,6 +59,7 @@ rule write_page:
         caveat=lambda wildcards: plan.settings.caveat,
         scores=lambda wildcards: f"{plan.path.folder}/scores",
         methods=plan.rows,
+        bands=plan.bands,
         compare=[
             row if row in plan.rows else plan.rows[0]
             for row in (plan.settings.alignment.method, plan.settings.alignment.reference)
@@ -68,5 +69,5 @@ rule write_page:
     shell:
         "python -m evaluation.report --run {params.run:q} --caveat={params.caveat:q} --tables {input.tables}"
         " --figures {input.figures} --layouts {input.layouts} --scores {params.scores} --metrics {input.metrics}"
-        " --methods {params.methods}"
+        " --methods {params.methods} {params.bands}"
         " --compare {params.compare} --strips {input.strips} --out {output} > {log} 2>&1"

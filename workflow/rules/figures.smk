@@ -23,9 +23,10 @@ rule draw:
     conda:
         "../envs/harness.yaml"
     params:
+        kind=lambda wildcards: products.figure_kind(plan, wildcards.figure),
         options=lambda wildcards: products.figure_options(plan, wildcards.figure),
         out=lambda wildcards, output: output.png.removesuffix(".png"),
     message:
         "Drawing the figure {wildcards.figure}"
     shell:
-        "python -m evaluation.figures {wildcards.figure} {params.options:q} --out {params.out} > {log} 2>&1"
+        "python -m evaluation.figures {params.kind} {params.options:q} --out {params.out} > {log} 2>&1"

@@ -55,7 +55,7 @@ rule accept:
 
 rule reproduce:
     input:
-        plan.path.table("reproduction", "md"),
+        [plan.path.table(name, "md") for name in products.HELD],
     log:
         plan.path.log("reproduce"),
     conda:

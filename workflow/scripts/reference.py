@@ -19,7 +19,7 @@ from formats.cli import options, run
 from formats.files import replacing, write_json
 
 REFERENCE = Path("results/reference/miniature")
-TABLES = ("table1", "table2", "cost", "adherence", "distances", "best", "significance")
+TABLES = ("table1", "table2", "difficulty", "cost", "adherence", "distances", "best", "significance")
 # The Markdown is for people; programs read the JSON.
 KEPT = [*(f"tables/{name}.{form}" for name in TABLES for form in ("json", "md")), "figures/panel.png"]
 CARD = Path("weights/miniature/weights.json")

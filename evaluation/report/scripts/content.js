@@ -20,6 +20,9 @@ const LAYOUTS = {
 const COUNT = LAYOUTS.ids.length;
 const OBJECTS = LAYOUTS.phrase.length;
 
+// Ways to tell easy from hard: the band of every layout or, perBox, of every object; -1: none. `field` is that of the filter.
+const FACETS = CONTENT.facets.map((facet) => ({ ...facet, field: `by-${facet.key}`, place: unpack(facet.place, Int16Array) }));
+
 // Scores that were measured. Those of boxes are, of a layout, means over its boxes.
 const SCORES = {};
 for (const [name, score] of Object.entries(CONTENT.scores)) {
@@ -40,24 +43,36 @@ function measuredOf(name, method, place) {
   return value === MISSING ? NaN : value / SCORES[name].unit;
 }
 
-function meanOfBoxes(name, method, layout) {
+// The mean over a layout's boxes, those in the bands that the filter asks for.
+function meanOfBoxes(name, method, layout, asked) {
   let sum = 0;
   let count = 0;
   for (let object = LAYOUTS.start[layout]; object < LAYOUTS.start[layout + 1]; object++) {
     const value = measuredOf(name, method, object);
-    if (!Number.isNaN(value)) (sum += value), count++;
+    if (!Number.isNaN(value) && inBands(asked, object)) (sum += value), count++;
   }
   return count ? sum / count : NaN;
 }
 
+// The bands that a filter asks for, of layouts or of boxes.
+function askedBands(filter, perBox) {
+  return FACETS.filter((facet) => facet.perBox === perBox && filter[facet.field] !== "").map((facet) => ({
+    place: facet.place,
+    band: Number(filter[facet.field]),
+  }));
+}
+
+const inBands = (asked, number) => asked.every(({ place, band }) => place[number] === band);
+
 const columns = new Map();
 
-// A score of one method for every layout; NaN where there is none.
-function scoresOf(name, method) {
-  const key = `${name} ${method}`;
+// A score of one method for every layout, under the filter's bands of boxes; NaN where there is none.
+function scoresOf(name, method, filter) {
+  const asked = SCORES[name].perBox ? askedBands(filter, true) : [];
+  const key = `${name} ${method} ${FACETS.map((facet) => (facet.perBox && asked.length ? filter[facet.field] : ""))}`;
   if (!columns.has(key)) {
     const one = SCORES[name].perBox ? meanOfBoxes : measuredOf;
-    columns.set(key, Float64Array.from({ length: COUNT }, (_, layout) => one(name, method, layout)));
+    columns.set(key, Float64Array.from({ length: COUNT }, (_, layout) => one(name, method, layout, asked)));
   }
   return columns.get(key);
 }

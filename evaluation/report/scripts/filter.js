@@ -8,11 +8,13 @@ const HAY = LAYOUTS.captions.map((caption, layout) => `${caption.toLowerCase()} 
 function defaults() {
   const [of, minus] = CONTENT.compare;
   const score = SCORES.region_clip ? "region_clip" : Object.keys(SCORES)[0];
-  return { q: "", category: "", least: "", most: "", score, of, minus, order: "layout", low: "", high: "" };
+  const bands = Object.fromEntries(FACETS.map((facet) => [facet.field, ""]));
+  return { q: "", category: "", least: "", most: "", ...bands, score, of, minus, order: "layout", low: "", high: "" };
 }
 
 function prepareFilter(changed) {
   FIELDS.category.append(option("", "any"), ...categories().map(([name, count]) => option(name, `${name} (${count})`)));
+  for (const facet of FACETS) FORM.insertBefore(bandField(facet), FIELDS.score.parentElement);
   FIELDS.score.append(...Object.entries(SCORES).map(([name, { title }]) => option(name, title)));
   FIELDS.of.append(...METHODS.map((name) => option(name)));
   FIELDS.minus.append(option("", "nothing"), ...METHODS.map((name) => option(name)));
@@ -30,6 +32,13 @@ function prepareFilter(changed) {
     setFilter(defaults());
     changed();
   });
+}
+
+function bandField({ title, field, bands, place, perBox }) {
+  const counts = new Array(bands.length).fill(0);
+  for (const band of place) if (band >= 0) counts[band]++;
+  const choices = bands.map((band, number) => option(String(number), `${band} (${counts[number]}${perBox ? " boxes" : ""})`));
+  return el("label", {}, title, el("select", { name: field }, option("", "any"), choices));
 }
 
 function categories() {
@@ -65,10 +74,11 @@ function readAddress(words) {
 }
 
 // The chosen score, or its difference, of every layout.
-function chosenValues({ score, of, minus }) {
-  const a = scoresOf(score, METHODS.indexOf(of));
+function chosenValues(filter) {
+  const { score, of, minus } = filter;
+  const a = scoresOf(score, METHODS.indexOf(of), filter);
   if (!minus) return a;
-  const b = scoresOf(score, METHODS.indexOf(minus));
+  const b = scoresOf(score, METHODS.indexOf(minus), filter);
   return a.map((value, layout) => value - b[layout]);
 }
 
@@ -83,13 +93,17 @@ function select() {
   return { filter, values, passing, shown };
 }
 
-function passes({ q, category, least, most }) {
+function passes(filter) {
+  const { q, category, least, most } = filter;
+  const [ofLayouts, ofBoxes] = [askedBands(filter, false), askedBands(filter, true)];
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const phrase = LAYOUTS.phrases.indexOf(category);
   const [from, to] = [bound(least, 0), bound(most, Infinity)];
   return (layout) =>
     objectCount(layout) >= from &&
     objectCount(layout) <= to &&
+    inBands(ofLayouts, layout) &&
+    (!ofBoxes.length || objectsOf(layout).some((object) => inBands(ofBoxes, object))) &&
     words.every((word) => HAY[layout].includes(word)) &&
     (phrase < 0 || objectsOf(layout).some((object) => LAYOUTS.phrase[object] === phrase));
 }

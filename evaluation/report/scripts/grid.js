@@ -109,8 +109,9 @@ function about(layout) {
 }
 
 function gridCells(place, layout) {
-  const { score, of, minus } = grid.selection.filter;
-  const values = METHODS.map((_, method) => scoresOf(score, method)[layout]);
+  const { filter } = grid.selection;
+  const { score, of, minus } = filter;
+  const values = METHODS.map((_, method) => scoresOf(score, method, filter)[layout]);
   const extreme = SCORES[score].higherIsBetter ? Math.max : Math.min;
   const best = extreme(...values.filter((value, method) => METHODS[method] !== "real" && !Number.isNaN(value)));
   return METHODS.map((name, method) => {

@@ -30,7 +30,7 @@ from tests.tables import grid
 from tests.test_evaluation_metrics import row_of
 
 SAMPLES = Path(__file__).parents[2] / "shared/layout_sets"
-MEANS = [metric.name for metric in scored()]
+MEANS = [metric.name for metric in scored({})]
 
 
 def layout(number: int, boxes: list[list[float]], **tags: object) -> dict:
@@ -219,7 +219,7 @@ def table_of(run: Path, *more: str, rows: tuple[str, ...] = ("real", "base", "mi
 
 
 def test_scores_hold_what_every_mean_is_the_mean_of(run) -> None:
-    scores = read_scores(run / "mine.parquet", ROWS)
+    scores = read_scores(run / "mine.parquet", ROWS, scored({}))
     metrics = json.loads((run / "mine.json").read_text())["metrics"]
     assert set(scores) == set(MEANS) == set(metrics) and len(MEANS) >= 7
     for name, values in scores.items():
@@ -326,7 +326,7 @@ def test_what_does_not_fit_is_one_line(run, tmp_path, capsys) -> None:
 
 
 def test_without_a_reference_row_nothing_is_tested(run) -> None:
-    scores = {"mine": read_scores(run / "mine.parquet", ROWS)}
-    table = breakdown(ROWS, facets(ROWS, Bands(), ["tags.half"]), scored(), scores, None, 2)
+    scores = {"mine": read_scores(run / "mine.parquet", ROWS, scored({}))}
+    table = breakdown(ROWS, facets(ROWS, Bands(), ["tags.half"]), scored({}), scores, None, 2)
     assert table["p"].isna().all() and set(table["different"]) == {""}
     assert table["value"].notna().all()

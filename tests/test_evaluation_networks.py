@@ -48,8 +48,9 @@ from evaluation.networks import (
 )
 from evaluation.networks.dinov2 import published
 from evaluation.networks.grounding_dino import Texts, prepare
-from evaluation.report.scores import pack_scores, read_scores
-from evaluation.report.scores import shown as page_metrics
+from evaluation.report.scores import pack_scores
+from evaluation.scores import read_scores
+from evaluation.scores import scored as page_metrics
 from evaluation.significance import compare, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
 from evaluation.tables.agreement import agreement_table, kappa

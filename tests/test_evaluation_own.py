@@ -23,7 +23,8 @@ from evaluation.metrics.summary import Summaries, write_summaries
 from evaluation.protocol import Protocol
 from evaluation.regions import regions
 from evaluation.report.packed import MISSING, unit_of
-from evaluation.report.scores import pack_scores, read_scores
+from evaluation.report.scores import pack_scores
+from evaluation.scores import read_scores
 from evaluation.tables.__main__ import main as tables
 from formats import cli
 from formats.files import InputError, write_json

@@ -22,7 +22,7 @@ from evaluation.report.figures import title as figure_title
 from evaluation.report.packed import MISSING, UNIT
 from evaluation.report.tables import pack_table
 from evaluation.report.template import HERE, SCRIPTS, as_json, fill
-from evaluation.scores import read_scores
+from evaluation.scores import read_scores, scored
 from evaluation.tables.table import Table, View, write_table
 from evaluation.tables.table import as_json as as_json_table
 from formats import cli
@@ -122,9 +122,9 @@ def test_objects_and_scores_come_in_the_order_of_the_layouts(run, monkeypatch) -
 
 def test_scores_in_another_order_are_put_in_that_of_the_layouts(run) -> None:
     path, layouts = run / "scores/hcma/test.parquet", pages.layouts_of(12)
-    before = read_scores(path, layouts)
+    before = read_scores(path, layouts, scored({}))
     pd.read_parquet(path).sample(frac=1, random_state=0).to_parquet(path, index=False)
-    for name, values in read_scores(path, layouts).items():
+    for name, values in read_scores(path, layouts, scored({})).items():
         np.testing.assert_array_equal(values, before[name])
 
 
@@ -148,7 +148,7 @@ def test_layouts_without_any_box_have_a_page_too(tmp_path, monkeypatch) -> None:
 def test_scores_of_other_images_are_refused(run) -> None:
     layouts = pages.layouts_of(12)[1:]
     with pytest.raises(InputError, match=r"hcma.*other images.*100"):
-        read_scores(run / "scores/hcma/test.parquet", layouts)
+        read_scores(run / "scores/hcma/test.parquet", layouts, scored({}))
 
 
 def test_a_strip_shows_the_methods_left_to_right(run) -> None:

@@ -21,6 +21,7 @@ from workflow.overlays import Fault, Keys, unknown_key, unknown_name
 
 if TYPE_CHECKING:
     from evaluation.metrics import Metric
+    from evaluation.metrics.own import Own
     from workflow.settings import Method, OwnMetric, SetSource, Settings, Source, TableStanza
 
 PUBLISHED = Path(__file__).parent / "config" / "published.csv"
@@ -69,21 +70,27 @@ def metric_faults(settings: "Settings") -> list[str]:
     with quick_imports():
         from evaluation.metrics import own
 
-        stanzas = {name: one.model_dump() for name, one in settings.metrics.items() if one is not None}
-    loaded, found = [], []
-    for name, stanza in stanzas.items():
-        try:
-            loaded += own.load({name: stanza})
-        except InputError as error:
-            found.append(str(error))
+        found: list[str] = []
+        loaded = _loaded(settings, found)
     try:
         own.check_names(loaded)
-        known = known_metrics(settings, [metric for one in loaded for metric in one.metrics])
+        known_metrics(settings, [metric for one in loaded for metric in one.metrics])
     except InputError as error:
-        return [*found, str(error)]
-    columns = {name: stanza.columns or [] for name, stanza in settings.tables.items()}
-    unknown = [(table, name) for table, names in columns.items() for name in names if name not in known]
-    return found + [f"tables.{table}.columns: {unknown_name(name, known)}" for table, name in unknown]
+        found.append(str(error))
+    return found
+
+
+def _loaded(settings: "Settings", faults: list[str]) -> "list[Own]":
+    """The metrics of one's own that can be loaded; what is wrong with the others is added to `faults`."""
+    from evaluation.metrics import own
+
+    found = []
+    for name, stanza in settings.metrics.items():
+        try:
+            found += own.load({name: stanza and stanza.model_dump()})
+        except InputError as error:
+            faults.append(str(error))
+    return found
 
 
 def _row_faults(settings: "Settings") -> Iterator[Fault]:
@@ -140,20 +147,20 @@ def _table_faults(settings: "Settings") -> Iterator[Fault]:
 
 
 def _column_faults(settings: "Settings", table: str, stanza: "TableStanza") -> Iterator[Fault]:
-    """Columns are metrics whose network is there; those of a table with `by` are means. Which metrics of one's own there are, their
-    modules alone say: preflight imports them (`metric_faults`).
-    """
+    """Columns are metrics whose network is there; those of a table with `by` are means."""
     if not stanza.columns:
         return
     keys: Keys = ("tables", table, "columns")
     known = known_metrics(settings)
+    if set(stanza.columns) - known.keys():
+        # Which metrics of one's own there are, their modules alone say: they are imported only where a column needs them.
+        known = known_metrics(settings, [metric for one in _loaded(settings, []) for metric in one.metrics])
     means = [metric.name for metric in known.values() if metric.scores]
     extractors = dict(settings.extractors.given())
     for name in stanza.columns:
         metric = known.get(name)
         if metric is None:
-            if not any(settings.metrics.values()):
-                yield Fault(keys, unknown_name(name, known))
+            yield Fault(keys, unknown_name(name, known))
         elif metric.extractor not in extractors:
             by: Keys = ("extractors", metric.extractor)
             yield Fault(keys, f"{name!r} needs extractors.{metric.extractor}, which is null", (keys, by))

@@ -9,7 +9,7 @@ tags       of a layout: every tag of its set that has few values, each a facet; 
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +25,8 @@ OF_TAG = f"{TAGS}."
 # Boxes are stored with six decimals: what those may have moved off an edge lies on it, and boxes side by side do not overlap.
 DECIMALS = 5
 Layouts = Sequence[dict[str, Any]]
+ROOT_OF_AREA = "Size of the box: the root of its area, as a share of the canvas's side."
+OF_TWO = "Largest overlap: the intersection over union of the two boxes of a layout that overlap most."
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _share(text: str) -> float:
 class Facet:
     """One way to tell easy from hard: its bands, in order, and the band of every layout or, per_box, of every object.
 
-    key: its name in options and files; title: for people; place_N: the band's place, -1 where it has none.
+    key: its name in options and files; title and what: for people; place_N: the band's place, -1 where it has none.
     """
 
     key: str
@@ -101,6 +103,7 @@ class Facet:
     bands: list[str]
     place_N: np.ndarray
     per_box: bool = False
+    what: str = ""
 
 
 def objects_of(layouts: Layouts) -> np.ndarray:
@@ -131,12 +134,18 @@ def _facets(name: str, layouts: Layouts, bands: Bands) -> Iterator[Facet]:
     elif name == SIZE:
         boxes_N4 = np.array([thing["box"] for row in layouts for thing in row["objects"]], float).reshape(-1, 4)
         side_N = np.sqrt((boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(-1))
-        yield Facet(SIZE, "Size of the box", _between(bands.size), _band(side_N, bands.size), per_box=True)
+        yield Facet(SIZE, "Size of the box", _between(bands.size), _band(side_N, bands.size), True, ROOT_OF_AREA)
     elif name == OVERLAP:
         overlap_N = np.array([_largest_overlap(row) for row in layouts], float)
         # No overlap is a band of its own, before the others; a layout without a pair has none.
         place_N = np.where(overlap_N > 0, 1 + _band(overlap_N, bands.overlap), np.where(np.isnan(overlap_N), -1, 0))
-        yield Facet(OVERLAP, "Largest overlap", ["none", *_between(bands.overlap)], place_N)
+        single = int(np.isnan(overlap_N).sum())
+        what = (
+            f"{OF_TWO} {single} of {len(layouts)} layouts have fewer than two boxes, and no overlap."
+            if single
+            else OF_TWO
+        )
+        yield Facet(OVERLAP, "Largest overlap", ["none", *_between(bands.overlap)], place_N, what=what)
     elif name == TAGS:
         for tag, values in _tags(layouts).items():
             if 1 < len(set(values) - {None}) <= bands.tag_values:
@@ -207,4 +216,4 @@ def _occurring(facet: Facet) -> Facet:
     used, place_N = np.unique(facet.place_N[facet.place_N >= 0]), facet.place_N
     number = np.full(len(facet.bands) + 1, -1)  # the last is that of -1
     number[used] = np.arange(len(used))
-    return Facet(facet.key, facet.title, [facet.bands[place] for place in used], number[place_N], facet.per_box)
+    return replace(facet, bands=[facet.bands[place] for place in used], place_N=number[place_N])

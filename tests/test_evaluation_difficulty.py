@@ -16,6 +16,7 @@ from evaluation.breakdown import breakdown
 from evaluation.datasets.readers import read_set
 from evaluation.datasets.reading import Options
 from evaluation.difficulty import Bands, facets, objects_of
+from evaluation.figures import difficulty as figure
 from evaluation.layouts import write_layouts
 from evaluation.metrics import METRICS
 from evaluation.metrics.adherence import leave_out_shares
@@ -23,6 +24,7 @@ from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
 from evaluation.scores import read_scores, scored
 from evaluation.significance import compare, holm, read_row
 from evaluation.tables.__main__ import main
+from evaluation.tables.table import read_frame, read_table
 from formats import cli, layouts
 from formats.files import InputError, write_json
 from tests.foreign_sets import literal
@@ -287,6 +289,34 @@ def test_too_few_images_are_a_dash_with_their_number(run) -> None:
         in text
     )
     assert "†: not distinguishable from base in the same band" in text
+
+
+def test_without_a_facet_there_are_the_notes_alone_and_a_figure_that_says_so(run, monkeypatch) -> None:
+    assert table_of(run, "--by", "tags", "--tag-values", "1").empty
+    text = (run / "hard.md").read_text()
+    assert "- Nothing is broken down: no layout lies in a band of any facet." in text
+    assert "- Tags with more than 1 values, by which nothing is broken down: half." in text
+    said: list[str] = []
+    monkeypatch.setattr("evaluation.figures.difficulty.save_sentence", lambda title, words, out: said.append(words))
+    figure.draw(read_table(run / "hard.json"), run / "hard")
+    assert said == ["too few images in every band"]
+
+
+def test_the_figure_has_a_panel_a_metric_and_the_bands_of_every_facet(run, monkeypatch) -> None:
+    figures: list = []
+    monkeypatch.setattr("evaluation.figures.difficulty.save", lambda drawn, out: figures.append(drawn))
+    table_of(run, "--by", "objects", "size", "--objects-bands", "1", "2", "3", "--size-bands", "0.2", "--least", "2")
+    figure.draw(read_table(run / "hard.json"), run / "hard")
+    panels = {axis.get_title(loc="left").split(",")[0]: axis for axis in figures[0].axes if axis.get_visible()}
+    assert list(panels) == [METRICS[name].title for name in MEANS]
+    bands = {title: [text.get_text() for text in axis.get_xticklabels()] for title, axis in panels.items()}
+    assert bands["Best IoU"] == ["0", "1", "2", "3 or more", "under 0.2", "0.2 or more"]
+    assert bands["Image CLIP"] == ["0", "1", "2", "3 or more"]
+    # A line a row and facet, through the values of the table.
+    table = read_frame(run / "hard.json")
+    mine = table[(table["method"] == "mine") & (table["facet"] == "size")]
+    lines = [container.lines[0].get_ydata().tolist() for container in panels["Best IoU"].containers]
+    assert len(lines) == 8 and mine["best_iou"].tolist() in lines
 
 
 def test_more_tests_than_flips_can_resolve_are_said(run, monkeypatch) -> None:

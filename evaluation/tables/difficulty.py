@@ -100,14 +100,12 @@ def _notes(
     protocol: dict[str, Any],
     against: str | None,
 ) -> list[str]:
-    keys = {facet.key for facet in facets}
-    single = int((objects_of(layouts) < 2).sum())
     whole = [metric.title for metric in metrics if metric.mean_over != "box"]
-    notes = [WHAT[key] for key in WHAT if key in keys]
-    if "overlap" in keys and single:
-        notes[-1] += f" {single} of {len(layouts)} layouts have fewer than two boxes, and no overlap."
-    if "size" in keys and whole:
-        notes.append(f"Not by size of the box, being no means over boxes: {', '.join(whole)}.")
+    notes = [facet.what for facet in facets if facet.what]
+    if not facets:
+        notes.append("Nothing is broken down: no layout lies in a band of any facet.")
+    if whole and (of_boxes := [facet.title for facet in facets if facet.per_box]):
+        notes.append(f"Not by {', '.join(of_boxes).lower()}, being no means over boxes: {', '.join(whole)}.")
     if odd := many_valued(layouts, bands):
         notes.append(
             f"Tags with more than {bands.tag_values} values, by which nothing is broken down: {', '.join(odd)}."
@@ -118,12 +116,6 @@ def _notes(
         *explained(metrics, protocol),
     ]
     return notes + (_test(metrics, found, against) if against else ["No row is tested: the run has no reference row."])
-
-
-WHAT = {
-    "size": "Size of the box: the root of its area, as a share of the canvas's side.",
-    "overlap": "Largest overlap: the intersection over union of the two boxes of a layout that overlap most.",
-}
 
 
 def _test(metrics: Sequence[Metric], found: pd.DataFrame, against: str) -> list[str]:

@@ -19,7 +19,8 @@ from evaluation.difficulty import Bands, facets, objects_of
 from evaluation.figures import difficulty as figure
 from evaluation.layouts import write_layouts
 from evaluation.metrics import METRICS
-from evaluation.metrics.adherence import leave_out_shares
+from evaluation.metrics.adherence import leave_out_shares, match
+from evaluation.metrics.adherence import scored as scored_boxes
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
 from evaluation.scores import read_scores, scored
 from evaluation.significance import compare, holm, read_row
@@ -178,7 +179,8 @@ def run_of(method: str, folder: Path, found: float) -> list[str]:
         "detection_boxes": np.array([thing["box"] for _, thing in seen]) + RNG.normal(0, 0.02, (len(seen), 4)),
         "detection_scores": RNG.uniform(0.3, 1, len(seen)),
     }
-    shares, scores = leave_out_shares([row for row in ROWS if row["objects"]], detections)
+    found = match([row for row in ROWS if row["objects"]], detections)
+    shares, scores = leave_out_shares(*found), scored_boxes(*found)
     every = [(row["id"], place, row["image_id"]) for row in ROWS for place in range(-1, len(row["objects"]))]
     table = pd.DataFrame(every, columns=["id", "object", "image_id"]).assign(clip=RNG.uniform(0, found, len(every)))
     table = table.merge(scores, "outer", ["id", "object", "image_id"])

@@ -107,15 +107,10 @@ def members(path: Path, archive: Archive, largest: int | None = None) -> Members
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative name stays in the folder that it is relative to, on every system."""
+    """Whether a name stays in the folder that it is relative to, on every system."""
     path = PurePosixPath(name)
-    return (
-        bool(path.parts)
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and ":" not in path.parts[0]
-        and "\0" not in name
-    )
+    rooted = path.is_absolute() or name[1:3] == ":/" or "\0" in name
+    return bool(path.parts) and not rooted and ".." not in path.parts
 
 
 def is_litter(name: str) -> bool:

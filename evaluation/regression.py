@@ -47,15 +47,19 @@ RULE = (
 
 @dataclass(frozen=True)
 class Run:
-    """metrics: row -> metric -> {value, se, ...}; inputs: the run's under "", each row's own under its name."""
+    """metrics: row -> metric -> {value, se, ...}; inputs: the run's under "", each row's own under its name; folder: of its
+    files, where it is not recorded metrics alone.
+    """
 
     name: str
     metrics: dict[str, dict[str, Metric]]
     inputs: dict[str, dict[str, Any]]
+    folder: Path | None = None
 
 
-def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
-    """The rows of results/<run> that were measured on the test sample, and the hashes of the program files in `code`.
+def read_run(folder: Path, code: Sequence[Path] = (), name: str = "") -> Run:
+    """The rows of results/<run> that were measured on the test sample, and the hashes of the program files in `code`; `name`:
+    what the run is called, where that is not its folder.
 
     Raises InputError where there are none.
     """
@@ -69,10 +73,11 @@ def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
         for name, keys in SECTIONS.items()
     }
     return Run(
-        name=str(folder),
+        name=name or str(folder),
         metrics={name: values_of(content) for name, content in rows.items()},
         inputs={"": flat(shared) | code_hashes(code)}
         | {name: inputs_of(content, _meta(folder, name)) for name, content in rows.items()},
+        folder=folder,
     )
 
 
@@ -90,8 +95,9 @@ def inputs_of(content: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _meta(folder: Path, row: str) -> dict[str, Any]:
-    shards = sorted(folder.glob(f"samples/{row}/test/*.zip"))
-    return read_meta(shards[0]) if shards else {}
+    shards, beside = sorted(folder.glob(f"samples/{row}/test/*.zip")), folder / f"meta/{row}.json"
+    # A bundle has the record where it has no images.
+    return read_meta(shards[0]) if shards else read_json(beside) if beside.exists() else {}
 
 
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ listed members, and what is used of one is held against its SHA-256 first.
 
 import hashlib
 import json
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -30,7 +31,6 @@ CHUNK = 1 << 20
 class BundledRow:
     """What a bundle says of one of its rows; made_by: of one that its run did not sample itself."""
 
-    label: str
     made_by: str | None
     images: bool
 
@@ -126,7 +126,7 @@ class Bundle:
                 raise InputError(f"{self.path}: {ABOUT} is of format {found['format']!r}, this reads {FORMAT}")
             rows = {name: BundledRow(**row) for name, row in found["rows"].items()}
             for row in rows.values():
-                if not (isinstance(row.label, str) and isinstance(row.made_by, str | None) and type(row.images) is bool):
+                if not (isinstance(row.made_by, str | None) and type(row.images) is bool):
                     raise TypeError(f"a row is {row}")
             return {"run": str(found["run"]), "commit": found["commit"], "rows": rows}
         except InputError:
@@ -156,25 +156,29 @@ class Bundle:
 
 
 def write_bundle(
-    path: Path, run: str, commit: str | None, rows: Mapping[str, BundledRow], files: Mapping[str, Path]
+    path: Path, run: str, commit: str | None, rows: Mapping[str, BundledRow], files: Mapping[str, Path | bytes]
 ) -> None:
-    """Write files, by their names in the bundle, as one zip, whole or not at all; it depends on nothing but the arguments."""
+    """Write files, or contents, by their names in the bundle, as one zip, whole or not at all.
+
+    The zip depends on nothing but the arguments.
+    """
     about = {"format": FORMAT, "run": run, "commit": commit, "rows": {name: vars(row) for name, row in rows.items()}}
-    said = (json.dumps(about, indent=2) + "\n").encode()
-    digests = {name: sha256(file) for name, file in files.items()} | {ABOUT: hashlib.sha256(said).hexdigest()}
+    contents = {ABOUT: (json.dumps(about, indent=2) + "\n").encode(), **files}
+    digests = {name: _sha256(content) for name, content in contents.items()}
     with replacing(path) as beside, zipfile.ZipFile(beside, "w") as archive:
         archive.writestr(_info(SUMS), as_sums(digests))
-        archive.writestr(_info(ABOUT), said)
-        for name, file in sorted(files.items()):
+        for name, content in contents.items():
             info = _info(name)
-            info.file_size = file.stat().st_size  # by which zipfile knows whether it needs the format of large files
-            digest = hashlib.sha256()
-            with open(file, "rb") as content, archive.open(info, "w") as member:
-                while chunk := content.read(CHUNK):
-                    digest.update(chunk)
-                    member.write(chunk)
-            if digest.hexdigest() != digests[name]:
-                raise InputError(f"{file}: changed while the bundle was written; run again")
+            if isinstance(content, bytes):
+                archive.writestr(info, content)
+                continue
+            info.file_size = content.stat().st_size  # by which zipfile knows whether it needs the format of large files
+            with open(content, "rb") as file, archive.open(info, "w") as member:
+                shutil.copyfileobj(file, member, CHUNK)
+
+
+def _sha256(content: Path | bytes) -> str:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256(content)
 
 
 def _info(name: str) -> zipfile.ZipInfo:

@@ -35,22 +35,32 @@ def kind(plan: Plan, table: str) -> str:
     return "headline" if table in plan.settings.tables else table
 
 
+def elsewhere(plan: Plan) -> list[str]:
+    """Words for the shell that mark the rows which other code made; none where there are none."""
+    rows = [f"{row}={by}" for row, by in plan.elsewhere.items()]
+    return ["--elsewhere", *rows] if rows else []
+
+
 def table_inputs(plan: Plan, table: str) -> Inputs:
     """Of a table that is not paired."""
     if table in OF_METRICS:
         return {"metrics": metrics_of(plan, plan.rows)}
     if table == "seeds":
-        return {"row": metrics_of(plan, [*plan.methods, *plan.repeats])}
+        return {"row": [path for row in _repeated(plan) for path in metrics_of(plan, [row, *plan.repeats_of(row)])]}
     if table == "cost":
         shards = plan.shards("test")
-        return {"shards": [plan.path.samples(row, "test", shard) for row in sorted(plan.methods) for shard in shards]}
+        return {
+            "shards": [
+                plan.path.samples(row, "test", shard) for row in sorted(plan.sampled_methods) for shard in shards
+            ]
+        }
     found: Inputs = {"published": PUBLISHED, "significance": plan.path.table("significance", "json")}
     if table == "reproduction":
         return {"metrics": metrics_of(plan, plan.rows)} | found
     rows = plan.runnable(plan.settings.tables[table])
     return found | {
         "metrics": metrics_of(plan, rows),
-        "specs": [plan.path.spec(row) for row in rows if row in plan.methods],
+        "specs": [plan.path.spec(row) for row in rows if row in plan.sampled_methods],
         "cost": plan.path.table("cost", "json"),
         "best": plan.path.table("best", "json"),
     }
@@ -59,10 +69,10 @@ def table_inputs(plan: Plan, table: str) -> Inputs:
 def table_options(plan: Plan, table: str) -> list[str]:
     """Words for the shell, of a table that is not paired."""
     if table == "seeds":
-        rows = [(row, metrics_of(plan, [row, *plan.repeats_of(row)])) for row in plan.methods]
-        return [word for row, files in rows for word in ("--row", row, *files)]
+        rows = [(row, metrics_of(plan, [row, *plan.repeats_of(row)])) for row in _repeated(plan)]
+        return [*(word for row, files in rows for word in ("--row", row, *files)), *elsewhere(plan)]
     inputs = table_inputs(plan, table)
-    words = _options(inputs)
+    words = [*_options(inputs), *elsewhere(plan)]
     if "published" in inputs:
         words.append(f"--caveat={plan.settings.caveat}")
     if table in plan.settings.tables:
@@ -71,9 +81,13 @@ def table_options(plan: Plan, table: str) -> list[str]:
     return words
 
 
+def _repeated(plan: Plan) -> list[str]:
+    return [row for row in plan.methods if plan.repeats_of(row)]
+
+
 def paired_options(plan: Plan, table: str) -> list[str]:
     """Words for the shell, of a table of pairs of rows."""
-    words: list[str] = []
+    words = elsewhere(plan)
     for row in sorted(plan.methods):
         words += ["--row", plan.path.metrics(row, "test"), plan.path.scores(row, "test")]
     if table == "significance":
@@ -88,7 +102,7 @@ def figure_inputs(plan: Plan, figure: str) -> Inputs:
     found: dict[str, Inputs] = {
         "panel": {
             "layouts": plan.path.layouts("test"),
-            "images": [plan.path.samples(row, "test", shard) for row in sorted(rows) for shard in shards],
+            "images": [plan.path.samples(row, "test", shard) for row in sorted(plan.pictured) for shard in shards],
         },
         "metrics": {"metrics": metrics_of(plan, rows)},
         "sizes": {"sizes": [plan.path.sizes(row) for row in rows]},
@@ -105,8 +119,9 @@ def figure_inputs(plan: Plan, figure: str) -> Inputs:
 def figure_options(plan: Plan, figure: str) -> list[str]:
     """Words for the shell. The panel finds its images by the shards that its layouts are in."""
     words = _options({name: paths for name, paths in figure_inputs(plan, figure).items() if name != "images"})
-    words += [] if figure in ALONE else ["--labels", *plan.labels]
-    words += ["--methods", *plan.rows] if figure in ("panel", "categories") else []
+    words += [] if figure in ALONE else ["--labels", *plan.labels, *elsewhere(plan)]
+    methods = {"panel": plan.pictured, "categories": plan.rows}
+    words += ["--methods", *methods[figure]] if figure in methods else []
     if figure == "panel":
         words += ["--samples", f"{plan.path.folder}/samples", "--shard-size", str(plan.settings.data.shard_size)]
     return [*words, "--key", "eta"] if figure == "calibration" else words

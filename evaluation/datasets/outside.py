@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import io
 import sys
-import tempfile
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+from evaluation.bundles import other_layouts
 from evaluation.datasets.naming import PATTERN, Naming, Pattern, Table
 from evaluation.layouts import read_layouts
 from formats import listed
@@ -251,7 +251,7 @@ def faults_of(arguments: argparse.Namespace) -> list[str]:
                     f"{len(fit)} files of such names for {arguments.count} layouts; in it are {_first(names)}"
                 )
         if arguments.bundle and rows:
-            faults += _other_layouts(arguments.bundle, rows)
+            faults += other_layouts(arguments.bundle, rows)
         faults += headers(given.files, chosen, _size(arguments.size))
     return [f"{arguments.row}: {arguments.bundle or arguments.images}: {fault}" for fault in faults]
 
@@ -290,33 +290,6 @@ def _header(files: Files | BundledFiles, name: str) -> Size:
         return upright_size(opened(files.head(name)))
     except DAMAGED:
         return upright_size(opened(files.read(name)))
-
-
-def _other_layouts(bundle: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line where the layouts of a bundle's images are not those that they are to be scored by."""
-    there = {row["id"]: row for row in bundled_layouts(bundle)}
-    odd = [
-        f"layout {row['id']} has {key} {there[row['id']].get(key)!r} there, {row.get(key)!r} here"
-        for row in rows
-        if row["id"] in there
-        for key in ("caption", "objects")
-        if _told(row, key) != _told(there[row["id"]], key)
-    ]
-    return [f"{len(odd)} of other layouts than those here: {listed([one[:200] for one in odd])}"] if odd else []
-
-
-def _told(row: Mapping[str, Any], key: str) -> Any:
-    """What a method is told of a layout, and where it is measured."""
-    return (
-        [(thing["phrase"], thing["box"], thing.get("category")) for thing in row[key]] if key == "objects" else row[key]
-    )
-
-
-def bundled_layouts(path: Path) -> list[dict[str, Any]]:
-    """The test layouts of a bundle."""
-    with Bundle(path) as bundle, tempfile.TemporaryDirectory() as folder:
-        bundle.unpack(["layouts/test.jsonl"], Path(folder))
-        return read_layouts(Path(folder) / "layouts/test.jsonl")
 
 
 @dataclass

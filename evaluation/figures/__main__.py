@@ -20,6 +20,7 @@ import pandas as pd
 
 from evaluation.figures import calibration, categories, metrics, panel, sizes, training
 from evaluation.layouts import read_layouts
+from evaluation.tables.elsewhere import add_option, named, read_elsewhere
 from evaluation.tables.published import labels, read_published, stated_labels
 from formats.cli import options, run
 from formats.files import read_json, read_object
@@ -41,6 +42,7 @@ def main() -> None:
     for name in ("panel", "metrics", "sizes", "categories"):
         drawn[name].add_argument("--published", type=Path, required=True, help="for the rows' labels")
         drawn[name].add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
+        add_option(drawn[name])
     drawn["training"].add_argument("--curves", type=Path, nargs="+", required=True, help="of each training")
     drawn["calibration"].add_argument(
         "--calibration", type=Path, required=True, help="what evaluation.select_eta wrote"
@@ -53,7 +55,9 @@ def main() -> None:
 
 
 def _names(arguments: argparse.Namespace, methods: Iterable[str]) -> dict[str, str]:
-    return labels(methods, read_published(arguments.published), stated_labels(arguments.labels))
+    elsewhere = read_elsewhere(arguments.elsewhere)
+    called = labels(methods, read_published(arguments.published), stated_labels(arguments.labels))
+    return {method: named(method, label, elsewhere) for method, label in called.items()}
 
 
 def _panel(arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from evaluation.report.layouts import pack_layouts
 from evaluation.report.scores import pack_scores, read_scores
 from evaluation.report.tables import pack_table
 from evaluation.report.template import fill
+from evaluation.tables.elsewhere import add_option, named, read_elsewhere
 from formats.cli import options, run
 from formats.files import InputError, write_text
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument(
         "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.contact_sheets, all shards"
     )
+    add_option(parser)
     parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -55,13 +57,15 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--compare {unknown[0]}: not among the methods, {', '.join(methods)}")
     scores = [read_scores(arguments.scores / method / "test.parquet", layouts) for method in methods]
     strips = [read_index(path, methods) for path in arguments.strips]
+    elsewhere = read_elsewhere(arguments.elsewhere)
+    called = {method: named(method, method, elsewhere) for method in methods}
     return {
         "run": arguments.run,
         "caveat": arguments.caveat,
         "tables": [pack_table(path, arguments.caveat) for path in arguments.tables],
         "figures": read_figures(arguments.figures),
-        "methods": methods,
-        "compare": arguments.compare,
+        "methods": [called[method] for method in methods],
+        "compare": [called[method] for method in arguments.compare],
         "layouts": pack_layouts(layouts),
         "scores": pack_scores(scores),
         "strips": strip_sources(strips, [row["id"] for row in layouts], arguments.embed, arguments.out),

@@ -12,7 +12,8 @@
     python -m evaluation.tables seeds --row hcma metrics/hcma/test.json metrics/hcma_seed_1/test.json --out tables/seeds
     python -m evaluation.tables reproduction --metrics ... --published workflow/config/published.csv \
         --significance tables/significance.json --caveat "..." --out tables/reproduction
-    python -m evaluation.tables runs --first results/a --second results/b --out results/compare/a-b
+    python -m evaluation.tables reproduction_of --run results/a --published workflow/config/published.csv --out ...
+    python -m evaluation.tables runs --first results/a --second b.zip --out results/compare/a-b
 
 writes {out}.json, .csv, .md and .tex.
 """
@@ -21,11 +22,13 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from evaluation.bundles import run_folder
 from evaluation.regression import read_run
 from evaluation.significance import Row, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
 from evaluation.tables.cost import cost_table
 from evaluation.tables.distances import distances_table
+from evaluation.tables.elsewhere import add_option, made_by, marked, read_elsewhere
 from evaluation.tables.headline import headline_table
 from evaluation.tables.published import read_published, stated_labels
 from evaluation.tables.reproduction import reproduction_table
@@ -34,7 +37,9 @@ from evaluation.tables.seeds import seeds_table
 from evaluation.tables.significance import best_table, significance_table
 from evaluation.tables.table import Table, read_frame, write_table
 from formats.cli import options, run
-from formats.files import InputError, read_json
+from formats.files import InputError, read_json, read_object
+
+SIGNIFICANCE = ("metric", "method", "against", "difference", "debiased", "p_holm")  # what a reproduction takes of it
 
 
 def main() -> None:
@@ -43,10 +48,11 @@ def main() -> None:
     for name, (_, add_options) in TABLES.items():
         command = commands.add_parser(name)
         add_options(command)
+        add_option(command)
         command.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     build, _ = TABLES[arguments.table]
-    write_table(build(arguments), arguments.out)
+    write_table(marked(build(arguments), read_elsewhere(arguments.elsewhere)), arguments.out)
 
 
 def _headline_options(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +134,7 @@ def _metrics_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _cost_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+    parser.add_argument("--shards", type=Path, nargs="*", default=[], help="of the rows that were sampled")
 
 
 def _seeds_options(parser: argparse.ArgumentParser) -> None:
@@ -149,14 +155,34 @@ def _reproduction_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reproduction(arguments: argparse.Namespace) -> Table:
-    significance = read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
+    significance = read_frame(arguments.significance, *SIGNIFICANCE)
     metrics = [read_json(path) for path in arguments.metrics]
     return reproduction_table(metrics, read_published(arguments.published), significance, arguments.caveat)
 
 
+def _reproduction_of_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, required=True, help="folder or bundle of a run")
+    parser.add_argument("--published", type=Path, required=True, help="the published values and labels, as CSV")
+
+
+def _reproduction_of(arguments: argparse.Namespace) -> Table:
+    with run_folder(arguments.run) as folder:
+        config = read_object(folder / "config.json", "a run's configuration", "run")
+        significance = read_frame(folder / "tables/significance.json", *SIGNIFICANCE)
+        metrics = [read_json(path) for path in sorted(folder.glob("metrics/*/test.json"))]
+    table = reproduction_table(metrics, read_published(arguments.published), significance, config.get("caveat", ""))
+    return marked(table, {row["method"]: by for row in metrics if (by := made_by(row))})
+
+
 def _runs_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--first", type=Path, required=True, help="folder or bundle of a run")
     parser.add_argument("--second", type=Path, required=True)
+
+
+def _runs(arguments: argparse.Namespace) -> Table:
+    with run_folder(arguments.first) as first, run_folder(arguments.second) as second:
+        runs = read_run(first, name=str(arguments.first)), read_run(second, name=str(arguments.second))
+        return runs_table(*runs)
 
 
 Options = Callable[[argparse.ArgumentParser], None]
@@ -166,10 +192,11 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "best": (_best, _best_options),
     "distances": (lambda arguments: distances_table([read_json(path) for path in arguments.metrics]), _metrics_options),
     "adherence": (lambda arguments: adherence_table([read_json(path) for path in arguments.metrics]), _metrics_options),
-    "cost": (lambda arguments: cost_table(arguments.shards), _cost_options),
+    "cost": (lambda arguments: cost_table(arguments.shards, read_elsewhere(arguments.elsewhere)), _cost_options),
     "seeds": (_seeds, _seeds_options),
     "reproduction": (_reproduction, _reproduction_options),
-    "runs": (lambda arguments: runs_table(read_run(arguments.first), read_run(arguments.second)), _runs_options),
+    "reproduction_of": (_reproduction_of, _reproduction_of_options),
+    "runs": (_runs, _runs_options),
 }
 
 

@@ -52,7 +52,9 @@ def headline_table(
         found = measured.get(row)
         cells.append(_row(row, called[row], found, beside, alike, _pairs(leading)))
     marked = any(cell.mark for row in cells for cell in row.values())
-    spent = cost[cost.index.isin(rows)]
+    # Of rows made elsewhere nothing is known, and counts beside a missing one are no integers.
+    spent = cost[cost.index.isin(rows)].dropna(subset=["device"])
+    counted = spent.convert_dtypes()
     return Table(
         title=title_of(name),
         columns=_columns(),
@@ -64,9 +66,9 @@ def headline_table(
             *[_mark(mark_against)] * marked,
             f"{WHAT_IS_TESTED} The differences without that bias are in significance.md and best.md.",
             *_unmeasured([called[row] for row in rows if row not in measured]),
-            *tokens(spent, called),
-            *cut_prompts(spent, called),
-            *other_noise(spent, called),
+            *tokens(counted, called),
+            *cut_prompts(counted, called),
+            *other_noise(counted, called),
             *settings(specs),
             *["In brackets: the paper's value."] * (not caveat),
         ],

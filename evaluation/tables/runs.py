@@ -8,7 +8,6 @@ squares and the p-value is a normal one. p-values are Holm's, over the rows, met
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import scipy
 from evaluation.metrics.permutation import FLIPS
 from evaluation.regression import Metric, Run, changes
 from evaluation.significance import Row, debiased_difference, difference, holm, opposite, read_row, verdict
+from evaluation.tables.elsewhere import marked
 from evaluation.tables.significance import DEBIASED, DIFFERENCE, P_HOLM, VERDICT, WITHOUT_BIAS, differences
 from evaluation.tables.table import Cell, Column, Table, decimals
 from formats.files import InputError
@@ -49,7 +49,11 @@ def runs_table(first: Run, second: Run) -> Table:
         | differences(line)
         for line in lines.to_dict("records")
     ]
-    return Table(f"{first.name} and {second.name}", COLUMNS, rows, _notes(lines, first, second))
+    table = Table(f"{first.name} and {second.name}", COLUMNS, rows, _notes(lines, first, second))
+    made = {
+        name: str(by) for run in (first, second) for name, inputs in run.inputs.items() if (by := inputs.get("made_by"))
+    }
+    return marked(table, made)
 
 
 def side_by_side(first: Run, second: Run) -> pd.DataFrame:
@@ -72,8 +76,8 @@ def side_by_side(first: Run, second: Run) -> pd.DataFrame:
 
 
 def _rows(run: Run, method: str) -> Row:
-    folder = Path(run.name)
-    row = read_row(folder / f"metrics/{method}/test.json", folder / f"scores/{method}/test.parquet")
+    assert run.folder is not None
+    row = read_row(run.folder / f"metrics/{method}/test.json", run.folder / f"scores/{method}/test.parquet")
     return replace(row, metrics=run.metrics[method])
 
 

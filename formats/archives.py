@@ -114,8 +114,9 @@ def is_inside(name: str) -> bool:
 
 
 def is_litter(name: str) -> bool:
-    *folders, file = name.lower().split("/")
-    return file in LITTER_FILES or file.startswith("._") or not LITTER_FOLDERS.isdisjoint(folders)
+    """Whether a file or folder is one that operating systems leave beside others, or lies in one."""
+    *_, last = parts = name.lower().split("/")
+    return last in LITTER_FILES or last.startswith("._") or not LITTER_FOLDERS.isdisjoint(parts)
 
 
 def some(names: Sequence[str]) -> str:

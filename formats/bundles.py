@@ -103,7 +103,7 @@ class Bundle:
         found = members(self.path, self._archive, LARGEST)
         for needed in (SUMS, ABOUT):
             if needed not in found:
-                raise InputError(f"{self.path}: no {needed} in it, so not a bundle of a run")
+                raise InputError(f"{self.path}: no {needed} in it, so not a bundle of a run, or not a whole one")
         swollen = sorted(n for n, info in found.items() if info.file_size > RATIO * info.compress_size + CHUNK)
         if swollen:
             raise InputError(f"{self.path}: {some(swollen)} more than {RATIO} times as large as in the zip")

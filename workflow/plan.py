@@ -349,12 +349,15 @@ class Plan:
         return self.elsewhere.get(self.repeats[row].row if row in self.repeats else row)
 
     def import_options(self, row: str) -> list[str]:
-        """Options of evaluation.datasets.outside for a row or repeat: all but the layouts and where its shards go."""
+        """Options of evaluation.datasets.outside for a row or repeat: all but the layouts and where its shards go.
+
+        Of a row with several places it is the first.
+        """
         stanza = self.stanza(row)
         words = ["--row", row, f"--made-by={self.made_by(row)}"]
         if stanza.bundle:
             return [*words, "--bundle", stanza.bundle, "--bundle-row", stanza.row or row]
-        words += ["--images", *stanza.places]
+        words += ["--images", stanza.places[0]]
         words += [f"--pattern={stanza.pattern}"] if stanza.pattern else []
         words += ["--table", stanza.names] if stanza.names else []
         words += ["--surplus", stanza.surplus] if stanza.surplus else []
@@ -364,7 +367,7 @@ class Plan:
     def import_key(self, row: str) -> str:
         """What the images of a row made elsewhere are: their files' names, sizes and times, and how they are read."""
         stanza = self.stanza(row)
-        files = [*stanza.places, *filter(None, [stanza.names, stanza.bundle])]
+        files = [*stanza.places[:1], *filter(None, [stanza.names, stanza.bundle])]
         return digest([self.import_options(row), [listing(Path(path), self.depth(stanza)) for path in files]])
 
     @staticmethod

@@ -106,7 +106,7 @@ Unique = AfterValidator(_unique)
 Run = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), "a name of letters, digits, _ and -"]
 RunOrBundle = Annotated[
     str,
-    Field(pattern=r"^([A-Za-z0-9_-]+|[^\n\r\0{}<>]+\.zip)$"),
+    Field(pattern=r"^([A-Za-z0-9_-]+|[^\n\r\x00{}<>]+\.zip)$"),
     "a name of letters, digits, _ and -, or a path of a .zip",
 ]
 RowName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]

@@ -268,7 +268,7 @@ def headers(files: Files | BundledFiles, names: Mapping[int, str], size: Size | 
     """A line for each kind of fault that the pictures' headers show: what is no picture, its mode, its size."""
     broken: list[str] = []
     sizes: dict[Size, list[str]] = defaultdict(list)
-    for name in names.values():
+    for name in sorted(names.values()):
         try:
             sizes[_header(files, name)].append(name)
         except DAMAGED as error:

@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layouts, told
 from evaluation.metrics.summary import Summaries
-from evaluation.regression import flat
+from evaluation.regression import LAYOUTS, flat
 from formats import listed, shown
 from formats.bundles import Bundle
 from formats.cli import options, run
 from formats.files import InputError, replacing
-
-LAYOUTS = "layouts/test.jsonl"
 
 
 def main() -> None:
@@ -96,20 +94,14 @@ def other_layouts(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line where layouts of a bundle are not those of the same ids here: captions, phrases, boxes, categories."""
     there = {row["id"]: row for row in bundled_layouts(path)}
     odd = [
-        f"layout {row['id']} has the {key} {shown(_told(there[row['id']], key))} there, {shown(_told(row, key))} here"
+        f"layout {row['id']} has the {key} {shown(theirs[key])} there, {shown(ours)} here"
         for row in rows
         if row["id"] in there
-        for key in ("caption", "objects")
-        if _told(row, key) != _told(there[row["id"]], key)
+        for theirs in [told(there[row["id"]])]
+        for key, ours in told(row).items()
+        if ours != theirs[key]
     ]
     return [f"{len(odd)} of other layouts than those here: {listed(odd)}"] if odd else []
-
-
-def _told(row: Mapping[str, Any], key: str) -> Any:
-    """What a method is told of a layout, and what is measured of it."""
-    if key != "objects":
-        return row[key]
-    return [(thing["phrase"], tuple(thing["box"]), thing.get("category")) for thing in row[key]]
 
 
 @contextmanager
@@ -120,7 +112,7 @@ def run_folder(path: Path) -> Iterator[Path]:
         return
     with Bundle(path) as bundle, tempfile.TemporaryDirectory() as folder:
         parts = ("metrics/", "scores/", "tables/", "meta/")
-        bundle.unpack(["config.json", *(name for part in parts for name in bundle.names(part))], Path(folder))
+        bundle.unpack(["config.json", LAYOUTS, *(name for part in parts for name in bundle.names(part))], Path(folder))
         yield Path(folder)
 
 

@@ -11,6 +11,7 @@ is printed and decides nothing.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.layouts import read_layouts, told
 from evaluation.metrics import metric_of, values_of
 from evaluation.printing import number
 from formats.cli import options, run
@@ -26,6 +28,7 @@ from formats.images import read_meta
 
 Metric = dict[str, Any]
 CODE = "code: "
+LAYOUTS = "layouts/test.jsonl"  # of a run
 # Sections of the configuration that decide images and are no row's own, and what of them.
 SECTIONS = {
     "data": {"caption", "resize", "exif", "size", "boxes", "split", "draw", "train", "heldout", "test", "val", "words"},
@@ -47,14 +50,15 @@ RULE = (
 
 @dataclass(frozen=True)
 class Run:
-    """metrics: row -> metric -> {value, se, ...}; inputs: the run's under "", each row's own under its name; folder: of its
-    files, where it is not recorded metrics alone.
+    """metrics: row -> metric -> {value, se, ...}; inputs: the run's under "", each row's own under its name; folder and
+    layouts: where its files are, and a hash of its layouts, where it is not recorded metrics alone.
     """
 
     name: str
     metrics: dict[str, dict[str, Metric]]
     inputs: dict[str, dict[str, Any]]
     folder: Path | None = None
+    layouts: str | None = None
 
 
 def read_run(folder: Path, code: Sequence[Path] = (), name: str = "") -> Run:
@@ -78,7 +82,14 @@ def read_run(folder: Path, code: Sequence[Path] = (), name: str = "") -> Run:
         inputs={"": flat(shared) | code_hashes(code)}
         | {name: inputs_of(content, _meta(folder, name)) for name, content in rows.items()},
         folder=folder,
+        layouts=_layouts(folder / LAYOUTS),
     )
+
+
+def _layouts(path: Path) -> str | None:
+    """What the layouts of a run are; None where they are not there."""
+    rows = [[row["id"], told(row)] for row in read_layouts(path)] if path.exists() else None
+    return None if rows is None else hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def inputs_of(content: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:

@@ -59,9 +59,11 @@ def runs_table(first: Run, second: Run) -> Table:
 def side_by_side(first: Run, second: Run) -> pd.DataFrame:
     """One line a metric and row that both runs have; raises InputError where they share no row."""
     lines: list[dict[str, Any]] = []
+    # Sets whose layouts are numbered from 0 share their ids with every other.
+    alike = None in (first.layouts, second.layouts) or first.layouts == second.layouts
     for method in (name for name in first.metrics if name in second.metrics):
         pair = _rows(first, method), _rows(second, method)
-        paired = _same_images(*pair)
+        paired = alike and _same_images(*pair)
         for metric in (name for name in pair[0].metrics if name in pair[1].metrics):
             a, b = (row.metrics[metric] for row in pair)
             found = difference(metric, pair[1], pair[0]) if paired else unpaired(metric, b, a)
@@ -97,7 +99,7 @@ def _notes(table: pd.DataFrame, first: Run, second: Run) -> list[str]:
     alone = {run.name: sorted(set(run.metrics) - set(table["method"])) for run in (first, second)}
     notes = [f"Only in {name}: {', '.join(rows)}." for name, rows in alone.items() if rows]
     if unlike := sorted(set(table.loc[~table["paired"], "method"])):
-        notes.append(f"Not of the same images, so not paired: {', '.join(unlike)}.")
+        notes.append(f"Not of the same layouts, so not paired: {', '.join(unlike)}.")
     return [
         *notes,
         f"Second minus first, ± one standard error; paired by image: {FLIPS:,} random sign flips for CLIP scores, "

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from formats import SHOWN
 from formats.files import InputError
@@ -61,6 +62,9 @@ class Folder:
 
     def close(self) -> None:
         pass
+
+    def open(self, info: zipfile.ZipInfo) -> IO[bytes]:
+        return open(self.path / info.filename, "rb")
 
     def read(self, info: zipfile.ZipInfo) -> bytes:
         return (self.path / info.filename).read_bytes()

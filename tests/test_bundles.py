@@ -185,7 +185,7 @@ def test_images_of_a_bundle_are_taken_for_the_layouts_that_they_are_of(packed, t
             "1 of other layouts than those here: layout 3 has the caption 'a dog 3' there, 'a cat' here",
         ),
         ({"objects": []}, "layout 3 has the objects [('dog', (0.1, 0.1, 0.5, 0.5), None)] there, [] here"),
-        ({"id": 5}, "1 layouts without a file (5)"),
+        ({"id": 5}, "1 layouts that it has not (5)"),
     ],
 )
 def test_images_of_other_layouts_are_not_taken(packed, tmp_path, change, line) -> None:
@@ -197,7 +197,7 @@ def test_rows_that_are_not_there_or_have_no_images_are_one_line(packed, tmp_path
     (line,) = outside.checked(words(packed, tmp_path, ROWS, "nobody"))
     assert line == f"{packed}: no row 'nobody' in it; it has hcma, bare"
     (line,) = outside.checked(words(packed, tmp_path, ROWS, "bare"))
-    assert line.startswith(f"{packed}: made without images")
+    assert line == f"theirs: {packed}: made without images of this row; get one with bundle_images: true"
 
 
 def test_a_summary_is_taken_where_layouts_and_networks_are_the_same(packed, tmp_path) -> None:

@@ -122,12 +122,13 @@ def test_what_reruns_an_import_is_what_its_files_are(tmp_path) -> None:
     assert listing(folder, 1) == first
     (folder / "000_a/0.png").write_bytes(b"y")  # of the same size, later
     assert listing(folder, 1) != first
-    plan = planned(methods={"migc": MIGC | {"images": str(folder), "pattern": "{index:03d}*/0.png"}}, tables=TABLES)
-    key = plan.import_key("migc")
-    assert plan.import_key("migc") == key
+    (folder / "000_a/1.png").symlink_to("nowhere")
+    methods = {"migc": MIGC | {"images": str(folder), "pattern": "{index:03d}*/0.png"}}
+    keys = planned(methods=methods, tables=TABLES).import_keys
+    assert planned(methods=methods, tables=TABLES).import_keys == keys
     (folder / "001_b").mkdir()
     (folder / "001_b/0.png").write_bytes(b"x")
-    assert plan.import_key("migc") != key
+    assert planned(methods=methods, tables=TABLES).import_keys != keys
 
 
 def test_thousands_of_files_are_listed_at_once(tmp_path) -> None:
@@ -153,12 +154,12 @@ def test_a_row_of_a_bundle_is_imported_or_taken_by_its_summary(tmp_path) -> None
         assert plan.summarized == ([] if images else ["theirs", "migc"])
         assert plan.pictured == ["real", "sd14", *plan.imported]
         assert plan.elsewhere == {"theirs": "row hcma of the run theirs, at commit abc", "migc": "MIGC at 1"}
-        assert preflight.bundles(plan) == []
+        assert preflight.outside(plan) == []
         options = products.figure_options(plan, "panel")
         assert ("theirs" in options[options.index("--methods") :]) is images
     assert plan.summarized_like == [plan.path.summary("real", "test")]
     lost = planned(methods={"theirs": {"bundle": path, "row": "sd21"}}, tables={"table1": ["real", "theirs"]})
-    assert preflight.bundles(lost) == [f"{path}: no row 'sd21' in it; it has hcma, migc"]
+    assert preflight.outside(lost) == [f"{path}: no row 'sd21' in it; it has hcma, migc"]
 
 
 def test_names_are_held_against_layouts_before_the_first_job(tmp_path, monkeypatch) -> None:

@@ -364,11 +364,18 @@ class Plan:
         sides = [stanza.size, stanza.size] if isinstance(stanza.size, int) else stanza.size
         return words + (["--size", *([sides] if isinstance(sides, str) else map(str, sides))] if sides else [])
 
-    def import_key(self, row: str) -> str:
-        """What the images of a row made elsewhere are: their files' names, sizes and times, and how they are read."""
-        stanza = self.stanza(row)
-        files = [*stanza.places[:1], *filter(None, [stanza.names, stanza.bundle])]
-        return digest([self.import_options(row), [listing(Path(path), self.depth(stanza)) for path in files]])
+    @cached_property
+    def import_keys(self) -> dict[str, str]:
+        """What the images of each row made elsewhere are: their files' names, sizes and times, and how they are read.
+
+        Raises InputError and OSError for files that cannot be listed.
+        """
+        keys = {}
+        for row in self.imported:
+            stanza = self.stanza(row)
+            files = [*stanza.places[:1], *filter(None, [stanza.names, stanza.bundle])]
+            keys[row] = digest([self.import_options(row), [listing(Path(path), self.depth(stanza)) for path in files]])
+        return keys
 
     @staticmethod
     def depth(stanza: Method) -> int:
@@ -797,7 +804,7 @@ def listing(path: Path, depth: int) -> str:
                 if left and entry.is_dir():
                     yield from below(entry.path, left - 1, f"{name}{entry.name}/")
                 elif not is_litter(entry.name):
-                    about = entry.stat()
+                    about = entry.stat(follow_symlinks=os.path.exists(entry.path))  # of a link to nothing its own
                     yield f"{name}{entry.name} {about.st_size} {about.st_mtime_ns}"
 
     about = path.stat()

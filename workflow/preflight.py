@@ -64,7 +64,7 @@ def begin(workflow: Any, config: dict[str, Any]) -> Plan:
     plan = Plan(settings)
     if found := clashes(plan) + unusable(settings, made="results/"):
         stop(found)
-    if found := bundles(plan):
+    if workflow.is_main_process and (found := outside(plan)):
         stop(found)
     if workflow.is_main_process and (found := unwritable(Path(plan.path.folder).absolute(), settings.run)):
         stop(found)
@@ -148,12 +148,15 @@ def sources(plan: Plan) -> list[str]:
     return faults + lacking([*needs, need_of_run(plan)])
 
 
-def bundles(plan: Plan) -> list[str]:
-    """One line where the bundle of a row cannot be taken from, or where no row has images to be looked at."""
+def outside(plan: Plan) -> list[str]:
+    """One line where a row made elsewhere cannot be taken, or where no row has images to be looked at."""
     try:
+        plan.import_keys  # noqa: B018
         return [] if plan.pictured or not plan.rows else ["tables: no row with images; take a bundle with images"]
     except InputError as error:
         return [str(error)]
+    except OSError as error:
+        return [f"{error.filename}: {error.strerror}"]
 
 
 def images(plan: Plan) -> list[str]:

@@ -83,7 +83,11 @@ class Pattern:
     def zips(self) -> str:
         """The pattern of zips that the files are in; empty where they are in none."""
         first, slash, _ = self.pattern.partition("/")
-        return first if slash and first.endswith(".zip") else ""
+        return re.sub(r"\{.*?\}", "*", first) if slash and first.endswith(".zip") else ""
+
+    def fits(self, name: str) -> bool:
+        """Whether a name may be that of a layout's file."""
+        return self.key(name) is not None
 
     def key(self, name: str) -> Key | None:
         """What a name says of its layout; None of a name that the pattern does not fit."""
@@ -119,6 +123,10 @@ class Table:
     def depth(self) -> int:
         """Folders above a file, at most."""
         return max((name.count("/") for names in self._names.values() for name in names), default=0)
+
+    def fits(self, name: str) -> bool:
+        """Whether a name may be that of a layout's file."""
+        return any(name in names for names in self._names.values())
 
     def assign(self, names: Iterable[str], layouts: Sequence[Row]) -> Assigned:
         """The layouts' files among `names`."""

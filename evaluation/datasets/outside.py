@@ -20,14 +20,14 @@ import io
 import sys
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluation.bundles import other_layouts
+from evaluation.bundles import bundled_layouts, other_layouts
 from evaluation.datasets.naming import PATTERN, Naming, Pattern, Table
 from evaluation.layouts import read_layouts
 from formats import listed
@@ -38,6 +38,7 @@ from formats.files import InputError
 from formats.images import DAMAGED, META, decoded, opened, png, png_name, reason, upright_size, write_files
 from formats.records import commit
 
+NO_IMAGES = "made without images of this row; get one with bundle_images: true"
 HEAD = 2**16  # bytes within which a picture's header usually lies
 Size = tuple[int, int]
 MIXED: Literal["mixed"] = "mixed"
@@ -76,7 +77,7 @@ class Files:
     def head(self, name: str) -> bytes:
         """What a file begins with."""
         archive, info = self._where[name]
-        with archive.open(info) if isinstance(archive, zipfile.ZipFile) else open(self.path / name, "rb") as file:
+        with archive.open(info) as file:
             return file.read(HEAD)
 
     def close(self) -> None:
@@ -201,6 +202,8 @@ def checked(words: Sequence[str]) -> list[str]:
         return faults_of(_parser().parse_args(words))
     except InputError as error:
         return [str(error)]
+    except OSError as error:
+        return [f"{error.filename}: {error.strerror}"]
 
 
 def _stop(lines: Sequence[str]) -> None:
@@ -234,26 +237,42 @@ def _open(arguments: argparse.Namespace) -> Given:
 def faults_of(arguments: argparse.Namespace) -> list[str]:
     """Names against layouts, as far as these are there, and headers: a line for each kind of fault; raises InputError."""
     rows = [row for path in arguments.layouts for row in read_layouts(path)]
-    with _open(arguments) as given:
-        names = given.files.names
-        if rows:
-            found = given.naming.assign(names, rows)
-            faults, chosen = list(found.faults), found.files
-            if found.others and arguments.surplus == "refuse" and not arguments.bundle:
-                faults.append(
-                    f"{_some(found.others)} of no layout; take them away, or say `surplus: pass_over` if they are meant"
-                )
-        else:
-            fit = [name for name in names if isinstance(given.naming, Table) or given.naming.key(name) is not None]
-            faults, chosen = [], dict(enumerate(fit))
-            if len(fit) < arguments.count:
-                faults.append(
-                    f"{len(fit)} files of such names for {arguments.count} layouts; in it are {_first(names)}"
-                )
-        if arguments.bundle and rows:
-            faults += other_layouts(arguments.bundle, rows)
-        faults += headers(given.files, chosen, _size(arguments.size))
+    if arguments.bundle and arguments.check:
+        faults = _bundle_faults(arguments.bundle, arguments.bundle_row or arguments.row, rows)
+    else:
+        with _open(arguments) as given:
+            found = _without_layouts if arguments.check and not rows else _with_layouts
+            faults = found(given, rows, arguments)
+        faults += other_layouts(arguments.bundle, rows) if arguments.bundle else []
     return [f"{arguments.row}: {arguments.bundle or arguments.images}: {fault}" for fault in faults]
+
+
+def _with_layouts(given: Given, rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> list[str]:
+    found = given.naming.assign(given.files.names, rows)
+    faults = list(found.faults)
+    if found.others and arguments.surplus == "refuse" and not arguments.bundle:
+        text = f"{len(found.others)} files ({_first(found.others)}) of no layout"
+        faults.append(f"{text}; take them away, or say `surplus: pass_over` if they are meant")
+    return faults + headers(given.files, found.files.values(), _size(arguments.size))
+
+
+def _without_layouts(given: Given, rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> list[str]:
+    names = given.files.names
+    fit = [name for name in names if given.naming.fits(name)]
+    few = f"{len(fit)} files of such names for {arguments.count} layouts; in it are {_first(names)}"
+    # Where others may be among them, it is not known yet which are looked at.
+    looked_at = fit if arguments.surplus == "refuse" else []
+    return [few] * (len(fit) < arguments.count) + headers(given.files, looked_at, _size(arguments.size))
+
+
+def _bundle_faults(path: Path, row: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What can be said without reading all of a bundle, whose members are as it lists them or are refused."""
+    with Bundle(path) as bundle:
+        if not bundle.row(row).images:
+            return [NO_IMAGES]
+    there = {one["id"] for one in bundled_layouts(path)}
+    missing = [str(one["id"]) for one in rows if one["id"] not in there]
+    return [f"{len(missing)} layouts that it has not ({_first(missing)})"] * bool(missing) + other_layouts(path, rows)
 
 
 def _size(words: Sequence[str] | None) -> Size | Literal["mixed"] | None:
@@ -264,11 +283,11 @@ def _size(words: Sequence[str] | None) -> Size | Literal["mixed"] | None:
     return int(words[0]), int(words[1])
 
 
-def headers(files: Files | BundledFiles, names: Mapping[int, str], size: Size | Literal["mixed"] | None) -> list[str]:
+def headers(files: Files | BundledFiles, names: Iterable[str], size: Size | Literal["mixed"] | None) -> list[str]:
     """A line for each kind of fault that the pictures' headers show: what is no picture, its mode, its size."""
     broken: list[str] = []
     sizes: dict[Size, list[str]] = defaultdict(list)
-    for name in sorted(names.values()):
+    for name in sorted(names):
         try:
             sizes[_header(files, name)].append(name)
         except DAMAGED as error:
@@ -348,10 +367,6 @@ def _as_png(content: bytes) -> bytes:
     image = opened(content)
     plain = (image.format, image.mode) == ("PNG", "RGB") and not image.info.get("exif")
     return content if plain else png(decoded(content))
-
-
-def _some(names: Sequence[str]) -> str:
-    return f"{len(names)} files ({_first(names)})"
 
 
 def _first(names: Sequence[str]) -> str:

@@ -96,7 +96,7 @@ rule import_images:
     conda:
         "../envs/harness.yaml"
     params:
-        key=lambda wildcards: plan.import_key(wildcards.method),
+        key=lambda wildcards: plan.import_keys[wildcards.method],
         options=lambda wildcards: plan.import_options(wildcards.method),
         out=lambda wildcards: f"{plan.path.folder}/samples/{wildcards.method}/test",
     message:

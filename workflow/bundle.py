@@ -24,7 +24,8 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = read_plan(arguments.config)
     folder = arguments.config.parent
-    files: dict[str, Path | bytes] = {name: folder / name for name in plan.bundled(arguments.images)}
+    files: dict[str, Path | bytes] = {"config.json": arguments.config}
+    files |= {name: folder / name for name in plan.bundled(arguments.images)}
     rows = {}
     for row in [*plan.rows, *plan.repeats]:
         rows[row] = BundledRow(plan.made_by(row), arguments.images and row not in plan.summarized)

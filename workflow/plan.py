@@ -736,9 +736,9 @@ class Plan:
         )
 
     def bundled(self, images: bool) -> list[str]:
-        """The files of a bundle, below the run's folder: all that others need to look at the run, or to take its rows."""
+        """What rules make of a bundle, by names below the run's folder: all that others need to look at it, or to take its rows."""
         path, rows = self.path, [*self.rows, *self.repeats]
-        files = [path.config, path.provenance, path.layouts("test"), path.left_out]
+        files = [path.provenance, path.layouts("test"), path.left_out]
         for row in rows:
             files += [path.metrics(row, "test"), path.scores(row, "test"), path.summary(row, "test")]
             if images and row not in self.summarized:

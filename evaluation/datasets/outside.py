@@ -31,7 +31,7 @@ from evaluation.bundles import bundled_layouts, other_layouts
 from evaluation.datasets.naming import PATTERN, Naming, Pattern, Table
 from evaluation.layouts import read_layouts
 from formats import listed
-from formats.archives import Archive, is_litter, members, open_archive
+from formats.archives import Archive, Members, is_litter, members, open_archive
 from formats.bundles import Bundle
 from formats.cli import Parser, options, run
 from formats.files import InputError
@@ -114,14 +114,12 @@ class BundledFiles:
     def __init__(self, path: Path, row: str) -> None:
         self.path = path
         self._bundle = Bundle(path)
+        self._held: tuple[str, zipfile.ZipFile, Members] | None = None
         try:
             if not self._bundle.row(row).images:
-                raise InputError(
-                    f"{path}: made without images; take its rows without, or get one with bundle_images: true"
-                )
-            self._shards = self._bundle.names(f"samples/{row}/test/")
-            self._held: tuple[str, zipfile.ZipFile] | None = None
-            self.names = [f"{shard}/{name}" for shard in self._shards for name in self._open(shard) if name != META]
+                raise InputError(f"{path}: {NO_IMAGES}")
+            shards = self._bundle.names(f"samples/{row}/test/")
+            self.names = [f"{shard}/{name}" for shard in shards for name in self._shard(shard)[1] if name != META]
         except BaseException:
             self.close()
             raise
@@ -129,7 +127,8 @@ class BundledFiles:
     def read(self, name: str) -> bytes:
         """An image's file; raises one of DAMAGED."""
         shard, _, member = name.rpartition("/")
-        return self._archive(shard).read(self._open(shard)[member])
+        archive, found = self._shard(shard)
+        return archive.read(found[member])
 
     def head(self, name: str) -> bytes:
         """What it begins with."""
@@ -138,24 +137,27 @@ class BundledFiles:
     def close(self) -> None:
         self._bundle.close()
 
-    def _open(self, shard: str) -> dict[str, zipfile.ZipInfo]:
-        return members(self.path / shard, self._archive(shard))
-
-    def _archive(self, shard: str) -> zipfile.ZipFile:
-        """One shard at a time is held."""
-        if self._held is None or self._held[0] != shard:
-            self._held = shard, zipfile.ZipFile(io.BytesIO(self._bundle.read(shard)))
-        return self._held[1]
+    def _shard(self, name: str) -> tuple[zipfile.ZipFile, Members]:
+        """One at a time is held."""
+        if self._held is None or self._held[0] != name:
+            try:
+                archive = zipfile.ZipFile(io.BytesIO(self._bundle.read(name)))
+            except zipfile.BadZipFile as error:
+                raise InputError(f"{self.path}: {name} is not a zip ({error})") from None
+            self._held = name, archive, members(self.path / name, archive)
+        return self._held[1:]
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    if not arguments.check and arguments.out is None:
-        raise InputError("give --out, the folder of the shards, or --check")
     if arguments.check:
         _stop(faults_of(arguments))
         return
-    layouts = {path: read_layouts(path) for path in arguments.layouts}
+    if arguments.out is None or not arguments.layouts:
+        raise InputError("give --layouts and --out, the folder of the shards, or --check")
+    layouts = {path.stem: read_layouts(path) for path in arguments.layouts}
+    if len(layouts) < len(arguments.layouts):
+        raise InputError("--layouts: two files of one name, expected a name a shard")
     rows = [row for shard in layouts.values() for row in shard]
     _stop(faults_of(arguments))
     with _open(arguments) as given:
@@ -163,7 +165,7 @@ def main() -> None:
         pictures = look(given.files, names, rows)
         _stop(pictures.lines(arguments.row))
         spec = {"method": arguments.row, "made_by": arguments.made_by, "images_sha256": pictures.digest}
-        for path, shard in layouts.items():
+        for name, shard in layouts.items():
             meta = {
                 "spec": spec,
                 "images": len(shard),
@@ -171,8 +173,9 @@ def main() -> None:
                 "formats": dict(sorted(pictures.formats.items())),
                 "imported_at_commit": commit(),
             }
-            images = ((png_name(row["id"]), _as_png(given.files.read(names[row["id"]]))) for row in shard)
-            write_files(arguments.out / f"{path.stem}.zip", images, meta)
+            files = ((row["id"], given.files.read(names[row["id"]])) for row in shard)
+            images = ((png_name(number), _as_png(pictures.expect(number, content))) for number, content in files)
+            write_files(arguments.out / f"{name}.zip", images, meta)
     print("\n".join([f"{arguments.row}: {len(rows)} images of {given.files.path}", *pictures.notes]))
 
 
@@ -184,7 +187,7 @@ def _parser() -> Parser:
     where.add_argument("--bundle", type=Path, help="a bundle of a run instead")
     parser.add_argument("--bundle-row", help="which of its rows")
     naming = parser.add_mutually_exclusive_group()
-    naming.add_argument("--pattern", default=PATTERN, help=f"of a file's name ({PATTERN.replace('%', '%%')})")
+    naming.add_argument("--pattern", default=PATTERN, help=f"of a file's name ({PATTERN})")
     naming.add_argument("--table", type=Path, help="CSV of names instead")
     parser.add_argument("--size", nargs="+", help=f"WIDTH HEIGHT expected, or {MIXED}; without: any, but all alike")
     parser.add_argument("--surplus", choices=["refuse", "pass_over"], default="refuse", help="files of no layout")
@@ -313,12 +316,24 @@ def _header(files: Files | BundledFiles, name: str) -> Size:
 
 @dataclass
 class Pictures:
-    """What the pictures of a row are: faults by kind, what is worth a note, and the SHA-256 of all by layout id."""
+    """What the pictures of a row are: faults by kind, what is worth a note, and the SHA-256 of each file by layout id."""
 
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
-    digest: str = ""
+    digests: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of all together."""
+        lines = (f"{number} {digest}\n" for number, digest in self.digests.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def expect(self, number: int, content: bytes) -> bytes:
+        """A file that was looked at; raises InputError where it is another by now."""
+        if hashlib.sha256(content).hexdigest() != self.digests[number]:
+            raise InputError(f"the file of layout {number} changed while it was imported; run again")
+        return content
 
     def lines(self, row: str) -> list[str]:
         """One line a kind of fault."""
@@ -328,7 +343,6 @@ class Pictures:
 def look(files: Files | BundledFiles, names: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> Pictures:
     """Decode every picture: what is damaged or black, what is the same, and what is no plain RGB."""
     found, same, modes = Pictures(), defaultdict[str, list[int]](list), Counter[str]()
-    everything = hashlib.sha256()
     for row in rows:
         name = names[row["id"]]
         try:
@@ -344,7 +358,7 @@ def look(files: Files | BundledFiles, names: Mapping[int, str], rows: Sequence[M
         same[digest].append(row["id"])
         found.formats[str(picture.format)] += 1
         modes[picture.mode] += 1
-        everything.update(f"{row['id']} {digest}\n".encode())
+        found.digests[row["id"]] = digest
     captions = {row["id"]: row["caption"] for row in rows}
     twice = [ids for ids in same.values() if len(ids) > 1]
     for ids in twice:
@@ -358,7 +372,6 @@ def look(files: Files | BundledFiles, names: Mapping[int, str], rows: Sequence[M
     found.notes += [
         f"{count} of {kind}, kept as PNG of its pixels" for kind, count in found.formats.items() if kind != "PNG"
     ]
-    found.digest = everything.hexdigest()
     return found
 
 

@@ -28,11 +28,11 @@ def main() -> None:
     files |= {name: folder / name for name in plan.bundled(arguments.images)}
     rows = {}
     for row in [*plan.rows, *plan.repeats]:
-        rows[row] = BundledRow(plan.made_by(row), arguments.images and row not in plan.summarized)
-        if row not in plan.summarized:
-            files[f"meta/{row}.json"] = json.dumps(
-                read_meta(Path(plan.path.samples(row, "test", plan.shards("test")[0]))), indent=2
-            ).encode()
+        has_images = row not in plan.summarized
+        rows[row] = BundledRow(plan.made_by(row), arguments.images and has_images)
+        if has_images:
+            meta = read_meta(Path(plan.path.samples(row, "test", plan.shards("test")[0])))
+            files[f"meta/{row}.json"] = json.dumps(meta, indent=2).encode()
     write_bundle(arguments.out, plan.settings.run, commit(), rows, files)
     print(f"{arguments.out}: {len(files)} files of {len(rows)} rows, sha256 {sha256(arguments.out)}")
 

@@ -736,7 +736,7 @@ class Plan:
         )
 
     def bundled(self, images: bool) -> list[str]:
-        """What rules make of a bundle, by names below the run's folder: all that others need to look at it, or to take its rows."""
+        """What rules make of a bundle, by names below the run's folder: what others need to look at it, or to take its rows."""
         path, rows = self.path, [*self.rows, *self.repeats]
         files = [path.provenance, path.layouts("test"), path.left_out]
         for row in rows:

@@ -293,6 +293,10 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
             "expected a number, found '1e-3', which is text: write 0.001 in a file",
         ),
         (
+            {"bundle_images": "true"},
+            "expected true or false, found 'true', which is text: on the command line write True",
+        ),
+        (
             {"alignment": {"calibrate": {"multiples": [1.0, 1.0]}}},
             "multiples: expected each value once, found [1.0, 1.0]",
         ),

@@ -68,16 +68,18 @@ def first(tmp_path_factory):
         (folder / place).mkdir()
     words = overlay(folder, "first", outside(folder, "a", "b"))
     results = ROOT / f"results/test-first-{os.getpid()}"
-    ran(f"results/{results.name}/layouts/test.jsonl", *words)
-    layouts = read_layouts(results / "layouts/test.jsonl")
-    for seed, place in enumerate(("a", "b")):
-        draw(layouts, folder / place, seed)
-    ran("all", "bundle", *words)
-    shutil.copy(results / f"{results.name}.zip", folder / "bare.zip")
-    ran("bundle", *words, "--config", "bundle_images=true")
-    shutil.copy(results / f"{results.name}.zip", folder / "whole.zip")
-    yield folder, words, results
-    shutil.rmtree(results)
+    try:
+        ran(f"results/{results.name}/layouts/test.jsonl", *words)
+        layouts = read_layouts(results / "layouts/test.jsonl")
+        for seed, place in enumerate(("a", "b")):
+            draw(layouts, folder / place, seed)
+        ran("all", "bundle", *words)
+        shutil.copy(results / f"{results.name}.zip", folder / "bare.zip")
+        ran("bundle", *words, "--config", "bundle_images=True")
+        shutil.copy(results / f"{results.name}.zip", folder / "whole.zip")
+        yield folder, words, results
+    finally:
+        shutil.rmtree(results, ignore_errors=True)
 
 
 def metrics(results: Path, row: str) -> dict:

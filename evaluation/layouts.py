@@ -1,6 +1,6 @@
 """Layouts as evaluation handles them: the checked rows of `formats.layouts` as plain records."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,3 +16,9 @@ def read_layouts(path: Path, start: int = 0, stop: int | None = None) -> list[di
 def write_layouts(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as JSON lines, whole or not at all."""
     write_text(path, "".join(map(layouts.as_line, rows)))
+
+
+def told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method is told of a layout, and what is measured of it: where it agrees, two images are of the same layout."""
+    things = [(thing["phrase"], tuple(thing["box"]), thing.get("category")) for thing in row["objects"]]
+    return {"caption": row["caption"], "objects": things}

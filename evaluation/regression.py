@@ -11,6 +11,7 @@ is printed and decides nothing.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.layouts import read_layouts, told
 from evaluation.metrics import METRICS, metric_of, metrics_of, values_of
 from evaluation.metrics import Metric as Kind
 from evaluation.printing import number
@@ -27,6 +29,7 @@ from formats.images import read_meta
 
 Metric = dict[str, Any]
 CODE = "code: "
+LAYOUTS = "layouts/test.jsonl"  # of a run
 # Sections of the configuration that decide images and are no row's own, and what of them.
 SECTIONS = {
     "data": {"caption", "resize", "exif", "size", "boxes", "split", "draw", "train", "heldout", "test", "val", "words"},
@@ -50,17 +53,21 @@ RULE = (
 class Run:
     """metrics: row -> metric -> {value, se, ...}; inputs: the run's under "", each row's own under its name.
 
-    known: the metrics that there are, by name.
+    known: the metrics that there are, by name; folder and layouts: where its files are, and a hash of its layouts, where it is
+    not recorded metrics alone.
     """
 
     name: str
     metrics: dict[str, dict[str, Metric]]
     inputs: dict[str, dict[str, Any]]
     known: dict[str, Kind] = field(default_factory=lambda: METRICS)
+    folder: Path | None = None
+    layouts: str | None = None
 
 
-def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
-    """The rows of results/<run> that were measured on the test sample, and the hashes of the program files in `code`.
+def read_run(folder: Path, code: Sequence[Path] = (), name: str = "") -> Run:
+    """The rows of results/<run> that were measured on the test sample, and the hashes of the program files in `code`; `name`:
+    what the run is called, where that is not its folder.
 
     Raises InputError where there are none.
     """
@@ -74,12 +81,20 @@ def read_run(folder: Path, code: Sequence[Path] = ()) -> Run:
         for name, keys in SECTIONS.items()
     }
     return Run(
-        name=str(folder),
+        name=name or str(folder),
         metrics={name: values_of(content) for name, content in rows.items()},
         inputs={"": flat(shared) | code_hashes(code)}
         | {name: inputs_of(content, _meta(folder, name)) for name, content in rows.items()},
         known={name: one for row in rows.values() for name, one in metrics_of(row.get("protocol", {})).items()},
+        folder=folder,
+        layouts=_layouts(folder / LAYOUTS),
     )
+
+
+def _layouts(path: Path) -> str | None:
+    """What the layouts of a run are; None where they are not there."""
+    rows = [[row["id"], told(row)] for row in read_layouts(path)] if path.exists() else None
+    return None if rows is None else hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def inputs_of(content: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +111,9 @@ def inputs_of(content: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _meta(folder: Path, row: str) -> dict[str, Any]:
-    shards = sorted(folder.glob(f"samples/{row}/test/*.zip"))
-    return read_meta(shards[0]) if shards else {}
+    shards, beside = sorted(folder.glob(f"samples/{row}/test/*.zip")), folder / f"meta/{row}.json"
+    # A bundle has the record where it has no images.
+    return read_meta(shards[0]) if shards else read_json(beside) if beside.exists() else {}
 
 
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,20 +22,30 @@ def folder_sha256(folder: str | Path) -> str:
 def read_sums(folder: str | Path) -> dict[str, str]:
     """{relative name: SHA-256} of a folder's SHA256SUMS; raises InputError with the line that is none."""
     path = _sums_of(Path(folder))
+    return sums_of(path.read_text(encoding="utf-8", errors="replace"), str(path))
+
+
+def sums_of(text: str, where: str) -> dict[str, str]:
+    """{relative name: SHA-256} of a SHA256SUMS's text; raises InputError with the line that is none."""
     sums: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         found = LINE.fullmatch(line)
         if not found or PurePosixPath(found[2]).is_absolute() or ".." in PurePosixPath(found[2]).parts:
-            raise InputError(f"{path}, line {number}: expected `<sha256>  <file in the folder>`, found {line[:80]!r}")
+            raise InputError(f"{where}, line {number}: expected `<sha256>  <file in the folder>`, found {line[:80]!r}")
         sums[found[2]] = found[1]
     if not sums:
-        raise InputError(f"{path}: lists no file")
+        raise InputError(f"{where}: lists no file")
     return sums
 
 
 def write_sums(folder: Path, digests: Mapping[str, str]) -> None:
     """Write SHA256SUMS, whole or not at all: last, since a folder is none without it."""
-    write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
+    write_text(folder / SUMS, as_sums(digests))
+
+
+def as_sums(digests: Mapping[str, str]) -> str:
+    """The text of a SHA256SUMS."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -8,10 +8,7 @@ formats are checked before a member is decoded.
 import io
 import json
 import re
-import struct
 import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,64 +17,17 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from formats import SHOWN, listed
+from formats import archives, listed
+from formats.archives import Archive, Members, members, open_archive, some
 from formats.files import InputError, replacing
 from formats.pictures import ASIDE, rgb
 
 META = "meta.json"
-# What file managers leave beside files; AppleDouble's `._*` as well.
-LITTER_FILES = {".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini"}
-LITTER_FOLDERS = {"__macosx", ".spotlight-v100", ".trashes", ".fseventsd", "@eadir"}
 # PIL would open much more, PostScript included, which it hands to another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PIXELS = 2**26  # 8192 x 8192
-BYTES = 2**28  # of a file: more than PIXELS take uncompressed
-
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    OverflowError,
-    NotImplementedError,
-    Image.DecompressionBombError,
-)
-
-
-class _Folder:
-    """A folder of images, read as a zip is."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> "_Folder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def infolist(self) -> list[zipfile.ZipInfo]:
-        """Files of the folder and of the folders in it, no deeper; a folder further down counts as a file."""
-        inside = (entry.iterdir() if entry.is_dir() else [entry] for entry in self.path.iterdir())
-        return [self._info(path) for entries in inside for path in entries]
-
-    def _info(self, path: Path) -> zipfile.ZipInfo:
-        info = zipfile.ZipInfo(path.relative_to(self.path).as_posix())
-        info.file_size = path.stat().st_size
-        return info
-
-    def close(self) -> None:
-        pass
-
-    def read(self, info: zipfile.ZipInfo) -> bytes:
-        return (self.path / info.filename).read_bytes()
-
-
-Archive = zipfile.ZipFile | _Folder
-Members = dict[str, zipfile.ZipInfo]
+# What PIL raises for a picture that is not whole, beside what a zip does.
+DAMAGED = (*archives.DAMAGED, SyntaxError, Image.DecompressionBombError)
 
 
 def png_name(id: int) -> str:
@@ -99,7 +49,7 @@ class OpenImages:
     """The images of a shard, opened once, to be read in any order; raises InputError as `read_images` does."""
 
     def __init__(self, path: Path, ids: Sequence[int]) -> None:
-        self._path, self._archive = path, _open(path)
+        self._path, self._archive = path, open_archive(path)
         try:
             self._members = _checked(path, self._archive, ids)
         except BaseException:
@@ -117,7 +67,7 @@ class OpenImages:
 def read_image(path: Path, number: int) -> np.ndarray:
     """uint8 pixels [H, W, 3] of one image, of which alone anything is read; raises InputError as `read_images` does."""
     name = png_name(number)
-    with _open(path) as archive:
+    with open_archive(path) as archive:
         members = _members(path, archive)
         if name not in members:
             raise InputError(f"{path}: no {name} in it")
@@ -126,7 +76,7 @@ def read_image(path: Path, number: int) -> np.ndarray:
 
 def _pixels_of(path: Path, archive: Archive, members: Members, name: str) -> np.ndarray:
     try:
-        return _pixels(archive.read(members[name]))
+        return decoded(archive.read(members[name]))
     except DAMAGED as error:
         raise _fault(path, name, error, members) from None
 
@@ -136,7 +86,7 @@ def read_files(path: Path) -> Iterator[tuple[int, bytes]]:
 
     Raises InputError naming the member that is damaged, or is no image of a layout.
     """
-    with _open(path) as archive:
+    with open_archive(path) as archive:
         members = _members(path, archive)
         for name in members:
             if name != META:
@@ -155,19 +105,19 @@ def check_images(path: Path, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     that can be read.
     """
     sizes, faults = {}, []
-    with _open(path) as archive:
+    with open_archive(path) as archive:
         members = _checked(path, archive, ids)
         for number in ids:
             name = png_name(number)
             try:
-                image = _opened(archive.read(members[name]))
-                sizes[number] = _upright_size(image)
+                image = opened(archive.read(members[name]))
+                sizes[number] = upright_size(image)
                 if (image.format, image.mode) == ("PNG", "RGB"):
                     image.verify()  # its checksums; nothing is decoded
                 else:
-                    _pixels(archive.read(members[name]))
+                    decoded(archive.read(members[name]))
             except DAMAGED as error:
-                faults.append(f"{name} {_reason(error)}")
+                faults.append(f"{name} {reason(error)}")
     if faults:
         raise InputError(f"{path}: {listed(faults)}; {_advice(members)}")
     return sizes
@@ -175,7 +125,7 @@ def check_images(path: Path, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
 
 def read_meta(path: Path) -> dict[str, Any]:
     """The meta.json of a shard; empty where there is none."""
-    with _open(path) as archive:
+    with open_archive(path) as archive:
         members = _members(path, archive)
         if META not in members:
             return {}
@@ -190,7 +140,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 def write_images(path: str | Path, images: Iterable[tuple[str, np.ndarray]], meta: dict[str, Any]) -> None:
     """Write (member name, uint8 pixels [H, W, 3]) pairs and `meta` as one zip; it appears whole or not at all."""
-    write_files(path, ((name, _png(pixels)) for name, pixels in images), meta)
+    write_files(path, ((name, png(pixels)) for name, pixels in images), meta)
 
 
 def write_files(path: str | Path, files: Iterable[tuple[str, bytes]], meta: dict[str, Any]) -> None:
@@ -207,7 +157,8 @@ def _member(name: str) -> zipfile.ZipInfo:
     return member
 
 
-def _png(pixels_HW3: np.ndarray) -> bytes:
+def png(pixels_HW3: np.ndarray) -> bytes:
+    """uint8 pixels [H, W, 3] as a PNG file."""
     if pixels_HW3.dtype != np.uint8 or pixels_HW3.shape[2:] != (3,):
         raise TypeError(f"expected uint8 pixels of shape (H, W, 3), found {pixels_HW3.dtype} {pixels_HW3.shape}")
     file = io.BytesIO()
@@ -215,39 +166,13 @@ def _png(pixels_HW3: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _open(path: Path) -> Archive:
-    if path.is_dir():
-        return _Folder(path)
-    try:
-        return zipfile.ZipFile(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file or folder") from None
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: damaged or cut off, or not a zip ({error}); a run's own: delete it and run again"
-        ) from None
-
-
 def _members(path: Path, archive: Archive) -> Members:
-    """Files by name, without litter and without the one folder that all may lie in; raises InputError for what is not read."""
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    named = [(info.filename.replace("\\", "/"), info) for info in infos]  # some programs write Windows' separators
-    named = [(name, info) for name, info in named if not _is_litter(name)]
-    tops = {name.rpartition("/")[0] for name, _ in named}
+    """The members, without the one folder that all may lie in; raises InputError for what is not read."""
+    found = members(path, archive)
+    tops = {name.rpartition("/")[0] for name in found}
     if len(tops) == 1 and "/" not in (top := tops.pop()) and top:
-        named = [(name.removeprefix(f"{top}/"), info) for name, info in named]
-    if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
-        raise InputError(f"{path}: {_some(twice)} there more than once")
-    if locked := sorted(name for name, info in named if info.flag_bits & 1):
-        raise InputError(f"{path}: {_some(locked)} encrypted; expected a zip without a password")
-    if large := sorted(name for name, info in named if info.file_size > BYTES):
-        raise InputError(f"{path}: {_some(large)} larger than {BYTES >> 20} MiB")
-    return dict(named)
-
-
-def _is_litter(name: str) -> bool:
-    *folders, file = name.lower().split("/")
-    return file in LITTER_FILES or file.startswith("._") or not LITTER_FOLDERS.isdisjoint(folders)
+        return {name.removeprefix(f"{top}/"): info for name, info in found.items()}
+    return found
 
 
 def _checked(path: Path, archive: Archive, ids: Sequence[int]) -> Members:
@@ -256,21 +181,15 @@ def _checked(path: Path, archive: Archive, ids: Sequence[int]) -> Members:
     found = set(members) - {META}
     faults = []
     if missing := sorted(expected - found):
-        faults.append(f"{_some(missing)} missing")
+        faults.append(f"{some(missing)} missing")
     if more := sorted(found - expected):
-        faults.append(f"{_some(more)} not expected")
+        faults.append(f"{some(more)} not expected")
     if faults:
         raise InputError(f"{path}: {len(found)} files for {len(expected)} layouts; {' and '.join(faults)}")
     return members
 
 
-def _some(names: Sequence[str]) -> str:
-    """ "3 (a, b, ...) are": the first few names, their count and the verb."""
-    more = ", ..." if len(names) > SHOWN else ""
-    return f"{len(names)} ({', '.join(names[:SHOWN])}{more}) {'is' if len(names) == 1 else 'are'}"
-
-
-def _opened(content: bytes) -> Image.Image:
+def opened(content: bytes) -> Image.Image:
     """A picture whose pixels are not read yet; raises InputError for one that cannot become 8-bit RGB without loss."""
     if not content:
         raise InputError("is empty")
@@ -282,15 +201,16 @@ def _opened(content: bytes) -> Image.Image:
     return image
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height as EXIF wants the picture seen; unlike Image.getexif this decodes nothing."""
     exif = Image.Exif()
     exif.load(image.info.get("exif", b""))
     return image.size if exif.get(ExifTags.Base.Orientation, 1) not in ASIDE else (image.height, image.width)
 
 
-def _pixels(content: bytes) -> np.ndarray:
-    image = _opened(content)
+def decoded(content: bytes) -> np.ndarray:
+    """uint8 pixels [H, W, 3] of a picture file, upright; raises InputError or one of DAMAGED."""
+    image = opened(content)
     try:
         return np.asarray(rgb(image, upright=True))
     except InputError as error:
@@ -298,10 +218,10 @@ def _pixels(content: bytes) -> np.ndarray:
 
 
 def _fault(path: Path, name: str, error: Exception, members: Members) -> InputError:
-    return InputError(f"{path}: {name} {_reason(error)}; {_advice(members)}")
+    return InputError(f"{path}: {name} {reason(error)}; {_advice(members)}")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What is the matter with a member, in words that go behind its name."""
     if isinstance(error, InputError):
         return str(error)

@@ -235,7 +235,7 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         ({"seeds": [1, 2]}, "seeds: begins with 1, expected sampling.seed, 0: the tables' rows are of it"),
         (
             {"resources": {"rules": {"smaple": {"runtime": 1}}}},
-            "resources.rules.smaple: unknown key, nearest is sample; known are cache_latents",
+            "resources.rules.smaple: unknown key, nearest is sample; known are bundle, cache_latents",
         ),
         ({"resources": {"device": "gpu"}}, "resources.device: expected cpu, cuda or cuda:N, found 'gpu'"),
         (
@@ -339,6 +339,10 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         (
             {"sampling": {"guidance_scale": "1e-3"}},
             "expected a number, found '1e-3', which is text: write 0.001 in a file",
+        ),
+        (
+            {"bundle_images": "true"},
+            "expected true or false, found 'true', which is text: on the command line write True",
         ),
         (
             {"alignment": {"calibrate": {"multiples": [1.0, 1.0]}}},

@@ -18,7 +18,7 @@ from evaluation.datasets.reading import Options
 from evaluation.difficulty import Bands, facets, objects_of
 from evaluation.figures import difficulty as figure
 from evaluation.layouts import write_layouts
-from evaluation.metrics import METRICS
+from evaluation.metrics import METRICS, metrics_of
 from evaluation.metrics.adherence import leave_out_shares, match
 from evaluation.metrics.adherence import scored as scored_boxes
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
@@ -300,7 +300,7 @@ def test_without_a_facet_there_are_the_notes_alone_and_a_figure_that_says_so(run
     assert "- Tags with more than 1 values, by which nothing is broken down: half." in text
     said: list[str] = []
     monkeypatch.setattr("evaluation.figures.difficulty.save_sentence", lambda title, words, out: said.append(words))
-    figure.draw(read_table(run / "hard.json"), run / "hard")
+    figure.draw(read_table(run / "hard.json"), metrics_of({}), {}, run / "hard")
     assert said == ["too few images in every band"]
 
 
@@ -308,7 +308,7 @@ def test_the_figure_has_a_panel_a_metric_and_the_bands_of_every_facet(run, monke
     figures: list = []
     monkeypatch.setattr("evaluation.figures.difficulty.save", lambda drawn, out: figures.append(drawn))
     table_of(run, "--by", "objects", "size", "--objects-bands", "1", "2", "3", "--size-bands", "0.2", "--least", "2")
-    figure.draw(read_table(run / "hard.json"), run / "hard")
+    figure.draw(read_table(run / "hard.json"), metrics_of({}), {}, run / "hard")
     panels = {axis.get_title(loc="left").split(",")[0]: axis for axis in figures[0].axes if axis.get_visible()}
     assert list(panels) == [METRICS[name].title for name in MEANS]
     bands = {title: [text.get_text() for text in axis.get_xticklabels()] for title, axis in panels.items()}

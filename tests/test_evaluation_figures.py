@@ -123,8 +123,8 @@ def test_the_panel_decodes_the_images_it_shows_and_no_other(tmp_path, monkeypatc
         members = [(f"{row['id']:012d}.png", pixels[row["id"]]) for row in rows[4 * shard : 4 * shard + 4]]
         write_images(tmp_path / f"samples/real/test/{shard:04d}.zip", members, {})
     (tmp_path / "layouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    decoded, decode = [], images._pixels
-    monkeypatch.setattr(images, "_pixels", lambda content: decoded.append(decode(content)) or decoded[-1])
+    decoded, decode = [], images.decoded
+    monkeypatch.setattr(images, "decoded", lambda content: decoded.append(decode(content)) or decoded[-1])
     shown: dict = {}
     monkeypatch.setattr(panel, "draw", lambda chosen, pictures, out: shown.update(pictures))
     call(

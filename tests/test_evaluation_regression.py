@@ -221,7 +221,7 @@ def test_two_runs_of_other_images_add_their_errors(tmp_path) -> None:
     assert (table["paired"] == "no").all()
     assert table.loc[("hcma", "image_fid"), "difference_se"] == pytest.approx(0.5 * 2**0.5)
     assert table.loc[("hcma", "image_fid"), "p"] == pytest.approx(0.1573, abs=1e-4)
-    assert "Not of the same images, so not paired: hcma, real, sd14." in markdown(runs_table(first, second))
+    assert "Not of the same layouts, so not paired: hcma, real, sd14." in markdown(runs_table(first, second))
 
 
 def test_runs_without_a_common_row_are_refused(tmp_path) -> None:

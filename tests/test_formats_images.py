@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from formats import archives
 from formats import images as reader
 from formats.files import InputError
 from formats.images import (
@@ -257,7 +258,7 @@ def unknown_method(path: Path) -> None:
     ],
 )
 def test_a_zip_is_not_trusted(tmp_path, monkeypatch, spoil: Callable[[Path], None], named: str) -> None:
-    monkeypatch.setattr(reader, "BYTES", 2**19)
+    monkeypatch.setattr(archives, "BYTES", 2**19)
     path = write_zip(tmp_path / "images.zip", WHOLE)
     spoil(path)
     with pytest.raises(InputError, match=named) as refused:
@@ -328,7 +329,7 @@ def test_a_file_that_no_layout_has_is_not_passed_on(shard) -> None:
 
 
 def test_a_meta_json_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(reader, "BYTES", 2**19)
+    monkeypatch.setattr(archives, "BYTES", 2**19)
     with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("meta.json", b" " * 2**20)
     with pytest.raises(InputError, match=r"images\.zip: 1 \(meta\.json\) is larger than 0 MiB"):

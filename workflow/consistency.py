@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from evaluation import networks
 from evaluation.datasets import distributed, find_dataset
+from evaluation.datasets.naming import Pattern
 from evaluation.datasets.source import faults_of, needs_data_set, source_of
 from evaluation.networks import LEAST, ROLES, described, faults, measured_by
 from formats import shown
@@ -46,7 +47,7 @@ def parameter_faults(settings: "Settings") -> list[str]:
     from formats.cli import quick_imports
     from formats.params import from_keys
 
-    stated = {f"methods.{name}": (one.module, one.params) for name, one in settings.methods.items()}
+    stated = {f"methods.{name}": (one.module, one.params) for name, one in settings.methods.items() if one.is_sampled}
     stated |= {
         f"extractors.{name}": (dotted(one.kind, networks.__name__), one.params)
         for name, one in settings.extractors.given()
@@ -98,9 +99,14 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
         keys: Keys = ("methods", name)
         if name == "real":
             yield Fault(keys, "the photos have this name; choose another")
-        if method.base not in settings.models:
+        yield from _kind_faults(keys, method)
+        if not method.is_sampled:
+            yield from _naming_faults(keys, method)
+            continue
+        if method.base and method.base not in settings.models:
             yield Fault((*keys, "base"), unknown_name(method.base, settings.models, "models: "))
-        yield from _module_faults(keys, method, "generate")
+        if method.module:
+            yield from _module_faults(keys, method, "generate")
         try:
             type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
         except ValidationError as error:
@@ -112,6 +118,47 @@ def _metric_faults(settings: "Settings") -> Iterator[Fault]:
     for name, metric in settings.metrics.items():
         if metric is not None:
             yield from _module_faults(("metrics", name), metric, "metrics")
+
+
+# What each kind of row needs, by the key that makes it one, and what else it may have beside a label.
+KINDS = {
+    "module": (("module", "base", "version"), ("artefacts", "params", "sampling", "source")),
+    "images": (("images", "made_by"), ("pattern", "names", "size", "surplus")),
+    "bundle": (("bundle",), ("row", "made_by")),
+}
+
+
+def _kind_faults(keys: Keys, method: "Method") -> Iterator[Fault]:
+    """A row is made by a module, or is images, or another run's: it has the keys of one of these."""
+    given = [key for key in KINDS if getattr(method, key)]
+    if len(given) > 1:
+        by = tuple((*keys, key) for key in given)
+        yield Fault((*keys, given[-1]), f"the row has {' and '.join(given)}; leave one", by)
+        return
+    kind = given[0] if given else "module"
+    needed, allowed = KINDS[kind]
+    for key in needed:
+        if key not in method.model_fields_set or getattr(method, key) in ("", None):
+            yield Fault((*keys, key), "missing")
+    others = {key for some in KINDS.values() for each in some for key in each} - {*needed, *allowed, "version"}
+    for key in sorted(others):
+        if getattr(method, key) not in ("", None, {}):
+            yield Fault((*keys, key), f"is not for a row with {kind}; leave it out", ((*keys, key), (*keys, kind)))
+
+
+def _naming_faults(keys: Keys, method: "Method") -> Iterator[Fault]:
+    """Names of images that are by a pattern or a table, as far as this can be said without the files."""
+    if method.pattern and method.names:
+        by = ((*keys, "pattern"), (*keys, "names"))
+        yield Fault((*keys, "pattern"), "names say which file is which already; leave one", by)
+    if method.pattern:
+        try:
+            Pattern(method.pattern)
+        except InputError as error:
+            yield Fault((*keys, "pattern"), str(error))
+    places = method.places
+    if len({Path(place).resolve() for place in places}) < len(places):
+        yield Fault((*keys, "images"), f"expected each place once, found {shown(method.images)}")
 
 
 def _module_faults(keys: Keys, stanza: "Method | OwnMetric", needed: str) -> Iterator[Fault]:
@@ -202,6 +249,8 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
         keys: Keys = ("alignment", key)
         if value not in known:
             found.append(Fault(keys, unknown_name(value, known)))
+        elif key != "base" and not methods[value].is_sampled:
+            found.append(Fault(keys, f"{value!r} is not sampled here, and is needed on held-out layouts too"))
         elif _absent(settings, base := value if key == "base" else methods[value].base):
             text = f"{value!r} has no model folder: it is null under models"
             found.append(Fault(keys, text, (keys, ("models", base))))

@@ -30,6 +30,7 @@ def need_of_run(plan: Plan) -> Need:
     folder = Path(plan.path.folder)
     pixels = 3 * plan.settings.data.size**2
     images = sum(sampled.images for sampled in plan.sampled) + sum(map(plan.count, plan.splits))
+    images += len(plan.imported) * plan.count("test")
     encoded = plan.count("train") + plan.count("heldout")
     size = pixels * (images * (PNG + FEATURES + PICTURES) + encoded * LATENTS)
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

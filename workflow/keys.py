@@ -76,7 +76,9 @@ def explained(model: type[BaseModel], error: ValidationError) -> Iterator[Fault]
 
 
 def _as_text(value: Any) -> str:
-    """A hint about numbers that YAML, or Snakemake inside braces on the command line, reads as text."""
+    """A hint about what YAML, or Snakemake on its command line, reads as text: numbers, inside braces, and true and false."""
+    if value in ("true", "false"):
+        return f", which is text: on the command line write {value.capitalize()}"
     try:
         return f", which is text: write {float(value):g} in a file" if isinstance(value, str) else ""
     except ValueError:

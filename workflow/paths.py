@@ -13,7 +13,7 @@ from evaluation.datasets.source import lacking_paths
 from evaluation.networks import described
 
 if TYPE_CHECKING:
-    from workflow.settings import Extractor, Fetch, HubNetwork, Model, SetSource, Settings, Source
+    from workflow.settings import Extractor, Fetch, HubNetwork, Method, Model, SetSource, Settings, Source
 
 FOLDER = "downloads"
 WEIGHTS = "model.safetensors"  # of a network in a repository of the hub
@@ -89,7 +89,16 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
     extractors = settings.extractors.model_copy(
         update={name: _extractor(name, stanza, downloads) for name, stanza in settings.extractors.given()}
     )
-    return settings.model_copy(update={"data": data, "models": models, "extractors": extractors}), downloads
+    methods = {name: _outside(method) for name, method in settings.methods.items()}
+    found = {"data": data, "models": models, "extractors": extractors, "methods": methods}
+    return settings.model_copy(update=found), downloads
+
+
+def _outside(method: "Method") -> "Method":
+    """A row whose own files are as programs and Snakemake can take them."""
+    files = {key: place(path) for key in ("names", "bundle") if (path := getattr(method, key))}
+    images = {"images": [place(path) for path in method.places]} if method.places else {}
+    return method.model_copy(update=files | images) if files or images else method
 
 
 def _root(settings: "Settings", downloads: Downloads) -> str | None:
@@ -179,6 +188,10 @@ def unusable(settings: "Settings", made: str) -> list[str]:
         elif not Path(path, "SHA256SUMS").is_file():
             seal = f"python -m workflow.fetch seal {shlex.quote(place(path))}"
             found.append(f"models.{name}: {path} has no SHA256SUMS; if its files are right, write it once: {seal}")
+    for name, method in settings.methods.items():
+        places = [(f"methods.{name}.images", path) for path in method.places]
+        places += [(f"methods.{name}.{key}", path) for key in ("names", "bundle") if (path := getattr(method, key))]
+        found += [f"{key}: no such file or folder: {path}" for key, path in places if not Path(path).exists()]
     for name, stanza in settings.extractors.given():
         if not stanza.path or stanza.path.startswith(made):
             continue

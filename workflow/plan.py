@@ -12,14 +12,20 @@ folder, a file of weights) and of the configuration, `params` hold a key, a shor
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.datasets import find_dataset
+from evaluation.datasets.naming import PATTERN, Pattern, Table
 from evaluation.datasets.source import frame, needs_data_set, paths_of, source_of
 from evaluation.networks import DETECTIONS, SCORES, described, measured_by
+from formats.archives import is_litter
+from formats.bundles import Bundle, BundledRow
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from formats.modules import defined
@@ -35,7 +41,7 @@ MEMORY = {"micro_batch"}
 
 
 class Seeded(NamedTuple):
-    """A row once more, sampled with another seed."""
+    """A row once more, sampled with another seed; of images that are there, the place that they are at among the row's."""
 
     row: str
     seed: int
@@ -68,6 +74,7 @@ class Paths:
         self.noise = f"{folder}/train/noise"
         self.pilot = f"{folder}/pilot.json"
         self.estimate = f"{folder}/estimate"
+        self.bundle = f"{folder}/{Path(folder).name}.zip"
 
     def layouts(self, split: str = "{split}") -> str:
         return f"{self.folder}/layouts/{split}.jsonl"
@@ -175,8 +182,9 @@ class Plan:
         """Without the methods whose model is null, which have no weights: their rows show the published values. Without `real`
         where the test layouts have no photos.
         """
-        there = [row for row in rows if row != REAL or self.has_photos("test")]
-        return [row for row in there if row == REAL or self.settings.models[self.settings.methods[row].base]]
+        methods, models = self.settings.methods, self.settings.models
+        there = self.shown(rows)
+        return [row for row in there if row == REAL or not methods[row].is_sampled or models[methods[row].base]]
 
     def shown(self, rows: Iterable[str]) -> list[str]:
         """The rows of a table, without `real` where there are no photos."""
@@ -184,8 +192,18 @@ class Plan:
 
     @cached_property
     def methods(self) -> list[str]:
-        """The rows that are sampled, in the tables' order."""
+        """The rows beside `real`, in the tables' order: sampled, or made elsewhere."""
         return [row for row in self.rows if row != REAL]
+
+    @cached_property
+    def sampled_methods(self) -> list[str]:
+        """Those that the run samples."""
+        return [row for row in self.methods if self.settings.methods[row].is_sampled]
+
+    @cached_property
+    def pictured(self) -> list[str]:
+        """The rows that have images here; one of a bundle without images has its summary alone."""
+        return [row for row in self.rows if row not in self.summarized]
 
     @cached_property
     def candidates(self) -> dict[str, str]:
@@ -197,11 +215,16 @@ class Plan:
 
     @cached_property
     def repeats(self) -> dict[str, Seeded]:
-        """Every sampled row once more for each seed after the first, which the tables are of."""
-        return {f"{row}_seed_{seed}": Seeded(row, seed) for row in self.methods for seed in self.settings.seeds[1:]}
+        """Every row once more for each seed, or place of images, after the first, which the tables are of."""
+        repeats: dict[str, Seeded] = {}
+        for row in self.methods:
+            seeds, places = self.settings.seeds[1:], range(1, len(self.settings.methods[row].places))
+            again = {f"{row}_seed_{seed}": Seeded(row, seed) for seed in seeds if row in self.sampled_methods}
+            repeats |= again or {f"{row}_place_{place}": Seeded(row, place) for place in places}
+        return repeats
 
     def repeats_of(self, row: str) -> list[str]:
-        return [f"{row}_seed_{seed}" for seed in self.settings.seeds[1:]]
+        return [name for name, seeded in self.repeats.items() if seeded.row == row]
 
     @cached_property
     def compared_with(self) -> list[str]:
@@ -220,6 +243,8 @@ class Plan:
         methods = self.settings.methods
         if seeded := self.repeats.get(row):
             method = methods[seeded.row]
+            if method.places:
+                return method.model_copy(update={"images": method.places[seeded.seed]})
             return method.model_copy(update={"sampling": {**method.sampling, "seed": seeded.seed}})
         if row in self.candidates:
             method = methods[self.settings.alignment.method]
@@ -277,10 +302,93 @@ class Plan:
     def sampled(self) -> list[Sampled]:
         """All images that the run samples."""
         heldout = self.settings.alignment.calibrate.images or self.count("heldout")
-        rows = [Sampled(row, "test", self.count("test")) for row in [*self.methods, *self.repeats]]
+        made_here = [row for row in [*self.methods, *self.repeats] if self.stanza(row).is_sampled]
+        rows = [Sampled(row, "test", self.count("test")) for row in made_here]
         return rows + [
             Sampled(row, "heldout", heldout) for row in [*self.candidates, self.settings.alignment.reference]
         ]
+
+    # Rows made elsewhere.
+
+    @cached_property
+    def imported(self) -> list[str]:
+        """The rows and repeats whose images other code made."""
+        rows = [*self.methods, *self.repeats]
+        return [row for row in rows if not self.stanza(row).is_sampled and row not in self.summarized]
+
+    @cached_property
+    def summarized(self) -> list[str]:
+        """The rows of bundles without images, of which there are summaries."""
+        return [row for row, told in self._bundled.items() if not told.images]
+
+    @cached_property
+    def summarized_like(self) -> list[str]:
+        """A summary that is made here: by its networks and protocol others are taken."""
+        here = [row for row in self.rows if row not in self.summarized]
+        return [self.path.summary(row, "test") for row in here[:1]]
+
+    @cached_property
+    def _bundled(self) -> dict[str, BundledRow]:
+        """What their bundles say of the rows that are of bundles; raises InputError."""
+        found: dict[str, BundledRow] = {}
+        for row in self.methods:
+            stanza = self.settings.methods[row]
+            if stanza.bundle:
+                with Bundle(Path(stanza.bundle)) as bundle:
+                    told, name = bundle.row(stanza.row or row), stanza.row or row
+                    of = told.made_by or f"row {name} of the run {bundle.run}, at commit {bundle.commit or 'unknown'}"
+                    found[row] = replace(told, made_by=stanza.made_by or of)
+        return found
+
+    @cached_property
+    def elsewhere(self) -> dict[str, str]:
+        """Who made the rows that this run has not, on one line each: they are marked wherever they are shown."""
+        made = {row: self.settings.methods[row].made_by or "" for row in self.methods}
+        made |= {row: told.made_by or "" for row, told in self._bundled.items()}
+        return {row: " ".join(by.split()) for row, by in made.items() if row not in self.sampled_methods}
+
+    @property
+    def layouts_are_made(self) -> bool:
+        """Whether the test layouts are there, so that names can be held against them."""
+        return all(Path(path).is_file() for path in self.layout_shards("test"))
+
+    def made_by(self, row: str) -> str | None:
+        """Who made a row or repeat; None of this run's own."""
+        return self.elsewhere.get(self.repeats[row].row if row in self.repeats else row)
+
+    def import_options(self, row: str) -> list[str]:
+        """Options of evaluation.datasets.outside for a row or repeat: all but the layouts and where its shards go.
+
+        Of a row with several places it is the first.
+        """
+        stanza = self.stanza(row)
+        words = ["--row", row, f"--made-by={self.made_by(row)}"]
+        if stanza.bundle:
+            return [*words, "--bundle", stanza.bundle, "--bundle-row", stanza.row or row]
+        words += ["--images", stanza.places[0]]
+        words += [f"--pattern={stanza.pattern}"] if stanza.pattern else []
+        words += ["--table", stanza.names] if stanza.names else []
+        words += ["--surplus", stanza.surplus] if stanza.surplus else []
+        sides = [stanza.size, stanza.size] if isinstance(stanza.size, int) else stanza.size
+        return words + (["--size", *([sides] if isinstance(sides, str) else map(str, sides))] if sides else [])
+
+    @cached_property
+    def import_keys(self) -> dict[str, str]:
+        """What the images of each row made elsewhere are: their files' names, sizes and times, and how they are read.
+
+        Raises InputError and OSError for files that cannot be listed.
+        """
+        keys = {}
+        for row in self.imported:
+            stanza = self.stanza(row)
+            files = [*stanza.places[:1], *filter(None, [stanza.names, stanza.bundle])]
+            keys[row] = digest([self.import_options(row), [listing(Path(path), self.depth(stanza)) for path in files]])
+        return keys
+
+    @staticmethod
+    def depth(stanza: Method) -> int:
+        """Folders above an image's file."""
+        return (Table(Path(stanza.names)) if stanza.names else Pattern(stanza.pattern or PATTERN)).depth
 
     # Data and weights.
 
@@ -649,7 +757,20 @@ class Plan:
 
     def side_by_side(self, kind: str) -> str:
         """The comparison of two finished runs."""
-        return f"results/compare/{self.settings.first}-{self.settings.second}.{kind}"
+        return f"results/compare/{called(self.settings.first)}-{called(self.settings.second)}.{kind}"
+
+    def bundled(self, images: bool) -> list[str]:
+        """What rules make of a bundle, by names below the run's folder: what others need to look at it, or to take its rows."""
+        path, rows = self.path, [*self.rows, *self.repeats]
+        files = [path.provenance, path.layouts("test"), path.left_out]
+        for row in rows:
+            files += [path.metrics(row, "test"), path.scores(row, "test"), path.summary(row, "test")]
+            if images and row not in self.summarized:
+                files += [path.samples(row, "test", shard) for shard in self.shards("test")]
+            if row != REAL and self.stanza(row).is_sampled:
+                files.append(path.spec(row))
+        files += [path.table(name, kind) for name in self.table_names for kind in ("json", "csv", "md", "tex")]
+        return [file.removeprefix(f"{path.folder}/") for file in [*files, *self.figures]]
 
     # What people look at.
 
@@ -667,7 +788,7 @@ class Plan:
     def table_key(self, name: str) -> str:
         """What the notes of a table of the configuration say of data and methods."""
         rows = self.rows_of(name) if name in self.settings.tables else []
-        return digest([self.data_key, [self.stanza(row).source for row in self.runnable(rows) if row != REAL]])
+        return digest([self.data_key, [self.stanza(row).source for row in rows if row in self.sampled_methods]])
 
     @cached_property
     def by_difficulty(self) -> list[str]:
@@ -709,6 +830,33 @@ class Plan:
         """
         names = [name for name in FIGURES if name != "sizes" or self.has_photos("test")]
         return [*names, *self.by_difficulty]
+
+
+def run_of(stated: str) -> str:
+    """The folder or bundle of a finished run, of its name or the bundle's path."""
+    return place(stated) if stated.endswith(".zip") else f"results/{stated}"
+
+
+def called(stated: str | None) -> str:
+    """What a finished run is called in a file's name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", Path(str(stated)).name.removesuffix(".zip"))
+
+
+def listing(path: Path, depth: int) -> str:
+    """A short hash of the names, sizes and times of a folder's files, down to a depth, or of one file's; nothing is read."""
+
+    def below(folder: str, left: int, name: str) -> Iterator[str]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if left and entry.is_dir():
+                    yield from below(entry.path, left - 1, f"{name}{entry.name}/")
+                elif not is_litter(entry.name):
+                    about = entry.stat(follow_symlinks=os.path.exists(entry.path))  # of a link to nothing its own
+                    yield f"{name}{entry.name} {about.st_size} {about.st_mtime_ns}"
+
+    about = path.stat()
+    lines = sorted(below(str(path), depth, "")) if path.is_dir() else [f"{about.st_size} {about.st_mtime_ns}"]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def stated_keys(value: Any) -> Any:

@@ -22,8 +22,8 @@ from formats.cli import options, quick_imports
 from formats.files import InputError, write_json
 from workflow.consistency import metric_faults, parameter_faults
 from workflow.overlays import merged
-from workflow.paths import unusable
-from workflow.plan import Plan, read_plan
+from workflow.paths import stated, unusable
+from workflow.plan import Plan, read_plan, run_of
 from workflow.products import clashes
 from workflow.settings import SettingsError, read
 
@@ -41,6 +41,8 @@ BEFORE = {
         "extract_features",
     },
     "sources": {"fetch_file", "fetch_model"},
+    "images": {"import_images"},
+    "image_files": {"import_images"},
 }
 DEVICE = "device"
 # Kept open until the process ends.
@@ -64,6 +66,8 @@ def begin(workflow: Any, config: dict[str, Any]) -> Plan:
     plan = Plan(settings)
     if found := clashes(plan) + unusable(settings, made="results/"):
         stop(found)
+    if workflow.is_main_process and (found := outside(plan)):
+        stop(found)
     if workflow.is_main_process and (found := unwritable(Path(plan.path.folder).absolute(), settings.run)):
         stop(found)
     return plan
@@ -80,6 +84,8 @@ def start(workflow: Any, plan: Plan) -> None:
     planned = list(workflow.dag.needrun_jobs())
     rules = {job.rule.name for job in planned}
     checks = [check for check, before in BEFORE.items() if rules & before]
+    # Layouts that are yet to be made, or to be made anew, are none to hold names against.
+    checks = [check for check in checks if check != ("images" if "prepare_layouts" in rules else "image_files")]
     # On a cluster, the rule check_device asks where the work will run.
     if not workflow.non_local_exec and any(job.resources.get("gpu") for job in planned):
         checks.append(DEVICE)
@@ -89,14 +95,18 @@ def start(workflow: Any, plan: Plan) -> None:
             sys.exit(1)
 
 
-def metrics_of_runs(plan: Plan) -> list[str]:
-    """The metrics files of the two runs that `snakemake compare` is asked for; ends the process where there are none."""
+def metrics_of_runs(*runs: str | None) -> list[str]:
+    """What finished runs have measured, each its metrics files or its bundle; ends the process where there is none."""
     found = []
-    for run in (plan.settings.first, plan.settings.second):
+    for run in runs:
         if not run:
-            stop(["compare needs two runs: --config first=RUN second=RUN, folders of results/"])
-        files = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
-        found += files or stop([f"results/{run}: no metrics/*/test.json; finish that run first"])
+            stop(["compare needs two runs: --config first=RUN second=RUN, folders of results/ or bundles"])
+        path = run_of(run)
+        if run.endswith(".zip"):
+            found.append(stated(path) if Path(path).is_file() else stop([f"{path}: no such file, expected a bundle"]))
+            continue
+        files = sorted(map(str, Path(path).glob("metrics/*/test.json")))
+        found += files or stop([f"{path}: no metrics/*/test.json; finish that run first"])
     return found
 
 
@@ -114,7 +124,7 @@ def main() -> None:
     plan = own or read_plan(arguments.config)
     # The sources' check is one of the disk, too: of downloads and run together.
     checks = [check for check in arguments.check if check != "disk" or "sources" not in arguments.check]
-    if found := [fault for check in checks for fault in CHECKS[check](plan)]:
+    if found := list(dict.fromkeys(fault for check in checks for fault in CHECKS[check](plan))):
         stop(found)
 
 
@@ -140,6 +150,33 @@ def sources(plan: Plan) -> list[str]:
     return faults + lacking([*needs, need_of_run(plan)])
 
 
+def outside(plan: Plan) -> list[str]:
+    """One line where a row made elsewhere cannot be taken, or where no row has images to be looked at."""
+    try:
+        plan.import_keys  # noqa: B018
+        return [] if plan.pictured or not plan.rows else ["tables: no row with images; take a bundle with images"]
+    except InputError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{error.filename}: {error.strerror}"]
+
+
+def images(plan: Plan) -> list[str]:
+    """One line for each kind of fault that names of images made elsewhere, against the layouts, and headers show."""
+    return import_faults(plan, ["--layouts", *plan.layout_shards("test")]) if plan.layouts_are_made else []
+
+
+def image_files(plan: Plan) -> list[str]:
+    """The same without layouts: whether there are as many files of such names, and their headers."""
+    return import_faults(plan, ["--count", str(plan.count("test"))])
+
+
+def import_faults(plan: Plan, against: list[str]) -> list[str]:
+    from evaluation.datasets.outside import checked
+
+    return [line for row in plan.imported for line in checked([*plan.import_options(row), "--check", *against])]
+
+
 def device(plan: Plan) -> list[str]:
     """One line for each configured device that is not on this machine."""
     with quick_imports():
@@ -160,6 +197,8 @@ CHECKS: dict[str, Callable[[Plan], list[str]]] = {
     "metrics": lambda plan: metric_faults(plan.settings),
     "disk": disk,
     "sources": sources,
+    "images": images,
+    "image_files": image_files,
     DEVICE: device,
 }
 

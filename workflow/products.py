@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from workflow.plan import FIGURES, Plan
+from workflow.plan import FIGURES, Plan, called
 
 PUBLISHED = "workflow/config/published.csv"
 CLAIMS = "workflow/config/claims.csv"
@@ -45,6 +45,19 @@ def figure_kind(plan: Plan, figure: str) -> str:
     return BY_DIFFICULTY if figure in plan.by_difficulty else figure
 
 
+def against_published(plan: Plan, kind: str) -> list[str]:
+    """What this run's rows, or another's, are held against."""
+    if other := plan.settings.reproduced:
+        return [f"results/compare/{called(other)}-reproduction.{kind}"]
+    return [plan.path.table(name, kind) for name in HELD]
+
+
+def elsewhere(plan: Plan) -> list[str]:
+    """Words for the shell that mark the rows which other code made; none where there are none."""
+    rows = [f"{row}={by}" for row, by in plan.elsewhere.items()]
+    return ["--elsewhere", *rows] if rows else []
+
+
 def table_inputs(plan: Plan, table: str) -> Inputs:
     """Of a table that is not paired."""
     if table in OF_METRICS:
@@ -52,10 +65,14 @@ def table_inputs(plan: Plan, table: str) -> Inputs:
     if table == "agreement":
         return {"row": metrics_of(plan, plan.rows), "scores": [plan.path.scores(row, "test") for row in plan.rows]}
     if table == "seeds":
-        return {"row": metrics_of(plan, [*plan.methods, *plan.repeats])}
+        return {"row": [path for row in _repeated(plan) for path in metrics_of(plan, [row, *plan.repeats_of(row)])]}
     if table == "cost":
         shards = plan.shards("test")
-        return {"shards": [plan.path.samples(row, "test", shard) for row in sorted(plan.methods) for shard in shards]}
+        return {
+            "shards": [
+                plan.path.samples(row, "test", shard) for row in sorted(plan.sampled_methods) for shard in shards
+            ]
+        }
     found: Inputs = {"published": PUBLISHED, "significance": plan.path.table("significance", "json")}
     if table in HELD:
         claims: Inputs = {"claims": CLAIMS} if table == "claims" else {}
@@ -66,7 +83,7 @@ def table_inputs(plan: Plan, table: str) -> Inputs:
         return found | {"scores": [plan.path.scores(row, "test") for row in rows]}
     return found | {
         "metrics": metrics_of(plan, rows),
-        "specs": [plan.path.spec(row) for row in rows if row in plan.methods],
+        "specs": [plan.path.spec(row) for row in rows if row in plan.sampled_methods],
         "cost": plan.path.table("cost", "json"),
         "best": plan.path.table("best", "json"),
     }
@@ -75,21 +92,25 @@ def table_inputs(plan: Plan, table: str) -> Inputs:
 def table_options(plan: Plan, table: str) -> list[str]:
     """Words for the shell, of a table that is not paired."""
     if table == "seeds":
-        rows = [(row, metrics_of(plan, [row, *plan.repeats_of(row)])) for row in plan.methods]
-        return [word for row, files in rows for word in ("--row", row, *files)]
+        rows = [(row, metrics_of(plan, [row, *plan.repeats_of(row)])) for row in _repeated(plan)]
+        return [*(word for row, files in rows for word in ("--row", row, *files)), *elsewhere(plan)]
     if table in plan.by_difficulty:
-        return _difficulty_options(plan, table)
+        return [*_difficulty_options(plan, table), *elsewhere(plan)]
     inputs = table_inputs(plan, table)
     if table == "agreement":
         pairs = zip(inputs["row"], inputs["scores"], strict=True)
-        return [word for metrics, scores in pairs for word in ("--row", metrics, scores)]
-    words = _options(inputs)
+        return [*(word for metrics, scores in pairs for word in ("--row", metrics, scores)), *elsewhere(plan)]
+    words = [*_options(inputs), *elsewhere(plan)]
     if "published" in inputs:
         words.append(f"--caveat={plan.settings.caveat}")
     if table in plan.settings.tables:
         words += ["--name", table, "--mark-against", plan.settings.alignment.method, "--data", plan.path.config]
         words += ["--rows", *plan.rows_of(table), "--labels", *plan.labels, *_title_options(plan, table)]
     return words
+
+
+def _repeated(plan: Plan) -> list[str]:
+    return [row for row in plan.methods if plan.repeats_of(row)]
 
 
 def _title_options(plan: Plan, table: str) -> list[str]:
@@ -109,7 +130,7 @@ def _difficulty_options(plan: Plan, table: str) -> list[str]:
 
 def paired_options(plan: Plan, table: str) -> list[str]:
     """Words for the shell, of a table of pairs of rows."""
-    words: list[str] = []
+    words = elsewhere(plan)
     for row in sorted(plan.methods):
         words += ["--row", plan.path.metrics(row, "test"), plan.path.scores(row, "test")]
     if table == "significance":
@@ -123,12 +144,12 @@ def paired_options(plan: Plan, table: str) -> list[str]:
 
 def figure_inputs(plan: Plan, figure: str) -> Inputs:
     if figure in plan.by_difficulty:
-        return {"table": plan.path.table(figure, "json"), "metrics": metrics_of(plan, plan.rows[:1])}
+        return {"table": plan.path.table(figure, "json"), "metrics": plan.path.metrics(plan.rows[0], "test")}
     rows, shards = plan.rows, plan.shards("test")
     found: dict[str, Inputs] = {
         "panel": {
             "layouts": plan.path.layouts("test"),
-            "images": [plan.path.samples(row, "test", shard) for row in sorted(rows) for shard in shards],
+            "images": [plan.path.samples(row, "test", shard) for row in sorted(plan.pictured) for shard in shards],
         },
         "metrics": {"metrics": metrics_of(plan, rows)},
         "sizes": {"sizes": [plan.path.sizes(row) for row in rows]},
@@ -146,7 +167,9 @@ def figure_options(plan: Plan, figure: str) -> list[str]:
     """Words for the shell. The panel finds its images by the shards that its layouts are in."""
     words = _options({name: paths for name, paths in figure_inputs(plan, figure).items() if name != "images"})
     words += [] if figure in (*ALONE, *plan.by_difficulty) else ["--labels", *plan.labels]
-    words += ["--methods", *plan.rows] if figure in ("panel", "categories") else []
+    words += [] if figure in ALONE else elsewhere(plan)
+    methods = {"panel": plan.pictured, "categories": plan.rows}
+    words += ["--methods", *methods[figure]] if figure in methods else []
     if figure == "panel":
         words += ["--samples", f"{plan.path.folder}/samples", "--shard-size", str(plan.settings.data.shard_size)]
     return [*words, "--key", "eta"] if figure == "calibration" else words

@@ -10,7 +10,8 @@ zip of images is by `hcma:fingerprint`, the SHA-256 of its directory (names, siz
 slices (features, latents), or photos' archive, by nothing but its name: reading all that again would take longer than drawing
 the tables.
 
-Code is associated with what states its commit: meta.json of a zip of images, and `made` in a file of metrics. Of all else the
+Code is associated with what states its commit: meta.json of a zip of images, and `made` in a file of metrics; with images made
+elsewhere whoever their row says made them. Of all else the
 commit at which it was made is not known; `hcma:recorded_at_commit` is that of this record.
 """
 
@@ -98,9 +99,12 @@ class Record:
             self._entity(member, {"hcma:fingerprint": fingerprint(path), "hcma:images": meta.get("images")})
             weights = [self._weights(digest) for digest in (meta.get("weights_sha256") or {}).values()]
             about = {name: meta.get(name) for name in ("device", "system", "versions", "batch_size", "seconds", "spec")}
-            self._activity(
-                f"hcma:sample:{member.partition(':')[2]}", member, [*used, *weights], about, meta.get("commit")
-            )
+            activity = f"hcma:sample:{member.partition(':')[2]}"
+            self._activity(activity, member, [*used, *weights], about, meta.get("commit"))
+            if made_by := (meta.get("spec") or {}).get("made_by"):
+                self._add("agent", f"hcma:made_by:{quote(made_by)}", {"prov:label": made_by})
+                ends = {"prov:activity": activity, "prov:agent": f"hcma:made_by:{quote(made_by)}"}
+                self._relate("wasAssociatedWith", ends)
             self._relate("hadMember", {"prov:collection": key, "prov:entity": member})
 
     def _measured(self, key: str, rule: str, path: Path, used: list[str | None]) -> None:

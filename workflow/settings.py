@@ -73,6 +73,12 @@ def _canvas(value: Any) -> Any:
     return value
 
 
+def _image_size(value: Any) -> Any:
+    if value != "mixed" and _canvas(value) == "unit":
+        raise PydanticCustomError("image_size", "")
+    return value
+
+
 def _path(value: str, refused: str = "\0\n\r") -> str:
     if odd := sorted(set(value) & set(refused)):
         raise PydanticCustomError("path", "{path} holds {sign}", {"path": repr(value), "sign": repr(odd[0])})
@@ -108,6 +114,11 @@ FilePath = Annotated[Text, AfterValidator(_path)]
 MadePath = Annotated[FilePath, AfterValidator(_made)]
 Unique = AfterValidator(_unique)
 Run = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), "a name of letters, digits, _ and -"]
+RunOrBundle = Annotated[
+    str,
+    Field(pattern=r"^([A-Za-z0-9_-]+|[^\n\r\x00{}<>]+\.zip)$"),
+    "a name of letters, digits, _ and -, or a path of a .zip",
+]
 RowName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
 ModelName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$"), "a name of letters, digits, _, . and -"]
 ArtefactName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), "a name of small letters, digits and _"]
@@ -133,6 +144,7 @@ Template = Annotated[str, Field(pattern=r"^([^{}]|\{label\})*\{label\}([^{}]|\{l
 CaptionTemplate = Annotated[str, Field(pattern=r"^([^{}]*\{objects\}[^{}]*|none)$"), "text with {objects}, or none"]
 Places = Annotated[Any, AfterValidator(_places), "a path, or a list of paths"]
 Canvas = Annotated[Any, AfterValidator(_canvas), "a side, [width, height], or unit"]
+ImageSize = Annotated[Any, AfterValidator(_image_size), "a side, [width, height], or mixed"]
 Hub = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$"), "OWNER/NAME"]
 Revision = Annotated[str, Field(pattern="^[0-9a-f]{7,40}$"), "a commit"]
 Url = Annotated[str, Field(pattern="^(https?|file)://"), "an address, http, https or file"]
@@ -517,11 +529,43 @@ class Alignment(Section):
 
 
 class Method(Section):
+    """A row: a module that makes its images, or images that are there, or a row of another run's bundle."""
+
     like: str | None = Field(None, description="another row, whose keys this one has where it states none of its own")
-    module: str = Field(description="Python module with `Params` and `generate`")
-    base: str = Field(description="key of `models` (A38)")
+    module: str = Field("", description="Python module with `Params` and `generate`; with it `base` and `version`")
+    base: str = Field("", description="key of `models` (A38)")
     label: str | None = Field(None, description="what tables and figures call the row; null: as published.csv does")
-    version: int = Field(description="raise it when the module's images change: it is what re-runs the row")
+    version: int = Field(
+        1, description="of a module: raise it when the module's images change: it is what re-runs the row"
+    )
+    images: Places | None = Field(
+        None,
+        description="instead of a module: folder or zip of images that other code made, of all test layouts; several are"
+        " several seeds, of which tables show the first (docs/methods.md)",
+    )
+    made_by: Text | None = Field(
+        None, description="of images: the code, its commit, its seed; tables, figures and page name it"
+    )
+    pattern: Text | None = Field(
+        None,
+        description="of images: their files' names, with {id}, {source_id}, {image_id}, {index} (from 0) or {number} (from 1)"
+        " of the layout, in any zero padding or as {id:06d}, and * for any text; null: {id}.png",
+    )
+    names: FilePath | None = Field(
+        None, description="of images: instead of a pattern a CSV, `file` and a column such as `id`"
+    )
+    size: ImageSize | None = Field(
+        None, description="of images: what all have; null: whatever it is, but all alike; mixed: each its own"
+    )
+    surplus: Literal["refuse", "pass_over"] | None = Field(
+        None, description="of images: files there that are of no layout; null: refuse"
+    )
+    bundle: FilePath | None = Field(
+        None,
+        description="instead of a module: a bundle of another run, of which this is the row `row`; with its images where it has"
+        " them, else by its summary, if layouts, networks and protocol are the same",
+    )
+    row: RowName | None = Field(None, description="of a bundle: which of its rows; null: the one of this name")
     source: str = Field("", description="sentence under the tables: where the module's other values are from")
     artefacts: dict[ArtefactName, Text] = Field(
         {},
@@ -531,6 +575,16 @@ class Method(Section):
     params: dict[str, Any] = Field({}, description="fields of the module's `Params`")
     sampling: dict[str, Any] = Field({}, description="keys of `sampling` that the row has otherwise")
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the run makes the row's images itself."""
+        return self.images is None and self.bundle is None
+
+    @property
+    def places(self) -> list[str]:
+        """Folders and zips of images that other code made, one a seed."""
+        return [self.images] if isinstance(self.images, str) else list(self.images or [])
+
 
 class RuleResources(Section):
     mem_mb: Count | None = Field(None, description="MB that a job of the rule asks for")
@@ -539,6 +593,7 @@ class RuleResources(Section):
 
 # Those whose jobs ask a cluster for more than the least.
 Rule = Literal[
+    "bundle",
     "cache_latents",
     "check_device",
     "compare_rows",
@@ -633,8 +688,12 @@ class Settings(Section):
     reference: FilePath | None = Field(
         None, description="metrics that `snakemake regress` compares with; null: `results/reference/{run}.json`"
     )
-    first: Run | None = Field(None, description="of `snakemake compare`: a folder of `results/`")
-    second: Run | None = Field(None, description="of `snakemake compare`: the other one")
+    first: RunOrBundle | None = Field(None, description="of `snakemake compare`: a folder of `results/`, or a bundle")
+    second: RunOrBundle | None = Field(None, description="of `snakemake compare`: the other one")
+    reproduced: RunOrBundle | None = Field(
+        None, description="of `snakemake reproduce`: a folder of `results/`, or a bundle; null: this run"
+    )
+    bundle_images: bool = Field(False, description="of `snakemake bundle`: with the images of all rows")
     seeds: Annotated[list[int], Unique] = Field(
         [],
         description="`sampling.seed`, and after it seeds with which every row is sampled again: the tables stay those of"
@@ -654,7 +713,7 @@ class Settings(Section):
     evaluation: Evaluation
     sampling: Sampling
     alignment: Alignment
-    methods: dict[RowName, Method] = Field(description="the rows that can be sampled")
+    methods: dict[RowName, Method] = Field(description="the rows that can be sampled, or that are there")
     tables: dict[TableName, Annotated[TableStanza, BeforeValidator(_rows), "a mapping, or a list of rows"]] = Field(
         description="the tables; a list in the place of a mapping is of its `rows`"
     )

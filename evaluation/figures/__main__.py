@@ -22,6 +22,7 @@ import pandas as pd
 from evaluation.figures import calibration, categories, difficulty, metrics, panel, sizes, training
 from evaluation.layouts import read_layouts
 from evaluation.metrics import metrics_of
+from evaluation.tables.elsewhere import add_option, named, read_elsewhere
 from evaluation.tables.published import labels, read_published, stated_labels
 from evaluation.tables.table import read_table
 from formats.cli import options, run
@@ -44,7 +45,10 @@ def main() -> None:
     for name in ("panel", "metrics", "sizes", "categories"):
         drawn[name].add_argument("--published", type=Path, required=True, help="for the rows' labels")
         drawn[name].add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
+        add_option(drawn[name])
     drawn["difficulty"].add_argument("--table", type=Path, required=True, help="JSON of the table by difficulty")
+    drawn["difficulty"].add_argument("--metrics", type=Path, required=True, help="of a row: which metrics there are")
+    add_option(drawn["difficulty"])
     drawn["training"].add_argument("--curves", type=Path, nargs="+", required=True, help="of each training")
     drawn["calibration"].add_argument(
         "--calibration", type=Path, required=True, help="what evaluation.select_eta wrote"
@@ -57,7 +61,9 @@ def main() -> None:
 
 
 def _names(arguments: argparse.Namespace, methods: Iterable[str]) -> dict[str, str]:
-    return labels(methods, read_published(arguments.published), stated_labels(arguments.labels))
+    elsewhere = read_elsewhere(arguments.elsewhere)
+    called = labels(methods, read_published(arguments.published), stated_labels(arguments.labels))
+    return {method: named(method, label, elsewhere) for method, label in called.items()}
 
 
 def _panel(arguments: argparse.Namespace) -> None:
@@ -82,8 +88,9 @@ def _categories(arguments: argparse.Namespace) -> None:
 
 
 def _difficulty(arguments: argparse.Namespace) -> None:
-    about = read_object(arguments.metrics[0], "the metrics of a row", "protocol")["protocol"]
-    difficulty.draw(read_table(arguments.table), metrics_of(about), arguments.out)
+    about = read_object(arguments.metrics, "the metrics of a row", "protocol")["protocol"]
+    elsewhere = read_elsewhere(arguments.elsewhere)
+    difficulty.draw(read_table(arguments.table), metrics_of(about), elsewhere, arguments.out)
 
 
 def _training(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from evaluation.figures.drawing import HIGHER, LOWER, looks, plain, save, save_sentence
 from evaluation.metrics import Metric
+from evaluation.tables.elsewhere import named
 from evaluation.tables.table import Table
 
 COLUMNS = 2
@@ -16,15 +17,19 @@ GAP = 0.8  # between the bands of two facets, which are 1 apart themselves
 SPREAD = 0.5  # over which the rows of a band lie side by side, so that their errors are seen
 
 
-def draw(table: Table, known: Mapping[str, Metric], out: Path) -> None:
-    """What a table by difficulty holds, by `known` metrics; a sentence where every band is of too few images."""
+def draw(table: Table, known: Mapping[str, Metric], elsewhere: Mapping[str, str], out: Path) -> None:
+    """What a table by difficulty holds, by `known` metrics; a sentence where every band is of too few images.
+
+    elsewhere: row -> who made it, of those that other code made.
+    """
     frame = table.frame()
     metrics = [known[column.key] for column in table.columns if column.key in known]
     shown = [metric for metric in metrics if frame[metric.name].notna().any()]
     if not shown:
         save_sentence(table.title, "too few images in every band", out)
         return
-    names = dict(zip(frame["method"], frame["label"], strict=True))
+    labels = dict(zip(frame["method"], frame["label"], strict=True))
+    names = {method: named(method, label, elsewhere) for method, label in labels.items()}
     lines = -(-len(shown) // COLUMNS)
     figure, axes = pyplot.subplots(
         lines, COLUMNS, figsize=(11.5, 2.5 * lines + 0.4), squeeze=False, layout="constrained"

@@ -17,6 +17,7 @@ from formats.images import read_image
 Layout = dict[str, Any]
 RELATION = re.compile(r"\b(left of|right of|above|below|under|beneath|next to|on top of|over|behind)\b", re.IGNORECASE)
 COUNT = re.compile(r"\b(two|three|four|five|six|several)\b", re.IGNORECASE)
+WIDEST = 26  # characters of a title
 COLOURS = ["tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown"]
 
 
@@ -73,7 +74,7 @@ def draw(chosen: dict[str, Layout], images: dict[str, list[np.ndarray]], out: Pa
         line[0].text(0.5, 0.5, f"{kind}\n\n" + fill(plain(row["caption"]), 22), ha="center", va="center", fontsize=8)
         line[0].axis("off")
     for column, (method, pictures) in enumerate(images.items(), 1):
-        axes[0][column].set_title(method, fontsize=9)
+        axes[0][column].set_title(fill(method, WIDEST), fontsize=9)
         for line, row, picture in zip(axes, chosen.values(), pictures, strict=True):
             _picture(line[column], picture, row)
     figure.tight_layout(pad=0.4)

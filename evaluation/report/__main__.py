@@ -24,6 +24,7 @@ from evaluation.report.scores import pack_scores
 from evaluation.report.tables import pack_table
 from evaluation.report.template import fill
 from evaluation.scores import read_scores, scored
+from evaluation.tables.elsewhere import add_option, named, read_elsewhere
 from formats.cli import options, run
 from formats.files import InputError, read_object, write_text
 
@@ -49,6 +50,7 @@ def main() -> None:
         "--strips", type=Path, nargs="+", required=True, help="indices of evaluation.contact_sheets, all shards"
     )
     difficulty.add_options(parser)
+    add_option(parser)
     parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -64,13 +66,15 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
     metrics = scored(about)
     scores = [read_scores(arguments.scores / method / "test.parquet", layouts, metrics) for method in methods]
     strips = [read_index(path, methods) for path in arguments.strips]
+    elsewhere = read_elsewhere(arguments.elsewhere)
+    called = {method: named(method, method, elsewhere) for method in methods}
     return {
         "run": arguments.run,
         "caveat": arguments.caveat,
         "tables": [pack_table(path, arguments.caveat) for path in arguments.tables],
         "figures": read_figures(arguments.figures),
-        "methods": methods,
-        "compare": arguments.compare,
+        "methods": [called[method] for method in methods],
+        "compare": [called[method] for method in arguments.compare],
         "layouts": pack_layouts(layouts),
         "facets": pack_facets(difficulty.facets(layouts, difficulty.chosen(arguments))),
         "scores": pack_scores(scores, metrics),

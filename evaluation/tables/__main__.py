@@ -20,7 +20,8 @@
         --significance tables/significance.json --caveat "..." --out tables/reproduction
     python -m evaluation.tables claims --metrics ... --published workflow/config/published.csv \
         --claims workflow/config/claims.csv --significance tables/significance.json --caveat "..." --out tables/claims
-    python -m evaluation.tables runs --first results/a --second results/b --out results/compare/a-b
+    python -m evaluation.tables reproduction_of --run results/a --published workflow/config/published.csv --out ...
+    python -m evaluation.tables runs --first results/a --second b.zip --out results/compare/a-b
 
 writes {out}.json, .csv, .md and .tex.
 """
@@ -30,10 +31,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from evaluation import difficulty
 from evaluation.breakdown import breakdown
+from evaluation.bundles import run_folder
 from evaluation.feature_files import first_difference
 from evaluation.layouts import read_layouts
 from evaluation.metrics import Metric, metric_of, metrics_of
@@ -46,6 +46,7 @@ from evaluation.tables.claims import claims_table
 from evaluation.tables.cost import cost_table
 from evaluation.tables.difficulty import difficulty_table
 from evaluation.tables.distances import distances_table
+from evaluation.tables.elsewhere import add_option, made_by, marked, read_elsewhere
 from evaluation.tables.headline import headline_table, title_of
 from evaluation.tables.judges import judges_table
 from evaluation.tables.published import labels, nothing_published, read_claims, read_published, stated_labels
@@ -57,6 +58,8 @@ from evaluation.tables.table import Table, read_frame, write_table
 from formats.cli import options, run
 from formats.files import InputError, read_json, read_object
 
+SIGNIFICANCE = ("metric", "method", "against", "difference", "debiased", "p_holm")  # what a reproduction takes of it
+
 
 def main() -> None:
     parser = options(__doc__, "python -m evaluation.tables")
@@ -64,10 +67,11 @@ def main() -> None:
     for name, (_, add_options) in TABLES.items():
         command = commands.add_parser(name)
         add_options(command)
+        add_option(command)
         command.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
     build, _ = TABLES[arguments.table]
-    write_table(build(arguments), arguments.out)
+    write_table(marked(build(arguments), read_elsewhere(arguments.elsewhere)), arguments.out)
 
 
 def _headline_options(parser: argparse.ArgumentParser) -> None:
@@ -240,7 +244,7 @@ def _metrics_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _cost_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+    parser.add_argument("--shards", type=Path, nargs="*", default=[], help="of the rows that were sampled")
 
 
 def _seeds_options(parser: argparse.ArgumentParser) -> None:
@@ -262,11 +266,7 @@ def _reproduction_options(parser: argparse.ArgumentParser) -> None:
 
 def _reproduction(arguments: argparse.Namespace) -> Table:
     published, metrics = read_published(arguments.published), [read_json(path) for path in arguments.metrics]
-    return reproduction_table(metrics, published, _differences(arguments), arguments.caveat)
-
-
-def _differences(arguments: argparse.Namespace) -> pd.DataFrame:
-    return read_frame(arguments.significance, "metric", "method", "against", "difference", "debiased", "p_holm")
+    return reproduction_table(metrics, published, read_frame(arguments.significance, *SIGNIFICANCE), arguments.caveat)
 
 
 def _claims_options(parser: argparse.ArgumentParser) -> None:
@@ -275,16 +275,34 @@ def _claims_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _claims(arguments: argparse.Namespace) -> Table:
-    claims, metrics = (
-        read_claims(arguments.claims, arguments.published),
-        [read_json(path) for path in arguments.metrics],
-    )
-    return claims_table(metrics, claims, _differences(arguments), arguments.caveat)
+    claims = read_claims(arguments.claims, arguments.published)
+    metrics = [read_json(path) for path in arguments.metrics]
+    return claims_table(metrics, claims, read_frame(arguments.significance, *SIGNIFICANCE), arguments.caveat)
+
+
+def _reproduction_of_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, required=True, help="folder or bundle of a run")
+    parser.add_argument("--published", type=Path, required=True, help="the published values and labels, as CSV")
+
+
+def _reproduction_of(arguments: argparse.Namespace) -> Table:
+    with run_folder(arguments.run) as folder:
+        config = read_object(folder / "config.json", "a run's configuration", "run")
+        significance = read_frame(folder / "tables/significance.json", *SIGNIFICANCE)
+        metrics = [read_json(path) for path in sorted(folder.glob("metrics/*/test.json"))]
+    table = reproduction_table(metrics, read_published(arguments.published), significance, config.get("caveat", ""))
+    return marked(table, {row["method"]: by for row in metrics if (by := made_by(row))})
 
 
 def _runs_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--first", type=Path, required=True, help="folder or bundle of a run")
     parser.add_argument("--second", type=Path, required=True)
+
+
+def _runs(arguments: argparse.Namespace) -> Table:
+    with run_folder(arguments.first) as first, run_folder(arguments.second) as second:
+        runs = read_run(first, name=str(arguments.first)), read_run(second, name=str(arguments.second))
+        return runs_table(*runs)
 
 
 Options = Callable[[argparse.ArgumentParser], None]
@@ -297,11 +315,12 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "adherence": (lambda arguments: adherence_table([read_json(path) for path in arguments.metrics]), _metrics_options),
     "judges": (lambda arguments: judges_table([read_json(path) for path in arguments.metrics]), _metrics_options),
     "agreement": (lambda arguments: agreement_table(dict(arguments.row)), _each_row_options),
-    "cost": (lambda arguments: cost_table(arguments.shards), _cost_options),
+    "cost": (lambda arguments: cost_table(arguments.shards, read_elsewhere(arguments.elsewhere)), _cost_options),
     "seeds": (_seeds, _seeds_options),
     "reproduction": (_reproduction, _reproduction_options),
+    "reproduction_of": (_reproduction_of, _reproduction_of_options),
     "claims": (_claims, _claims_options),
-    "runs": (lambda arguments: runs_table(read_run(arguments.first), read_run(arguments.second)), _runs_options),
+    "runs": (_runs, _runs_options),
 }
 
 

@@ -5,7 +5,7 @@ made the shard. A row whose shards were made on several devices or at several co
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,11 @@ NOTE = (
 )
 
 
-def cost_table(shards: Sequence[Path]) -> Table:
-    """A line a row, whose name is that of the folder two above its shards; raises InputError for a shard without counts."""
+def cost_table(shards: Sequence[Path], elsewhere: Iterable[str] = ()) -> Table:
+    """A line a row, whose name is that of the folder two above its shards, and a bare one for each row made elsewhere.
+
+    Raises InputError for a shard without counts.
+    """
     metas: dict[str, list[dict[str, Any]]] = {}
     for path in shards:
         meta = read_meta(path)
@@ -48,7 +51,8 @@ def cost_table(shards: Sequence[Path]) -> Table:
             raise InputError(f"{path}: meta.json has no `images`, `seconds` and `counts`; delete it and run again")
         metas.setdefault(path.parents[1].name, []).append(meta)
     rows = [_row(method, found) for method, found in metas.items()]
-    used = [name for name in WORK if any(row[name].value for row in rows)]
+    rows += [{"method": Cell(method)} for method in elsewhere]
+    used = [name for name in WORK if any(row.get(name, Cell()).value for row in rows)]
     image = ["method", "seconds_per_image", "hours_per_image", *used]
     total = ["method", "images", "device", "seconds", "hours", *(f"{name}_total" for name in used)]
     return Table("Cost", _columns(), rows, [NOTE], [View("An image:", image), View("In all:", total)])

@@ -61,7 +61,9 @@ def headline_table(
         cells.append(_row(row, called[row], columns, found, beside, alike, _pairs(leading)))
     distances = any(metric.swapped for metric in columns)
     marked = any(cell.mark for row in cells for cell in row.values())
-    spent = cost[cost.index.isin(rows)]
+    # Of rows made elsewhere nothing is known, and counts beside a missing one are no integers.
+    spent = cost[cost.index.isin(rows)].dropna(subset=["device"])
+    counted = spent.convert_dtypes()
     return Table(
         title=caption or title_of(name),
         columns=_columns(columns),
@@ -73,9 +75,9 @@ def headline_table(
             *[_mark(mark_against)] * marked,
             *[f"{WHAT_IS_TESTED} The differences without that bias are in significance.md and best.md."] * distances,
             *_unmeasured([called[row] for row in rows if row not in measured]),
-            *tokens(spent, called),
-            *cut_prompts(spent, called),
-            *other_noise(spent, called),
+            *tokens(counted, called),
+            *cut_prompts(counted, called),
+            *other_noise(counted, called),
             *settings(specs),
             *["In brackets: the paper's value."] * (not caveat and any(metric.published for metric in columns)),
         ],

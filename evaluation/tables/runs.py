@@ -8,7 +8,6 @@ squares and the p-value is a normal one. p-values are Holm's, over the rows, met
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from evaluation.metrics import metric_of
 from evaluation.metrics.permutation import FLIPS
 from evaluation.regression import Metric, Run, changes
 from evaluation.significance import Row, debiased_difference, difference, holm, opposite, read_row, verdict
+from evaluation.tables.elsewhere import marked
 from evaluation.tables.significance import DEBIASED, DIFFERENCE, P_HOLM, VERDICT, WITHOUT_BIAS, differences
 from evaluation.tables.table import Cell, Column, Table, decimals
 from formats.files import InputError
@@ -51,15 +51,21 @@ def runs_table(first: Run, second: Run) -> Table:
         | differences(line)
         for line in lines.to_dict("records")
     ]
-    return Table(f"{first.name} and {second.name}", COLUMNS, rows, _notes(lines, first, second))
+    table = Table(f"{first.name} and {second.name}", COLUMNS, rows, _notes(lines, first, second))
+    made = {
+        name: str(by) for run in (first, second) for name, inputs in run.inputs.items() if (by := inputs.get("made_by"))
+    }
+    return marked(table, made)
 
 
 def side_by_side(first: Run, second: Run) -> pd.DataFrame:
     """One line a metric and row that both runs have; raises InputError where they share no row."""
     lines: list[dict[str, Any]] = []
+    # Sets whose layouts are numbered from 0 share their ids with every other.
+    alike = None in (first.layouts, second.layouts) or first.layouts == second.layouts
     for method in (name for name in first.metrics if name in second.metrics):
         pair = _rows(first, method), _rows(second, method)
-        paired = _same_images(*pair)
+        paired = alike and _same_images(*pair)
         for metric in (name for name in pair[0].metrics if name in pair[1].metrics):
             a, b = (row.metrics[metric] for row in pair)
             kind = metric_of(metric, pair[0].known)
@@ -75,8 +81,8 @@ def side_by_side(first: Run, second: Run) -> pd.DataFrame:
 
 
 def _rows(run: Run, method: str) -> Row:
-    folder = Path(run.name)
-    row = read_row(folder / f"metrics/{method}/test.json", folder / f"scores/{method}/test.parquet")
+    assert run.folder is not None
+    row = read_row(run.folder / f"metrics/{method}/test.json", run.folder / f"scores/{method}/test.parquet")
     return replace(row, metrics=run.metrics[method])
 
 
@@ -96,7 +102,7 @@ def _notes(table: pd.DataFrame, first: Run, second: Run) -> list[str]:
     alone = {run.name: sorted(set(run.metrics) - set(table["method"])) for run in (first, second)}
     notes = [f"Only in {name}: {', '.join(rows)}." for name, rows in alone.items() if rows]
     if unlike := sorted(set(table.loc[~table["paired"], "method"])):
-        notes.append(f"Not of the same images, so not paired: {', '.join(unlike)}.")
+        notes.append(f"Not of the same layouts, so not paired: {', '.join(unlike)}.")
     return [
         *notes,
         f"Second minus first, ± one standard error; paired by image: {FLIPS:,} random sign flips for CLIP scores, "

@@ -32,9 +32,9 @@ def seeds_table(rows: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
 
 def _line(name: str, found: Sequence[dict[str, Any]]) -> Row:
     """Of every metric that each seed has its spread over seeds, and the mean of its jackknife errors."""
-    seeds = [row["source"]["spec"]["sampling"]["seed"] for row in found]
+    seeds = [_seed(row["source"]["spec"]) for row in found]
     if len(set(seeds)) < len(seeds):
-        raise InputError(f"{name}: measured twice with seed {max(seeds, key=seeds.count)}")
+        raise InputError(f"{name}: measured twice with {max(seeds, key=seeds.count)}")
     for row in found:
         if difference := _difference(row, found[0]):
             raise InputError(f"{row['method']}: {difference} differs from {found[0]['method']}'s, not the seed alone")
@@ -60,5 +60,14 @@ def _difference(row: dict[str, Any], first: dict[str, Any]) -> str:
     return next((key for key in a if a[key] != b.get(key)), "")
 
 
+def _seed(spec: dict[str, Any]) -> str:
+    """What tells a row from its repeats: the seed, or of images made elsewhere what they are."""
+    if "images_sha256" in spec:
+        return f"the same images ({spec['images_sha256'][:12]})"
+    return f"seed {spec['sampling']['seed']}"
+
+
 def _without_seed(spec: dict[str, Any]) -> dict[str, Any]:
+    if "images_sha256" in spec:
+        return spec | {"method": "", "images_sha256": ""}
     return spec | {"method": "", "sampling": spec["sampling"] | {"seed": 0}}

@@ -54,7 +54,7 @@ def evaluation_of(plan: Plan) -> Evaluation:
         photos += plan.count("val")
     rows = [*plan.methods, *plan.repeats]
     return Evaluation(
-        images=sum(sampled.images for sampled in plan.sampled) + photos,
+        images=sum(sampled.images for sampled in plan.sampled) + len(plan.imported) * plan.count("test") + photos,
         test=plan.count("test"),
         rows=len(rows) + plan.has_photos("test"),
         pairs=sum(len(plan.partners(row)) for row in plan.methods),

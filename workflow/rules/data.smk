@@ -78,3 +78,28 @@ rule sample_real:
     shell:
         "python -m evaluation.datasets.real {params.photos:q} --layouts {input.layouts} --size {params.size}"
         " --exif {params.exif} --out {output} > {log} 2>&1"
+
+
+# Before what is expensive: a row made elsewhere whose images are not right ends the run here.
+rule import_images:
+    input:
+        layouts=plan.layout_shards("test"),
+    output:
+        [plan.path.samples(split="test", shard=shard) for shard in plan.shards("test")],
+    log:
+        plan.path.log("import_images/{method}"),
+    benchmark:
+        plan.path.benchmark("import_images/{method}")
+    wildcard_constraints:
+        method="|".join(plan.imported) or "none",
+    priority: 30
+    conda:
+        "../envs/harness.yaml"
+    params:
+        key=lambda wildcards: plan.import_keys[wildcards.method],
+        options=lambda wildcards: plan.import_options(wildcards.method),
+        out=lambda wildcards: f"{plan.path.folder}/samples/{wildcards.method}/test",
+    message:
+        "Importing the images of {wildcards.method}"
+    shell:
+        "python -m evaluation.datasets.outside {params.options:q} --layouts {input.layouts} --out {params.out} > {log} 2>&1"

@@ -45,7 +45,11 @@ rule export_crops:
 
 rule crops:
     input:
-        [plan.path.crops(row, "test", shard) for row in plan.rows for shard in plan.shards("test")],
+        [
+            plan.path.crops(row, "test", shard)
+            for row in plan.pictured
+            for shard in plan.shards("test")
+        ],
 
 
 rule extract_features:
@@ -102,6 +106,34 @@ rule summarize:
         "Summing up {wildcards.method} on {wildcards.split}"
     shell:
         "python -m evaluation.metrics summarize --features {input} --out {output} > {log} 2>&1"
+
+
+# A row of a bundle without images: its summary, where layouts, networks and protocol are those of this run.
+rule take_summary:
+    input:
+        layouts=plan.layout_shards("test"),
+        bundle=lambda wildcards: stated(plan.settings.methods[wildcards.method].bundle),
+        like=plan.summarized_like,
+    output:
+        plan.path.summary(split="test"),
+    log:
+        plan.path.log("take_summary/{method}"),
+    wildcard_constraints:
+        method="|".join(plan.summarized) or "none",
+    conda:
+        "../envs/harness.yaml"
+    params:
+        row=lambda wildcards: plan.settings.methods[wildcards.method].row or wildcards.method,
+        made_by=lambda wildcards: plan.elsewhere[wildcards.method],
+    message:
+        "Taking the summary of {wildcards.method} from its bundle"
+    shell:
+        "python -m evaluation.bundles --bundle {input.bundle:q} --row {params.row} --made-by={params.made_by:q}"
+        " --layouts {input.layouts}"
+        " --like {input.like} --out {output} > {log} 2>&1"
+
+
+ruleorder: take_summary > summarize
 
 
 rule measure:

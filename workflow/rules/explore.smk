@@ -9,7 +9,7 @@ localrules:
 rule cut_strips:
     input:
         layouts=plan.path.layout_shard("test"),
-        images=[plan.path.samples(row, "test") for row in plan.rows],
+        images=[plan.path.samples(row, "test") for row in plan.pictured],
     output:
         plan.path.strips(),
     log:
@@ -23,7 +23,7 @@ rule cut_strips:
         **plan.needs("cut_strips"),
     params:
         samples=lambda wildcards: f"{plan.path.folder}/samples",
-        methods=plan.rows,
+        methods=plan.pictured,
     message:
         "Cutting the report's images of shard {wildcards.shard}"
     shell:
@@ -36,7 +36,7 @@ rule write_page:
         tables=[plan.path.table(name, "json") for name in plan.table_names],
         figures=plan.figures,
         layouts=plan.path.layouts("test"),
-        scores=[plan.path.scores(row, "test") for row in plan.rows],
+        scores=[plan.path.scores(row, "test") for row in plan.pictured],
         metrics=plan.path.metrics(plan.rows[0], "test"),
         strips=[plan.path.strips(shard) for shard in plan.shards("test")],
     output:
@@ -58,16 +58,17 @@ rule write_page:
         run=plan.settings.run,
         caveat=lambda wildcards: plan.settings.caveat,
         scores=lambda wildcards: f"{plan.path.folder}/scores",
-        methods=plan.rows,
+        methods=plan.pictured,
         bands=plan.bands,
         compare=[
-            row if row in plan.rows else plan.rows[0]
+            row if row in plan.pictured else plan.pictured[0]
             for row in (plan.settings.alignment.method, plan.settings.alignment.reference)
         ],
+        elsewhere=lambda wildcards: products.elsewhere(plan),
     message:
         "Writing report.html"
     shell:
         "python -m evaluation.report --run {params.run:q} --caveat={params.caveat:q} --tables {input.tables}"
         " --figures {input.figures} --layouts {input.layouts} --scores {params.scores} --metrics {input.metrics}"
-        " --methods {params.methods} {params.bands}"
+        " --methods {params.methods} {params.bands} {params.elsewhere:q}"
         " --compare {params.compare} --strips {input.strips} --out {output} > {log} 2>&1"

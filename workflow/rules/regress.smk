@@ -55,7 +55,7 @@ rule accept:
 
 rule reproduce:
     input:
-        [plan.path.table(name, "md") for name in products.HELD],
+        products.against_published(plan, "md"),
     log:
         plan.path.log("reproduce"),
     conda:
@@ -66,9 +66,32 @@ rule reproduce:
         "cat {input} 2> {log}"
 
 
+rule hold_against_published:
+    input:
+        runs=lambda wildcards: preflight.metrics_of_runs(plan.settings.reproduced),
+        published=products.PUBLISHED,
+    output:
+        csv="results/compare/{other}-reproduction.csv",
+        markdown="results/compare/{other}-reproduction.md",
+    log:
+        "results/compare/{other}-reproduction.log",
+    wildcard_constraints:
+        other=called(plan.settings.reproduced),
+    conda:
+        "../envs/harness.yaml"
+    params:
+        run=lambda wildcards: run_of(plan.settings.reproduced),
+        out=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "Holding {params.run} against the published values"
+    shell:
+        "python -m evaluation.tables reproduction_of --run {params.run:q} --published {input.published}"
+        " --out {params.out} > {log} 2>&1"
+
+
 rule put_side_by_side:
     input:
-        lambda wildcards: preflight.metrics_of_runs(plan),
+        lambda wildcards: preflight.metrics_of_runs(plan.settings.first, plan.settings.second),
     output:
         csv=plan.side_by_side("csv"),
         markdown=plan.side_by_side("md"),
@@ -77,12 +100,12 @@ rule put_side_by_side:
     conda:
         "../envs/harness.yaml"
     params:
-        runs=[plan.settings.first, plan.settings.second],
+        runs=lambda wildcards: [run_of(plan.settings.first), run_of(plan.settings.second)],
         out=lambda wildcards, output: output.csv.removesuffix(".csv"),
     message:
         "Putting {params.runs[0]} and {params.runs[1]} side by side"
     shell:
-        "python -m evaluation.tables runs --first results/{params.runs[0]} --second results/{params.runs[1]}"
+        "python -m evaluation.tables runs --first {params.runs[0]:q} --second {params.runs[1]:q}"
         " --out {params.out} > {log} 2>&1"
 
 

@@ -54,7 +54,7 @@ rule sample:
         " --out {output} > {log} 2>&1"
 
 
-ruleorder: sample_real > sample
+ruleorder: sample_real > import_images > sample
 
 
 # For a cluster, whose nodes Snakemake's own check does not see: is the device there, where the work will run?

@@ -66,8 +66,11 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
             f"alignment.calibrate.count: {count}, but only {len(data.latents_NCHW)} held-out images are there"
         )
     batch = draw(data, torch.arange(count), seeded(0, 3), any_caption=False)
-    steps = [align_step(module, latents, t_B, Targets(*rest), params, 1.0) for latents, t_B, *rest in batch.split(PART)]
     alphas = data.alphas_cumprod_T.tolist()
+    steps = [
+        align_step(module, latents, t_B, Targets(*rest), params, 1.0, timesteps=len(alphas))
+        for latents, t_B, *rest in batch.split(PART)
+    ]
     factors = [schedule_at(params, alphas, t) for t in batch.t_B.tolist()]
     ratios = torch.cat(steps).flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)
     median = float(ratios.median())

@@ -18,6 +18,7 @@ from formats import shown
 from formats.files import InputError
 from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
+from workflow.study import Reading, expand
 
 if TYPE_CHECKING:
     from workflow.settings import Method, SetSource, Settings, Source
@@ -34,6 +35,7 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
     yield from _data_faults(settings)
     yield from _evaluation_faults(settings)
     yield from _fetch_faults(settings)
+    yield from _study_faults(settings)
 
 
 def parameter_faults(settings: "Settings") -> list[str]:
@@ -41,12 +43,14 @@ def parameter_faults(settings: "Settings") -> list[str]:
     from formats.cli import quick_imports
     from hcma.sampling.spec import from_keys
 
+    readings = {f"study, {row}": one.stanza for row, one in expand(settings)[0].items() if one.choices}
+    rows = {f"methods.{name}": method for name, method in settings.methods.items()} | readings
     with quick_imports():
-        kinds = {name: importlib.import_module(method.module).Params for name, method in settings.methods.items()}
+        kinds = {method.module: importlib.import_module(method.module).Params for method in rows.values()}
     found = []
-    for name, method in settings.methods.items():
+    for name, method in rows.items():
         try:
-            from_keys(kinds[name], method.params, f"methods.{name}.params")
+            from_keys(kinds[method.module], method.params, f"{name}.params")
         except InputError as error:
             found.append(str(error))
     return found
@@ -59,12 +63,37 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
             yield Fault(keys, "the photos have this name; choose another")
         if method.base not in settings.models:
             yield Fault((*keys, "base"), unknown_name(method.base, settings.models, "models: "))
-        yield from _module_faults(keys, method)
-        try:
-            type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
-        except ValidationError as error:
-            for fault in explained(type(settings.sampling), error):
-                yield Fault((*keys, "sampling", *fault.keys), fault.text)
+        yield from _stanza_faults(settings, keys, method)
+
+
+def _stanza_faults(settings: "Settings", keys: Keys, method: "Method") -> Iterator[Fault]:
+    yield from _module_faults(keys, method)
+    try:
+        type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
+    except ValidationError as error:
+        for fault in explained(type(settings.sampling), error):
+            yield Fault((*keys, "sampling", *fault.keys), fault.text)
+
+
+def _study_faults(settings: "Settings") -> Iterator[Fault]:
+    """Of the section `study`, and of what its levels make of a row and of `alignment`."""
+    readings, faults = expand(settings)
+    yield from faults
+    known = [*_alignment_faults(settings), *_training_faults(settings)]
+    for reading in readings.values():
+        if reading.choices:
+            keys = _keys_of(reading)
+            yield from _stanza_faults(settings, keys, reading.stanza)
+            changed = settings.model_copy(update={"alignment": reading.alignment})
+            for fault in [*_alignment_faults(changed), *_training_faults(changed)]:
+                if fault not in known:
+                    yield Fault((*keys, *fault.keys), fault.text)
+
+
+def _keys_of(reading: Reading) -> Keys:
+    """The level that a fault of a reading is blamed on, of two the second: by itself, each has been looked at before."""
+    choice = reading.choices[-1]
+    return "study", "factors", choice.factor, "levels", choice.level
 
 
 def _module_faults(keys: Keys, method: "Method") -> Iterator[Fault]:

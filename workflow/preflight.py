@@ -23,7 +23,7 @@ from workflow.consistency import parameter_faults
 from workflow.overlays import merged
 from workflow.paths import unusable
 from workflow.plan import Plan, read_plan
-from workflow.products import clashes
+from workflow.products import STUDY, clashes
 from workflow.settings import SettingsError, read
 
 # Rules before whose jobs each check is made.
@@ -96,6 +96,13 @@ def metrics_of_runs(plan: Plan) -> list[str]:
         files = sorted(map(str, Path("results").glob(f"{run}/metrics/*/test.json")))
         found += files or stop([f"results/{run}: no metrics/*/test.json; finish that run first"])
     return found
+
+
+def study_of(plan: Plan) -> str:
+    """The table that `snakemake study` prints; ends the process where the configuration has no study."""
+    if not plan.readings:
+        stop(["study needs the section `study`: --configfile FILE with one (docs/study.md)"])
+    return plan.path.table(STUDY, "md")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@
         --scores scores/real/test.parquet scores/hcma/test.parquet --published ... --out figures/categories
     python -m evaluation.figures training --curves train/curves.csv --out figures/training
     python -m evaluation.figures calibration --calibration train/calibration.json --key eta --out figures/calibration
+    python -m evaluation.figures study --table tables/study.json --out figures/study
 
 writes {out}.png and {out}.svg.
 """
@@ -18,9 +19,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.figures import calibration, categories, metrics, panel, sizes, training
+from evaluation.figures import calibration, categories, metrics, panel, sizes, study, training
 from evaluation.layouts import read_layouts
 from evaluation.tables.published import labels, read_published, stated_labels
+from evaluation.tables.table import read_table
 from formats.cli import options, run
 from formats.files import read_json, read_object
 
@@ -46,6 +48,7 @@ def main() -> None:
         "--calibration", type=Path, required=True, help="what evaluation.select_eta wrote"
     )
     drawn["calibration"].add_argument("--key", required=True, help="name of the setting")
+    drawn["study"].add_argument("--table", type=Path, required=True, help="the JSON of the study's table")
     for command in drawn.values():
         command.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
@@ -87,6 +90,10 @@ def _calibration(arguments: argparse.Namespace) -> None:
     calibration.draw(chosen, key, arguments.out)
 
 
+def _study(arguments: argparse.Namespace) -> None:
+    study.draw(read_table(arguments.table), arguments.out)
+
+
 FIGURES = {
     "panel": _panel,
     "metrics": _metrics,
@@ -94,6 +101,7 @@ FIGURES = {
     "categories": _categories,
     "training": _training,
     "calibration": _calibration,
+    "study": _study,
 }
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from hcma.sampling.diffusion import Diffusion
-    from hcma.sampling.text import Encode
+    from hcma.sampling.text import TextFeatures
     from hcma.shards import Sharded
 
 CAPTIONS = 5
@@ -131,7 +131,7 @@ def write_cache(
     sd: "Diffusion",
     template: str,
     out: Path,
-    encoder: "Encode | None" = None,
+    encoder: "TextFeatures | None" = None,
 ) -> None:
     """Encode the layouts' texts, by the model's own encoder unless another is given, and write everything as one safetensors
     file, whole or not at all."""

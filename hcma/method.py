@@ -30,7 +30,7 @@ from hcma.sampling.diffusion import (
 )
 from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
 from hcma.sampling.spec import Artefact, expect, expect_each, is_number
-from hcma.sampling.text import FEATURES, Encode, load_text_features
+from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
 from hcma.weights import FIXED, RULES, Tally, weighed
 
 MODES = ("raw", "grad_norm")
@@ -97,7 +97,7 @@ class State:
 
     module: Alignment
     eta: float
-    encoder: Encode | None = None
+    encoder: TextFeatures | None = None
 
     def __post_init__(self) -> None:
         expect("eta", self.eta, lambda v: is_number(v) and v >= 0, "a number of at least 0")

@@ -292,6 +292,10 @@ def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
     for name, model in settings.models.items():
         if model is None:
             continue
+        if model.text_of:
+            if any((model.hub, model.revision, model.licence)):
+                yield Fault(("models", name, "text_of"), "has no use for hub, revision and licence; give it alone")
+            continue
         hub = (model.hub, model.revision, model.licence)
         if None in hub and (model.path is None or any(hub)):
             yield Fault(("models", name), "give either path, or hub, revision and licence")

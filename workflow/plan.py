@@ -430,6 +430,11 @@ class Plan:
         return {name: one for name, one in self.settings.architectures.items() if one.random_seed is not None}
 
     @cached_property
+    def text_towers(self) -> dict[str, str]:
+        """Models that a rule writes, of the text encoder of an open_clip folder."""
+        return {name: model.text_of for name, model in self.settings.models.items() if model and model.text_of}
+
+    @cached_property
     def counted(self) -> list[str]:
         """Models whose parameters are counted as loaded."""
         return [name for name in self.settings.architectures if self.settings.models.get(name)]
@@ -557,9 +562,11 @@ class Plan:
     # Keys for `params`: when one changes, the job runs again.
 
     def model_key(self, name: str) -> str:
-        """What a model is: its commit on the hub, the recipe of its random weights, or its SHA256SUMS."""
+        """What a model is: its commit on the hub, whose text encoder it is, its random weights' recipe, or its SHA256SUMS."""
         if source := self.downloads.models.get(name):
             return f"{source.hub}@{source.revision}"
+        if name in self.text_towers:
+            return f"text encoder of {self._folder_key(Path(self.text_towers[name]))}"
         return self._folder_key(Path(self.model(name)))
 
     def download_key(self, name: str) -> str:

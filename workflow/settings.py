@@ -249,6 +249,11 @@ class Model(Section):
     hub: Hub | None = Field(None, description="repository on the hub")
     revision: Revision | None = Field(None, description="commit of the repository")
     licence: str | None = Field(None, description="a name under `fetch.licences`")
+    text_of: FilePath | None = Field(
+        None,
+        description="instead of all these a folder of your own with `config.json` and `open_clip.safetensors`, an open_clip"
+        " model such as one that scores, whose text encoder a rule writes in transformers' form, for `alignment.text.model`",
+    )
 
 
 class Architecture(Section):
@@ -532,6 +537,7 @@ Rule = Literal[
     "sample",
     "summarize",
     "swap_images",
+    "tabulate_study",
     "train_alignment",
     "train_denoiser",
     "write_random_weights",

@@ -1,9 +1,6 @@
-"""The text encoders a model folder may hold: CLIP, or the BERT-like encoder of the 2022 latent diffusion model.
+"""The text encoders a model folder may hold: CLIP, or the BERT-like encoder of the 2022 latent diffusion model."""
 
-For targets alone also open_clip's, such as the one that scores: a folder with its weights and the JSON of its architecture.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -18,9 +15,7 @@ from hcma.sampling.weights import load_frozen, load_pretrained
 
 TextEncoder: TypeAlias = CLIPTextModel | LDMBertModel
 Tokenizer: TypeAlias = CLIPTokenizer | BertTokenizer
-Encode: TypeAlias = Callable[[Sequence[str]], torch.Tensor]  # texts to features_BD, float32
 FEATURES = ("pooled", "projected")
-OPEN_CLIP = ("open_clip.safetensors", "config.json")
 
 
 @dataclass(frozen=True)
@@ -39,17 +34,12 @@ class TextFeatures:
         return read_tokens(self.encoder, tokens_BT)[1]
 
 
-def load_text_features(folder: str | Path, feature: str, device: str | torch.device = "cpu") -> Encode:
+def load_text_features(folder: str | Path, feature: str, device: str | torch.device = "cpu") -> TextFeatures:
     """The encoder in `text_encoder/` (or `bert/`) of a folder, checked against its SHA256SUMS; `feature` is one of FEATURES.
 
-    Or that of the folder's open_clip model. Raises InputError, also for `projected` where the encoder has no projection, as
-    Stable Diffusion's has none, and for `pooled` of open_clip's, which gives its projection alone.
+    Raises InputError, also for `projected` where the encoder has no projection, as Stable Diffusion's has none.
     """
     verify_folder(folder)
-    if Path(folder, OPEN_CLIP[0]).is_file():
-        if feature != "projected":
-            raise InputError(f"{folder}: an open_clip model gives the feature `projected` alone, not {feature!r}")
-        return _load_open_clip(Path(folder), device)
     if not _projects(Path(folder)):
         if feature == "projected":
             raise InputError(
@@ -61,28 +51,6 @@ def load_text_features(folder: str | Path, feature: str, device: str | torch.dev
     whole = load_frozen(CLIPTextModelWithProjection, folder, "text_encoder").to(device)
     clip = load_pretrained(CLIPTokenizer, Path(folder) / "tokenizer")
     return TextFeatures(clip, whole if feature == "projected" else whole.text_model)
-
-
-def _load_open_clip(folder: Path, device: str | torch.device) -> Encode:
-    """The text tower as it scores, before features are normalised."""
-    import open_clip
-    from safetensors.torch import load_file
-
-    weights, architecture = (folder / name for name in OPEN_CLIP)
-    try:
-        sizes = read_json(architecture)
-        model = open_clip.CLIP(**sizes)
-        model.load_state_dict(load_file(weights))
-        tokens = open_clip.SimpleTokenizer(context_length=sizes["text_cfg"]["context_length"])
-    except (TypeError, KeyError, RuntimeError) as error:
-        raise InputError(f"{folder}: not an open_clip model ({str(error).splitlines()[0]})") from None
-    model.to(device).eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def encode(texts: Sequence[str]) -> torch.Tensor:
-        return model.encode_text(tokens(list(texts)).to(device)).float()
-
-    return encode
 
 
 def _projects(folder: Path) -> bool:

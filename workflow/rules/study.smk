@@ -77,7 +77,7 @@ rule tabulate_study:
     conda:
         "../envs/harness.yaml"
     resources:
-        **plan.needs("compare_rows"),
+        **plan.needs("tabulate_study"),
     params:
         options=lambda wildcards: products.study_options(plan),
         out=lambda wildcards, output: output.json.removesuffix(".json"),

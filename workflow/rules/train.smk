@@ -6,6 +6,27 @@ localrules:
     choose_eta,
 
 
+# Of an open_clip model, such as the one that scores: targets by its text encoder are a reading (A13), never the default.
+rule write_text_tower:
+    output:
+        f"{plan.path.weights}/{{name}}/SHA256SUMS",
+    log:
+        plan.path.log("write_text_tower/{name}"),
+    wildcard_constraints:
+        name="|".join(plan.text_towers) or "none",
+    priority: 20
+    conda:
+        "../envs/harness.yaml"
+    params:
+        key=lambda wildcards: plan.model_key(wildcards.name),
+        folder=lambda wildcards: plan.text_towers[wildcards.name],
+        out=lambda wildcards: f"{plan.path.weights}/{wildcards.name}",
+    message:
+        "Writing the text encoder {wildcards.name} of {params.folder}"
+    shell:
+        "python -m workflow.text_tower --open-clip {params.folder:q} --out {params.out} > {log} 2>&1"
+
+
 rule cache_latents:
     input:
         layouts=lambda wildcards: [

@@ -139,6 +139,19 @@ def test_rows_are_compared_with_the_base_others_and_their_levels_alone() -> None
     ]
 
 
+def test_programs_read_a_variants_sections(tmp_path, monkeypatch) -> None:
+    plan = planned(STUDY)
+    monkeypatch.chdir(tmp_path)
+    plan.write_config()
+    for variant, trained in plan.variants.items():
+        wildcards = type("Wildcards", (), {"variant": variant})
+        content = json.loads(Path(plan.sections(wildcards, None)).read_text())
+        alignment = content["alignment"]
+        assert content["methods"][alignment["method"]]["params"] == trained.params, variant
+        assert alignment["train"]["seed"] == trained.alignment.train.seed
+        assert alignment["model"]["pool"] == trained.alignment.model.pool
+
+
 def test_any_methods_parameters_are_factors() -> None:
     study = {
         "base": "boxdiff",

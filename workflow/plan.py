@@ -163,8 +163,8 @@ class Plan:
 
     def _write_sections(self, path: str, trained: Trained) -> None:
         """The sections that programs read of a variant: its own `alignment`, and the row whose params it has."""
-        row = {"params": trained.params}
-        content = {"alignment": stated_keys(trained.alignment), "methods": {trained.row: row}}
+        alignment = stated_keys(trained.alignment) | {"method": trained.row}
+        content = {"alignment": alignment, "methods": {trained.row: {"params": trained.params}}}
         if not Path(path).exists() or read_json(Path(path)) != content:
             write_json(Path(path), content)
 

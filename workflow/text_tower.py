@@ -87,14 +87,16 @@ def renamed(state: dict[str, Any], layers: int) -> dict[str, Any]:
 
 
 def write_tokenizer(tokens: Any, folder: Path) -> None:
-    """vocab.json, merges.txt and a configuration, as the hub has them, of open_clip's tokenizer."""
+    """vocab.json, merges.txt and a configuration, as the hub has them; open_clip names the ends of a text otherwise."""
     from transformers import CLIPTokenizer
 
     merges = [" ".join(pair) for pair in tokens.bpe_ranks]
+    named = {tokens.sot_token_id: "<|startoftext|>", tokens.eot_token_id: "<|endoftext|>"}
+    vocabulary = {named.get(number, word): number for word, number in tokens.encoder.items()}
     CLIPTokenizer(
-        vocab=tokens.encoder, merges=[tuple(pair) for pair in tokens.bpe_ranks], model_max_length=tokens.context_length
+        vocab=vocabulary, merges=[tuple(pair) for pair in tokens.bpe_ranks], model_max_length=tokens.context_length
     ).save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps(tokens.encoder, ensure_ascii=False), encoding="utf-8")
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
     (folder / "tokenizer.json").unlink(missing_ok=True)
 

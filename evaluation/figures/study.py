@@ -7,6 +7,7 @@ from typing import Any
 import scipy
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from evaluation.figures.drawing import COLOURS, HIGHER, LOWER, plain, save, save_sentence
 from evaluation.metrics import METRICS, Metric
@@ -27,7 +28,7 @@ def draw(table: Table, out: Path) -> None:
         save_sentence(table.title, "nothing is compared", out)
         return
     heights = [len(rows) + 2.5 for _, rows in blocks]
-    size = (2 + 2.5 * len(metrics), 0.6 + 0.2 * sum(heights))
+    size = (2.5 + 2.5 * len(metrics), 0.6 + 0.2 * sum(heights))
     figure, axes = pyplot.subplots(
         len(blocks), len(metrics), figsize=size, squeeze=False, layout="constrained", height_ratios=heights
     )
@@ -35,7 +36,8 @@ def draw(table: Table, out: Path) -> None:
         _panel(line[place], metric, rows)
         if place == 0:
             line[place].set_yticks(range(len(rows)), [plain(str(row["reading"].value)) for row in rows], fontsize=7)
-            line[place].set_ylabel(plain(lead.rstrip(":")))
+            title = {"ha": "right", "fontsize": 8, "fontweight": "bold", "transform": line[place].transAxes}
+            line[place].text(-0.03, 1.04, plain(lead), **title)
         else:
             line[place].set_yticks(range(len(rows)), [])
     figure.supxlabel(
@@ -71,5 +73,6 @@ def _panel(axis: Axes, metric: Metric, rows: list[Row]) -> None:
     axis.axvline(0, color="0.3", linewidth=0.8, zorder=0)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.tick_params(axis="x", labelsize=7)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.set_title(f"{metric.title}\n", loc="left", fontweight="bold", fontsize=8)
     axis.text(0, 1.01, HIGHER if metric.higher_is_better else LOWER, transform=axis.transAxes, fontsize=6, color="0.35")

@@ -42,7 +42,7 @@ def draw(table: Table, out: Path) -> None:
             line[place].set_yticks(range(len(rows)), [])
     figure.supxlabel(
         f"Differences and their {LEVEL:.0%} intervals (paired jackknife over images); filled: told apart by Holm's correction "
-        "over the study.\nGrey: from the least to the most over trainings with other seeds.",
+        "over the study.\nGrey: from the least to the most over trainings, each with its seed.",
         fontsize=7,
     )
     save(figure, out)

@@ -49,6 +49,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/regress.smk"
 include: "workflow/rules/bundle.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/random_weights.smk"
 

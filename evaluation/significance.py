@@ -88,23 +88,27 @@ def compare(rows: dict[str, Row], against: Sequence[str], swaps: Swaps) -> pd.Da
 
     Raises InputError for a distance of two rows without swaps.
     """
+    return compare_pairs(rows, [(name, other) for other in against for name in rows if name != other], swaps)
+
+
+def compare_pairs(rows: dict[str, Row], pairs: Sequence[tuple[str, str]], swaps: Swaps) -> pd.DataFrame:
+    """The same of these pairs alone, the first row minus the second: p-values are Holm's over them, metric by metric."""
     lines: list[dict[str, Any]] = []
     for metric in dict.fromkeys(metric for row in rows.values() for metric in row.metrics):
-        # A pair of two that are both compared with is one test, whichever way round it is printed.
-        pairs = {frozenset((name, other)): (name, other) for other in against for name in rows if name != other}
+        # A pair that is printed both ways round is one test.
+        tested = {frozenset(pair): pair for pair in pairs}
         family = {
             pair: difference(
                 metric, rows[name], rows[other], _swapped(metric_of(metric, rows[name].known), pair, swaps)
             )
-            for pair, (name, other) in pairs.items()
+            for pair, (name, other) in tested.items()
             if rows[name].metrics.get(metric) and rows[other].metrics.get(metric)
         }
         adjusted = dict(zip(family, holm([float(found["p"]) for found in family.values()]), strict=True))
         lines += [
-            _line(metric, pairs[pair], (name, other), family[pair] | {"p_holm": adjusted[pair]})
-            for other in against
-            for name in rows
-            if (pair := frozenset((name, other))) in family and name != other
+            _line(metric, tested[pair], printed, family[pair] | {"p_holm": adjusted[pair]})
+            for printed in pairs
+            if (pair := frozenset(printed)) in family
         ]
     return pd.DataFrame(lines, columns=COLUMNS)
 

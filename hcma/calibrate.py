@@ -5,6 +5,8 @@
 
 The paper does not publish eta. The median relative step is taken over noised held-out latents with t uniform. The candidates to
 choose from on held-out metrics, multiples of that eta, are written beside OUT, in the folder of its name: eta/0.json and so on.
+With --chosen, the eta.json and the calibration.json of the same training with another seed, OUT has the multiple that was
+chosen there, of the eta that is calibrated here.
 """
 
 import argparse
@@ -14,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formats.cli import options, run
-from formats.files import InputError, write_json
-from formats.params import from_keys
+from formats.files import InputError, read_object, write_json
+from formats.params import from_keys, is_number
 
 if TYPE_CHECKING:
     from hcma.alignment import Alignment
@@ -34,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--multiples", type=float, nargs="*", default=[], help="of the calibrated eta, a candidate each"
     )
+    parser.add_argument(
+        "--chosen", type=Path, nargs=2, help="an eta as calibrated, and as chosen, whose multiple is taken over"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     _run(args)
@@ -47,10 +52,22 @@ def _run(args: argparse.Namespace) -> None:
     stated = json.loads(args.config.read_text(encoding="utf-8"))["methods"][args.method]["params"]
     params = from_keys(Params, stated, "the aligned method's params")
     row = calibrate(load_alignment(args.alignment), read_cache(args.latents), params, args.relative_step, args.count)
+    if args.chosen:
+        multiple = multiple_of(*args.chosen)
+        row |= {"eta": row["eta"] * multiple, "multiple": multiple}
     write_json(args.out, row)
     for number, multiple in enumerate(args.multiples):
         candidate = {"eta": row["eta"] * multiple, "multiple": multiple}
         write_json(args.out.with_suffix("") / f"{number}.json", candidate)
+
+
+def multiple_of(calibrated: Path, chosen: Path) -> float:
+    """The multiple of a calibrated eta that was chosen; raises InputError for files that hold no eta above 0."""
+    etas = [read_object(path, "a calibration of eta", "eta")["eta"] for path in (calibrated, chosen)]
+    for path, eta in zip((calibrated, chosen), etas, strict=True):
+        if not (is_number(eta) and eta > 0):
+            raise InputError(f"{path}: eta: expected a number above 0, found {eta!r}")
+    return float(etas[1] / etas[0])
 
 
 def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_step: float, count: int) -> dict[str, Any]:
@@ -66,8 +83,11 @@ def calibrate(module: "Alignment", data: "Cache", params: "Params", relative_ste
             f"alignment.calibrate.count: {count}, but only {len(data.latents_NCHW)} held-out images are there"
         )
     batch = draw(data, torch.arange(count), seeded(0, 3), any_caption=False)
-    steps = [align_step(module, latents, t_B, Targets(*rest), params, 1.0) for latents, t_B, *rest in batch.split(PART)]
     alphas = data.alphas_cumprod_T.tolist()
+    steps = [
+        align_step(module, latents, t_B, Targets(*rest), params, 1.0, timesteps=len(alphas))
+        for latents, t_B, *rest in batch.split(PART)
+    ]
     factors = [schedule_at(params, alphas, t) for t in batch.t_B.tolist()]
     ratios = torch.cat(steps).flatten(1).norm(dim=1) / batch.latents_BCHW.flatten(1).norm(dim=1) * torch.tensor(factors)
     median = float(ratios.median())

@@ -152,12 +152,14 @@ class DenoiserTrainer(Loop):
         """The noise loss, one value a sample, and with second_order (6) and (7)."""
         latents, t_B, *targets = drawn.batch(split.cache).on(self.device)
         second_order, losses = self.settings.second_order, {}
+        alphas = split.cache.alphas_cumprod_T.tolist()
         # The fused attention kernels have no second derivative; plain products have.
         with sdpa_kernel(SDPBackend.MATH) if second_order else nullcontext():
-            shift = align_step(self.module, latents, t_B, Targets(*targets), self.params, self.eta, second_order)
+            shift = align_step(
+                self.module, latents, t_B, Targets(*targets), self.params, self.eta, second_order, len(alphas)
+            )
             if second_order:
                 losses["global"], losses["local"] = self.module.losses(latents, t_B, *targets)
-        alphas = split.cache.alphas_cumprod_T.tolist()
         factors = [schedule_at(self.params, alphas, t) for t in drawn.t_B.tolist()]
         aligned = latents - shift * torch.tensor(factors, device=self.device)[:, None, None, None]
         return {"noise": self._noise_loss(split, drawn, aligned)} | losses

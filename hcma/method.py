@@ -32,8 +32,10 @@ from hcma.sampling.diffusion import (
 from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
 from hcma.sampling.spec import Artefact
 from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
+from hcma.weights import FIXED, RULES, Tally, weighed
 
 MODES = ("raw", "grad_norm")
+TIMESTEPS = 1000  # of the schedules of Stable Diffusion and GLIGEN
 # The paper calls eta_t a learning rate and says no more; factors are functions of alpha_cumprod and of t / T.
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "constant": lambda acp, share: 1.0,
@@ -51,6 +53,7 @@ class Params:
     schedule       factor over t: constant, linear (t / T), sigma2 ((1 - a) / a) or sqrt_one_minus_acp
     lambda_global  weight of (6), C2IA; 1 in the paper, 0 switches it off
     lambda_local   weight of (7), O2RA; 1 in the paper, 0 switches it off
+    weights        how the two weights adapt to the gradients or to t (hcma/weights.py); fixed in the paper
     start, stop, every  align at steps start <= step / steps < stop, every so many of them
     tau            fraction of the steps in which GLIGEN sees the boxes
     """
@@ -59,13 +62,14 @@ class Params:
     schedule: str = "constant"
     lambda_global: float = 1.0
     lambda_local: float = 1.0
+    weights: str = FIXED
     start: float = 0.0
     stop: float = 1.0
     every: int = 1
     tau: float = 0.3
 
     def __post_init__(self) -> None:
-        for key, known in (("mode", MODES), ("schedule", tuple(SCHEDULES))):
+        for key, known in (("mode", MODES), ("schedule", tuple(SCHEDULES)), ("weights", RULES)):
             if getattr(self, key) not in known:
                 raise InputError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(known)}")
         expect_each(self, "lambda_global lambda_local", lambda v: is_number(v) and v >= 0, "a number of at least 0")
@@ -145,6 +149,10 @@ def make_guide(sd: Diffusion, targets: Targets, params: Params, state: State) ->
     factors = [schedule_at(params, alphas, int(t)) for t in scheduler.timesteps.tolist()]
     rows = torch.arange(len(targets.caption_BD), device=sd.device)
 
+    def tally(both_B: torch.Tensor, opposed_B: torch.Tensor) -> None:
+        sd.counters.add_later("alignments_of_both", rows, both_B.int())
+        sd.counters.add_later("alignments_opposed", rows, opposed_B.int())
+
     def guide(latents_BCHW: torch.Tensor, i: int, t: torch.Tensor) -> torch.Tensor:
         step = max(0, i - len(duplicates))
         if i in duplicates or not aligns_at(step, sd.sampling.steps, params):
@@ -152,7 +160,10 @@ def make_guide(sd: Diffusion, targets: Targets, params: Params, state: State) ->
         t_B = t.expand(len(latents_BCHW))
         # In half precision the module's products are too; targets, losses and the step are float32.
         with torch.autocast(sd.device.type, sd.dtype, enabled=sd.is_lowered):
-            shift = align_step(state.module, latents_BCHW, t_B, targets, params, state.eta) * factors[i]
+            pull = align_step(
+                state.module, latents_BCHW, t_B, targets, params, state.eta, timesteps=len(alphas), tally=tally
+            )
+            shift = pull * factors[i]
         sd.counters.add("alignments", range(len(latents_BCHW)))
         sd.counters.add_later("alignment_shift_ppm", rows, (_norm(shift) / _norm(latents_BCHW)).flatten())
         return latents_BCHW - shift
@@ -201,18 +212,19 @@ def align_step(
     params: Params,
     eta: float,
     second_order: bool = False,
+    timesteps: int = TIMESTEPS,
+    tally: Tally | None = None,
 ) -> torch.Tensor:
-    """eta * gradient of lambda_global * (6) + lambda_local * (7), per sample: no sample feels its batch.
+    """eta * gradient of lambda_global * (6) + lambda_local * (7), weighed by `params.weights`; no sample feels its batch.
 
-    With `second_order` the step itself has a gradient, to the module's parameters.
+    With `second_order` the step itself has a gradient, to the module's parameters. timesteps: T, for rules over t.
+    tally: as hcma.weights.weighed has it.
     """
     with torch.enable_grad():
         latents = latents_BCHW.detach().requires_grad_()
-        omega_global_B, omega_local_B = module.losses(
-            latents, t_B, targets.caption_BD, targets.boxes_BM4, targets.labels_BMD, targets.mask_BM
-        )
-        total = (params.lambda_global * omega_global_B + params.lambda_local * omega_local_B).sum()
-        (gradient,) = torch.autograd.grad(total, latents, create_graph=second_order)
+        losses = module.losses(latents, t_B, targets.caption_BD, targets.boxes_BM4, targets.labels_BMD, targets.mask_BM)
+        lambdas, both_B = (params.lambda_global, params.lambda_local), targets.mask_BM.any(1)
+        gradient = weighed(params.weights, losses, lambdas, latents, t_B / timesteps, both_B, second_order, tally)
         if params.mode == "raw":
             return eta * gradient
         return eta * gradient * _norm(latents_BCHW) / _norm(gradient).clamp(min=1e-12)

@@ -1,4 +1,4 @@
-"""Break the guided baselines one rule at a time and see whether a test notices: python tests/mutants.py [word in its name]
+"""Break a rule of the guided baselines or of weighting and see whether a test notices: python tests/mutants.py [word in it]
 
 Each mutant is one textual change in a copy of the checkout. Prints a table; exits with 1 if a mutant survives.
 """
@@ -12,10 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ["tests/test_golden.py", "tests/test_guided.py", "tests/test_golden_next.py", "tests/test_family.py"]
+TESTS += ["tests/test_weights.py"]
 MAPS, LOOP, READ = "hcma/sampling/token_maps.py", "hcma/sampling/attention_guidance.py", "hcma/sampling/attention.py"
 SOLVE = "hcma/sampling/diffusion.py"
 RNB, DENSE, REFOCUS = "baselines/rnb.py", "baselines/dense_diffusion.py", "baselines/attention_refocusing.py"
 BOX, LAYOUT, EXCITE = "baselines/boxdiff.py", "baselines/layout_guidance.py", "baselines/attend_and_excite.py"
+WEIGHTS = "hcma/weights.py"
 # what is broken, file, text, replacement
 MUTANTS = [
     ("a true Gaussian of the stated sigma", MAPS, "(line / (2 * sigma)) ** 2", "line**2 / (2 * sigma**2)"),
@@ -114,6 +116,24 @@ MUTANTS = [
     ("unconditional half changed", READ, "enumerate(changes, start=half)", "enumerate(changes, start=0)"),
     ("scores not scaled", READ, "attn.scale * (query.to", "1.0 * (query.to"),
     ("conditional halves exchanged", SOLVE, "unconditional, conditional = sd", "conditional, unconditional = sd"),
+    ("weights: an end that adapts", WEIGHTS, "if rule == FIXED or 0 in lambdas", "if rule == FIXED"),
+    ("weights: factors without boxes too", WEIGHTS, "torch.where(both_B, factor, 1.0)", "factor"),
+    ("weights: mixtures without boxes too", WEIGHTS, "torch.where(both_B[:, None, None, None], MIXTURES",
+     "torch.where(both_B[:, None, None, None] | True, MIXTURES"),
+    ("weights: any two gradients oppose", WEIGHTS, "both_B & (_dot(a, b).flatten() < 0)", "both_B"),
+    ("weights: opposed without boxes", WEIGHTS, "both_B & (_dot(a, b).flatten() < 0)", "_dot(a, b).flatten() <= 0"),
+    ("weights: of the whole batch", WEIGHTS, ".flatten(1).sum(1)[:, None, None, None]", ".sum()"),
+    ("weights: norms of the whole batch", WEIGHTS, "x_BCHW.detach().flatten(1).norm(dim=1)[:, None, None, None]",
+     "x_BCHW.detach().norm()"),
+    ("weights: length 1", WEIGHTS, "_norm(a + b) * mean", "mean"),
+    ("weights: the lambdas forgotten by equal norms", WEIGHTS, "weight / sum(lambdas) for weight", "0.5 for weight"),
+    ("weights: always projected", WEIGHTS, "_dot(a, b).clamp(max=0)", "_dot(a, b)"),
+    ("weights: one gradient projected", WEIGHTS, " - along / _dot(a, a).clamp(min=TINY) * a", ""),
+    ("weights: projected on the projected", WEIGHTS, "along / _dot(a, a).clamp(min=TINY) * a", "0.5 * along / _dot(a, a) * a"),
+    ("weights: the caption first", WEIGHTS, "2 * (1 - share_B), 2 * share_B", "2 * share_B, 2 * (1 - share_B)"),
+    ("weights: factors that add up to 1", WEIGHTS, "2 * (1 - share_B), 2 * share_B", "1 - share_B, share_B"),
+    ("weights: losses instead of their inverses", WEIGHTS, "1 / loss_B.clamp", "loss_B.clamp"),
+    ("weights: sum not kept", WEIGHTS, "scale_B * inverse_global_B, scale_B *", "inverse_global_B,"),
     ("latents not scaled back", SOLVE, "moved / scheduler", "moved / 1 if True else scheduler"),
 ]  # fmt: skip
 

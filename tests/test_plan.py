@@ -36,8 +36,9 @@ def test_seeds_and_candidates_are_rows_of_their_own() -> None:
     assert plan.repeats_of("hcma") == ["hcma_seed_3", "hcma_seed_5"]
     assert plan.stanza("sd14_seed_5").sampling["seed"] == 5
     assert plan.sampling("sd14_seed_5")["steps"] == plan.settings.sampling.steps
-    assert plan.artefacts("hcma_seed_3") == {"alignment": plan.path.alignment, "eta": plan.path.calibration}
-    assert plan.artefacts("hcma_eta_0")["eta"] == plan.candidates["hcma_eta_0"] == plan.path.candidate(0)
+    own = plan.path.train("")
+    assert plan.artefacts("hcma_seed_3") == {"alignment": own.alignment, "eta": own.calibration}
+    assert plan.artefacts("hcma_eta_0")["eta"] == plan.candidates["hcma_eta_0"].file == own.candidate(0)
     assert plan.artefacts("sd14") == {}
 
 
@@ -112,8 +113,8 @@ def test_a_models_key_is_its_commit_its_recipe_or_its_sums(tmp_path) -> None:
 
 KEYS = {
     "data": lambda plan: plan.data_key,
-    "training": lambda plan: plan.training_key,
-    "noise": lambda plan: plan.noise_key,
+    "training": lambda plan: plan.variants[""].training_key,
+    "noise": lambda plan: plan.variants[""].noise_key,
     "extractors": lambda plan: plan.extractors_key,
     "hcma": lambda plan: plan.method_key("hcma"),
     "sd14": lambda plan: plan.method_key("sd14"),
@@ -194,13 +195,14 @@ def test_forty_rows_and_thirty_seeds_are_planned() -> None:
 def test_the_noise_loss_makes_the_aligned_rows_model_and_module() -> None:
     train = {"objective": "align+noise", "train_denoiser": "fuser", "second_order": True}
     plan = planned(alignment={"train": train, "text": {"model": "sd14"}})
+    noise = plan.path.train("").noise
     assert plan.base("hcma") == "results/miniature/train/noise/model"
     assert plan.base("gligen_sd") == "weights/miniature/gligen"
-    assert plan.noise_trains == ["fuser", "alignment"]
+    assert plan.trained("hcma").noise_trains == ["fuser", "alignment"]
     assert plan.sampling_models("hcma") == ["gligen", "sd14"]
     assert plan.sampling_models("gligen_sd") == ["gligen"]
-    assert plan.artefacts("hcma")["alignment"] == f"{plan.path.noise}/alignment.safetensors"
-    assert f"{plan.path.noise}/model/SHA256SUMS" in plan.artefacts_made("hcma")
+    assert plan.artefacts("hcma")["alignment"] == f"{noise}/alignment.safetensors"
+    assert f"{noise}/model/SHA256SUMS" in plan.artefacts_made("hcma")
     assert plan.text_artefact("hcma") == {"text_pooled": "weights/miniature/sd14"}
     assert plan.text_artefact("gligen_sd") == {}
-    assert plan.text_options == ["--text", "weights/miniature/sd14", "--text-feature", "pooled"]
+    assert plan.text_options("") == ["--text", "weights/miniature/sd14", "--text-feature", "pooled"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
+from evaluation.extractors import load_extractor
 from formats.checksums import folder_sha256
 from formats.files import InputError
 from formats.images import png_name, read_meta, write_images
@@ -26,8 +27,10 @@ from hcma.sampling.text import load_text_features
 from tests.launch import status
 from tests.tiny import WIDTH, text_config, write_sums, write_tiny
 from workflow.fetch.__main__ import seal
+from workflow.text_tower import write_tower
 
 PROJECTED = 12
+SCORER = Path(__file__).parents[1] / "weights/miniature/clip"
 LAYOUTS = [
     Layout(1, 1, "a cat", (Object("cat", (0.1, 0.2, 0.6, 0.9)), Object("mat", (0.0, 0.5, 1.0, 1.0)))),
     Layout(2, 2, "nothing", ()),
@@ -69,6 +72,31 @@ def test_pooled_features_of_the_backbone_are_its_own(base) -> None:
 def test_an_encoder_without_projection_is_one_line(base) -> None:
     with pytest.raises(InputError, match="feature `projected` needs a CLIPTextModelWithProjection") as error:
         load_text_features(base, "projected")
+    assert "\n" not in str(error.value)
+
+
+def test_an_open_clip_models_text_encoder_is_written_as_it_scores(tmp_path) -> None:
+    write_tower(SCORER, tmp_path)
+    stanza = {
+        "kind": "open_clip",
+        "name": "clip",
+        "model": f"{SCORER}/config.json",
+        "path": f"{SCORER}/open_clip.safetensors",
+    }
+    texts = ["a red circle", "Two squares, and a GREEN star!  " * 9, "", "Größe & 3.5 %\n— ok", "a star's edge"]
+    found = load_text_features(tmp_path, "projected")(texts)
+    scored = torch.from_numpy(load_extractor(stanza).texts(texts))
+    assert torch.allclose(torch.nn.functional.normalize(found, dim=-1), scored, atol=1e-5)
+    assert load_text_features(tmp_path, "pooled")(texts).shape == (5, 60)
+
+
+def test_what_is_no_open_clip_model_is_one_line(tmp_path) -> None:
+    for name in ("config.json", "open_clip.safetensors"):
+        shutil.copy(SCORER / name, tmp_path)
+    sizes = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(sizes | {"embed_dim": 65}))
+    with pytest.raises(InputError, match="not an open_clip model") as error:
+        write_tower(tmp_path, tmp_path / "out")
     assert "\n" not in str(error.value)
 
 

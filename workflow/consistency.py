@@ -19,6 +19,7 @@ from formats.files import InputError
 from formats.modules import defined, dotted, fields_of, statements
 from workflow.keys import explained
 from workflow.overlays import Fault, Keys, unknown_key, unknown_name
+from workflow.study import Reading, expand
 
 if TYPE_CHECKING:
     from evaluation.metrics import Metric
@@ -38,6 +39,7 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
     yield from _data_faults(settings)
     yield from _evaluation_faults(settings)
     yield from _fetch_faults(settings)
+    yield from _study_faults(settings)
 
 
 def parameter_faults(settings: "Settings") -> list[str]:
@@ -47,7 +49,9 @@ def parameter_faults(settings: "Settings") -> list[str]:
     from formats.cli import quick_imports
     from formats.params import from_keys
 
-    stated = {f"methods.{name}": (one.module, one.params) for name, one in settings.methods.items() if one.is_sampled}
+    readings = {f"study, {row}": one.stanza for row, one in expand(settings)[0].items() if one.choices}
+    rows = {f"methods.{name}": one for name, one in settings.methods.items() if one.is_sampled} | readings
+    stated = {name: (one.module, one.params) for name, one in rows.items()}
     stated |= {
         f"extractors.{name}": (dotted(one.kind, networks.__name__), one.params)
         for name, one in settings.extractors.given()
@@ -105,13 +109,38 @@ def _row_faults(settings: "Settings") -> Iterator[Fault]:
             continue
         if method.base and method.base not in settings.models:
             yield Fault((*keys, "base"), unknown_name(method.base, settings.models, "models: "))
-        if method.module:
-            yield from _module_faults(keys, method, "generate")
-        try:
-            type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
-        except ValidationError as error:
-            for fault in explained(type(settings.sampling), error):
-                yield Fault((*keys, "sampling", *fault.keys), fault.text)
+        yield from _stanza_faults(settings, keys, method)
+
+
+def _stanza_faults(settings: "Settings", keys: Keys, method: "Method") -> Iterator[Fault]:
+    if method.module:
+        yield from _module_faults(keys, method, "generate")
+    try:
+        type(settings.sampling).model_validate(settings.sampling.model_dump() | method.sampling)
+    except ValidationError as error:
+        for fault in explained(type(settings.sampling), error):
+            yield Fault((*keys, "sampling", *fault.keys), fault.text)
+
+
+def _study_faults(settings: "Settings") -> Iterator[Fault]:
+    """Of the section `study`, and of what its levels make of a row and of `alignment`."""
+    readings, faults = expand(settings)
+    yield from faults
+    known = [*_alignment_faults(settings), *_training_faults(settings)]
+    for reading in readings.values():
+        if reading.choices:
+            keys = _keys_of(reading)
+            yield from _stanza_faults(settings, keys, reading.stanza)
+            changed = settings.model_copy(update={"alignment": reading.alignment})
+            for fault in [*_alignment_faults(changed), *_training_faults(changed)]:
+                if fault not in known:
+                    yield Fault((*keys, *fault.keys), fault.text)
+
+
+def _keys_of(reading: Reading) -> Keys:
+    """The level that a fault of a reading is blamed on, of two the second: by itself, each has been looked at before."""
+    choice = reading.choices[-1]
+    return "study", "factors", choice.factor, "levels", choice.level
 
 
 def _metric_faults(settings: "Settings") -> Iterator[Fault]:
@@ -382,6 +411,10 @@ def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
             licences["extractors", name] = extractor.licence
     for name, model in settings.models.items():
         if model is None:
+            continue
+        if model.text_of:
+            if any((model.hub, model.revision, model.licence)):
+                yield Fault(("models", name, "text_of"), "has no use for hub, revision and licence; give it alone")
             continue
         hub = (model.hub, model.revision, model.licence)
         if None in hub and (model.path is None or any(hub)):

@@ -77,9 +77,9 @@ def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
 
 def merged(over: Sequence[str | Path] = (), given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration that Snakemake makes of files and of single values on its command line."""
-    laid: Any = reduce(_laid, [*map(content, over), given or {}], {})
-    config = _laid(content(ROOT / BASE), laid)
-    return dict(_laid(_laid(config, content(ROOT / scale_file(config))), laid))
+    above: Any = reduce(laid, [*map(content, over), given or {}], {})
+    config = laid(content(ROOT / BASE), above)
+    return dict(laid(laid(config, content(ROOT / scale_file(config))), above))
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _row(methods: Mapping[str, Any], name: str) -> Any:
     other = _like(methods, name)
     if other is None:
         return methods[name]
-    return _laid(methods[other], {key: value for key, value in methods[name].items() if key != "like"})
+    return laid(methods[other], {key: value for key, value in methods[name].items() if key != "like"})
 
 
 def _like(methods: Mapping[str, Any], name: str) -> str | None:
@@ -105,14 +105,14 @@ def _like(methods: Mapping[str, Any], name: str) -> str | None:
     return other if isinstance(other, str) and other != name and isinstance(methods.get(other), Mapping) else None
 
 
-def _laid(under: Any, over: Any) -> Any:
+def laid(under: Any, over: Any) -> Any:
     """snakemake.utils.update_config, which leaves both as they are: mappings are merged, everything else is replaced."""
     if not isinstance(over, Mapping):
         return over
     if not over:
         return under
     under = under if isinstance(under, Mapping) else {}
-    return {**under, **{key: _laid(under.get(key, {}), value) for key, value in over.items()}}
+    return {**under, **{key: laid(under.get(key, {}), value) for key, value in over.items()}}
 
 
 def blamed(
@@ -125,8 +125,8 @@ def blamed(
     """Faults as lines, each naming the source whose value won; one that rows inherit is the fault of the row that states it."""
     names = [*map(str, files), *map(str, over), "the command line"]
     contents = [*map(content, files), *map(content, over), given or {}]
-    laid = [_origin(each or {}, number) for number, each in enumerate(contents)]
-    origin = reduce(_merged, [*laid[: len(files)], reduce(_merged, laid[len(files) :])])
+    origins = [_origin(each or {}, number) for number, each in enumerate(contents)]
+    origin = reduce(_merged, [*origins[: len(files)], reduce(_merged, origins[len(files) :])])
     lines = []
     for fault in faults:
         keys, *by = (_stated(config, keys) for keys in (fault.keys, *(fault.by or (fault.keys,))))

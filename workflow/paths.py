@@ -85,7 +85,7 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
             "test": settings.data.test.model_copy(update={"source": _placed(settings.data.test.source)}),
         }
     )
-    models = {name: _model(name, model, downloads) for name, model in settings.models.items()}
+    models = {name: _model(name, model, downloads, settings.run) for name, model in settings.models.items()}
     extractors = settings.extractors.model_copy(
         update={name: _extractor(name, stanza, downloads) for name, stanza in settings.extractors.given()}
     )
@@ -119,9 +119,12 @@ def _placed(source: "SetSource | None") -> "SetSource | None":
     return source.model_copy(update={"path": paths, **others})
 
 
-def _model(name: str, model: "Model | None", downloads: Downloads) -> "Model | None":
+def _model(name: str, model: "Model | None", downloads: Downloads, run: str) -> "Model | None":
     if model is None:
         return None
+    if model.text_of:
+        written = f"results/{run}/weights/{name}"
+        return model.model_copy(update={"path": written, "text_of": place(model.text_of)})
     fetched = f"{downloads.folder}/{name}"
     if model.hub and model.path in (None, fetched):
         downloads.models[name] = model.model_copy(update={"path": fetched})
@@ -155,7 +158,7 @@ def network_of(stanza: "Extractor", folder: str) -> "HubNetwork":
     """The repository of a network that measures, which is fetched into a folder."""
     from workflow.settings import HubNetwork
 
-    return HubNetwork(path=folder, hub=stanza.hub, revision=stanza.revision, licence=stanza.licence)
+    return HubNetwork(path=folder, hub=stanza.hub, revision=stanza.revision, licence=stanza.licence, text_of=None)
 
 
 def _file_of(source: "Source", downloads: Downloads) -> str:
@@ -180,7 +183,7 @@ def unusable(settings: "Settings", made: str) -> list[str]:
         if source is not None:
             found += lacking_paths(source.model_dump(), f"{key}.source" if key != "data" else "data.source")
     for name, model in settings.models.items():
-        path = model.path if model else None
+        path = (model.text_of or model.path) if model else None
         if not path or path.startswith(made):
             continue
         if not Path(path).is_dir():

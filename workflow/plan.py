@@ -2,8 +2,8 @@
 
 Rules name files and values through `Plan` alone; it is plain Python, without Snakemake and without torch. Arguments of a path
 that are left out are Snakemake's wildcards: `plan.path.samples()` is the pattern of which
-`plan.path.samples("hcma", "test", "0000")` is one file. A row is `real`, a method, a candidate for eta, or a method with
-another sampling seed.
+`plan.path.samples("hcma", "test", "0000")` is one file. A row is `real`, a method, a candidate for eta, a method with another
+sampling seed, a reading of the study, or one of those with another training seed.
 
 What reruns a job is its inputs and its `params`. A file that a rule makes is an input; of what is the user's own (a model
 folder, a file of weights) and of the configuration, `params` hold a key, a short text that changes with its meaning.
@@ -31,20 +31,29 @@ from formats.files import read_json, sha256, write_json
 from formats.modules import defined
 from workflow.paths import place, resolve, stated
 from workflow.settings import Architecture, Extractor, Method, Section, Settings
+from workflow.study import Reading, expand
+from workflow.trained import Trained, TrainedPaths, digest
 
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
 FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
-# Keys of `alignment.train` that only the noise loss asks for, and one that decides nothing but memory.
-NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
-MEMORY = {"micro_batch"}
 
 
 class Seeded(NamedTuple):
-    """A row once more, sampled with another seed; of images that are there, the place that they are at among the row's."""
+    """A row once more, with another seed of sampling or of training; of images that are there, the place that they are at
+    among the row's.
+    """
 
     row: str
     seed: int
+
+
+class Candidate(NamedTuple):
+    """A row with a multiple of its calibrated eta, sampled on held-out layouts only."""
+
+    row: str
+    variant: str
+    file: str
 
 
 class Sampled(NamedTuple):
@@ -67,11 +76,6 @@ class Paths:
         self.coco = f"{folder}/coco"
         self.left_out = f"{folder}/layouts/report.json"
         self.weights = f"{folder}/weights"
-        self.alignment = f"{folder}/train/alignment.safetensors"
-        self.curves = f"{folder}/train/curves.csv"
-        self.eta = f"{folder}/train/eta.json"
-        self.calibration = f"{folder}/train/calibration.json"
-        self.noise = f"{folder}/train/noise"
         self.pilot = f"{folder}/pilot.json"
         self.estimate = f"{folder}/estimate"
         self.bundle = f"{folder}/{Path(folder).name}.zip"
@@ -115,15 +119,16 @@ class Paths:
     def swaps(self, row: str = "{method}") -> str:
         return f"{self.folder}/swaps/{row}.json"
 
-    def candidate(self, number: int) -> str:
-        """A multiple of the calibrated eta."""
-        return f"{self.folder}/train/eta/{number}.json"
+    def train(self, variant: str = "{variant}") -> TrainedPaths:
+        """What is trained, calibrated and chosen."""
+        return TrainedPaths(self.folder, variant)
+
+    def readings(self, row: str = "{method}") -> str:
+        """As `swaps`, of a reading of the study and the rows that it is compared with there."""
+        return f"{self.folder}/study/swaps/{row}.json"
 
     def sizes(self, row: str = "{method}") -> str:
         return f"{self.folder}/sizes/{row}/test.csv"
-
-    def latents(self, split: str = "{split}", part: str = "{part}") -> str:
-        return f"{self.folder}/train/latents/{split}/{part}.safetensors"
 
     def strips(self, shard: str = "{shard}") -> str:
         return f"{self.folder}/report/strips/{shard}.json"
@@ -164,6 +169,16 @@ class Plan:
         content, path = stated_keys(self.settings), Path(self.path.config)
         if not path.exists() or path.read_text(encoding="utf-8") != json.dumps(content, indent=2) + "\n":
             write_json(path, content)
+        for variant, trained in self.variants.items():
+            if variant:
+                self._write_sections(self.path.train(variant).config, trained)
+
+    def _write_sections(self, path: str, trained: Trained) -> None:
+        """The sections that programs read of a variant: its own `alignment`, and the row whose params it has."""
+        alignment = stated_keys(trained.alignment) | {"method": trained.row}
+        content = {"alignment": alignment, "methods": {trained.row: {"params": trained.params}}}
+        if not Path(path).exists() or read_json(Path(path)) != content:
+            write_json(Path(path), content)
 
     # Rows.
 
@@ -206,12 +221,26 @@ class Plan:
         return [row for row in self.rows if row not in self.summarized]
 
     @cached_property
-    def candidates(self) -> dict[str, str]:
-        """The aligned method with the file of a multiple of the calibrated eta, sampled on held-out layouts only."""
-        alignment = self.settings.alignment
+    def candidates(self) -> dict[str, Candidate]:
+        """The aligned method, and each reading whose eta is chosen, with every multiple of its calibrated eta."""
         return {
-            f"{alignment.method}_eta_{n}": self.path.candidate(n) for n in range(len(alignment.calibrate.multiples))
+            f"{trained.row}_eta_{n}": Candidate(trained.row, variant, self.path.train(variant).candidate(n))
+            for variant, trained in ((variant, self.variants[variant]) for variant in self.choosing)
+            for n in range(len(trained.alignment.calibrate.multiples))
         }
+
+    @cached_property
+    def choosing(self) -> list[str]:
+        """The variants whose eta is chosen on held-out data, instead of taken over from another training seed."""
+        return [variant for variant, trained in self.variants.items() if trained.after is None]
+
+    def chosen_first(self, variant: str) -> list[str]:
+        """Of the training that a variant repeats, eta as it was calibrated and as it was chosen."""
+        first = self.path.train(str(self.variants[variant].after))
+        return [first.eta, first.calibration]
+
+    def candidates_of(self, variant: str) -> list[str]:
+        return [row for row, candidate in self.candidates.items() if candidate.variant == variant]
 
     @cached_property
     def repeats(self) -> dict[str, Seeded]:
@@ -239,19 +268,52 @@ class Plan:
         return [other for other in later if {row, other} & always or any({row, other} <= rows for rows in tables)]
 
     def stanza(self, row: str) -> Method:
-        """The method that makes a row's images, with the seed of a repeat or the eta of a candidate."""
-        methods = self.settings.methods
+        """The method that makes a row's images, with the seed of a repeat."""
         if seeded := self.repeats.get(row):
-            method = methods[seeded.row]
+            method = self.settings.methods[seeded.row]
             if method.places:
                 return method.model_copy(update={"images": method.places[seeded.seed]})
             return method.model_copy(update={"sampling": {**method.sampling, "seed": seeded.seed}})
+        if row in self.retrainings:
+            return self.stanza(self.retrainings[row].row)
         if row in self.candidates:
-            method = methods[self.settings.alignment.method]
-            return method.model_copy(
-                update={"artefacts": {**method.artefacts, "eta": f"train/eta/{row.rpartition('_')[2]}.json"}}
-            )
-        return methods[row]
+            return self.stanza(self.candidates[row].row)
+        return self.readings[row].stanza if row in self.readings else self.settings.methods[row]
+
+    # The study.
+
+    @cached_property
+    def readings(self) -> dict[str, Reading]:
+        """The rows of the study, its base first."""
+        return expand(self.settings)[0]
+
+    @cached_property
+    def retrainings(self) -> dict[str, Seeded]:
+        """The study's aligned rows once more for every training seed after the first."""
+        rows = [
+            row
+            for row, reading in self.readings.items()
+            if reading.repeated and "alignment" in reading.stanza.artefacts
+        ]
+        seeds = self.settings.study.training_seeds[1:] if self.settings.study else []
+        return {f"{row}_training_{seed}": Seeded(row, seed) for row in rows for seed in seeds}
+
+    def retrainings_of(self, row: str) -> list[str]:
+        return [name for name, seeded in self.retrainings.items() if seeded.row == row]
+
+    @cached_property
+    def compared(self) -> dict[str, list[str]]:
+        """Rows that each row of the study is compared with: the base, `against`, and of a pair each of its levels alone."""
+        against = self.settings.study.against if self.settings.study else []
+        alone = {reading.choices: row for row, reading in self.readings.items()}
+        return {
+            row: [
+                *([alone[()]] if reading.choices else []),
+                *against,
+                *(alone[(choice,)] for choice in reading.choices if len(reading.choices) > 1),
+            ]
+            for row, reading in self.readings.items()
+        }
 
     # Splits and shards.
 
@@ -289,8 +351,10 @@ class Plan:
         shards, size = self.shards(split), self.settings.resources.encode_shards
         return {f"{n:04d}": shards[first : first + size] for n, first in enumerate(range(0, len(shards), size))}
 
-    def latents(self, split: str) -> list[str]:
-        return [self.path.latents(split, part) for part in self.parts(split)]
+    def latents(self, split: str, variant: str = "") -> list[str]:
+        """The cached latents and text features that a variant is trained on."""
+        paths = self.path.train(self._home(variant, "cache_key"))
+        return [paths.latents(split, part) for part in self.parts(split)]
 
     def layout_shards(self, split: str) -> list[str]:
         return [self.path.layout_shard(split, shard) for shard in self.sampled_shards(split)]
@@ -302,8 +366,9 @@ class Plan:
     def sampled(self) -> list[Sampled]:
         """All images that the run samples."""
         heldout = self.settings.alignment.calibrate.images or self.count("heldout")
+        studied = [row for row in [*self.readings, *self.retrainings] if row not in self.methods]
         made_here = [row for row in [*self.methods, *self.repeats] if self.stanza(row).is_sampled]
-        rows = [Sampled(row, "test", self.count("test")) for row in made_here]
+        rows = [Sampled(row, "test", self.count("test")) for row in [*made_here, *studied]]
         return rows + [
             Sampled(row, "heldout", heldout) for row in [*self.candidates, self.settings.alignment.reference]
         ]
@@ -472,7 +537,7 @@ class Plan:
 
     def base(self, row: str) -> str:
         """The folder of the model that a row is sampled from."""
-        return f"{self.path.noise}/model" if self.retrained(row) else self.model(self.stanza(row).base)
+        return f"{self.noise_of(row)}/model" if self.retrained(row) else self.model(self.stanza(row).base)
 
     @cached_property
     def extractors(self) -> dict[str, Extractor]:
@@ -487,6 +552,11 @@ class Plan:
     def recipes(self) -> dict[str, Architecture]:
         """Models of random weights, which a rule writes."""
         return {name: one for name, one in self.settings.architectures.items() if one.random_seed is not None}
+
+    @cached_property
+    def text_towers(self) -> dict[str, str]:
+        """Models that a rule writes, of the text encoder of an open_clip folder."""
+        return {name: model.text_of for name, model in self.settings.models.items() if model and model.text_of}
 
     @cached_property
     def counted(self) -> list[str]:
@@ -514,37 +584,83 @@ class Plan:
     # The aligned rows.
 
     @cached_property
-    def aligned(self) -> set[str]:
-        """Rows whose method loads the alignment module."""
-        rows = {name for name, one in self.settings.methods.items() if "alignment" in one.artefacts} | set(
-            self.candidates
-        )
-        return rows | {name for name, seeded in self.repeats.items() if seeded.row in rows}
+    def variants(self) -> dict[str, Trained]:
+        """What is trained, by the part of its paths that tells it from the configuration's own, which is "" and comes first."""
+        alignment = self.settings.alignment
+        own = Trained("", alignment, alignment.method, self.settings.methods[alignment.method].params)
+        variants = {"": own}
+        aligned = [row for row, reading in self.readings.items() if "alignment" in reading.stanza.artefacts]
+        for row in aligned:
+            reading = self.readings[row]
+            if reading.choices and reading.trains_as == row:
+                variants[f"/{row}"] = Trained(f"/{row}", reading.alignment, row, reading.stanza.params)
+        for name, seeded in self.retrainings.items():
+            if self.readings[seeded.row].trains_as == seeded.row:
+                first = variants[self._variant_of_reading(seeded.row)]
+                train = first.alignment.train.model_copy(update={"seed": seeded.seed})
+                reseeded = first.alignment.model_copy(update={"train": train})
+                variants[f"/{name}"] = Trained(f"/{name}", reseeded, first.row, first.params, first.variant)
+        return variants
 
-    @cached_property
-    def noise_loss(self) -> bool:
-        """Whether aligned rows run on a denoiser and a module that are trained further (denoiser.smk)."""
-        return self.settings.alignment.train.objective == "align+noise"
+    def _variant_of(self, row: str) -> str:
+        """The key of `variants` for a row."""
+        return self.candidates[row].variant if row in self.candidates else self._variant_of_reading(row)
 
-    @cached_property
-    def noise_trains(self) -> list[str]:
-        """What the noise loss trains."""
-        train = self.settings.alignment.train
-        parts = {train.train_denoiser: train.train_denoiser != "none", "alignment": train.second_order}
-        return [part for part, trained in parts.items() if trained]
+    def _variant_of_reading(self, row: str) -> str:
+        """The same of a row that is no candidate; rows outside the study, and what trains as its base, have the run's own."""
+        if seeded := self.retrainings.get(row):
+            return f"/{self.readings[seeded.row].trains_as}_training_{seeded.seed}"
+        if row not in self.readings or not (alone := self.readings[self.readings[row].trains_as]).choices:
+            return ""
+        return f"/{alone.row}"
+
+    def trained(self, row: str) -> Trained:
+        """What a row loads the module, the denoiser and eta of."""
+        return self.variants[self._variant_of(row)]
+
+    def _home(self, variant: str, key: str) -> str:
+        """The first variant that has the same of what `key`, a property of Trained, tells: what they share is its file."""
+        wanted = getattr(self.variants[variant], key)
+        return next(other for other, one in self.variants.items() if getattr(one, key) == wanted)
+
+    def loads_module(self, row: str) -> bool:
+        """Whether a row's method loads the alignment module."""
+        return "alignment" in self.stanza(row).artefacts
 
     def retrained(self, row: str) -> bool:
-        return self.noise_loss and row in self.aligned and self.stanza(row).base == self.settings.alignment.base
+        """Whether a row is sampled from a denoiser that is trained further."""
+        return (
+            self.loads_module(row)
+            and self.trained(row).noise_loss
+            and self.stanza(row).base == self.settings.alignment.base
+        )
 
-    @cached_property
-    def alignment(self) -> str:
-        """Weights of the alignment module that rows are sampled with."""
-        return f"{self.path.noise}/alignment.safetensors" if self.noise_loss else self.path.alignment
+    def noise_of(self, row: str) -> str:
+        """The folder of the denoiser and the module that the noise loss trains for a row."""
+        return self.path.train(self._home(self._variant_of(row), "denoiser_key")).noise
+
+    def untuned_module(self, variant: str) -> str:
+        """Weights of a variant's alignment module as losses (6) and (7) train it."""
+        return self.path.train(self._home(variant, "module_key")).alignment
+
+    def module(self, variant: str) -> str:
+        """Weights of the alignment module that a variant's rows are sampled with."""
+        if not self.variants[variant].noise_loss:
+            return self.untuned_module(variant)
+        return f"{self.path.train(self._home(variant, 'denoiser_key')).noise}/alignment.safetensors"
 
     def artefacts(self, row: str) -> dict[str, str]:
         """What a row's method loads beside the model, by name: files of the run or, from the root on, the user's own."""
         found = {name: str(Path(self.path.folder, path)) for name, path in self.stanza(row).artefacts.items()}
-        return found | ({"alignment": self.alignment} if "alignment" in found else {})
+        if "alignment" not in found:
+            return found
+        variant = self._variant_of(row)
+        own = {"alignment": self.module(variant)}
+        if row in self.candidates:
+            own["eta"] = self.candidates[row].file
+        elif found.get("eta") == self.path.train("").calibration:
+            own["eta"] = self.path.train(variant).calibration
+        return found | own
 
     def artefacts_made(self, row: str) -> list[str]:
         """Its artefacts, and what is trained of its model, as inputs."""
@@ -553,39 +669,29 @@ class Plan:
 
     def text_artefact(self, row: str) -> dict[str, str]:
         """The encoder of the alignment's targets, by name, where it is not the model's own."""
-        if row not in self.aligned or not self.text_model:
+        if not self.loads_module(row) or not (model := self.trained(row).text_model):
             return {}
-        return {f"text_{self.settings.alignment.text.feature}": self.model(self.text_model)}
+        return {f"text_{self.trained(row).alignment.text.feature}": self.model(model)}
 
-    @cached_property
-    def text_model(self) -> str | None:
-        """The model whose text encoder makes the alignment's targets; None where it is the base's own, pooled."""
-        text = self.settings.alignment.text
-        if text.model != "backbone":
-            return text.model
-        return None if text.feature == "pooled" else self.settings.alignment.base
-
-    @cached_property
-    def text_options(self) -> list[str]:
+    def text_options(self, variant: str) -> list[str]:
         """Options of hcma.cache for another text encoder than the base's own."""
-        text = self.settings.alignment.text
-        return ["--text", self.model(self.text_model), "--text-feature", text.feature] if self.text_model else []
-
-    @cached_property
-    def encoding_models(self) -> list[str]:
-        """The models that latents and text features are made with."""
-        return [self.settings.alignment.base, *([self.text_model] if self.text_model else [])]
+        trained = self.variants[variant]
+        model, feature = trained.text_model, trained.alignment.text.feature
+        return ["--text", self.model(model), "--text-feature", feature] if model else []
 
     def sampling_models(self, row: str) -> list[str]:
         """The models that a row is sampled with."""
-        return [self.stanza(row).base, *([self.text_model] if self.text_model and row in self.aligned else [])]
+        text = self.trained(row).text_model if self.loads_module(row) else None
+        return [self.stanza(row).base, *([text] if text else [])]
 
     # Keys for `params`: when one changes, the job runs again.
 
     def model_key(self, name: str) -> str:
-        """What a model is: its commit on the hub, the recipe of its random weights, or its SHA256SUMS."""
+        """What a model is: its commit on the hub, whose text encoder it is, its random weights' recipe, or its SHA256SUMS."""
         if source := self.downloads.models.get(name):
             return f"{source.hub}@{source.revision}"
+        if name in self.text_towers:
+            return f"text encoder of {self._folder_key(Path(self.text_towers[name]))}"
         return self._folder_key(Path(self.model(name)))
 
     def download_key(self, name: str) -> str:
@@ -638,33 +744,11 @@ class Plan:
             self.settings.data.model_dump(exclude={"root", "draw", "files", "words", "shard_size"}, exclude_none=True)
         )
 
-    @cached_property
-    def training_key(self) -> str:
-        """What the training of the alignment module depends on beside its data."""
-        alignment = self.settings.alignment
-        return digest([alignment.model.model_dump(), alignment.train.model_dump(exclude=NOISE | MEMORY)])
-
-    @cached_property
-    def noise_key(self) -> str:
-        """What the training on the noise loss depends on beside its data."""
-        alignment = self.settings.alignment
-        train = alignment.train.model_dump(exclude=MEMORY | {"denoiser"})
-        return digest(
-            [train, alignment.train.denoiser.model_dump(exclude=MEMORY), self.stanza(alignment.method).params]
-        )
-
     def method_key(self, row: str) -> str:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
         meaning = stanza.model_dump(include={"module", "base", "version", "params"})
         return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
-
-    @cached_property
-    def calibration_key(self) -> str:
-        """What the calibration of eta depends on beside its inputs."""
-        calibrate = self.settings.alignment.calibrate
-        params = self.stanza(self.settings.alignment.method).params
-        return digest([params, calibrate.relative_step, calibrate.count, calibrate.multiples])
 
     def sampling(self, row: str) -> dict[str, Any]:
         """The sampling settings of a row."""
@@ -677,7 +761,7 @@ class Plan:
         keys = {sampled.row: self.method_key(sampled.row) for sampled in self.sampled}
         timed = [self.extractors_key, self.evaluation_device]
         sizes = [self.settings.data.size, self.settings.resources.batch_size]
-        return digest([models, keys, self.training_key, *sizes, *timed])
+        return digest([models, keys, self.variants[""].training_key, *sizes, *timed])
 
     @cached_property
     def pretrained(self) -> str:
@@ -700,6 +784,10 @@ class Plan:
     def untracked(value: str) -> Callable[..., str]:
         """A value for `params` whose change reruns nothing: Snakemake does not compare what is derived from a job's output."""
         return lambda wildcards, output: value
+
+    def sections(self, wildcards: Any, output: Any) -> str:
+        """For `params`, the file with the sections that programs read of a variant; which it is reruns nothing."""
+        return self.path.train(wildcards.variant).config if wildcards.variant else self.path.config
 
     def needs(self, rule: str) -> dict[str, Callable[..., int]]:
         """What a job of a rule asks a cluster for; both grow when a profile tries it again."""
@@ -817,7 +905,8 @@ class Plan:
     @cached_property
     def curves(self) -> list[str]:
         """Of each training that the run does."""
-        return [self.path.curves, *([f"{self.path.noise}/curves.csv"] if self.noise_loss else [])]
+        paths = self.path.train("")
+        return [paths.curves, *([f"{paths.noise}/curves.csv"] if self.variants[""].noise_loss else [])]
 
     @cached_property
     def figures(self) -> list[str]:
@@ -874,8 +963,3 @@ def _may_not_be_left_out(section: type[Section], key: str) -> bool:
 def read_plan(config: Path) -> Plan:
     """The plan of a run's config.json; raises InputError."""
     return Plan(Settings.model_validate(read_json(config)))
-
-
-def digest(content: Any) -> str:
-    """A short hash of JSON content; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

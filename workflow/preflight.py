@@ -24,7 +24,7 @@ from workflow.consistency import metric_faults, parameter_faults
 from workflow.overlays import merged
 from workflow.paths import stated, unusable
 from workflow.plan import Plan, read_plan, run_of
-from workflow.products import clashes
+from workflow.products import STUDY, clashes
 from workflow.settings import SettingsError, read
 
 # Rules before whose jobs each check is made.
@@ -108,6 +108,13 @@ def metrics_of_runs(*runs: str | None) -> list[str]:
         files = sorted(map(str, Path(path).glob("metrics/*/test.json")))
         found += files or stop([f"{path}: no metrics/*/test.json; finish that run first"])
     return found
+
+
+def study_of(plan: Plan) -> str:
+    """The table that `snakemake study` prints; ends the process where the configuration has no study."""
+    if not plan.readings:
+        stop(["study needs the section `study`: --configfile FILE with one (docs/study.md)"])
+    return plan.path.table(STUDY, "md")
 
 
 def main() -> None:

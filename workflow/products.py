@@ -13,14 +13,15 @@ PAIRED = ("significance", "best")
 KINDS = (*OF_METRICS, *PAIRED, "agreement", "cost", "seeds", *HELD)
 BY_DIFFICULTY = "difficulty"  # the verb of tables and figures of the configuration that are broken down
 ALONE = ("training", "calibration")  # figures without rows
+STUDY = "study"  # table and figure of the study
 
 Inputs = dict[str, str | list[str]]
 
 
 def clashes(plan: Plan) -> list[str]:
     """One line for each table of the configuration that has another table's name, or whose figure has another figure's."""
-    taken = {name: "table" for name in plan.settings.tables if name in KINDS}
-    taken |= {name: "figure" for name in plan.by_difficulty if name in FIGURES}
+    taken = {name: "table" for name in plan.settings.tables if name in (*KINDS, STUDY)}
+    taken |= {name: "figure" for name in plan.by_difficulty if name in (*FIGURES, STUDY)}
     return [f"tables: {name} is the name of another {what}; choose one" for name, what in taken.items()]
 
 
@@ -31,6 +32,13 @@ def metrics_of(plan: Plan, rows: list[str]) -> list[str]:
 def swaps(plan: Plan) -> list[str]:
     """Of every row that is compared with a later one, where there are photos that distances are measured to."""
     return [plan.path.swaps(row) for row in sorted(plan.methods) if plan.partners(row) and plan.has_photos("test")]
+
+
+def swapped(plan: Plan, rows: list[str]) -> str:
+    """Words for the shell: the rows whose images are swapped with those of the first."""
+    return " ".join(
+        f"--row {row} {plan.path.summary(row, 'test')} --across {row} {plan.path.across(row, 'test')}" for row in rows
+    )
 
 
 def kind(plan: Plan, table: str) -> str:
@@ -142,6 +150,39 @@ def paired_options(plan: Plan, table: str) -> list[str]:
     return words
 
 
+def study_rows(plan: Plan) -> list[str]:
+    """The readings, and what they are compared with."""
+    against = plan.settings.study.against if plan.settings.study else []
+    return [*plan.readings, *against]
+
+
+def study_inputs(plan: Plan) -> Inputs:
+    rows, shards = study_rows(plan), plan.shards("test")
+    compared = [row for row, others in plan.compared.items() if others]
+    return {
+        "metrics": metrics_of(plan, [*rows, *plan.retrainings]),
+        "scores": [plan.path.scores(row, "test") for row in rows],
+        "swaps": [plan.path.readings(row) for row in compared] if plan.has_photos("test") else [],
+        "shards": [plan.path.samples(row, "test", shard) for row in plan.readings for shard in shards],
+    }
+
+
+def study_options(plan: Plan) -> list[str]:
+    """Words for the shell, of the table of the study."""
+    inputs, methods = study_inputs(plan), plan.settings.methods
+    words: list[str] = ["--base", next(iter(plan.readings), "")]
+    for row in study_rows(plan):
+        words += ["--row", plan.path.metrics(row, "test"), plan.path.scores(row, "test")]
+        label = plan.readings[row].label if row in plan.readings else methods[row].label
+        words += ["--labels", f"{row}={label}"] * bool(label)
+    for row, others in plan.compared.items():
+        words += ["--compare", row, *others] if others else []
+        repeats = metrics_of(plan, plan.retrainings_of(row))
+        words += ["--trainings", row, *repeats] if repeats else []
+    words += ["--metrics", *plan.settings.study.metrics] if plan.settings.study and plan.settings.study.metrics else []
+    return [*words, "--swaps", *inputs["swaps"], "--shards", *inputs["shards"], f"--caveat={plan.settings.caveat}"]
+
+
 def figure_inputs(plan: Plan, figure: str) -> Inputs:
     if figure in plan.by_difficulty:
         return {"table": plan.path.table(figure, "json"), "metrics": plan.path.metrics(plan.rows[0], "test")}
@@ -158,7 +199,7 @@ def figure_inputs(plan: Plan, figure: str) -> Inputs:
             "scores": [plan.path.scores(row, "test") for row in rows],
         },
         "training": {"curves": plan.curves},
-        "calibration": {"calibration": plan.path.calibration},
+        "calibration": {"calibration": plan.path.train("").calibration},
     }
     return found[figure] if figure in ALONE else found[figure] | {"published": PUBLISHED}
 

@@ -79,6 +79,12 @@ def _image_size(value: Any) -> Any:
     return value
 
 
+def _levels(value: Any) -> Any:
+    if not isinstance(value, dict | list) or not value:
+        raise PydanticCustomError("levels", "")
+    return value
+
+
 def _path(value: str, refused: str = "\0\n\r") -> str:
     if odd := sorted(set(value) & set(refused)):
         raise PydanticCustomError("path", "{path} holds {sign}", {"path": repr(value), "sign": repr(odd[0])})
@@ -145,6 +151,7 @@ CaptionTemplate = Annotated[str, Field(pattern=r"^([^{}]*\{objects\}[^{}]*|none)
 Places = Annotated[Any, AfterValidator(_places), "a path, or a list of paths"]
 Canvas = Annotated[Any, AfterValidator(_canvas), "a side, [width, height], or unit"]
 ImageSize = Annotated[Any, AfterValidator(_image_size), "a side, [width, height], or mixed"]
+Levels = Annotated[Any, AfterValidator(_levels), "a list of values of `key`, or a mapping of named levels"]
 Hub = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$"), "OWNER/NAME"]
 Revision = Annotated[str, Field(pattern="^[0-9a-f]{7,40}$"), "a commit"]
 Url = Annotated[str, Field(pattern="^(https?|file)://"), "an address, http, https or file"]
@@ -280,6 +287,11 @@ class Model(Section):
     hub: Hub | None = Field(None, description="repository on the hub")
     revision: Revision | None = Field(None, description="commit of the repository")
     licence: str | None = Field(None, description="a name under `fetch.licences`")
+    text_of: FilePath | None = Field(
+        None,
+        description="instead of all these a folder of your own with `config.json` and `open_clip.safetensors`, an open_clip"
+        " model such as one that scores, whose text encoder a rule writes in transformers' form, for `alignment.text.model`",
+    )
 
 
 class HubNetwork(Model):
@@ -586,6 +598,54 @@ class Method(Section):
         return [self.images] if isinstance(self.images, str) else list(self.images or [])
 
 
+class Level(Section):
+    """What a named level of a study's factor has otherwise than the base."""
+
+    params: dict[str, Any] = Field({}, description="fields of the base's `params`")
+    sampling: dict[str, Any] = Field({}, description="keys of `sampling`")
+    alignment: dict[str, Any] = Field(
+        {}, description="keys of the section `alignment`, below its text, model and train; each is trained for itself"
+    )
+
+
+class Factor(Section):
+    levels: Levels = Field(
+        description="values of `key`; or levels by name, each with some of `params`, `sampling` and `alignment`, as an overlay"
+        " has them. The base's own is none of them"
+    )
+    key: Text | None = Field(
+        None, description="what the values of a list are of, such as `params.tau` or `alignment.model.pool`"
+    )
+    sampling_only: bool = Field(
+        False,
+        description="the levels change nothing that is trained, calibrated or chosen: module, denoiser and eta are those of the"
+        " row without them. Else an aligned row's eta is calibrated and chosen on held-out data for each level",
+    )
+    repeated: bool = Field(True, description="its rows are made with every training seed")
+
+
+class Study(Section):
+    base: str = Field(description="the row that levels are compared with, a key of `methods`")
+    factors: dict[RowName, Factor] = Field(min_length=1, description="what is changed, each level by itself")
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2), "two names, FACTOR or FACTOR.LEVEL"]] = Field(
+        [],
+        description="two factors whose levels are also changed together, each with each; FACTOR.LEVEL: that one level. Such a"
+        " row is compared with each of its levels alone, too",
+    )
+    against: Annotated[list[str], Unique] = Field(
+        [], description="further rows that every reading is compared with, keys of `methods`"
+    )
+    metrics: Annotated[list[str], Unique] = Field(
+        [], description="what is compared, as metrics files name it; empty: the metrics of the paper's tables"
+    )
+    training_seeds: Annotated[list[int], Unique] = Field(
+        [],
+        description="`alignment.train.seed`, and after it seeds with which all that is trained is trained again: differences"
+        " are tested with the first, and their spread over all stands beside them. Eta is calibrated for each, its multiple"
+        " chosen with the first",
+    )
+
+
 class RuleResources(Section):
     mem_mb: Count | None = Field(None, description="MB that a job of the rule asks for")
     runtime: Count | None = Field(None, description="minutes that a job of the rule asks for")
@@ -606,6 +666,7 @@ Rule = Literal[
     "sample",
     "summarize",
     "swap_images",
+    "tabulate_study",
     "train_alignment",
     "train_denoiser",
     "write_random_weights",
@@ -718,6 +779,7 @@ class Settings(Section):
         description="the tables; a list in the place of a mapping is of its `rows`"
     )
     difficulty: Difficulty
+    study: Study | None = Field(None, description="what `snakemake study` compares (docs/study.md); null: nothing")
     pretrain: Pretrain
     resources: Resources
 

@@ -25,7 +25,9 @@ def make_spec(plan: Plan, row: str) -> Spec:
     """The specification of a row, from files that the run has made; raises InputError and OSError."""
     stanza = plan.stanza(row)
     artefacts = plan.artefacts(row) | plan.text_artefact(row)
-    trained = f" ({' and '.join(plan.noise_trains)} trained on the noise loss)" if plan.retrained(row) else ""
+    trained = (
+        f" ({' and '.join(plan.trained(row).noise_trains)} trained on the noise loss)" if plan.retrained(row) else ""
+    )
     return Spec(
         method=row,
         module=stanza.module,

@@ -9,6 +9,7 @@
     python -m evaluation.figures difficulty --table tables/difficulty.json --out figures/difficulty
     python -m evaluation.figures training --curves train/curves.csv --out figures/training
     python -m evaluation.figures calibration --calibration train/calibration.json --key eta --out figures/calibration
+    python -m evaluation.figures study --table tables/study.json --out figures/study
 
 writes {out}.png and {out}.svg.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.figures import calibration, categories, difficulty, metrics, panel, sizes, training
+from evaluation.figures import calibration, categories, difficulty, metrics, panel, sizes, study, training
 from evaluation.layouts import read_layouts
 from evaluation.metrics import metrics_of
 from evaluation.tables.elsewhere import add_option, named, read_elsewhere
@@ -46,8 +47,9 @@ def main() -> None:
         drawn[name].add_argument("--published", type=Path, required=True, help="for the rows' labels")
         drawn[name].add_argument("--labels", nargs="*", default=[], metavar="METHOD=LABEL", help="of rows' own")
         add_option(drawn[name])
-    drawn["difficulty"].add_argument("--table", type=Path, required=True, help="JSON of the table by difficulty")
-    drawn["difficulty"].add_argument("--metrics", type=Path, required=True, help="of a row: which metrics there are")
+    for name in ("difficulty", "study"):
+        drawn[name].add_argument("--table", type=Path, required=True, help="JSON of the table")
+        drawn[name].add_argument("--metrics", type=Path, required=True, help="of a row: which metrics there are")
     add_option(drawn["difficulty"])
     drawn["training"].add_argument("--curves", type=Path, nargs="+", required=True, help="of each training")
     drawn["calibration"].add_argument(
@@ -103,6 +105,11 @@ def _calibration(arguments: argparse.Namespace) -> None:
     calibration.draw(chosen, key, arguments.out)
 
 
+def _study(arguments: argparse.Namespace) -> None:
+    about = read_object(arguments.metrics, "the metrics of a row", "protocol")["protocol"]
+    study.draw(read_table(arguments.table), metrics_of(about), arguments.out)
+
+
 FIGURES = {
     "panel": _panel,
     "metrics": _metrics,
@@ -111,6 +118,7 @@ FIGURES = {
     "difficulty": _difficulty,
     "training": _training,
     "calibration": _calibration,
+    "study": _study,
 }
 
 

@@ -21,6 +21,8 @@
     python -m evaluation.tables claims --metrics ... --published workflow/config/published.csv \
         --claims workflow/config/claims.csv --significance tables/significance.json --caveat "..." --out tables/claims
     python -m evaluation.tables reproduction_of --run results/a --published workflow/config/published.csv --out ...
+    python -m evaluation.tables study --base hcma --row metrics/hcma/test.json scores/hcma/test.parquet --row ... \
+        --compare hcma_tau_0_5 hcma gligen_sd --compare ... --swaps study/swaps/hcma_tau_0_5.json ... --out tables/study
     python -m evaluation.tables runs --first results/a --second b.zip --out results/compare/a-b
 
 writes {out}.json, .csv, .md and .tex.
@@ -54,6 +56,7 @@ from evaluation.tables.reproduction import reproduction_table
 from evaluation.tables.runs import runs_table
 from evaluation.tables.seeds import seeds_table
 from evaluation.tables.significance import best_table, significance_table
+from evaluation.tables.study import Studied, study_table
 from evaluation.tables.table import Table, read_frame, write_table
 from formats.cli import options, run
 from formats.files import InputError, read_json, read_object
@@ -294,6 +297,40 @@ def _reproduction_of(arguments: argparse.Namespace) -> Table:
     return marked(table, {row["method"]: by for row in metrics if (by := made_by(row))})
 
 
+def _study_options(parser: argparse.ArgumentParser) -> None:
+    _rows_options(parser)
+    parser.add_argument(
+        "--base", required=True, help="the row that readings are of; readings and rows as they are shown"
+    )
+    parser.add_argument(
+        "--compare", nargs="+", action="append", required=True, help="a reading, and rows that it is compared with"
+    )
+    parser.add_argument(
+        "--trainings", nargs="+", action="append", default=[], help="a reading, and metrics of its further trainings"
+    )
+    parser.add_argument("--shards", type=Path, nargs="*", default=[], help="of the readings, for what they count")
+    parser.add_argument("--metrics", nargs="*", default=[], help="their names; none: those of the paper's tables")
+    parser.add_argument("--labels", nargs="*", action="extend", default=[], metavar="ROW=LABEL")
+    parser.add_argument("--caveat", default="")
+
+
+def _study(arguments: argparse.Namespace) -> Table:
+    rows, compared = _rows(arguments), {row: others for row, *others in arguments.compare}
+    for name in (arguments.base, *compared, *(other for others in compared.values() for other in others)):
+        if name not in rows:
+            raise InputError(f"{name}: not among the rows, {', '.join(rows)}")
+    study = Studied(
+        base=arguments.base,
+        rows=rows,
+        content={row: read_json(metrics) for row, (metrics, _) in zip(rows, arguments.row, strict=True)},
+        labels=stated_labels(arguments.labels),
+        compared=compared,
+        trainings={row: [read_json(Path(path)) for path in paths] for row, *paths in arguments.trainings},
+        shards=arguments.shards,
+    )
+    return study_table(study, arguments.metrics, read_swaps(arguments.swaps), arguments.caveat)
+
+
 def _runs_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first", type=Path, required=True, help="folder or bundle of a run")
     parser.add_argument("--second", type=Path, required=True)
@@ -320,6 +357,7 @@ TABLES: dict[str, tuple[Callable[[argparse.Namespace], Table], Options]] = {
     "reproduction": (_reproduction, _reproduction_options),
     "reproduction_of": (_reproduction_of, _reproduction_of_options),
     "claims": (_claims, _claims_options),
+    "study": (_study, _study_options),
     "runs": (_runs, _runs_options),
 }
 

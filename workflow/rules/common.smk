@@ -11,6 +11,17 @@ plan = preflight.begin(workflow, config)
 
 
 wildcard_constraints:
-    method="|".join(["real", *plan.settings.methods, *plan.candidates, *plan.repeats]),
+    method="|".join(
+        [
+            "real",
+            *plan.settings.methods,
+            *plan.candidates,
+            *plan.repeats,
+            *plan.readings,
+            *plan.retrainings,
+        ]
+    ),
+    # Of a path below train/, that of the configuration's own alignment being empty.
+    variant=f"(?:{'|'.join(plan.variants)})",
     split="|".join(plan.splits),
     shard="[0-9]{4}",

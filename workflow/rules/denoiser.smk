@@ -7,19 +7,21 @@ localrules:
 
 use rule calibrate_eta as calibrate_training_eta with:
     input:
-        alignment=plan.path.alignment,
-        latents=plan.latents("heldout"),
+        alignment=lambda wildcards: plan.untuned_module(wildcards.variant),
+        latents=lambda wildcards: plan.latents("heldout", wildcards.variant),
     output:
-        eta=f"{plan.path.noise}/training-eta.json",
+        eta=f"{plan.path.train().noise}/training-eta.json",
     log:
-        plan.path.log("calibrate_training_eta"),
+        plan.path.log("calibrate_training_eta{variant}"),
     params:
-        key=plan.calibration_key,
-        method=plan.settings.alignment.method,
-        step=plan.settings.alignment.train.denoiser.relative_step,
+        key=lambda wildcards: plan.variants[wildcards.variant].calibration_key,
+        method=lambda wildcards: plan.variants[wildcards.variant].row,
+        step=lambda wildcards: plan.variants[
+            wildcards.variant
+        ].alignment.train.denoiser.relative_step,
         latents=plan.settings.alignment.calibrate.count,
         multiples=[],
-        config=plan.untracked(plan.path.config),
+        config=plan.sections,
     message:
         "Calibrating the eta of training"
 
@@ -27,22 +29,22 @@ use rule calibrate_eta as calibrate_training_eta with:
 rule train_denoiser:
     input:
         weights=plan.weights_made(plan.settings.alignment.base),
-        alignment=plan.path.alignment,
-        eta=f"{plan.path.noise}/training-eta.json",
-        train=plan.latents("train"),
-        heldout=plan.latents("heldout"),
+        alignment=lambda wildcards: plan.untuned_module(wildcards.variant),
+        eta=f"{plan.path.train().noise}/training-eta.json",
+        train=lambda wildcards: plan.latents("train", wildcards.variant),
+        heldout=lambda wildcards: plan.latents("heldout", wildcards.variant),
         train_layouts=[plan.path.layout_shard("train", shard) for shard in plan.shards("train")],
         heldout_layouts=[
             plan.path.layout_shard("heldout", shard) for shard in plan.shards("heldout")
         ],
     output:
-        f"{plan.path.noise}/model/SHA256SUMS",
-        f"{plan.path.noise}/alignment.safetensors",
-        f"{plan.path.noise}/curves.csv",
+        f"{plan.path.train().noise}/model/SHA256SUMS",
+        f"{plan.path.train().noise}/alignment.safetensors",
+        f"{plan.path.train().noise}/curves.csv",
     log:
-        plan.path.log("train_denoiser"),
+        plan.path.log("train_denoiser{variant}"),
     benchmark:
-        plan.path.benchmark("train_denoiser")
+        plan.path.benchmark("train_denoiser{variant}")
     priority: 10
     conda:
         "../envs/harness.yaml"
@@ -51,12 +53,12 @@ rule train_denoiser:
         **plan.needs("train_denoiser"),
         gpu=plan.training_gpus,
     params:
-        key=plan.noise_key,
+        key=lambda wildcards: plan.variants[wildcards.variant].noise_key,
         models=plan.model_keys([plan.settings.alignment.base]),
         model=lambda wildcards: plan.model(plan.settings.alignment.base),
-        work=plan.path.work("noise"),
-        out=lambda wildcards: plan.path.noise,
-        config=plan.untracked(plan.path.config),
+        work=plan.path.work("noise{variant}"),
+        out=lambda wildcards: plan.path.train(wildcards.variant).noise,
+        config=plan.sections,
         launcher=plan.untracked(plan.launcher),
         device=plan.untracked(plan.settings.resources.device),
     message:

@@ -217,9 +217,8 @@ rule swap_images:
     resources:
         **plan.needs("swap_images"),
     params:
-        rows=lambda wildcards: " ".join(
-            f"--row {row} {plan.path.summary(row, 'test')} --across {row} {plan.path.across(row, 'test')}"
-            for row in [wildcards.method, *plan.partners(wildcards.method)]
+        rows=lambda wildcards: products.swapped(
+            plan, [wildcards.method, *plan.partners(wildcards.method)]
         ),
         reference_set=plan.reference_set("test"),
         metrics=plan.metrics_key,

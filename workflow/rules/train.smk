@@ -6,6 +6,27 @@ localrules:
     choose_eta,
 
 
+# Of an open_clip model, such as the one that scores: targets by its text encoder are a reading (A13), never the default.
+rule write_text_tower:
+    output:
+        f"{plan.path.weights}/{{name}}/SHA256SUMS",
+    log:
+        plan.path.log("write_text_tower/{name}"),
+    wildcard_constraints:
+        name="|".join(plan.text_towers) or "none",
+    priority: 20
+    conda:
+        "../envs/harness.yaml"
+    params:
+        key=lambda wildcards: plan.model_key(wildcards.name),
+        folder=lambda wildcards: plan.text_towers[wildcards.name],
+        out=lambda wildcards: f"{plan.path.weights}/{wildcards.name}",
+    message:
+        "Writing the text encoder {wildcards.name} of {params.folder}"
+    shell:
+        "python -m workflow.text_tower --open-clip {params.folder:q} --out {params.out} > {log} 2>&1"
+
+
 rule cache_latents:
     input:
         layouts=lambda wildcards: [
@@ -16,13 +37,15 @@ rule cache_latents:
             plan.path.samples("real", wildcards.split, shard)
             for shard in plan.parts(wildcards.split)[wildcards.part]
         ],
-        weights=plan.weights_made(*plan.encoding_models),
+        weights=lambda wildcards: plan.weights_made(
+            *plan.variants[wildcards.variant].encoding_models
+        ),
     output:
-        plan.path.latents(),
+        plan.path.train().latents(),
     log:
-        plan.path.log("cache_latents/{split}-{part}"),
+        plan.path.log("cache_latents{variant}/{split}-{part}"),
     benchmark:
-        plan.path.benchmark("cache_latents/{split}-{part}")
+        plan.path.benchmark("cache_latents{variant}/{split}-{part}")
     wildcard_constraints:
         part="[0-9]{4}",
     priority: 10
@@ -33,10 +56,10 @@ rule cache_latents:
         **plan.needs("cache_latents"),
         gpu=plan.settings.resources.gpu,
     params:
-        models=plan.model_keys(plan.encoding_models),
+        models=lambda wildcards: plan.model_keys(plan.variants[wildcards.variant].encoding_models),
         model=lambda wildcards: plan.model(plan.settings.alignment.base),
-        template=lambda wildcards: plan.settings.alignment.model.label_template,
-        text=lambda wildcards: plan.text_options,
+        template=lambda wildcards: plan.variants[wildcards.variant].alignment.model.label_template,
+        text=lambda wildcards: plan.text_options(wildcards.variant),
         device=plan.untracked(plan.settings.resources.device),
     message:
         "Encoding photos and texts of {wildcards.split}, file {wildcards.part}"
@@ -48,15 +71,15 @@ rule cache_latents:
 
 rule train_alignment:
     input:
-        train=plan.latents("train"),
-        heldout=plan.latents("heldout"),
+        train=lambda wildcards: plan.latents("train", wildcards.variant),
+        heldout=lambda wildcards: plan.latents("heldout", wildcards.variant),
     output:
-        weights=plan.path.alignment,
-        curves=plan.path.curves,
+        weights=plan.path.train().alignment,
+        curves=plan.path.train().curves,
     log:
-        plan.path.log("train_alignment"),
+        plan.path.log("train_alignment{variant}"),
     benchmark:
-        plan.path.benchmark("train_alignment")
+        plan.path.benchmark("train_alignment{variant}")
     priority: 10
     conda:
         "../envs/harness.yaml"
@@ -65,9 +88,9 @@ rule train_alignment:
         **plan.needs("train_alignment"),
         gpu=plan.training_gpus,
     params:
-        key=plan.training_key,
-        work=plan.path.work("alignment"),
-        config=plan.untracked(plan.path.config),
+        key=lambda wildcards: plan.variants[wildcards.variant].training_key,
+        work=plan.path.work("alignment{variant}"),
+        config=plan.sections,
         launcher=plan.untracked(plan.launcher),
         device=plan.untracked(plan.settings.resources.device),
     message:
@@ -80,23 +103,26 @@ rule train_alignment:
 
 rule calibrate_eta:
     input:
-        alignment=plan.alignment,
-        latents=plan.latents("heldout"),
+        alignment=lambda wildcards: plan.module(wildcards.variant),
+        latents=lambda wildcards: plan.latents("heldout", wildcards.variant),
     output:
-        eta=plan.path.eta,
-        candidates=list(plan.candidates.values()),
+        eta=plan.path.train().eta,
+        candidates=[
+            plan.path.train().candidate(number)
+            for number in range(len(plan.settings.alignment.calibrate.multiples))
+        ],
     log:
-        plan.path.log("calibrate_eta"),
+        plan.path.log("calibrate_eta{variant}"),
     priority: 10
     conda:
         "../envs/harness.yaml"
     params:
-        key=plan.calibration_key,
-        method=plan.settings.alignment.method,
+        key=lambda wildcards: plan.variants[wildcards.variant].calibration_key,
+        method=lambda wildcards: plan.variants[wildcards.variant].row,
         step=plan.settings.alignment.calibrate.relative_step,
         latents=plan.settings.alignment.calibrate.count,
         multiples=plan.settings.alignment.calibrate.multiples,
-        config=plan.untracked(plan.path.config),
+        config=plan.sections,
     message:
         "Calibrating eta on held-out latents"
     shell:
@@ -107,15 +133,21 @@ rule calibrate_eta:
 
 rule choose_eta:
     input:
-        eta=plan.path.eta,
+        eta=plan.path.train().eta,
         reference=plan.path.metrics(plan.settings.alignment.reference, "heldout"),
         scores=plan.path.scores(plan.settings.alignment.reference, "heldout"),
-        candidates=[plan.path.metrics(row, "heldout") for row in plan.candidates],
-        specs=[plan.path.spec(row) for row in plan.candidates],
+        candidates=lambda wildcards: [
+            plan.path.metrics(row, "heldout") for row in plan.candidates_of(wildcards.variant)
+        ],
+        specs=lambda wildcards: [
+            plan.path.spec(row) for row in plan.candidates_of(wildcards.variant)
+        ],
     output:
-        plan.path.calibration,
+        plan.path.train().calibration,
     log:
-        plan.path.log("choose_eta"),
+        plan.path.log("choose_eta{variant}"),
+    wildcard_constraints:
+        variant=f"(?:{'|'.join(plan.choosing)})",
     priority: 10
     conda:
         "../envs/harness.yaml"

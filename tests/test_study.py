@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from evaluation.figures import study as figure
+from evaluation.metrics import METRICS
 from evaluation.significance import Row, holm
 from evaluation.tables.study import Studied, study_table
 from evaluation.tables.table import markdown, read_table, write_table
@@ -336,7 +337,7 @@ def test_the_page_has_values_and_a_view_for_each_row_that_is_compared_with(study
     places = [place for view in table.views for place in view.rows or []]
     assert sorted(places) == list(range(len(table.rows)))
     write_table(table, tmp_path / "study")
-    figure.draw(read_table(tmp_path / "study.json"), tmp_path / "drawn")
+    figure.draw(read_table(tmp_path / "study.json"), METRICS, tmp_path / "drawn")
     assert (tmp_path / "drawn.png").stat().st_size > 10_000 and (tmp_path / "drawn.svg").exists()
 
 

@@ -64,7 +64,6 @@ def plain(value: Any) -> str:
 def metrics(name: str, params: Params) -> Iterator[Metric]:
     """The share of objects that look as they should, and of those that also lie where they should."""
     head = name.replace("_", " ").capitalize()
-    texts = params.template.format(value=" / ".join(params.values), label="its label")
     metric = Metric(
         name,
         "region",
@@ -80,7 +79,7 @@ def metrics(name: str, params: Params) -> Iterator[Metric]:
         table="adherence",
         counts=True,
         note=f"{head}: the share of regions, of objects with such an attribute ({params.attribute}), whose CLIP cosine is "
-        f'largest with their own of the texts "{texts}".',
+        f'largest with their own of the texts "{params.template}", of {", ".join(params.values)}.',
     )
     yield metric
     yield Metric(

@@ -145,6 +145,42 @@ def test_a_coco_mig_file_goes_through_the_miniature_with_its_levels_as_a_table(t
     assert (dag.ROOT / "results/test-levels/figures/levels.png").stat().st_size > 500
 
 
+def lvis(folder: Path, count: int = 12) -> dict:
+    """A file as LVIS's, one star a photo, with those photos, as a source."""
+    (folder / "photos").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(1, count + 1):
+        name = f"{number:012d}.jpg"
+        pixels = np.full((48, 64, 3), 128, np.uint8)
+        pixels[8:40, 8 + number : 40 + number] = (220, 40, 40)
+        Image.fromarray(pixels).save(folder / "photos" / name)
+        address = f"http://images.cocodataset.org/val2017/{name}"
+        about = {"neg_category_ids": [2], "not_exhaustive_category_ids": [], "width": 64, "height": 48}
+        images.append({"id": number, "coco_url": address} | about)
+        box = [8 + number, 8, 32, 32]
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": 1024})
+    categories = [{"id": 1, "name": "star", "frequency": "f"}, {"id": 2, "name": "circle", "frequency": "r"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "lvis_v1_val.json").write_text(json.dumps(content))
+    return {"reader": "coco", "path": str(folder / "lvis_v1_val.json"), "photos": str(folder / "photos")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [photographed, lvis])
+def test_sets_with_photos_go_through_the_miniature(tmp_path, made) -> None:
+    over = overlay(tmp_path)
+    over["data"] |= {"source": made(tmp_path / "a set"), "test": {"count": 12}}
+    over |= {"run": f"test-{made.__name__}"}
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump(over))
+    done = dag.snakemake("--configfile", str(tmp_path / "over.yaml"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    table = pd.read_csv(dag.ROOT / f"results/test-{made.__name__}/tables/table1.csv").set_index("method")
+    assert table.index.tolist() == ["real", "sd14", "gligen_sd", "hcma"]
+    assert table["n_images"].eq(12).all() and table["n_regions"].eq(12).all()
+    assert table[["image_fid", "region_fid", "image_clip", "region_clip"]].notna().all().all()
+    assert abs(table.loc["real", "image_fid"]) < 1e-9
+
+
 def test_a_program_writes_the_splits_of_both(ten, tmp_path, monkeypatch) -> None:
     root = photographed(tmp_path / "train", 20)
     data = {

@@ -179,8 +179,8 @@ def run_of(method: str, folder: Path, found: float) -> list[str]:
         "detection_boxes": np.array([thing["box"] for _, thing in seen]) + RNG.normal(0, 0.02, (len(seen), 4)),
         "detection_scores": RNG.uniform(0.3, 1, len(seen)),
     }
-    found = match([row for row in ROWS if row["objects"]], detections)
-    shares, scores = leave_out_shares(*found), scored_boxes(*found)
+    matched = match([row for row in ROWS if row["objects"]], detections)
+    shares, scores = leave_out_shares(*matched), scored_boxes(*matched)
     every = [(row["id"], place, row["image_id"]) for row in ROWS for place in range(-1, len(row["objects"]))]
     table = pd.DataFrame(every, columns=["id", "object", "image_id"]).assign(clip=RNG.uniform(0, found, len(every)))
     table = table.merge(scores, "outer", ["id", "object", "image_id"])

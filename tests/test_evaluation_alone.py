@@ -450,7 +450,7 @@ def test_any_options_are_a_protocol_or_one_line(capsys, template, numbers) -> No
         ("{frechet: small, clip: x}", "extractors.frechet is 'small', expected a text `kind` in it"),
         ("{frechet: {kind: x, name: x, path: 7}, clip: {a: 1}}", "expected a text `path` in it"),
         (
-            "{frechet: {kind: x, name: x, path: x}, clip: {kind: open_clip, name: x, path: x}}",
+            "{frechet: {kind: small_features, name: x, path: x}, clip: {kind: open_clip, name: x, path: x}}",
             "expected a text `model`",
         ),
         (

@@ -116,7 +116,7 @@ def test_no_more_is_read_ahead_than_the_workers_may_hold(tmp_path, workers) -> N
     write_images(tmp_path / "a.zip", images, {})
     boxes: dict[int, list] = {number: [] for number in range(CHUNK * 20)}
     chunks = load(
-        Pictures(tmp_path / "a.zip", boxes, Protocol(), {"n": Counting(tmp_path / "read")}, None), workers, False
+        Pictures(tmp_path / "a.zip", boxes, Protocol(), {"n": Counting(tmp_path / "read")}, {}), workers, False
     )
     next(chunks)
     time.sleep(1.0 if workers else 0)
@@ -164,7 +164,7 @@ def test_a_workers_fault_is_the_same_line(tmp_path) -> None:
     write_files(tmp_path / "damaged.zip", [(png_name(0), b"no picture")], {})
     faults = []
     for workers in (0, 2):
-        pictures = Pictures(tmp_path / "damaged.zip", {0: []}, Protocol(), {}, None)
+        pictures = Pictures(tmp_path / "damaged.zip", {0: []}, Protocol(), {}, {})
         with pytest.raises(InputError) as found:
             list(load(pictures, workers, False))
         faults.append(str(found.value))

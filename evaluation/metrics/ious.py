@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.metrics.adherence import by_label, overlaps, score_boxes
+from evaluation.metrics.adherence import by_label, matches, overlaps
 from evaluation.metrics.found import NOTHING, Found, found
 from evaluation.metrics.metric import KEYS, Measured, Metric, mean_of_scores
 from evaluation.networks import DETECTOR
@@ -57,7 +57,7 @@ def _scored(name: str) -> Callable[[Measured], pd.DataFrame]:
     def scored(measured: Measured) -> pd.DataFrame:
         """A row a layout with boxes."""
         seen = measured.once(found)
-        best = measured.once(score_boxes(DETECTOR)).groupby("id")["best_iou"]
+        best = measured.once(matches, DETECTOR)[0].groupby("id")["best_iou"]
         areas = {number: areas_under(ious.to_numpy(float)) for number, ious in best}
         rows = []
         for layout in (by_label(row) for row in measured.layouts if row["objects"]):

@@ -58,7 +58,10 @@ def fetch_model(model: Model, folder: Path, network: Network) -> None:
         _snapshot(model, folder, network, needed)
         digests = {name: _verified(folder / name, expected) for name, expected in needed.items()}
         files = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in digests}
-        record = model.model_dump(exclude={"path"}) | {"licence_tag": _licence_tag(info), "files": files}
+        record = model.model_dump(include={"hub", "revision", "licence"}) | {
+            "licence_tag": _licence_tag(info),
+            "files": files,
+        }
         write_json(folder / RECORD, record)
         write_sums(folder, digests)
 

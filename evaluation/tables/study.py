@@ -212,8 +212,8 @@ def _notes(seeds: int, opposed: bool) -> list[str]:
     if seeds > 1:
         notes.append(
             f"In brackets the least and the most over {seeds} trainings, each with its seed, of rows that were trained so "
-            "often: the tests are of the first training alone, and know nothing of that spread. Mean and standard deviation are in "
-            "the CSV."
+            "often: the tests are of the first training alone, and know nothing of that spread. The CSV has mean and standard "
+            "deviation."
         )
     if opposed:
         notes.append(

@@ -31,15 +31,17 @@ def test_sources_resolve_into_the_folder_of_downloads() -> None:
     assert resolved.extractors.clip.path == "downloads/extractors/ViT-B-32.pt"
     detector = "extractors/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"
     assert resolved.extractors.detector.path == f"downloads/{detector}"
-    assert (len(downloads.files), downloads.files[detector].size) == (6, 175_221_657)
-    assert set(downloads.models) == {"sd14", "sd15", "gligen"}
+    assert (len(downloads.files), downloads.files[detector].size) == (7, 175_221_657)
+    detectors = {"extractors/grounding_dino", "extractors/owlv2"}
+    assert set(downloads.models) == {"sd14", "sd15", "gligen"} | detectors
 
 
 def test_a_path_of_ones_own_goes_before_a_source() -> None:
     changes = {
         "data": {"root": "/coco"},
         "models": {"sd14": "/sd14", "sd15": {"path": "/sd15"}},
-        "extractors": {"clip": {"path": "/clip.pt"}, "detector": None},
+        "extractors": {"clip": {"path": "/clip.pt"}, "detector": None}
+        | dict.fromkeys(("dinov2", "grounding_dino", "owlv2")),
     }
     given = settings("paper", changes)
     resolved, downloads = resolve(given)

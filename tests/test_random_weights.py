@@ -82,7 +82,7 @@ def test_a_network_of_another_size_is_refused() -> None:
     network = read_architecture("clip").components["."]
     with pytest.raises(InputError, match=r"clip: 151,277,313 parameters \(all\), expected the published 5"):
         check_count("clip", network.build(), {"all": 5})
-    with pytest.raises(InputError, match="not one of clip, detector, gligen"):
+    with pytest.raises(InputError, match="not one of clip, detector, dinov2, gligen"):
         read_architecture("sdxl")
 
 

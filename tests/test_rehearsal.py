@@ -21,7 +21,8 @@ from workflow.settings import read
 OVERLAY = "workflow/config/rehearsal.yaml"
 CONFIGURED = resolved(merged([ROOT / OVERLAY], {"data": {"root": "somewhere"}}))
 METHODS = CONFIGURED["methods"]
-TABLED = [row for table in CONFIGURED["tables"].values() for row in table if row != "real"]
+TABLES = [table.get("rows", []) if isinstance(table, dict) else table for table in CONFIGURED["tables"].values()]
+TABLED = [row for rows in TABLES for row in rows if row != "real"]
 # What two steps need: all else has the module's defaults, the published values.
 OWN = {"tau", "stop", "max_refinements", "max_iterations"}
 
@@ -83,7 +84,7 @@ def test_the_graph_begins_with_the_weights_and_needs_no_drawn_data(tmp_path) -> 
         line.split()[0]: int(line.split()[1]) for line in stats if len(line.split()) == 2 and line.split()[1].isdigit()
     }
     assert "draw_coco" not in jobs
-    assert (jobs["write_random_weights"], jobs["count_parameters"]) == (10, 4)
+    assert (jobs["write_random_weights"], jobs["count_parameters"]) == (13, 4)
     # Each row on the test sample; held out, the candidates for eta and the row that they are judged against.
     heldout = [*CONFIGURED["alignment"]["calibrate"]["multiples"], CONFIGURED["alignment"]["reference"]]
     assert jobs["sample"] == len(set(TABLED)) + len(heldout)

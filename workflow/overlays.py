@@ -136,11 +136,13 @@ def blamed(
 
 
 def _stated(config: Mapping[str, Any], keys: Keys) -> Keys:
-    """The keys at which the value stands: of the row that another is like, or of a text or a list in the place of a mapping."""
+    """The keys at which the value stands: of the row that another is like, or of a text, or a table's list, in the place of a
+    mapping.
+    """
     other = _like(config["methods"], str(keys[1])) if len(keys) > 2 and keys[0] == "methods" else None
     value: Any = config
     for depth, key in enumerate(keys):
-        if isinstance(value, str) or (isinstance(value, list) and isinstance(key, str)):
+        if isinstance(value, str) or (isinstance(value, list) and keys[0] == "tables"):
             return keys[:depth]
         if isinstance(value, Mapping) and key in value:
             value = value[key]

@@ -75,7 +75,8 @@ class Network:
     def build(self) -> nn.Module:
         """The network on the meta device: shapes, and no memory."""
         with torch.device("meta"):
-            return CLASSES[self.kind](self.config)
+            # A class may make a parameter by torch.Tensor, which knows no default device.
+            return CLASSES[self.kind](self.config).to("meta")
 
     def stored(self, network: nn.Module) -> dict[str, torch.Tensor]:
         """The network's state_dict in the types that the file has; floating-point tensors alone differ."""

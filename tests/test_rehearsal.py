@@ -84,7 +84,7 @@ def test_the_graph_begins_with_the_weights_and_needs_no_drawn_data(tmp_path) -> 
         line.split()[0]: int(line.split()[1]) for line in stats if len(line.split()) == 2 and line.split()[1].isdigit()
     }
     assert "draw_coco" not in jobs
-    assert (jobs["write_random_weights"], jobs["count_parameters"]) == (13, 4)
+    assert (jobs["write_random_weights"], jobs["count_parameters"]) == (10, 4)
     # Each row on the test sample; held out, the candidates for eta and the row that they are judged against.
     heldout = [*CONFIGURED["alignment"]["calibrate"]["multiples"], CONFIGURED["alignment"]["reference"]]
     assert jobs["sample"] == len(set(TABLED)) + len(heldout)

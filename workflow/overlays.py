@@ -142,7 +142,7 @@ def _stated(config: Mapping[str, Any], keys: Keys) -> Keys:
     other = _like(config["methods"], str(keys[1])) if len(keys) > 2 and keys[0] == "methods" else None
     value: Any = config
     for depth, key in enumerate(keys):
-        if isinstance(value, str) or (isinstance(value, list) and keys[0] == "tables"):
+        if isinstance(value, str) or (isinstance(value, list) and isinstance(key, str) and keys[0] == "tables"):
             return keys[:depth]
         if isinstance(value, Mapping) and key in value:
             value = value[key]

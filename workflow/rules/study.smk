@@ -115,8 +115,8 @@ rule draw_study:
 
 rule study:
     input:
-        lambda wildcards: preflight.study_of(plan),
         rules.draw_study.output,
+        table=lambda wildcards: preflight.study_of(plan),
     log:
         plan.path.log("study"),
     conda:
@@ -124,4 +124,4 @@ rule study:
     message:
         "The study"
     shell:
-        "cat {input[0]} 2> {log}"
+        "cat {input.table} 2> {log}"

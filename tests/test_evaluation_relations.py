@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import counts, ious, relations
+from evaluation.metrics.adherence import asked, by_label
 from evaluation.metrics.found import found
 from evaluation.metrics.relations import Pair, Params, by_centres, by_edges, pairs_of
 from formats.files import InputError
@@ -53,7 +54,7 @@ def test_else_relations_follow_from_boxes_whose_names_occur_once() -> None:
     assert pairs_of(layout(1, ("star", WEST), ("star", EAST), ("ring", MIDDLE)), 0.1) == []
     named = layout(1, ("a big star", WEST), ("ring", EAST))
     named["objects"][0]["category"] = "star"
-    assert pairs_of(named, 0.1) == [Pair("left", "star", "ring")]
+    assert pairs_of(by_label(named), 0.1) == [Pair("left", "star", "ring")]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,18 @@ def test_the_rule_decides_which_boxes() -> None:
         rule: values(relations.metrics("r", Params(rule)), measured(rows, *seen))["image_r"] for rule in relations.RULES
     }
     assert shares == {"centres": 1, "edges": 0}
+
+
+def test_a_detector_of_any_phrase_is_asked_for_what_a_relation_names_and_known_by_what_it_was_asked() -> None:
+    stated = layout(1, tags={"relation": "left", "object_1": "star", "object_2": "ring"})
+    assert asked(stated, {"ask": "phrase"}) == ["star", "ring"]
+    boxed = layout(2, ("red star", WEST), ("ring", EAST))
+    boxed["objects"][0]["category"] = "star"
+    assert (asked(boxed, {"ask": "phrase"}), asked(boxed, {})) == (["red star", "ring"], ["star", "ring"])
+    of = measured([boxed], (2, "red star", WEST, 0.9), (2, "ring", EAST, 0.9))
+    of.row.about["detector"]["params"] = {"ask": "phrase"}
+    assert values(relations.metrics("r", Params()), of)["image_r"] == 1
+    assert values(ious.metrics("o", ious.Params()), of)["image_o_miou"] == pytest.approx(1)
 
 
 def test_an_object_that_the_detector_has_no_word_for_is_refused() -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SIDE = 1000  # pycocotools takes pixels and treats areas under one as nothing
 # The one threshold of intersection over union; None: the mean over 0.50, 0.55, ... 0.95.
 AVERAGE_PRECISION = {"ap": None, "ap50": 0.5, "ap75": 0.75}
+# Tags that name the two objects of a relation, of which a layout without boxes has no others.
+STATED = ("object_1", "object_2")
 # Columns of the scores file.
 SCORED = ("best_iou", "recalled", "success", "image_success", "count_right")
 
@@ -56,8 +58,14 @@ def detected(measured: "Measured", detector: str) -> tuple[list[dict[str, Any]],
     of_it = measured.row.about[detector]
     arrays = zip(PARTS, detection_arrays(detector), strict=True)
     detections = {f"detection_{part}": measured.row.read(name) for part, name in arrays}
-    grounded = [named(row, of_it.get("params", {})) for row in measured.layouts if row["objects"]]
+    grounded = [row for row in measured.once(called, detector) if row["objects"]]
     return grounded, detections, limits_of(of_it)
+
+
+def called(measured: "Measured", detector: str = DETECTOR) -> list[dict[str, Any]]:
+    """The row's layouts, by what the detector calls their objects."""
+    params = measured.row.about[detector].get("params", {})
+    return [named(row, params) for row in measured.layouts]
 
 
 def matches(measured: "Measured", detector: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -88,8 +96,10 @@ def named(row: dict[str, Any], params: Any) -> dict[str, Any]:
 
 
 def asked(row: dict[str, Any], params: Any) -> list[str]:
-    """What a detector is asked for of a layout, each phrase once."""
-    return list(dict.fromkeys(thing["phrase"] for thing in named(row, params)["objects"]))
+    """What a detector is asked for of a layout, each phrase once: its objects, and those that its stated relation names."""
+    stated = [row.get("tags", {}).get(tag) for tag in STATED]
+    phrases = [*(thing["phrase"] for thing in named(row, params)["objects"]), *stated]
+    return list(dict.fromkeys(phrase for phrase in phrases if isinstance(phrase, str) and phrase))
 
 
 def by_label(row: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.metrics.adherence import by_label, matches, overlaps
+from evaluation.metrics.adherence import detected, matches, overlaps
 from evaluation.metrics.found import NOTHING, Found, found
 from evaluation.metrics.metric import KEYS, Measured, Metric, mean_of_scores
 from evaluation.networks import DETECTOR
@@ -60,7 +60,7 @@ def _scored(name: str) -> Callable[[Measured], pd.DataFrame]:
         best = measured.once(matches, DETECTOR)[0].groupby("id")["best_iou"]
         areas = {number: areas_under(ious.to_numpy(float)) for number, ious in best}
         rows = []
-        for layout in (by_label(row) for row in measured.layouts if row["objects"]):
+        for layout in measured.once(detected, DETECTOR)[0]:
             boxes = seen.get(layout["id"], NOTHING)
             truths, pairs = np.array([thing["box"] for thing in layout["objects"]]), paired(layout, boxes)
             ious = [_iou(truths[place], pairs[place]) if place in pairs else 0.0 for place in range(len(truths))]

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from evaluation.metrics.adherence import by_label
+from evaluation.metrics.adherence import STATED, by_label, called
 from evaluation.metrics.found import NOTHING, centres, found
 from evaluation.metrics.metric import Measured, Metric, Result, mean_of_scores, ratio
 from formats.files import InputError
@@ -40,7 +40,7 @@ WORDS = {
     BELOW: ("below", "under", "beneath", "underneath", "bottom", "on the bottom of"),
 }
 RELATION_OF = {word: relation for relation, words in WORDS.items() for word in words}
-TAG, FIRST, SECOND = "relation", "object_1", "object_2"
+TAG = "relation"
 
 
 @dataclass(frozen=True)
@@ -112,17 +112,17 @@ def metrics(name: str, params: Params) -> Iterator[Metric]:
 def check(params: Params, layouts: Sequence[dict[str, Any]], labels: Sequence[str] | None) -> None:
     """Raises InputError for a stated object that the detector has no word for: it could never be found."""
     for row in layouts if labels is not None else ():
-        named = {name for pair in pairs_of(row, params.margin) for name in pair[1:]}
+        named = {name for pair in pairs_of(by_label(row), params.margin) for name in pair[1:]}
         if unknown := sorted(named.difference(labels or ())):
             raise InputError(f"layout {row['id']}: object {unknown[0]!r} of its relation is no label of the detector")
 
 
 def pairs_of(layout: dict[str, Any], margin: float) -> list[Pair]:
-    """The pairs that a layout states, else those that follow from its boxes."""
-    things = by_label(layout)["objects"]
+    """The pairs that a layout states, else those that follow from its boxes; its phrases are what a detector calls them."""
+    things = layout["objects"]
     tags = layout.get("tags", {})
     if TAG in tags:
-        named = [tags.get(key) for key in (FIRST, SECOND)] if FIRST in tags else [thing["phrase"] for thing in things]
+        named = [tags.get(key) for key in STATED] if STATED[0] in tags else [thing["phrase"] for thing in things]
         relation = RELATION_OF.get(str(tags[TAG]).strip().casefold())
         fits = relation and len(named) == 2 and all(isinstance(name, str) for name in named) and named[0] != named[1]
         return [Pair(str(relation), str(named[0]), str(named[1]))] if fits else []
@@ -170,7 +170,7 @@ RULES: dict[str, Callable[[str, np.ndarray, np.ndarray], bool]] = {"centres": by
 def score(params: Params, measured: Measured) -> pd.DataFrame:
     """One row a pair: id, image_id, relation, found and right, 0 or 1."""
     seen, rows = measured.once(found), []
-    for layout in measured.layouts:
+    for layout in measured.once(called):
         boxes = seen.get(layout["id"], NOTHING)
         for pair in pairs_of(layout, params.margin):
             a, b = boxes.of(pair.first), boxes.of(pair.second)

@@ -25,7 +25,8 @@ from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
 from evaluation.scores import read_scores, scored
 from evaluation.significance import compare, holm, read_row
 from evaluation.tables.__main__ import main
-from evaluation.tables.table import read_frame, read_table
+from evaluation.tables.difficulty import difficulty_table
+from evaluation.tables.table import markdown, read_frame, read_table
 from formats import cli, layouts
 from formats.files import InputError, write_json
 from tests.foreign_sets import literal
@@ -319,6 +320,19 @@ def test_the_figure_has_a_panel_a_metric_and_the_bands_of_every_facet(run, monke
     mine = table[(table["method"] == "mine") & (table["facet"] == "size")]
     lines = [container.lines[0].get_ydata().tolist() for container in panels["Best IoU"].containers]
     assert len(lines) == 8 and mine["best_iou"].tolist() in lines
+
+
+def test_a_difference_without_an_error_is_marked_as_untested() -> None:
+    rows = [layout(i, [square(0, 0, 0.5)], half=i % 2) for i in range(60)]
+    scores = {"base": np.zeros(60), "mine": np.ones(60), "alike": np.zeros(60)}
+    found = {method: {"best_iou": values} for method, values in scores.items()}
+    metrics, known = [METRICS["best_iou"]], facets(rows, Bands(), ["tags.half"])
+    table = breakdown(rows, known, metrics, found, "base", 2)
+    called = {name: name for name in scores}
+    protocol = row_of("mine")["protocol"]
+    text = grid(markdown(difficulty_table("T", rows, known, Bands(), metrics, table, called, protocol, "base")))
+    assert "| 0 | mine | 1.000 ± 0.000¶ | 30 | 30 |" in text and "| 0 | alike | 0.000 ± 0.000† | 30 | 30 |" in text
+    assert "¶: not tested, the difference being the same in every group of images" in text
 
 
 def test_more_tests_than_flips_can_resolve_are_said(run, monkeypatch) -> None:

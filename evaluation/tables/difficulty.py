@@ -16,6 +16,8 @@ from evaluation.tables.table import P_VALUE, Cell, Column, Row, Table, View, dec
 
 BAND = "band"
 COUNTS = ("images", "boxes")
+UNTESTED = "¶"
+MARKS = {"no": MARK, "untested": UNTESTED}
 
 
 def difficulty_table(
@@ -81,7 +83,7 @@ def _columns(metrics: Sequence[Metric]) -> list[Column]:
 
 def _cells(name: str, line: dict[Any, Any]) -> Row:
     return {
-        name: Cell.of(line["value"], line["se"], mark=MARK if line["different"] == "no" else ""),
+        name: Cell.of(line["value"], line["se"], mark=MARKS.get(line["different"], "")),
         f"{name}_images": Cell(line["images"]),
         f"{name}_n": Cell(line["n"]),
         f"{name}_difference": Cell.of(line["difference"], line["difference_se"]),
@@ -126,6 +128,10 @@ def _test(metrics: Sequence[Metric], found: pd.DataFrame, against: str) -> list[
         "significance.md; Holm-corrected over all bands and rows of the table, metric by metric, "
         f"p >= {LEVEL_OF_TEST}). Every difference with its p-value is in the CSV. `real` is not tested."
     ]
+    if (found["different"] == "untested").any():
+        notes.append(
+            f"{UNTESTED}: not tested, the difference being the same in every group of images, so that it has no error."
+        )
     if flipped:
         notes.append(
             f"So many tests that {FLIPS:,} flips can tell no row apart after Holm's correction, by {', '.join(flipped)}: give "

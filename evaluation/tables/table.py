@@ -224,7 +224,8 @@ LATEX = str.maketrans(
     {plain: f"\\{plain}" for plain in "_&%#${}"}
     | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {"±": r"\textpm{}", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "§": r"\textsection{}"}
+    | {"±": r"\textpm{}", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}"}
+    | {"§": r"\textsection{}", "¶": r"\textparagraph{}"}
 )
 
 

@@ -48,8 +48,9 @@ def take_summary(
     name = f"summaries/{row}/test.npz"
     with Bundle(path) as bundle:
         bundle.row(row)
-        faults = other_layouts(path, layouts)
-        if (there := [one["id"] for one in bundled_layouts(path)]) != [one["id"] for one in layouts]:
+        there = bundled_layouts(bundle)
+        faults = other_layouts(there, layouts)
+        if [one["id"] for one in there] != [one["id"] for one in layouts]:
             faults.append(
                 f"{len(there)} layouts there and {len(layouts)} here, or not in this order; only all can be taken"
             )
@@ -83,16 +84,16 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str
     return [f"{key} is {shown(theirs.get(key))} there, {shown(ours.get(key))} here" for key in keys]
 
 
-def bundled_layouts(path: Path) -> list[dict[str, Any]]:
+def bundled_layouts(bundle: Bundle) -> list[dict[str, Any]]:
     """The test layouts of a bundle."""
-    with Bundle(path) as bundle, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         bundle.unpack([LAYOUTS], Path(folder))
         return read_layouts(Path(folder) / LAYOUTS)
 
 
-def other_layouts(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def other_layouts(bundled: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line where layouts of a bundle are not those of the same ids here: captions, phrases, boxes, categories."""
-    there = {row["id"]: row for row in bundled_layouts(path)}
+    there = {row["id"]: row for row in bundled}
     odd = [
         f"layout {row['id']} has the {key} {shown(theirs[key])} there, {shown(ours)} here"
         for row in rows

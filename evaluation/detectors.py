@@ -4,14 +4,14 @@ A detector with labels of its own finds those; one without is asked for phrases,
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torchvision.ops import nms
 
-from evaluation.extractors import CPU, FLOAT32, ImageBatch, built, runner
+from evaluation.extractors import CPU, ImageBatch, Loaded, built, runner
 from evaluation.networks import USUAL, Limits, Phrases
 from evaluation.sizes import BATCH
 
@@ -28,26 +28,21 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class Detector:
+class Detector(Loaded):
     """`prepare(image)`: a uint8 image [H, W, 3] as the network takes it; it can be pickled.
 
     `find(prepared, phrases)`: one Detections each, of prepared images [H, W, 3] as tensors, BATCH of them at a time, and of the
     phrases that each is searched for. `labels`: all that it can give, whatever it is asked for; None: it takes any phrase.
     `cut(phrases)`: which phrases, bool [N], are longer than it reads.
 
-    What `load_detector` fills in: the stanza's name, the SHA-256 of its weights, device, precision and parameters; `find` then
-    runs without gradients and in that precision.
+    What `load_detector` gives runs without gradients and in the stanza's precision.
     """
 
     prepare: Callable[[np.ndarray], np.ndarray]
     find: Callable[[Sequence[torch.Tensor], Sequence[Sequence[str]]], list[Detections]]
     labels: list[str] | None = None
     cut: Callable[[Sequence[str]], np.ndarray] | None = None
-    name: str = ""
-    sha256: str = ""
-    device: torch.device = CPU
-    precision: str = FLOAT32
-    params: Limits = USUAL
+    params: Limits = field(default=USUAL, kw_only=True)
 
     def detect(self, images: ImageBatch, phrases: Sequence[Sequence[str]] | None = None) -> list[Detections]:
         """What is found in uint8 images [H, W, 3] of any sizes, one Detections each."""
@@ -61,7 +56,7 @@ class Detector:
 def load_detector(stanza: dict[str, Any], device: torch.device = CPU, key: str = "") -> Detector:
     """The detector of a config stanza on a device; raises InputError for another kind or weights not as promised."""
     made = built("detector", stanza, device, key)
-    return replace(made.network, find=runner(made.network.find, made.precision, device), **made.filled(device))
+    return replace(made, find=runner(made.find, made.precision, device))
 
 
 def whole(image_HW3: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,16 +29,29 @@ FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")
 ImageBatch = Sequence[np.ndarray]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What every network has that was loaded: filled in by `built` for those that a module makes.
+
+    name: the stanza's; sha256: of its weights; precision: of its products; params: the module's.
+    """
+
+    name: str = ""
+    sha256: str = ""
+    device: torch.device = CPU
+    precision: str = FLOAT32
+    params: Any = NO_PARAMS
+
+
 @dataclass(frozen=True)
-class Extractor:
+class Extractor(Loaded):
     """resize: how `prepare` does it, for tables. `prepare(image)`: a uint8 image [H, W, 3] of any size to the network's input
     [S, S, 3]; it can be pickled.
 
     `encode(inputs_BSS3)`: features_BD in float32 of inputs on the device. `texts(strings)`: likewise of texts, for CLIP, as an
     array; `cut(strings)`: which texts, bool [N], are longer than the `context` tokens that CLIP reads, start and end included.
 
-    What `load_extractor` fills in: the stanza's name, the SHA-256 of its weights, device, precision and parameters; `encode`
-    then takes inputs from anywhere, without gradients and in that precision.
+    What `load_extractor` gives takes inputs from anywhere, without gradients and in the stanza's precision; it has `least`.
     """
 
     resize: str
@@ -47,11 +60,6 @@ class Extractor:
     texts: Callable[[Sequence[str]], np.ndarray] | None = None
     cut: Callable[[Sequence[str]], np.ndarray] | None = None
     context: int | None = None
-    name: str = ""
-    sha256: str = ""
-    device: torch.device = CPU
-    precision: str = FLOAT32
-    params: Any = NO_PARAMS
     least: int = 2
 
     def features(self, images: ImageBatch) -> np.ndarray:
@@ -62,27 +70,13 @@ class Extractor:
 def load_extractor(stanza: dict[str, Any], device: torch.device = CPU, key: str = "") -> Extractor:
     """The extractor of a config stanza on a device; raises InputError for another kind or weights not as promised."""
     made = built("extractor", stanza, device, key)
-    encode = runner(made.network.encode, made.precision, device)
+    encode = runner(made.encode, made.precision, device)
     least = stanza.get("least") or (2 if key in networks.ROLES else networks.LEAST)
-    return replace(made.network, encode=lambda inputs: encode(inputs).float(), least=least, **made.filled(device))
+    return replace(made, encode=lambda inputs: encode(inputs).float(), least=least)
 
 
-class Built(NamedTuple):
-    """What a module made of a stanza, and what goes with it."""
-
-    network: Any
-    name: str
-    sha256: str
-    precision: str
-    params: Any
-
-    def filled(self, device: torch.device) -> dict[str, Any]:
-        """The fields that every kind of network has."""
-        return {name: getattr(self, name) for name in ("name", "sha256", "precision", "params")} | {"device": device}
-
-
-def built(function: str, stanza: dict[str, Any], device: torch.device, key: str = "") -> Built:
-    """What the module of the stanza's kind makes of it by that function; raises InputError."""
+def built(function: str, stanza: dict[str, Any], device: torch.device, key: str = "") -> Any:
+    """What the module of the stanza's kind makes of it by that function, a Loaded; raises InputError."""
     key, kind = key or stanza["name"], stanza["kind"]
     described_as = described(kind)
     if described_as is None or described_as.measures != networks.FUNCTIONS[function]:
@@ -101,7 +95,7 @@ def built(function: str, stanza: dict[str, Any], device: torch.device, key: str 
         digest = verified_folder(stanza, key) if described_as.folder else verified(stanza)
     given = Stanza(key, kind, stanza["name"], path, stanza.get("model") or "", precision)
     made = getattr(module, function)(given, params, device)
-    return Built(made, stanza["name"], digest, precision, params)
+    return replace(made, name=given.name, sha256=digest, device=device, precision=precision, params=params)
 
 
 def stacked(prepared: Sequence[np.ndarray]) -> torch.Tensor:

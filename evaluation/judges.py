@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.extractors import CPU, FLOAT32, ImageBatch, batched, built, runner, stacked
-from evaluation.networks import NO_PARAMS
+from evaluation.extractors import CPU, ImageBatch, Loaded, batched, built, runner, stacked
 
 
 @dataclass(frozen=True)
-class Judge:
+class Judge(Loaded):
     """resize, prepare: as an Extractor's. `score(inputs_BSS3, captions)`: a number an image [B], more being better; inputs are
     on the device. `cut(captions)`: which captions, bool [N], are longer than the `context` tokens that it reads.
-
-    What `load_judge` fills in: as `load_extractor`.
     """
 
     resize: str
@@ -24,11 +21,6 @@ class Judge:
     score: Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
     cut: Callable[[Sequence[str]], np.ndarray] | None = None
     context: int | None = None
-    name: str = ""
-    sha256: str = ""
-    device: torch.device = CPU
-    precision: str = FLOAT32
-    params: Any = NO_PARAMS
 
     def scores(self, images: ImageBatch, captions: Sequence[str]) -> np.ndarray:
         """float32 [N] of uint8 images [H, W, 3] of any sizes."""
@@ -44,5 +36,5 @@ class Judge:
 def load_judge(stanza: dict[str, Any], device: torch.device = CPU, key: str = "") -> Judge:
     """The judge of a config stanza on a device; raises InputError for another kind or weights not as promised."""
     made = built("judge", stanza, device, key)
-    score = runner(made.network.score, made.precision, device)
-    return replace(made.network, score=lambda inputs, captions: score(inputs, captions).float(), **made.filled(device))
+    score = runner(made.score, made.precision, device)
+    return replace(made, score=lambda inputs, captions: score(inputs, captions).float())

@@ -19,17 +19,10 @@ from formats.files import InputError
 LITTER_FILES = {".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini"}
 LITTER_FOLDERS = {"__macosx", ".spotlight-v100", ".trashes", ".fseventsd", "@eadir"}
 BYTES = 2**28  # of a file, as far as nobody expects more: an image's, uncompressed
-# What the standard library raises for a zip, or a member of one, that is not whole.
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    NotImplementedError,
-)
+# What the standard library raises for a zip, or a member of one, that is not whole, or compressed in a way that it does not
+# know; and with what a system call raises too.
+NOT_WHOLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OverflowError, NotImplementedError)
+DAMAGED = (*NOT_WHOLE, OSError, ValueError)
 
 
 class Folder:

@@ -9,13 +9,12 @@ import hashlib
 import json
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from formats.archives import DAMAGED, members, some
+from formats.archives import DAMAGED, NOT_WHOLE, members, some
 from formats.checksums import SUMS, as_sums, sums_of
 from formats.files import InputError, replacing, sha256
 
@@ -95,7 +94,7 @@ class Bundle:
                         while chunk := member.read(CHUNK):
                             digest.update(chunk)
                             file.write(chunk)
-                except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                except NOT_WHOLE as error:  # a full disk is none of the bundle's faults
                     raise self._changed(name, str(error)) from None
                 self._expect(name, digest.hexdigest())
 
@@ -140,11 +139,10 @@ class Bundle:
         return self._members[name]
 
     def _plain(self, name: str) -> bytes:
+        member = self._member(name)
         try:
-            return self._archive.read(self._member(name))
+            return self._archive.read(member)
         except DAMAGED as error:
-            if isinstance(error, InputError):
-                raise
             raise self._changed(name, str(error)) from None
 
     def _expect(self, name: str, digest: str) -> None:

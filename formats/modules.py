@@ -13,17 +13,22 @@ from formats.files import InputError
 
 def find_module(what: str, name: str, package: str, function: str, known: Callable[[], list[str]]) -> Any:
     """The module `name` of a package, or of that dotted name, that has `function`; raises InputError naming `known` ones."""
-    path = dotted(name, package)
-    named = all(part.isidentifier() for part in path.split("."))
-    try:
-        module = importlib.import_module(path) if named else None
-    except ModuleNotFoundError as error:
-        if not f"{path}.".startswith(f"{error.name}."):
-            raise
-        module = None
+    module = imported(dotted(name, package))
     if not callable(getattr(module, function, None)):
         raise InputError(f"{what} {name!r}: no such module; {choice(known())}")
     return module
+
+
+def imported(path: str) -> Any:
+    """The module of a dotted name; None where there is no such module. What it imports itself and is not there, is raised."""
+    if not all(part.isidentifier() for part in path.split(".")):
+        return None
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if not f"{path}.".startswith(f"{error.name}."):
+            raise
+        return None
 
 
 def dotted(name: str, package: str) -> str:
@@ -38,11 +43,16 @@ def choice(known: list[str]) -> str:
 
 @cache
 def source_of(module: str) -> Path | None:
-    """A module's file; None where there is no such module, or none of Python."""
+    """A module's file; None where there is no such module, or none of Python.
+
+    Raises InputError where a package that it lies in, which is imported, cannot be.
+    """
     try:
         spec = importlib.util.find_spec(module)
-    except Exception:  # the packages that it lies in are imported, and may raise anything
+    except (ModuleNotFoundError, ValueError):
         return None
+    except Exception as error:  # a package of one's own may raise anything
+        raise InputError(f"a package of {module} cannot be imported ({type(error).__name__}: {error})") from None
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.bundles import other_layouts, run_folder, take_summary
+from evaluation.bundles import bundled_layouts, other_layouts, run_folder, take_summary
 from evaluation.datasets import outside
 from evaluation.layouts import write_layouts
 from evaluation.metrics.summary import Summaries
@@ -225,7 +225,8 @@ def test_every_difference_that_forbids_a_summary_is_named(packed, tmp_path) -> N
 
 def test_layouts_are_compared_by_what_a_method_is_told(packed) -> None:
     same = [row | {"image_id": 77, "captions": ["other"]} for row in ROWS]
-    assert other_layouts(packed, same) == []
+    with Bundle(packed) as bundle:
+        assert other_layouts(bundled_layouts(bundle), same) == []
 
 
 def test_a_run_is_a_folder_or_a_bundle(packed, tmp_path) -> None:

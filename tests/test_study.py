@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,15 @@ def test_a_faulty_level_is_one_line_that_names_it(factor, told) -> None:
     assert_told({"base": "hcma", "factors": {"x": factor}}, told)
 
 
+def test_metrics_of_ones_own_and_by_further_networks_may_be_compared() -> None:
+    study = {"base": "hcma", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}}
+    extractors = {
+        "again": {"kind": "small_detector", "name": "again", "path": "weights/miniature/detector/model.safetensors"}
+    }
+    planned(study | {"metrics": ["region_colour", "again_ap50"]}, extractors=extractors)
+    assert_told(study | {"metrics": ["image_color"]}, "study.metrics: 'image_color' is not one of .*region_colour")
+
+
 def test_levels_of_alignment_need_an_aligned_base() -> None:
     factor = {"key": "alignment.model.center", "levels": [True]}
     assert_told({"base": "gligen_sd", "factors": {"x": factor}}, "'gligen_sd' loads no alignment module")
@@ -316,6 +326,25 @@ def test_a_difference_is_that_of_the_rows_and_its_spread_that_over_trainings(stu
     assert against["image_clip_most"] == pytest.approx(value["hcma"] + 0.04 - value["gligen_sd"])
     assert np.isnan(frame.loc["hcma_b_1", "hcma"]["image_clip_trainings"])
     assert np.isnan(frame.loc["hcma_b_1", "gligen_sd"]["image_clip_trainings"])
+
+
+def test_a_metric_of_ones_own_is_compared_like_any(study) -> None:
+    own = replace(METRICS["image_clip"], quantity="own")
+    content = {
+        row: one | {"metrics": {"image_own": one["metrics"]["image_clip"]}} for row, one in study.content.items()
+    }
+    rows = {
+        name: replace(
+            row,
+            metrics=content[name]["metrics"],
+            scores={"image_own": row.scores["image_clip"]},
+            known=METRICS | {"image_own": own},
+        )
+        for name, row in study.rows.items()
+    }
+    ours = replace(study, content=content, rows=rows, trainings={})
+    found, usual = study_table(ours, ["image_own"], {}).frame(), study_table(study, ["image_clip"], {}).frame()
+    assert found["image_own_p"].equals(usual["image_clip_p"]) and found["image_own_p"].notna().any()
 
 
 def test_holms_correction_is_over_all_comparisons_of_the_study_by_metric(study) -> None:

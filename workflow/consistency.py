@@ -75,27 +75,26 @@ def metric_faults(settings: "Settings") -> list[str]:
     with quick_imports():
         from evaluation.metrics import own
 
-        found: list[str] = []
-        loaded = _loaded(settings, found)
+        loaded, faults = _loaded(settings)
     try:
         own.check_names(loaded)
-        known_metrics(settings, [metric for one in loaded for metric in one.metrics])
+        known_metrics(settings, loaded)
     except InputError as error:
-        found.append(str(error))
-    return found
+        faults.append(str(error))
+    return faults
 
 
-def _loaded(settings: "Settings", faults: list[str]) -> "list[Own]":
-    """The metrics of one's own that can be loaded; what is wrong with the others is added to `faults`."""
+def _loaded(settings: "Settings") -> "tuple[list[Own], list[str]]":
+    """The metrics of one's own that can be loaded, and what is wrong with the others."""
     from evaluation.metrics import own
 
-    found = []
+    found, faults = [], []
     for name, stanza in settings.metrics.items():
         try:
             found += own.load({name: stanza and stanza.model_dump()})
         except InputError as error:
             faults.append(str(error))
-    return found
+    return found, faults
 
 
 def _row_faults(settings: "Settings") -> Iterator[Fault]:
@@ -126,6 +125,13 @@ def _study_faults(settings: "Settings") -> Iterator[Fault]:
     """Of the section `study`, and of what its levels make of a row and of `alignment`."""
     readings, faults = expand(settings)
     yield from faults
+    if settings.study and settings.study.metrics:
+        metrics = _metrics_for(settings, settings.study.metrics)
+        for name in settings.study.metrics:
+            if name not in metrics:
+                yield Fault(("study", "metrics"), unknown_name(name, metrics))
+            elif not metrics[name].has_error:
+                yield Fault(("study", "metrics"), f"{name!r} has no standard error, so rows are not compared by it")
     known = [*_alignment_faults(settings), *_training_faults(settings)]
     for reading in readings.values():
         if reading.choices:
@@ -227,10 +233,7 @@ def _column_faults(settings: "Settings", table: str, stanza: "TableStanza") -> I
     if not stanza.columns:
         return
     keys: Keys = ("tables", table, "columns")
-    known = known_metrics(settings)
-    if set(stanza.columns) - known.keys():
-        # Which metrics of one's own there are, their modules alone say: they are imported only where a column needs them.
-        known = known_metrics(settings, [metric for one in _loaded(settings, []) for metric in one.metrics])
+    known = _metrics_for(settings, stanza.columns)
     means = [metric.name for metric in known.values() if metric.scores]
     extractors = dict(settings.extractors.given())
     for name in stanza.columns:
@@ -245,8 +248,16 @@ def _column_faults(settings: "Settings", table: str, stanza: "TableStanza") -> I
             yield Fault(keys, text, (keys, ("tables", table, "by")))
 
 
-def known_metrics(settings: "Settings", own: "Sequence[Metric]" = ()) -> "dict[str, Metric]":
-    """The metrics of a configuration, by name; those of one's own as given."""
+def _metrics_for(settings: "Settings", names: Sequence[str]) -> "dict[str, Metric]":
+    """The metrics of a configuration. Which there are of one's own, their modules alone say: they are imported only where one
+    of the names is no other metric's.
+    """
+    known = known_metrics(settings)
+    return known if known.keys() >= set(names) else known_metrics(settings, _loaded(settings)[0])
+
+
+def known_metrics(settings: "Settings", own: "Sequence[Own]" = ()) -> "dict[str, Metric]":
+    """The metrics of a configuration, by name; those of one's own as loaded."""
     from evaluation.metrics import metrics_of  # and pandas with it, which a dry run can do without
 
     further = {name: one for name, one in settings.extractors.given() if name not in ROLES}
@@ -254,7 +265,8 @@ def known_metrics(settings: "Settings", own: "Sequence[Metric]" = ()) -> "dict[s
         name: {"name": one.name, "measures": measured_by(one.kind), "least": one.least or LEAST}
         for name, one in further.items()
     }
-    return metrics_of({name: one for name, one in about.items() if one["measures"]}, own)
+    described = {name: one for name, one in about.items() if one["measures"]}
+    return metrics_of(described, [metric for one in own for metric in one.metrics])
 
 
 def _absent(settings: "Settings", model: str) -> bool:

@@ -166,9 +166,7 @@ class Plan:
 
     def write_config(self) -> None:
         """Write config.json, from which programs read their sections: whole or not at all, and only what is new."""
-        content, path = stated_keys(self.settings), Path(self.path.config)
-        if not path.exists() or path.read_text(encoding="utf-8") != json.dumps(content, indent=2) + "\n":
-            write_json(path, content)
+        _write_new(Path(self.path.config), stated_keys(self.settings))
         for variant, trained in self.variants.items():
             if variant:
                 self._write_sections(self.path.train(variant).config, trained)
@@ -176,9 +174,7 @@ class Plan:
     def _write_sections(self, path: str, trained: Trained) -> None:
         """The sections that programs read of a variant: its own `alignment`, and the row whose params it has."""
         alignment = stated_keys(trained.alignment) | {"method": trained.row}
-        content = {"alignment": alignment, "methods": {trained.row: {"params": trained.params}}}
-        if not Path(path).exists() or read_json(Path(path)) != content:
-            write_json(Path(path), content)
+        _write_new(Path(path), {"alignment": alignment, "methods": {trained.row: {"params": trained.params}}})
 
     # Rows.
 
@@ -946,6 +942,12 @@ def listing(path: Path, depth: int) -> str:
     about = path.stat()
     lines = sorted(below(str(path), depth, "")) if path.is_dir() else [f"{about.st_size} {about.st_mtime_ns}"]
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _write_new(path: Path, content: Any) -> None:
+    """Write JSON unless it is what the file has."""
+    if not path.exists() or path.read_text(encoding="utf-8") != json.dumps(content, indent=2) + "\n":
+        write_json(path, content)
 
 
 def stated_keys(value: Any) -> Any:

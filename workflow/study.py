@@ -155,8 +155,6 @@ def _label(factor: "Factor", choice: Choice) -> str:
 
 def _reference_faults(settings: "Settings", study: "Study") -> Iterator[Fault]:
     """Names that must be there, and levels that cannot be read."""
-    from evaluation.metrics import METRICS
-
     rows = [name for name, method in settings.methods.items() if settings.models.get(method.base) is not None]
     for key, names in (("base", [study.base]), ("against", study.against)):
         for name in names:
@@ -164,11 +162,6 @@ def _reference_faults(settings: "Settings", study: "Study") -> Iterator[Fault]:
                 yield Fault(("study", key), unknown_name(name, rows, "methods that have a model: "))
     if study.base in study.against:
         yield Fault(("study", "against"), f"{study.base!r} is the base; every reading is compared with it already")
-    for name in study.metrics:
-        if name not in METRICS:
-            yield Fault(("study", "metrics"), unknown_name(name, METRICS))
-        elif not METRICS[name].has_error:
-            yield Fault(("study", "metrics"), f"{name!r} has no standard error, so rows are not compared by it")
     for pair in study.pairs:
         parts = [tuple(name.split(".", 1)) for name in pair]
         for of_factor, *of_level in parts:

@@ -113,12 +113,12 @@ class BundledFiles:
 
     def __init__(self, path: Path, row: str) -> None:
         self.path = path
-        self._bundle = Bundle(path)
+        self.bundle = Bundle(path)
         self._held: tuple[str, zipfile.ZipFile, Members] | None = None
         try:
-            if not self._bundle.row(row).images:
+            if not self.bundle.row(row).images:
                 raise InputError(f"{path}: {NO_IMAGES}")
-            shards = self._bundle.names(f"samples/{row}/test/")
+            shards = self.bundle.names(f"samples/{row}/test/")
             self.names = [f"{shard}/{name}" for shard in shards for name in self._shard(shard)[1] if name != META]
         except BaseException:
             self.close()
@@ -135,13 +135,13 @@ class BundledFiles:
         return self.read(name)[:HEAD]
 
     def close(self) -> None:
-        self._bundle.close()
+        self.bundle.close()
 
     def _shard(self, name: str) -> tuple[zipfile.ZipFile, Members]:
         """One at a time is held."""
         if self._held is None or self._held[0] != name:
             try:
-                archive = zipfile.ZipFile(io.BytesIO(self._bundle.read(name)))
+                archive = zipfile.ZipFile(io.BytesIO(self.bundle.read(name)))
             except zipfile.BadZipFile as error:
                 raise InputError(f"{self.path}: {name} is not a zip ({error})") from None
             self._held = name, archive, members(self.path / name, archive)
@@ -246,7 +246,8 @@ def faults_of(arguments: argparse.Namespace) -> list[str]:
         with _open(arguments) as given:
             found = _without_layouts if arguments.check and not rows else _with_layouts
             faults = found(given, rows, arguments)
-        faults += other_layouts(arguments.bundle, rows) if arguments.bundle else []
+            if isinstance(given.files, BundledFiles):
+                faults += other_layouts(bundled_layouts(given.files.bundle), rows)
     return [f"{arguments.row}: {arguments.bundle or arguments.images}: {fault}" for fault in faults]
 
 
@@ -273,9 +274,10 @@ def _bundle_faults(path: Path, row: str, rows: Sequence[Mapping[str, Any]]) -> l
     with Bundle(path) as bundle:
         if not bundle.row(row).images:
             return [NO_IMAGES]
-    there = {one["id"] for one in bundled_layouts(path)}
-    missing = [str(one["id"]) for one in rows if one["id"] not in there]
-    return [f"{len(missing)} layouts that it has not ({_first(missing)})"] * bool(missing) + other_layouts(path, rows)
+        there = bundled_layouts(bundle)
+    missing = sorted({one["id"] for one in rows} - {one["id"] for one in there})
+    lacking = f"{len(missing)} layouts that it has not ({_first(list(map(str, missing)))})"
+    return [lacking] * bool(missing) + other_layouts(there, rows)
 
 
 def _size(words: Sequence[str] | None) -> Size | Literal["mixed"] | None:

@@ -52,6 +52,9 @@ def _panel(axis: Axes, metric: Metric, rows: Sequence[dict[str, Any]]) -> None:
             axis.errorbar(found["value"], place, xerr=se, color=colour, marker=marker, markersize=5, linewidth=2.2)
     if floor := (rows[0]["metrics"].get(metric.name) or {}).get("floor"):
         axis.axvline(floor, color="0.4", linestyle="--", linewidth=1)
-    axis.set_title(f"{metric.title}\n", loc="left", fontweight="bold")
-    axis.text(0, 1.03, HIGHER if metric.higher_is_better else LOWER, transform=axis.transAxes, fontsize=7, color="0.35")
+    axis.set_title(f"{metric.bare_title}\n", loc="left", fontweight="bold")
+    better = HIGHER if metric.higher_is_better else LOWER
+    axis.text(
+        0, 1.03, f"{metric.of}; {better}" if metric.of else better, transform=axis.transAxes, fontsize=7, color="0.35"
+    )
     axis.grid(axis="x", visible=True)

@@ -92,9 +92,11 @@ def _by_features(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:
     """The Frechet distances by a further extractor."""
     levels: tuple[Level, ...] = ("image", "region")
     for level in levels:
-        head, title = f"FD, {about['name']}", f"{level.capitalize()} FD, {about['name']}"
+        head = f"FD, {about['name']}"
         metric = Metric(f"fd_{name}", level, name, head, 2, measure_frechet, swapped=swapped_frechet, table="distances")
-        yield replace(metric, figure_title=title, floored=True, least=about["least"])
+        yield replace(
+            metric, figure_title=f"{level.capitalize()} FD", of=about["name"], floored=True, least=about["least"]
+        )
 
 
 def _by_detections(name: str, about: Mapping[str, Any]) -> Iterator[Metric]:

@@ -82,8 +82,12 @@ class Metric:
     @property
     def title(self) -> str:
         """The name for people where its level is not said otherwise."""
-        plain = self.figure_title or (self.head if self.level == "box" else f"{self.level.capitalize()} {self.head}")
-        return f"{plain}, {self.of}" if self.of else plain
+        return f"{self.bare_title}, {self.of}" if self.of else self.bare_title
+
+    @property
+    def bare_title(self) -> str:
+        """The same without the network's name."""
+        return self.figure_title or (self.head if self.level == "box" else f"{self.level.capitalize()} {self.head}")
 
     def described(self) -> dict[str, Any]:
         """All of it but what computes, as JSON: enough to order, format, compare and show what was measured elsewhere."""

@@ -19,7 +19,6 @@ Whoever measures is given the stanzas (--own). A metrics file describes those th
 """
 
 import argparse
-import importlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ from evaluation.metrics.metric import Metric
 from evaluation.metrics.summary import carried
 from formats import shown
 from formats.files import InputError, read_json
+from formats.modules import imported
 from formats.params import check_keys, from_keys
 
 SECTION = OWN  # of the configuration, and of what files state
@@ -122,12 +122,9 @@ def _own(name: Any, stanza: Any, where: str) -> Own:
 
 
 def _module(name: str, where: str) -> Any:
-    try:
-        module = importlib.import_module(name)
-    except (ModuleNotFoundError, ValueError, TypeError) as error:
-        if isinstance(error, ModuleNotFoundError) and not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise InputError(f"{where}.module: no module {name!r}") from None
+    module = imported(name)
+    if module is None:
+        raise InputError(f"{where}.module: no module {name!r}")
     if not is_dataclass(getattr(module, "Params", None)) or not callable(getattr(module, "metrics", None)):
         raise InputError(f"{where}.module: module {name!r} has no dataclass `Params` and no function `metrics`")
     return module

@@ -1,7 +1,7 @@
 """CLIP by open_clip: features of images and of texts, both of unit length."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,14 @@ def extractor(stanza: Stanza, params: Any, device: torch.device) -> Extractor:
     def texts(strings: Sequence[str]) -> np.ndarray:
         return batched(lambda some: encode_tokens(tokenizer(some)), strings)
 
-    def cut(strings: Sequence[str]) -> np.ndarray:
-        return np.array([len(tokenizer.encode(text)) + 2 > model.context_length for text in strings], bool)
-
+    cut = longer_than(tokenizer, model.context_length)
     prepare = partial(squash, size=size)
     return Extractor(f"bicubic {size}", prepare, encode, texts, cut, model.context_length)
+
+
+def longer_than(tokenizer: open_clip.SimpleTokenizer, context: int) -> Callable[[Sequence[str]], np.ndarray]:
+    """Which texts, bool [N], have more tokens than a context, start and end included."""
+    return lambda strings: np.array([len(tokenizer.encode(text)) + 2 > context for text in strings], bool)
 
 
 def encode_texts(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from transformers import Owlv2ForObjectDetection, Owlv2ImageProcessor
 
 from evaluation.detectors import Detections, Detector, alike, chosen, together, whole, xyxy
 from evaluation.networks import Phrases, Stanza
+from evaluation.networks.open_clip import longer_than
 from evaluation.networks.pretrained import load_pretrained
 
 FOLDER = True
@@ -61,10 +62,7 @@ def detector(stanza: Stanza, params: Params, device: torch.device) -> Detector:
                 )
         return [found[place] for place in range(len(images))]
 
-    def cut(phrases: Sequence[str]) -> np.ndarray:
-        return np.array([len(tokenizer.encode(phrase)) + 2 > length for phrase in phrases], bool)
-
-    return Detector(whole, find, cut=cut)
+    return Detector(whole, find, cut=longer_than(tokenizer, length))
 
 
 def padding(image_HW3: torch.Tensor) -> torch.Tensor:

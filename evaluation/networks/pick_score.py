@@ -15,6 +15,7 @@ from transformers import CLIPModel
 
 from evaluation.judges import Judge
 from evaluation.networks import Stanza
+from evaluation.networks.open_clip import longer_than
 from evaluation.networks.pretrained import load_pretrained
 
 FOLDER = True
@@ -50,7 +51,4 @@ def judge(stanza: Stanza, params: Any, device: torch.device) -> Judge:
         read_BD = model.get_text_features(input_ids=tokenizer(list(captions)).to(device)).pooler_output
         return model.logit_scale.exp() * torch.cosine_similarity(seen_BD, read_BD)
 
-    def cut(captions: Sequence[str]) -> np.ndarray:
-        return np.array([len(tokenizer.encode(caption)) + 2 > length for caption in captions], bool)
-
-    return Judge(f"bicubic {size}, centre", ShortSide(size), score, cut, length)
+    return Judge(f"bicubic {size}, centre", ShortSide(size), score, longer_than(tokenizer, length), length)

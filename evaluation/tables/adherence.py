@@ -38,7 +38,7 @@ def adherence_table(rows: Sequence[dict[str, Any]]) -> Table:
     shown = [one for one in asked if one.name not in own or any(row["metrics"].get(one.name) for row in rows)]
     columns = [Column("method", "Method")]
     columns += [Column(metric.name, metric.head, decimals(metric.digits), metric.scale) for metric in shown]
-    lines = [_line(row, shown) for row in rows]
+    lines = [measured_line(row, shown) for row in rows]
     notes = [*(one.note for one in shown if one.note), *_remarks(rows, shown)]
     if absent := [one.head for one in asked if one not in shown]:
         notes.append(f"Without a column, since no layout has what they are of: {', '.join(absent)}.")
@@ -63,7 +63,8 @@ def _remarks(rows: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list[
     return [remark for remark in dict.fromkeys(found) if remark]
 
 
-def _line(row: dict[str, Any], metrics: Sequence[Metric]) -> Row:
+def measured_line(row: dict[str, Any], metrics: Sequence[Metric]) -> Row:
+    """A row's name and its metrics with their errors; a dash of those that it has not."""
     found = {metric.name: row["metrics"].get(metric.name) or {} for metric in metrics}
     return {"method": Cell(row["method"])} | {
         name: Cell(result.get("value"), result.get("se")) for name, result in found.items()

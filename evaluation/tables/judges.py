@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluation.metrics import in_table
-from evaluation.tables.table import Cell, Column, Table, decimals
+from evaluation.tables.adherence import measured_line
+from evaluation.tables.table import Column, Table, decimals
 from formats.files import InputError
 
 NOTE = "A number an image, by its caption; more is better. ± one standard error (jackknife over images)."
@@ -21,11 +22,4 @@ def judges_table(rows: Sequence[dict[str, Any]]) -> Table:
             )
     columns = [Column("method", "Method")]
     columns += [Column(metric.name, metric.head, decimals(metric.digits), metric.scale) for metric in metrics]
-    lines = []
-    for row in rows:
-        found = {metric.name: row["metrics"].get(metric.name) or {} for metric in metrics}
-        lines.append(
-            {"method": Cell(row["method"])}
-            | {name: Cell(result.get("value"), result.get("se")) for name, result in found.items()}
-        )
-    return Table("Judges", columns, lines, [NOTE])
+    return Table("Judges", columns, [measured_line(row, metrics) for row in rows], [NOTE])

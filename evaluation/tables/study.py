@@ -1,7 +1,7 @@
 """A study: readings of one row, each against the base and other rows, with what other trainings of the same make of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class Studied:
     """What a study is made of; rows in order, the base first among the readings.
 
     content: a row's metrics file. compared: of each reading the rows that it is compared with. trainings: metrics files of a
-    reading's other trainings, in the order of their seeds. shards: of the readings, for what their meta.json counts.
+    reading's other trainings, in the order of their seeds. shards: of the readings, each two folders below the row's name, for
+    what their meta.json counts.
     """
 
     base: str
@@ -71,7 +72,7 @@ def study_table(study: Studied, metrics: Sequence[str], swaps: Swaps, caveat: st
 
 def _with(row: Row, names: Sequence[str]) -> Row:
     """The row with the metrics of the study alone, over which p-values are corrected one by one."""
-    return Row(row.method, {name: row.metrics.get(name) for name in names}, row.image_ids, row.scores)
+    return replace(row, metrics={name: row.metrics.get(name) for name in names})
 
 
 def _check(first: dict[str, Any], others: Iterable[dict[str, Any]]) -> None:

@@ -1,7 +1,6 @@
 """A method's specification to a method that is ready to run: its module, and the verified weights and artefacts it runs on."""
 
 import functools
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from formats.checksums import folder_sha256
 from formats.device import take_device
 from formats.files import InputError
 from formats.layouts import Layout
+from formats.modules import imported
 from formats.params import from_keys
 from hcma.sampling.diffusion import Diffusion, Sampling, load_diffusion
 from hcma.sampling.spec import Spec, SpecError, artefact_sha256
@@ -74,12 +74,9 @@ def _expect(spec: Spec, path: str, found: str | None, expected: str | None) -> N
 
 
 def _import(spec: Spec) -> Any:
-    try:
-        module = importlib.import_module(spec.module)
-    except ModuleNotFoundError as error:
-        if not f"{spec.module}.".startswith(f"{error.name}."):
-            raise
-        raise SpecError(f"method {spec.method}: no module {spec.module!r}") from None
+    module = imported(spec.module)
+    if module is None:
+        raise SpecError(f"method {spec.method}: no module {spec.module!r}")
     for name in ("Params", "generate", *(["load"] if spec.artefacts else [])):
         if not hasattr(module, name):
             raise SpecError(f"method {spec.method}: module {spec.module!r} has no {name}")

@@ -1,14 +1,35 @@
-"""Snakemake as a test starts it: in the checkout, one at a time."""
+"""Snakemake as a test starts it: in a folder of links to the checkout, a folder for each process that tests."""
 
-import fcntl
+import atexit
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+
+def link_checkout(folder: Path, *without: str) -> None:
+    """Put into `folder` a link to everything in the checkout but what is named and Snakemake's own."""
+    for entry in ROOT.iterdir():
+        if entry.name not in (".snakemake", *without):
+            (folder / entry.name).symlink_to(entry)
+
+
+@cache
+def checkout() -> Path:
+    """Where this process runs Snakemake, with the checkout's code, weights and results: gone when it ends.
+
+    Snakemake's runs in one folder share one folder of lock files, and each reads it while another may be removing it.
+    """
+    (ROOT / "results").mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="hcma-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    link_checkout(folder)
+    return folder
 
 
 def command(*arguments: str) -> list[str]:
@@ -22,24 +43,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """While this holds, no other test of this checkout is inside it.
-
-    Snakemake's runs in one folder share one folder of lock files, and each reads it while another may be removing it.
-    """
-    (ROOT / ".snakemake").mkdir(exist_ok=True)
-    with (ROOT / ".snakemake/tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
     """One run of Snakemake, to its end, with what it printed."""
-    with alone():
-        return subprocess.run(
-            command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-        )
+    return subprocess.run(
+        command(*arguments), cwd=checkout(), env=environment(), capture_output=True, text=True, check=False
+    )
 
 
 def is_nothing_to_do(done: subprocess.CompletedProcess[str]) -> bool:

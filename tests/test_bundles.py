@@ -12,6 +12,7 @@ from PIL import Image
 
 from evaluation.bundles import bundled_layouts, other_layouts, run_folder, take_summary
 from evaluation.datasets import outside
+from evaluation.datasets.naming import OutsideRow
 from evaluation.layouts import write_layouts
 from evaluation.metrics.summary import Summaries
 from formats import bundles
@@ -149,27 +150,17 @@ def test_a_bundle_of_another_format_is_refused(tmp_path, monkeypatch) -> None:
         Bundle(tmp_path / "b.zip")
 
 
-def words(packed: Path, tmp_path: Path, rows: list[dict], row: str = "hcma") -> list[str]:
-    write_layouts(tmp_path / "here.jsonl", rows)
-    return [
-        "--row",
-        "theirs",
-        "--bundle",
-        str(packed),
-        "--bundle-row",
-        row,
-        "--check",
-        "--layouts",
-        str(tmp_path / "here.jsonl"),
-    ]
+def taken(packed: Path, row: str = "hcma") -> OutsideRow:
+    return OutsideRow("theirs", "row hcma", bundle=str(packed), bundle_row=row)
 
 
 def test_images_of_a_bundle_are_taken_for_the_layouts_that_they_are_of(packed, tmp_path, monkeypatch) -> None:
     """Also where these are fewer, and in another order."""
     rows = [ROWS[2], ROWS[0]]
-    assert outside.checked(words(packed, tmp_path, rows)) == []
-    line = [word for word in words(packed, tmp_path, rows) if word != "--check"]
-    monkeypatch.setattr("sys.argv", ["outside", *line, "--made-by", "row hcma", "--out", str(tmp_path / "out")])
+    assert outside.faults_of(taken(packed), rows) == []
+    write_layouts(tmp_path / "here.jsonl", rows)
+    paths = ["--layouts", str(tmp_path / "here.jsonl"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["outside", *taken(packed).options(), *paths])
     outside.main()
     with zipfile.ZipFile(tmp_path / "out/here.zip") as archive:
         for row in rows:
@@ -188,15 +179,15 @@ def test_images_of_a_bundle_are_taken_for_the_layouts_that_they_are_of(packed, t
         ({"id": 5}, "1 layouts that it has not (5)"),
     ],
 )
-def test_images_of_other_layouts_are_not_taken(packed, tmp_path, change, line) -> None:
-    found = outside.checked(words(packed, tmp_path, [ROWS[0] | change, *ROWS[1:]]))
+def test_images_of_other_layouts_are_not_taken(packed, change, line) -> None:
+    found = outside.faults_of(taken(packed), [ROWS[0] | change, *ROWS[1:]])
     assert len(found) == 1 and line in found[0]
 
 
-def test_rows_that_are_not_there_or_have_no_images_are_one_line(packed, tmp_path) -> None:
-    (line,) = outside.checked(words(packed, tmp_path, ROWS, "nobody"))
+def test_rows_that_are_not_there_or_have_no_images_are_one_line(packed) -> None:
+    (line,) = outside.faults_of(taken(packed, "nobody"), ROWS)
     assert line == f"{packed}: no row 'nobody' in it; it has hcma, bare"
-    (line,) = outside.checked(words(packed, tmp_path, ROWS, "bare"))
+    (line,) = outside.faults_of(taken(packed, "bare"), ROWS)
     assert line == f"theirs: {packed}: made without images of this row; get one with bundle_images: true"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dag import ROOT, alone, command, environment, is_nothing_to_do
+from tests.dag import ROOT, checkout, command, environment, is_nothing_to_do, snakemake
 
 STANDIN = Path(__file__).parent / "conda_standin/bin"
 HARNESS = ROOT / "workflow/envs/harness.yaml"
@@ -54,15 +54,14 @@ def test_a_wrong_pin_makes_no_environment(tmp_path, pin, fault) -> None:
 
 def use_conda(prefix: Path, run: str, *targets: str) -> subprocess.CompletedProcess[str]:
     options = ["--use-conda", "--conda-prefix", str(prefix), "--configfile", "tests/config/small.yaml"]
-    with alone():
-        return subprocess.run(
-            command(*targets, *options, "--config", f"run={run}"),
-            cwd=ROOT,
-            env=with_standin(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    return subprocess.run(
+        command(*targets, *options, "--config", f"run={run}"),
+        cwd=checkout(),
+        env=with_standin(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def activations(prefix: Path) -> int:
@@ -90,15 +89,6 @@ def test_the_whole_dag_runs_under_the_standin_and_then_without_it_there_is_nothi
         assert done.returncode == 0, done.stderr[-3000:]
         assert (results / "tables/table1.md").exists()
         assert activations(tmp_path) > 60
-        with alone():
-            plain = subprocess.run(
-                command("--configfile", "tests/config/small.yaml", "--config", f"run={run}"),
-                cwd=ROOT,
-                env=environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        assert is_nothing_to_do(plain)
+        assert is_nothing_to_do(snakemake("--configfile", "tests/config/small.yaml", "--config", f"run={run}"))
     finally:
         shutil.rmtree(results, ignore_errors=True)

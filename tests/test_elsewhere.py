@@ -94,8 +94,8 @@ def test_rows_made_elsewhere_are_compared_and_never_sampled() -> None:
     assert plan.sampled_methods == ["sd14", "hcma"] and plan.imported == ["migc", "migc_place_1"]
     assert not {sampled.row for sampled in plan.sampled} & {"migc", "migc_place_1"}
     assert "migc" in plan.partners("hcma") and plan.repeats_of("migc") == ["migc_place_1"]
-    assert plan.import_options("migc") == ["--row", "migc", f"--made-by={MIGC['made_by']}", "--images", "a"]
-    assert plan.import_options("migc_place_1")[-1] == "b"
+    assert plan.outside_row("migc").options() == ["--row", "migc", f"--made-by={MIGC['made_by']}", "--images", "a"]
+    assert plan.outside_row("migc_place_1").images == "b"
     assert plan.made_by("migc_place_1") == MIGC["made_by"] and plan.made_by("sd14") is None
     assert products.table_inputs(plan, "seeds") == {"row": [plan.path.metrics(r, "test") for r in plan.imported]}
     assert all("migc" not in path for path in products.table_inputs(plan, "cost")["shards"])

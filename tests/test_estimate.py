@@ -201,8 +201,8 @@ def test_the_evaluation_is_part_of_the_estimate(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     plan = Plan(read(merged(["tests/config/small.yaml"], {"seeds": [0, 3]}), []))
     run = feature_costs.evaluation_of(plan)
-    # Eight rows of 32, two held-out ones of 16, and the photos of both.
-    assert (run.images, run.test, run.rows, run.workers) == (8 * 32 + 2 * 16 + 32 + 16, 32, 9, 0)
+    # Six rows of 32, two held-out ones of 16, and the photos of both.
+    assert (run.images, run.test, run.rows, run.workers) == (6 * 32 + 2 * 16 + 32 + 16, 32, 7, 0)
     wide = {"data": {"val": {"count": 40}}, "evaluation": {"reference": "full_val"}}
     of_val = Plan(read(merged(["tests/config/small.yaml"], {"seeds": [0, 3]} | wide), []))
     assert feature_costs.evaluation_of(of_val).images == run.images + 40
@@ -282,7 +282,7 @@ def test_the_estimate_is_of_all_that_is_sampled(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     load = pilot.workload(Plan(read(merged(["tests/config/small.yaml"], {"seeds": [0, 3]}), [])))
     assert load.images_trained == 4 * 64
-    rows = ["attend_and_excite", "gligen_ldm", "gligen_sd", "hcma"]
+    rows = ["attend_and_excite", "gligen_sd", "hcma"]
     expected = [(row, "test", 32) for row in (*rows, *(f"{row}_seed_3" for row in rows))]
     expected += [("hcma_eta_0", "heldout", 16), ("gligen_sd", "heldout", 16)]
     assert sorted((images.row, images.split, images.count) for _, images in load.rows) == sorted(expected)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dag import ROOT, alone, environment, is_nothing_to_do, jobs_by_rule, snakemake
+from tests.dag import ROOT, checkout, environment, is_nothing_to_do, jobs_by_rule, snakemake
 from tests.test_config import CONFIG, faults, merged
 from workflow import overlays
 from workflow.miniature.draw import write_split
@@ -173,15 +173,14 @@ def test_what_a_clusters_jobs_would_get_otherwise_is_refused_before_the_first(ow
 def make(target: str, coco: str, cores: str = "1 -n -p") -> subprocess.CompletedProcess[str]:
     """make with this Python's environment instead of its own; `cores` may add options to Snakemake's command line."""
     beside = [f"BIN={Path(sys.executable).parent}", "-o", ".venv/installed", f"CORES={cores}"]
-    with alone():
-        return subprocess.run(
-            ["make", target, *beside, f"COCO={coco}"],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    return subprocess.run(
+        ["make", target, *beside, f"COCO={coco}"],
+        cwd=checkout(),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("target", ["demo-coco", "rehearsal"])
@@ -192,13 +191,13 @@ def test_make_hands_the_folder_on_as_it_is(own, target) -> None:
 
 
 def test_make_takes_a_folder_relative_to_where_it_runs_and_names_one_that_is_not_there(own) -> None:
-    relative = os.path.relpath(own.parent / "coco", ROOT)
+    relative = os.path.relpath(own.parent / "coco", checkout())
     assert option(make("demo-coco", relative).stdout, "evaluation.datasets", "--root") == str(own.parent / "coco")
     for wrong in ("-none", "$(shell touch ran)", "a $$b"):
         refused = make("demo-coco", wrong)
         (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
-        assert line.startswith(f"error: data.root: {ROOT}/{wrong} has no annotations/")
-    assert not (ROOT / "ran").exists()
+        assert line.startswith(f"error: data.root: {checkout()}/{wrong} has no annotations/")
+    assert not (checkout() / "ran").exists()
     assert "error: give the folder in COCO 2014's layout" in make("demo-coco", "").stderr
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from evaluation.datasets import outside
-from evaluation.datasets.naming import Pattern, Table
+from evaluation.datasets.naming import OutsideRow, Pattern, Table
 from evaluation.layouts import write_layouts
 from formats.files import InputError
 from formats.images import check_images, read_images, read_meta
@@ -269,10 +270,10 @@ def test_a_program_says_it_in_lines_and_ends_with_1(tmp_path) -> None:
 
 def test_headers_are_looked_at_where_layouts_are_not_there_yet(tmp_path) -> None:
     images = put(tmp_path / "images", {"1.png": PICTURES[7], "2.png": encoded(PIXELS[7][:3]), "3.jpg": b"x"})
-    common = ["--row", "migc", "--images", str(images), "--check", "--count"]
-    assert any("2 files of such names for 3 layouts" in line for line in outside.checked([*common, "3"]))
-    assert any("1 of another size" in line for line in outside.checked([*common, "2"]))
-    assert outside.checked([*common, "2", "--size", "mixed"]) == []
+    row = OutsideRow("migc", "MIGC, seed 1", images=str(images))
+    assert any("2 files of such names for 3 layouts" in line for line in outside.faults_of(row, [], 3))
+    assert any("1 of another size" in line for line in outside.faults_of(row, [], 2))
+    assert outside.faults_of(replace(row, size="mixed"), [], 2) == []
 
 
 def test_layouts_that_share_a_photo_are_not_told_apart_by_it() -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dag import ROOT, command, environment
+from tests.dag import command, environment, link_checkout
 
-LINKED = ("Snakefile", "workflow", "profiles", "formats", "hcma", "baselines", "evaluation", "weights")
 # Two models from the hub, of which nothing is asked in a dry run.
 TINY = {
     "run": "tiny",
@@ -48,8 +47,7 @@ class Folder:
 
     def __init__(self, path: Path, made: bool = True) -> None:
         self.path = path
-        for name in LINKED:
-            (path / name).symlink_to(ROOT / name)
+        link_checkout(path, "results")
         (path / "gligen").mkdir()
         (path / "gligen/SHA256SUMS").write_text("first\n")
         (path / "tiny.yaml").write_text(yaml.safe_dump(TINY))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.datasets import find_dataset
-from evaluation.datasets.naming import PATTERN, Pattern, Table
+from evaluation.datasets.naming import PATTERN, OutsideRow
 from evaluation.datasets.source import frame, needs_data_set, paths_of, source_of
 from evaluation.networks import DETECTIONS, SCORES, described, measured_by
 from formats.archives import is_litter
@@ -417,21 +417,20 @@ class Plan:
         """Who made a row or repeat; None of this run's own."""
         return self.elsewhere.get(self.repeats[row].row if row in self.repeats else row)
 
-    def import_options(self, row: str) -> list[str]:
-        """Options of evaluation.datasets.outside for a row or repeat: all but the layouts and where its shards go.
-
-        Of a row with several places it is the first.
-        """
-        stanza = self.stanza(row)
-        words = ["--row", row, f"--made-by={self.made_by(row)}"]
+    def outside_row(self, row: str) -> OutsideRow:
+        """Where the images of a row or repeat are that other code made; of a row with several places it is the first."""
+        stanza, made_by = self.stanza(row), self.made_by(row) or ""
         if stanza.bundle:
-            return [*words, "--bundle", stanza.bundle, "--bundle-row", stanza.row or row]
-        words += ["--images", stanza.places[0]]
-        words += [f"--pattern={stanza.pattern}"] if stanza.pattern else []
-        words += ["--table", stanza.names] if stanza.names else []
-        words += ["--surplus", stanza.surplus] if stanza.surplus else []
-        sides = [stanza.size, stanza.size] if isinstance(stanza.size, int) else stanza.size
-        return words + (["--size", *([sides] if isinstance(sides, str) else map(str, sides))] if sides else [])
+            return OutsideRow(row, made_by, bundle=stanza.bundle, bundle_row=stanza.row or row)
+        return OutsideRow(
+            row,
+            made_by,
+            images=stanza.places[0],
+            pattern=stanza.pattern or PATTERN,
+            table=stanza.names or "",
+            size=stanza.picture_size,
+            surplus=stanza.surplus == "pass_over",
+        )
 
     @cached_property
     def import_keys(self) -> dict[str, str]:
@@ -441,15 +440,11 @@ class Plan:
         """
         keys = {}
         for row in self.imported:
-            stanza = self.stanza(row)
-            files = [*stanza.places[:1], *filter(None, [stanza.names, stanza.bundle])]
-            keys[row] = digest([self.import_options(row), [listing(Path(path), self.depth(stanza)) for path in files]])
+            outside = self.outside_row(row)
+            depth = 0 if outside.bundle else outside.naming.depth
+            files = [Path(path) for path in (outside.place, outside.table) if path]
+            keys[row] = digest([outside.options(), [listing(path, depth) for path in files]])
         return keys
-
-    @staticmethod
-    def depth(stanza: Method) -> int:
-        """Folders above an image's file."""
-        return (Table(Path(stanza.names)) if stanza.names else Pattern(stanza.pattern or PATTERN)).depth
 
     # Data and weights.
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from evaluation.layouts import read_layouts
 from formats.cli import options, quick_imports
 from formats.files import InputError, write_json
 from workflow.consistency import metric_faults, parameter_faults
@@ -170,18 +171,20 @@ def outside(plan: Plan) -> list[str]:
 
 def images(plan: Plan) -> list[str]:
     """One line for each kind of fault that names of images made elsewhere, against the layouts, and headers show."""
-    return import_faults(plan, ["--layouts", *plan.layout_shards("test")]) if plan.layouts_are_made else []
+    if not plan.layouts_are_made:
+        return []
+    return import_faults(plan, [row for path in plan.layout_shards("test") for row in read_layouts(Path(path))])
 
 
 def image_files(plan: Plan) -> list[str]:
     """The same without layouts: whether there are as many files of such names, and their headers."""
-    return import_faults(plan, ["--count", str(plan.count("test"))])
+    return import_faults(plan, [])
 
 
-def import_faults(plan: Plan, against: list[str]) -> list[str]:
-    from evaluation.datasets.outside import checked
+def import_faults(plan: Plan, layouts: list[dict[str, Any]]) -> list[str]:
+    from evaluation.datasets.outside import faults_of
 
-    return [line for row in plan.imported for line in checked([*plan.import_options(row), "--check", *against])]
+    return [line for row in plan.imported for line in faults_of(plan.outside_row(row), layouts, plan.count("test"))]
 
 
 def device(plan: Plan) -> list[str]:

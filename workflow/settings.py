@@ -597,6 +597,14 @@ class Method(Section):
         """Folders and zips of images that other code made, one a seed."""
         return [self.images] if isinstance(self.images, str) else list(self.images or [])
 
+    @property
+    def picture_size(self) -> tuple[int, int] | Literal["mixed"] | None:
+        """`size` as width and height."""
+        if self.size is None or self.size == "mixed":
+            return self.size
+        width, height = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return width, height
+
 
 class Level(Section):
     """What a named level of a study's factor has otherwise than the base."""

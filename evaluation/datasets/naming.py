@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 
 from formats import listed, shown
 from formats.archives import is_inside
@@ -177,6 +177,50 @@ class Table:
 
 
 Naming = Pattern | Table
+Size = tuple[int, int]  # width and height in pixels
+MIXED: Literal["mixed"] = "mixed"
+
+
+@dataclass(frozen=True)
+class OutsideRow:
+    """A row whose images other code made, as its stanza or a command line describes it.
+
+    images: folder or zip; bundle: a bundle of a run instead, and bundle_row which of its rows. table: a CSV of names instead of
+    the pattern. size: that every picture has; None is any, but of all the same. surplus: whether files of no layout are meant.
+    """
+
+    row: str
+    made_by: str
+    images: str = ""
+    bundle: str = ""
+    bundle_row: str = ""
+    pattern: str = PATTERN
+    table: str = ""
+    size: Size | Literal["mixed"] | None = None
+    surplus: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where its images are."""
+        return self.bundle or self.images
+
+    @property
+    def naming(self) -> Naming:
+        """Which file is which layout's; raises InputError for a pattern or table that is none."""
+        if self.bundle:
+            return Pattern(f"samples/{self.bundle_row}/test/*.zip/{{id:012d}}.png")
+        return Table(Path(self.table)) if self.table else Pattern(self.pattern)
+
+    def options(self) -> list[str]:
+        """The same as options of evaluation.datasets.outside."""
+        words = ["--row", self.row, f"--made-by={self.made_by}"]
+        if self.bundle:
+            return [*words, "--bundle", self.bundle, "--bundle-row", self.bundle_row]
+        words += ["--images", self.images]
+        words += [f"--pattern={self.pattern}"] if self.pattern != PATTERN else []
+        words += ["--table", self.table] if self.table else []
+        words += ["--surplus", "pass_over"] if self.surplus else []
+        return words + (["--size", *([MIXED] if self.size == MIXED else map(str, self.size))] if self.size else [])
 
 
 def _digits(before: str, after: str) -> str:

@@ -21,14 +21,14 @@ import sys
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from evaluation.bundles import bundled_layouts, other_layouts
-from evaluation.datasets.naming import PATTERN, Naming, Pattern, Table
+from evaluation.datasets.naming import MIXED, PATTERN, Assigned, OutsideRow, Size
 from evaluation.layouts import read_layouts
 from formats import listed
 from formats.archives import Archive, Members, is_litter, members, open_archive
@@ -40,8 +40,6 @@ from formats.records import commit
 
 NO_IMAGES = "made without images of this row; get one with bundle_images: true"
 HEAD = 2**16  # bytes within which a picture's header usually lies
-Size = tuple[int, int]
-MIXED: Literal["mixed"] = "mixed"
 
 
 class Files:
@@ -150,45 +148,51 @@ class BundledFiles:
 
 def main() -> None:
     arguments = _parser().parse_args()
+    row = _described(arguments)
     if arguments.check:
-        _stop(faults_of(arguments))
+        _stop(faults_of(row, [one for path in arguments.layouts for one in read_layouts(path)], arguments.count))
         return
     if arguments.out is None or not arguments.layouts:
         raise InputError("give --layouts and --out, the folder of the shards, or --check")
     layouts = {path.stem: read_layouts(path) for path in arguments.layouts}
     if len(layouts) < len(arguments.layouts):
         raise InputError("--layouts: two files of one name, expected a name a shard")
-    rows = [row for shard in layouts.values() for row in shard]
-    _stop(faults_of(arguments))
-    with _open(arguments) as given:
-        names = given.naming.assign(given.files.names, rows).files
-        pictures = look(given.files, names, rows)
-        _stop(pictures.lines(arguments.row))
-        spec = {"method": arguments.row, "made_by": arguments.made_by, "images_sha256": pictures.digest}
+    print("\n".join(import_images(row, layouts, arguments.out)))
+
+
+def import_images(row: OutsideRow, layouts: Mapping[str, Sequence[Mapping[str, Any]]], out: Path) -> list[str]:
+    """Write `out`/{name}.zip for the layouts of each name, all or none; returns what is worth telling. Ends at any fault."""
+    rows = [one for shard in layouts.values() for one in shard]
+    with opened_files(row) as files:
+        assigned = row.naming.assign(files.names, rows)
+        _stop(_named(row, _with_layouts(row, files, assigned, rows)))
+        pictures = look(files, assigned.files, rows)
+        _stop(pictures.lines(row.row))
+        spec = {"method": row.row, "made_by": row.made_by, "images_sha256": pictures.digest}
         for name, shard in layouts.items():
             meta = {
                 "spec": spec,
                 "images": len(shard),
-                "from": str(given.files.path),
+                "from": str(files.path),
                 "formats": dict(sorted(pictures.formats.items())),
                 "imported_at_commit": commit(),
             }
-            files = ((row["id"], given.files.read(names[row["id"]])) for row in shard)
-            images = ((png_name(number), _as_png(pictures.expect(number, content))) for number, content in files)
-            write_files(arguments.out / f"{name}.zip", images, meta)
-    print("\n".join([f"{arguments.row}: {len(rows)} images of {given.files.path}", *pictures.notes]))
+            found = ((one["id"], files.read(assigned.files[one["id"]])) for one in shard)
+            images = ((png_name(number), _as_png(pictures.expect(number, content))) for number, content in found)
+            write_files(out / f"{name}.zip", images, meta)
+    return [f"{row.row}: {len(rows)} images of {files.path}", *pictures.notes]
 
 
 def _parser() -> Parser:
     parser = options(__doc__)
     parser.add_argument("--row", required=True, help="the row's name")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--images", type=Path, help="folder or zip")
-    where.add_argument("--bundle", type=Path, help="a bundle of a run instead")
+    where.add_argument("--images", help="folder or zip")
+    where.add_argument("--bundle", help="a bundle of a run instead")
     parser.add_argument("--bundle-row", help="which of its rows")
     naming = parser.add_mutually_exclusive_group()
     naming.add_argument("--pattern", default=PATTERN, help=f"of a file's name ({PATTERN})")
-    naming.add_argument("--table", type=Path, help="CSV of names instead")
+    naming.add_argument("--table", help="CSV of names instead")
     parser.add_argument("--size", nargs="+", help=f"WIDTH HEIGHT expected, or {MIXED}; without: any, but all alike")
     parser.add_argument("--surplus", choices=["refuse", "pass_over"], default="refuse", help="files of no layout")
     parser.add_argument("--made-by", default="", help="the code, its commit, its seed: tables name it")
@@ -199,14 +203,18 @@ def _parser() -> Parser:
     return parser
 
 
-def checked(words: Sequence[str]) -> list[str]:
-    """What `--check` would say of a command line: a line for each kind of fault."""
-    try:
-        return faults_of(_parser().parse_args(words))
-    except InputError as error:
-        return [str(error)]
-    except OSError as error:
-        return [f"{error.filename}: {error.strerror}"]
+def _described(arguments: argparse.Namespace) -> OutsideRow:
+    return OutsideRow(
+        row=arguments.row,
+        made_by=arguments.made_by,
+        images=arguments.images or "",
+        bundle=arguments.bundle or "",
+        bundle_row=arguments.bundle_row or arguments.row,
+        pattern=arguments.pattern,
+        table=arguments.table or "",
+        size=_size(arguments.size),
+        surplus=arguments.surplus == "pass_over",
+    )
 
 
 def _stop(lines: Sequence[str]) -> None:
@@ -215,58 +223,54 @@ def _stop(lines: Sequence[str]) -> None:
         sys.exit(1)
 
 
-@dataclass
-class Given:
-    """Files, and which is whose."""
-
-    files: Files | BundledFiles
-    naming: Naming
-
-    def __enter__(self) -> "Given":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.files.close()
+def opened_files(row: OutsideRow) -> "closing[Files | BundledFiles]":
+    """Its files, closed with the block; raises InputError for what cannot be read as such."""
+    if row.bundle:
+        return closing(BundledFiles(Path(row.bundle), row.bundle_row))
+    return closing(Files(Path(row.images), row.naming.depth, row.naming.zips))
 
 
-def _open(arguments: argparse.Namespace) -> Given:
-    if arguments.bundle:
-        row = arguments.bundle_row or arguments.row
-        return Given(BundledFiles(arguments.bundle, row), Pattern(f"samples/{row}/test/*.zip/{{id:012d}}.png"))
-    naming: Naming = Table(arguments.table) if arguments.table else Pattern(arguments.pattern)
-    return Given(Files(arguments.images, naming.depth, naming.zips), naming)
+def faults_of(row: OutsideRow, layouts: Sequence[Mapping[str, Any]], count: int = 0) -> list[str]:
+    """Names against layouts and headers: a line for each kind of fault, or for what cannot be read at all.
+
+    Without layouts, as long as they are not there: whether there are files for `count` of them.
+    """
+    try:
+        if row.bundle:
+            return _named(row, _bundle_faults(Path(row.bundle), row.bundle_row, layouts))
+        with opened_files(row) as files:
+            if layouts:
+                found = _with_layouts(row, files, row.naming.assign(files.names, layouts), layouts)
+            else:
+                found = _without_layouts(row, files, count)
+            return _named(row, found)
+    except InputError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{error.filename}: {error.strerror}"]
 
 
-def faults_of(arguments: argparse.Namespace) -> list[str]:
-    """Names against layouts, as far as these are there, and headers: a line for each kind of fault; raises InputError."""
-    rows = [row for path in arguments.layouts for row in read_layouts(path)]
-    if arguments.bundle and arguments.check:
-        faults = _bundle_faults(arguments.bundle, arguments.bundle_row or arguments.row, rows)
-    else:
-        with _open(arguments) as given:
-            found = _without_layouts if arguments.check and not rows else _with_layouts
-            faults = found(given, rows, arguments)
-            if isinstance(given.files, BundledFiles):
-                faults += other_layouts(bundled_layouts(given.files.bundle), rows)
-    return [f"{arguments.row}: {arguments.bundle or arguments.images}: {fault}" for fault in faults]
+def _named(row: OutsideRow, faults: Sequence[str]) -> list[str]:
+    return [f"{row.row}: {row.place}: {fault}" for fault in faults]
 
 
-def _with_layouts(given: Given, rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> list[str]:
-    found = given.naming.assign(given.files.names, rows)
-    faults = list(found.faults)
-    if found.others and arguments.surplus == "refuse" and not arguments.bundle:
-        text = f"{len(found.others)} files ({_first(found.others)}) of no layout"
+def _with_layouts(
+    row: OutsideRow, files: Files | BundledFiles, assigned: Assigned, layouts: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    faults = list(assigned.faults)
+    if assigned.others and not row.surplus and not row.bundle:
+        text = f"{len(assigned.others)} files ({_first(assigned.others)}) of no layout"
         faults.append(f"{text}; take them away, or say `surplus: pass_over` if they are meant")
-    return faults + headers(given.files, found.files.values(), _size(arguments.size))
+    faults += headers(files, assigned.files.values(), row.size)
+    return faults + (other_layouts(bundled_layouts(files.bundle), layouts) if isinstance(files, BundledFiles) else [])
 
 
-def _without_layouts(given: Given, rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> list[str]:
-    names = given.files.names
-    fit = [name for name in names if given.naming.fits(name)]
-    few = f"{len(fit)} files of such names for {arguments.count} layouts; in it are {_first(names)}"
+def _without_layouts(row: OutsideRow, files: Files | BundledFiles, count: int) -> list[str]:
+    naming = row.naming
+    fit = [name for name in files.names if naming.fits(name)]
+    few = f"{len(fit)} files of such names for {count} layouts; in it are {_first(files.names)}"
     # Where others may be among them, it is not known yet which are looked at.
-    looked_at = fit if arguments.surplus == "refuse" else []
-    return [few] * (len(fit) < arguments.count) + headers(given.files, looked_at, _size(arguments.size))
+    return [few] * (len(fit) < count) + headers(files, [] if row.surplus else fit, row.size)
 
 
 def _bundle_faults(path: Path, row: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.dag import ROOT, alone, environment
+from tests.dag import ROOT, checkout, environment
 from tests.slurm.cluster import Cluster, ask, why_not
 from tests.slurm.test_slurm import CONFIG, SLURM
 
@@ -31,14 +31,13 @@ def test_jobs_end_and_are_in_the_accounts(accounts, status) -> None:
     target = f"results/{run}/samples/real/test/0000.zip"
     named = [*SLURM, "--slurm-status-command", status, "--set-resources", "sample_real:gpu=1"]
     try:
-        with alone():
-            done = subprocess.run(
-                [sys.executable, "-m", "snakemake", target, *named, *CONFIG, "--config", f"run={run}"],
-                cwd=ROOT,
-                env=environment(),
-                capture_output=True,
-                text=True,
-            )
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", target, *named, *CONFIG, "--config", f"run={run}"],
+            cwd=checkout(),
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         assert (ROOT / target).exists()
         fields = "State,ReqTRES%100,Comment%100"

@@ -16,7 +16,7 @@ from statistics import median
 import pytest
 
 from formats.images import read_meta
-from tests.dag import ROOT, alone, command, environment
+from tests.dag import ROOT, checkout, command, environment
 from tests.scale import PAPER
 from tests.slurm.cluster import Cluster, ask, jobs, why_not
 
@@ -45,10 +45,9 @@ def cluster() -> Iterator[Cluster]:
 def local() -> Iterator[dict[str, bytes]]:
     """The tables of the same configuration without a cluster."""
     run = f"test-slurm-local-{os.getpid()}"
-    with alone():
-        done = subprocess.run(
-            command(*CONFIG, "--config", f"run={run}"), cwd=ROOT, env=environment(), capture_output=True, text=True
-        )
+    done = subprocess.run(
+        command(*CONFIG, "--config", f"run={run}"), cwd=checkout(), env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     yield tables(ROOT / "results" / run)
     shutil.rmtree(ROOT / "results" / run)
@@ -78,7 +77,7 @@ class Run:
         log = (self.folder / "snakemake.log").open("w")
         process = subprocess.Popen(
             self.command(*arguments, configs=configs),
-            cwd=ROOT,
+            cwd=checkout(),
             env=self.env | {name: str(value) for name, value in env.items()},
             stdout=log,
             stderr=log,
@@ -129,14 +128,13 @@ def last_job() -> int:
 @pytest.fixture(scope="module")
 def finished(cluster, tmp_path_factory) -> Iterator[Run]:
     run = Run(tmp_path_factory.mktemp("slurm"))
-    with alone():
-        done = subprocess.run(
-            run.command(*SLURM, "--set-resources", "sample:gpu=1"),
-            cwd=ROOT,
-            env=run.env,
-            capture_output=True,
-            text=True,
-        )
+    done = subprocess.run(
+        run.command(*SLURM, "--set-resources", "sample:gpu=1"),
+        cwd=checkout(),
+        env=run.env,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     yield run
     shutil.rmtree(run.results)
@@ -179,24 +177,23 @@ def trained(run: str, launcher: str, *arguments: str) -> list[bytes]:
     wanted = [f"results/{run}/train/{name}" for name in ("alignment.safetensors", "curves.csv")]
     configs = ["--configfile", *CONFIG[1:], "tests/slurm/nodes.yaml"]
     try:
-        with alone():
-            done = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "snakemake",
-                    *wanted,
-                    *arguments,
-                    *configs,
-                    "--config",
-                    f"run={run}",
-                    f"resources={resources}",
-                ],
-                cwd=ROOT,
-                env=environment() | {"GLOO_SOCKET_IFNAME": "lo"},
-                capture_output=True,
-                text=True,
-            )
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "snakemake",
+                *wanted,
+                *arguments,
+                *configs,
+                "--config",
+                f"run={run}",
+                f"resources={resources}",
+            ],
+            cwd=checkout(),
+            env=environment() | {"GLOO_SOCKET_IFNAME": "lo"},
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return [(ROOT / path).read_bytes() for path in wanted]
     finally:
@@ -216,7 +213,7 @@ def test_a_training_over_two_nodes_gives_the_bytes_of_one_process(cluster) -> No
 
 def test_a_cancelled_shard_goes_on_from_its_last_batch(finished, local) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=1) as process:
+    with finished.slow(*SLURM, SLOW_SECONDS=1) as process:
         (running,) = slow_jobs(before)
         ask("scancel", running["JobId"])
         finished.end(process)
@@ -229,7 +226,7 @@ def test_a_job_over_its_time_limit_gets_more_time_and_goes_on(finished, local) -
     before = last_job()
     short = finished.folder / "short.yaml"
     short.write_text("resources: {rules: {sample: {runtime: 1}}}")
-    with alone(), finished.slow(*SLURM, configs=[str(short)], SLOW_SECONDS=5) as process:
+    with finished.slow(*SLURM, configs=[str(short)], SLOW_SECONDS=5) as process:
         finished.end(process)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found] == ["TIMEOUT", "COMPLETED"]
@@ -240,7 +237,7 @@ def test_a_job_over_its_time_limit_gets_more_time_and_goes_on(finished, local) -
 
 def test_a_job_out_of_memory_gets_more(finished, local) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=1, SLOW_MB=500) as process:
+    with finished.slow(*SLURM, SLOW_SECONDS=1, SLOW_MB=500) as process:
         finished.end(process)
     found = slow_jobs(before)
     assert [job["JobState"] for job in found][-1] == "COMPLETED"
@@ -250,7 +247,7 @@ def test_a_job_out_of_memory_gets_more(finished, local) -> None:
 
 def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local, cluster) -> None:
     before = last_job()
-    with alone(), finished.slow(*SLURM, SLOW_SECONDS=10) as process:
+    with finished.slow(*SLURM, SLOW_SECONDS=10) as process:
         (running,) = slow_jobs(before)
         node, orphan = running["NodeList"], finished.sampled()[0][0]
         step = os.getpgid(orphan)
@@ -280,10 +277,9 @@ def running_program(pid: int) -> bool:
 @pytest.mark.parametrize("profile", [SLURM, GENERIC], ids=["slurm", "cluster-generic"])
 def test_after_snakemake_was_killed_a_second_start_ends_with_the_same_tables(finished, local, profile) -> None:
     before = last_job()
-    with alone():
-        with finished.slow(*profile, SLOW_SECONDS=1.5) as process:
-            os.killpg(process.pid, signal.SIGKILL)
-        again = subprocess.run(finished.command(*profile), cwd=ROOT, env=finished.env, capture_output=True, text=True)
+    with finished.slow(*profile, SLOW_SECONDS=1.5) as process:
+        os.killpg(process.pid, signal.SIGKILL)
+    again = subprocess.run(finished.command(*profile), cwd=checkout(), env=finished.env, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr[-3000:]
     assert slow_jobs(before)[-1]["JobState"] == "COMPLETED"
     assert tables(finished.results) == local

@@ -97,7 +97,7 @@ rule import_images:
         "../envs/harness.yaml"
     params:
         key=lambda wildcards: plan.import_keys[wildcards.method],
-        options=lambda wildcards: plan.import_options(wildcards.method),
+        options=lambda wildcards: plan.outside_row(wildcards.method).options(),
         out=lambda wildcards: f"{plan.path.folder}/samples/{wildcards.method}/test",
     message:
         "Importing the images of {wildcards.method}"

@@ -6,7 +6,6 @@
 A split may lie in several such files; `read_cache` takes them together, each checked against its own SHA-256.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,10 +70,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    _run(args)
-
-
-def _run(args: argparse.Namespace) -> None:
     shards = [read_layouts(path) for path in args.layouts]
     if len(shards) != len(args.images):
         raise InputError(f"--images: {len(args.images)} zips for {len(shards)} layouts files")

@@ -9,7 +9,6 @@ With --chosen, the eta.json and the calibration.json of the same training with a
 chosen there, of the eta that is calibrated here.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,10 +40,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    _run(args)
-
-
-def _run(args: argparse.Namespace) -> None:
     from hcma.alignment import load_alignment
     from hcma.cache import read_cache
     from hcma.method import Params

@@ -98,13 +98,15 @@ class DenoiserTrainer(Loop):
         sd: Diffusion,
         state: State,
         params: Params,
-        settings: tuple[Training, Denoising],
-        splits: tuple[Split, Split],
+        aligning: Training,
+        denoising: Denoising,
+        train: Split,
+        heldout: Split,
         work: Path,
         base_sha256: str,
     ) -> None:
         self.sd, self.params, self.eta = sd, params, state.eta
-        (self.aligning, self.settings), (self.data, self.heldout) = settings, splits
+        self.aligning, self.settings, self.data, self.heldout = aligning, denoising, train, heldout
         section, images = "alignment.train.denoiser", self.settings.validate_images
         check_data(section, self.settings.batch, images, self.data.cache, self.heldout.cache)
         require_gated(sd.unet)

@@ -18,6 +18,7 @@ from formats.files import InputError
 from formats.layouts import Layout
 from formats.params import expect, expect_each, is_number
 from hcma.alignment import Alignment, load_alignment
+from hcma.gradient_weighting import FIXED, RULES, Tally, weighed
 from hcma.sampling.counters import Passes
 from hcma.sampling.diffusion import (
     Diffusion,
@@ -32,7 +33,6 @@ from hcma.sampling.diffusion import (
 from hcma.sampling.grounding import denoise_grounded, grounded_passes, grounding_tokens, label_features, largest
 from hcma.sampling.spec import Artefact
 from hcma.sampling.text import FEATURES, TextFeatures, load_text_features
-from hcma.weights import FIXED, RULES, Tally, weighed
 
 MODES = ("raw", "grad_norm")
 TIMESTEPS = 1000  # of the schedules of Stable Diffusion and GLIGEN
@@ -49,11 +49,11 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 class Params:
     """Settings of update (8).
 
-    mode           raw: the step is eta * gradient; grad_norm: the step is eta times the latent's own norm
-    schedule       factor over t: constant, linear (t / T), sigma2 ((1 - a) / a) or sqrt_one_minus_acp
+    mode           raw: the step is eta * gradient; grad_norm: it is that gradient rescaled to the length eta * |latent|
+    schedule       factor of the step over t: constant, linear (t / T), sigma2 ((1 - a) / a) or sqrt_one_minus_acp
     lambda_global  weight of (6), C2IA; 1 in the paper, 0 switches it off
     lambda_local   weight of (7), O2RA; 1 in the paper, 0 switches it off
-    weights        how the two weights adapt to the gradients or to t (hcma/weights.py); fixed in the paper
+    weights        how the two weights adapt to the gradients or to t (hcma/gradient_weighting.py); fixed in the paper
     start, stop, every  align at steps start <= step / steps < stop, every so many of them
     tau            fraction of the steps in which GLIGEN sees the boxes
     """
@@ -84,7 +84,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch is pulled to: captions_BD, and per slot boxes_BM4, labels_BMD and mask_BM."""
+    """What a batch is pulled to: caption_BD, and per slot boxes_BM4, labels_BMD and mask_BM."""
 
     caption_BD: torch.Tensor
     boxes_BM4: torch.Tensor
@@ -218,7 +218,7 @@ def align_step(
     """eta * gradient of lambda_global * (6) + lambda_local * (7), weighed by `params.weights`; no sample feels its batch.
 
     With `second_order` the step itself has a gradient, to the module's parameters. timesteps: T, for rules over t.
-    tally: as hcma.weights.weighed has it.
+    tally: as hcma.gradient_weighting.weighed has it.
     """
     with torch.enable_grad():
         latents = latents_BCHW.detach().requires_grad_()

@@ -8,7 +8,6 @@ bytes as an uninterrupted one, on one device, thread count and number of process
 `micro_batch` images when `accelerate launch --num_processes 4 -m hcma.train ...` starts the program, one process a GPU.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,13 +27,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--curves", type=Path, required=True, help="CSV")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    _run(args)
-
-
-def _run(args: argparse.Namespace) -> None:
     alignment = read_object(args.config, "a run's config.json", "alignment")["alignment"]
     # Heavy imports stand here: `--help` should answer at once.
     with quick_imports():
+        from hcma.alignment import save_alignment
         from hcma.cache import read_cache
         from hcma.trainer import NOISE, Trainer, Training
 
@@ -49,8 +45,6 @@ def _run(args: argparse.Namespace) -> None:
     if not run.processes.main:
         return
     run.progress.write_curves(args.curves)
-    from hcma.alignment import save_alignment
-
     save_alignment(module, args.out)
     run.checkpoint.unlink(missing_ok=True)
 

@@ -9,18 +9,13 @@ Writes OUT/model, a model folder with its SHA256SUMS, OUT/alignment.safetensors,
 OUT/curves.csv. A killed run goes on from the work folder and ends with the same bytes as an uninterrupted one.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from formats.cli import options, quick_imports, run
 from formats.files import read_object
 from formats.layouts import Layout, read_layouts
 from formats.params import from_keys
-
-if TYPE_CHECKING:
-    from hcma.denoiser import DenoiserTrainer
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,15 +35,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for what is trained")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    _run(args)
-
-
-def _run(args: argparse.Namespace) -> None:
     with quick_imports():
-        from hcma.alignment import save_alignment
+        from formats.checksums import folder_sha256
+        from hcma.alignment import load_alignment, save_alignment
+        from hcma.cache import read_cache
+        from hcma.denoiser import DenoiserTrainer, Denoising, Split
+        from hcma.method import Params, State
+        from hcma.processes import Processes
+        from hcma.sampling.diffusion import Sampling, load_diffusion
         from hcma.sampling.weights import write_model
+        from hcma.trainer import NOISE, Training
 
-    run = _trainer(args)
+    config = read_object(args.config, "a run's config.json", "alignment", "methods")
+    alignment, stated = config["alignment"], config["alignment"]["train"]
+    denoiser = stated["denoiser"] | {key: stated[key] for key in ("train_denoiser", "second_order")}
+    denoiser |= {"micro_batch": args.micro_batch} if args.micro_batch else {}
+    aligning = {key: value for key, value in stated.items() if key not in NOISE}
+    eta = read_object(args.eta, "a calibration", "eta")["eta"]
+    sd = load_diffusion(args.model, Sampling(), Processes(args.device).device)
+    run = DenoiserTrainer(
+        sd,
+        State(load_alignment(args.alignment).to(sd.device), eta),
+        from_keys(Params, config["methods"][alignment["method"]]["params"], "the aligned method's params"),
+        from_keys(Training, aligning, "alignment.train"),
+        from_keys(Denoising, denoiser, "alignment.train.denoiser"),
+        Split(read_cache(args.train), _layouts(args.train_layouts)),
+        Split(read_cache(args.heldout), _layouts(args.heldout_layouts)),
+        args.work,
+        folder_sha256(args.model),
+    )
     run.train()
     run.processes.end()
     if not run.processes.main:
@@ -57,36 +72,6 @@ def _run(args: argparse.Namespace) -> None:
     save_alignment(run.module, args.out / "alignment.safetensors")
     write_model(args.model, run.sd.unet, args.out / "model")
     run.checkpoint.unlink(missing_ok=True)
-
-
-def _trainer(args: argparse.Namespace) -> "DenoiserTrainer":
-    from formats.checksums import folder_sha256
-    from hcma.alignment import load_alignment
-    from hcma.cache import read_cache
-    from hcma.denoiser import DenoiserTrainer, Denoising, Split
-    from hcma.method import Params, State
-    from hcma.processes import Processes
-    from hcma.sampling.diffusion import Sampling, load_diffusion
-    from hcma.trainer import NOISE, Training
-
-    config = read_object(args.config, "a run's config.json", "alignment", "methods")
-    alignment, stated = config["alignment"], config["alignment"]["train"]
-    train = {key: value for key, value in stated.items() if key not in NOISE}
-    denoiser = stated["denoiser"] | {key: stated[key] for key in ("train_denoiser", "second_order")}
-    denoiser |= {"micro_batch": args.micro_batch} if args.micro_batch else {}
-    settings = (
-        from_keys(Training, train, "alignment.train"),
-        from_keys(Denoising, denoiser, "alignment.train.denoiser"),
-    )
-    eta = read_object(args.eta, "a calibration", "eta")["eta"]
-    params = from_keys(Params, config["methods"][alignment["method"]]["params"], "the aligned method's params")
-    splits = (
-        Split(read_cache(args.train), _layouts(args.train_layouts)),
-        Split(read_cache(args.heldout), _layouts(args.heldout_layouts)),
-    )
-    sd = load_diffusion(args.model, Sampling(), Processes(args.device).device)
-    state = State(load_alignment(args.alignment).to(sd.device), eta)
-    return DenoiserTrainer(sd, state, params, settings, splits, args.work, folder_sha256(args.model))
 
 
 def _layouts(paths: Sequence[Path]) -> list[Layout]:

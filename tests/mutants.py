@@ -17,7 +17,7 @@ MAPS, LOOP, READ = "hcma/sampling/token_maps.py", "hcma/sampling/attention_guida
 SOLVE = "hcma/sampling/diffusion.py"
 RNB, DENSE, REFOCUS = "baselines/rnb.py", "baselines/dense_diffusion.py", "baselines/attention_refocusing.py"
 BOX, LAYOUT, EXCITE = "baselines/boxdiff.py", "baselines/layout_guidance.py", "baselines/attend_and_excite.py"
-WEIGHTS = "hcma/weights.py"
+WEIGHTS = "hcma/gradient_weighting.py"
 # what is broken, file, text, replacement
 MUTANTS = [
     ("a true Gaussian of the stated sigma", MAPS, "(line / (2 * sigma)) ** 2", "line**2 / (2 * sigma**2)"),

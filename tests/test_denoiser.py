@@ -59,13 +59,14 @@ def trainer(
     base: Path, caches: dict[str, Path], work: Path, aligning: dict | None = None, **changes
 ) -> DenoiserTrainer:
     sd = load_diffusion(base, Sampling())
-    splits = tuple(
+    train, heldout = (
         Split(read_cache([path.with_suffix(".safetensors")]), layouts(count))
         for path, count in ((caches["train"], 8), (caches["heldout"], 4))
     )
-    settings = (Training(**(TRAIN | (aligning or {}))), Denoising(**({"train_denoiser": "fuser"} | SETTINGS | changes)))
+    aligned, denoising = Training(**(TRAIN | (aligning or {}))), {"train_denoiser": "fuser"} | SETTINGS | changes
+    state = State(module().requires_grad_(False), ETA)
     return DenoiserTrainer(
-        sd, State(module().requires_grad_(False), ETA), Params(), settings, splits, work, folder_sha256(base)
+        sd, state, Params(), aligned, Denoising(**denoising), train, heldout, work, folder_sha256(base)
     )
 
 

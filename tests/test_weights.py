@@ -8,9 +8,9 @@ import torch
 from formats.files import InputError
 from formats.layouts import Layout, Object
 from hcma.alignment import Alignment, AlignmentConfig
+from hcma.gradient_weighting import FACTORS, FIXED, MIXTURES, RULES, weighed
 from hcma.method import Params, State, Targets, align_step, generate
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
-from hcma.weights import FACTORS, FIXED, MIXTURES, RULES, weighed
 from tests.tiny import WIDTH, write_tiny
 
 ADAPTIVE = [rule for rule in RULES if rule != FIXED]

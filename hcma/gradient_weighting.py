@@ -78,11 +78,11 @@ def conflict_free(a: torch.Tensor, b: torch.Tensor, lambdas: tuple[float, float]
 def layout_first(
     global_B: torch.Tensor, local_B: torch.Tensor, share_B: torch.Tensor, lambdas: tuple[float, float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factors that add up to 2."""
+    """2 (1 - u) and 2 u: the boxes early, where noise is high, the caption late."""
     return 2 * (1 - share_B), 2 * share_B
 
 
-def log(
+def inverse_loss(
     global_B: torch.Tensor, local_B: torch.Tensor, share_B: torch.Tensor, lambdas: tuple[float, float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The losses' inverses, by which the weights keep the sum of the lambdas."""
@@ -100,6 +100,6 @@ def _norm(x_BCHW: torch.Tensor) -> torch.Tensor:
     return x_BCHW.detach().flatten(1).norm(dim=1)[:, None, None, None]
 
 
-FACTORS: dict[str, Factors] = {"layout_first": layout_first, "log": log}
+FACTORS: dict[str, Factors] = {"layout_first": layout_first, "log": inverse_loss}
 MIXTURES: dict[str, Mixture] = {"equal_norm": equal_norm, "conflict_free": conflict_free}
 RULES = (FIXED, *MIXTURES, *FACTORS)

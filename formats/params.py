@@ -1,17 +1,33 @@
 """Values of a configuration as the fields of a dataclass, such as a module's `Params`, and the checks of a field."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 from formats.files import InputError
 
 
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """That a key is none of those known, and which of them is nearest."""
+    return f"unknown key{_nearest(key, known)}; known are {', '.join(sorted(known)) or 'none'}"
+
+
+def unknown_name(name: str, known: Iterable[str], of: str = "") -> str:
+    """That a name is none of those known, and which of them is nearest."""
+    return f"{name!r} is not one of {of}{', '.join(known)}{_nearest(name, known)}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name, known, 1)
+    return f", nearest is {nearest[0]}" if nearest else ""
+
+
 def check_keys(found: dict[str, Any], known: set[str], where: str) -> None:
     """Raise InputError naming the first key that is not known."""
     if unknown := sorted(set(found) - known):
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known)) or 'none'}")
+        raise InputError(f"{where}: {unknown[0]}: {unknown_key(unknown[0], known)}")
 
 
 def from_keys(kind: type[Any], values: dict[str, Any], where: str) -> Any:

@@ -3,19 +3,20 @@
 import importlib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from formats.layouts import Layout, Object
 from formats.params import from_keys
-from hcma.alignment import Alignment, AlignmentConfig, save_alignment
-from hcma.sampling.diffusion import Sampling, initial_noise
+from hcma.alignment import BOX_FEATURES, POOLS, TIME, Alignment, AlignmentConfig, save_alignment
+from hcma.sampling.diffusion import OWN, PRECISIONS, SCHEDULERS, Sampling, initial_noise
 from hcma.sampling.loading import Method, open_model
 from hcma.sampling.spec import Artefact, read_artefact
 from tests.test_config import CONFIG, FILE, OVERLAYS, ROOT, merged
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
-from workflow import overlays
+from workflow import overlays, settings
 from workflow.consistency import parameter_faults
 from workflow.overlays import resolved
 from workflow.settings import read
@@ -108,3 +109,17 @@ def test_every_method_keeps_the_contract(stanza, models, artefacts) -> None:
     alone = torch.cat([images([layout], 4) for layout in LAYOUTS])
     assert (together.int() - backwards.int()).abs().max() <= 1
     assert (together.int() - alone.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "known"),
+    [
+        (settings.Sampling, "scheduler", (*SCHEDULERS, OWN)),
+        (settings.Sampling, "precision", PRECISIONS),
+        (settings.AlignmentModel, "box_feature", BOX_FEATURES),
+        (settings.AlignmentModel, "pool", POOLS),
+        (settings.AlignmentModel, "time_conditioning", TIME),
+    ],
+)
+def test_the_choices_of_a_key_are_those_of_what_it_configures(section, key, known) -> None:
+    assert set(get_args(section.model_fields[key].annotation)) == set(known)

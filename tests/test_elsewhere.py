@@ -16,7 +16,7 @@ from tests.dag import ROOT
 from tests.test_config import CONFIG, FILE, faults, merged
 from tests.test_plan import planned
 from workflow import preflight, products
-from workflow.paths import unusable
+from workflow.inputs import unusable
 from workflow.plan import called, listing, run_of
 from workflow.settings import read
 

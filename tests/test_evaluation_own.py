@@ -148,7 +148,7 @@ def test_it_is_measured_compared_tabulated_drawn_and_shown_without_a_further_lin
             {"a": {"module": "json"}},
             "metrics.a.module: module 'json' has no dataclass `Params` and no function `metrics`",
         ),
-        ({"a": {"module": "evaluation.metrics.counts", "parms": {}}}, "metrics.a: unknown key 'parms'"),
+        ({"a": {"module": "evaluation.metrics.counts", "parms": {}}}, "metrics.a: parms: unknown key"),
         ({"a": {"module": "evaluation.metrics.counts", "params": []}}, None),
         (
             {"a": {"module": "evaluation.metrics.counts", "params": [1]}},
@@ -156,7 +156,7 @@ def test_it_is_measured_compared_tabulated_drawn_and_shown_without_a_further_lin
         ),
         (
             {"a": {"module": "evaluation.metrics.relations", "params": {"rul": 1}}},
-            "metrics.a.params: unknown key 'rul'",
+            "metrics.a.params: rul: unknown key",
         ),
         ({"a": {"module": "evaluation.metrics.attributes"}}, "metrics.a.params: .*'values'"),
     ],

@@ -29,7 +29,7 @@ from workflow.fetch import __main__ as program
 from workflow.fetch import ask, refused
 from workflow.fetch.download import Expected, Network, fetch_file, network_of, verify
 from workflow.fetch.hub import fetch_model, model_still_to_come
-from workflow.paths import Downloads
+from workflow.inputs import Downloads
 from workflow.settings import Fetch, HubNetwork, Model, Source
 
 CONTENT = random.Random(0).randbytes(3_000_000)

@@ -15,8 +15,8 @@ import yaml
 from tests.dag import ROOT, checkout, environment, is_nothing_to_do, jobs_by_rule, snakemake
 from tests.test_config import CONFIG, faults, merged
 from workflow import overlays
+from workflow.inputs import LINKS, linked, place, resolve, unlinked
 from workflow.miniature.draw import write_split
-from workflow.paths import LINKS, place, resolve, stated, unstated
 from workflow.settings import read
 
 ODD = 'it\'s {odd} $HOME "x" folder'
@@ -245,19 +245,19 @@ def test_a_folder_of_downloads_in_which_snakemake_would_see_wildcards_is_refused
 def test_a_path_is_stated_through_a_link_only_where_it_has_to_be(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     plain = "/a b/it's $HOME/x.json"
-    assert stated(plain) == unstated(plain) == plain
+    assert linked(plain) == unlinked(plain) == plain
     assert not LINKS.exists()
     folder = tmp_path / "one {x}/two <y>/three"
     folder.mkdir(parents=True)
     (folder / "file.json").write_text("here")
     for path in (f"{folder}/file.json", "one {x}/two <y>/three/file.json"):
-        through = stated(path)
+        through = linked(path)
         assert not set(through) & set("{}<>")
         assert Path(through).read_text() == "here"
-        assert unstated(through) == f"{folder}/file.json"
-        assert stated(path) == through
+        assert unlinked(through) == f"{folder}/file.json"
+        assert linked(path) == through
     assert len(list(LINKS.iterdir())) == 1
-    assert Path(stated(f"{folder}/{{w}}.yaml")).readlink() == folder / "{w}.yaml"
+    assert Path(linked(f"{folder}/{{w}}.yaml")).readlink() == folder / "{w}.yaml"
 
 
 def test_a_leading_dash_and_needless_slashes_are_settled(tmp_path, monkeypatch) -> None:

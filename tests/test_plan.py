@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.dag import ROOT
+from workflow.inputs import resolve
 from workflow.overlays import merged
-from workflow.paths import resolve
 from workflow.plan import Plan, read_plan
 from workflow.products import paired_options, table_options
 from workflow.settings import read

@@ -22,8 +22,8 @@ from evaluation.networks.inception import load_inception, untrained_inception
 from formats.containers import CONTAINERS, LEGACY_PICKLE, SAFETENSORS, TORCHSCRIPT, ZIP_PICKLE, container
 from formats.files import InputError, sha256
 from tests.dag import ROOT
+from workflow.inputs import resolve
 from workflow.overlays import merged
-from workflow.paths import resolve
 from workflow.random_weights import __main__ as writer
 from workflow.random_weights.architecture import read_architecture
 from workflow.random_weights.containers import write_tensors

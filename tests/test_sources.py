@@ -24,8 +24,8 @@ from formats.images import read_images
 from formats.layouts import read_layouts
 from tests import dag
 from tests import foreign_sets as sets
+from workflow.inputs import unusable
 from workflow.overlays import merged
-from workflow.paths import unusable
 from workflow.plan import Plan
 from workflow.settings import SettingsError, read
 

@@ -338,5 +338,5 @@ def test_a_misspelt_key_is_one_line(tmp_path, capsys) -> None:
     arguments = [text for flag in flags for text in (flag, str(tmp_path / flag[2:]))]
     assert status(train.main, [*arguments, "--config", str(tmp_path / "config.json")]) == 1
     error = capsys.readouterr().err
-    assert "alignment.train: unknown key 'epoch'" in error
+    assert "alignment.train: epoch: unknown key" in error
     assert error.count("\n") == 1

@@ -17,8 +17,9 @@ from evaluation.networks import LEAST, ROLES, described, faults, measured_by
 from formats import shown
 from formats.files import InputError
 from formats.modules import defined, dotted, fields_of, statements
+from formats.params import unknown_key, unknown_name
 from workflow.keys import explained
-from workflow.overlays import Fault, Keys, unknown_key, unknown_name
+from workflow.overlays import Fault, Keys
 from workflow.study import Reading, expand
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 from formats import shown
 from formats.cli import options, run
 from formats.files import replacing
-from workflow.overlays import BASE, ROOT, Fault, Keys, content, unknown_key
+from formats.params import unknown_key
+from workflow.overlays import BASE, ROOT, Fault, Keys, content
 
 REQUIRED = object()
 BOUNDS = {

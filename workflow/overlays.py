@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+from formats.params import unknown_name
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path("workflow/config")
@@ -28,21 +29,6 @@ class Origin(NamedTuple):
 
     source: int
     below: dict[Any, "Origin"] | None
-
-
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """That a key is none of those known, and which of them is nearest."""
-    return f"unknown key{_nearest(key, known)}; known are {', '.join(sorted(known)) or 'none'}"
-
-
-def unknown_name(name: str, known: Iterable[str], of: str = "") -> str:
-    """That a name is none of those known, and which of them is nearest."""
-    return f"{name!r} is not one of {of}{', '.join(known)}{_nearest(name, known)}"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    nearest = get_close_matches(name, known, 1)
-    return f", nearest is {nearest[0]}" if nearest else ""
 
 
 def scale_file(config: Mapping[str, Any]) -> str:

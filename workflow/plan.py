@@ -1,9 +1,8 @@
-"""What a run consists of: its rows, splits and shards, the path of every file, and the values whose change reruns a job.
+"""What a run consists of: its rows, splits and shards, and the values whose change reruns a job.
 
-Rules name files and values through `Plan` alone; it is plain Python, without Snakemake and without torch. Arguments of a path
-that are left out are Snakemake's wildcards: `plan.path.samples()` is the pattern of which
-`plan.path.samples("hcma", "test", "0000")` is one file. A row is `real`, a method, a candidate for eta, a method with another
-sampling seed, a reading of the study, or one of those with another training seed.
+Rules take values from `Plan`, files from its `path` (workflow.paths), and from workflow.products what a table, figure or study
+is made of. It is plain Python, without Snakemake and without torch. A row is `real`, a method, a candidate for eta, a method
+with another sampling seed, a reading of the study, or one of those with another training seed.
 
 What reruns a job is its inputs and its `params`. A file that a rule makes is an input; of what is the user's own (a model
 folder, a file of weights) and of the configuration, `params` hold a key, a short text that changes with its meaning.
@@ -29,10 +28,11 @@ from formats.bundles import Bundle, BundledRow
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from formats.modules import defined
-from workflow.paths import place, resolve, stated
+from workflow.inputs import linked, place, resolve
+from workflow.paths import Paths
 from workflow.settings import Architecture, Extractor, Method, Section, Settings
 from workflow.study import Reading, expand
-from workflow.trained import Trained, TrainedPaths, digest
+from workflow.trained import Trained, digest
 
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
@@ -64,97 +64,8 @@ class Sampled(NamedTuple):
     images: int
 
 
-class Paths:
-    """Every file of a run, below `results/{run}`."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.config = f"{folder}/config.json"
-        self.provenance = f"{folder}/provenance.json"
-        self.lineage = f"{folder}/work/lineage.json"
-        self.report = f"{folder}/report.html"
-        self.coco = f"{folder}/coco"
-        self.left_out = f"{folder}/layouts/report.json"
-        self.weights = f"{folder}/weights"
-        self.pilot = f"{folder}/pilot.json"
-        self.estimate = f"{folder}/estimate"
-        self.bundle = f"{folder}/{Path(folder).name}.zip"
-
-    def layouts(self, split: str = "{split}") -> str:
-        return f"{self.folder}/layouts/{split}.jsonl"
-
-    def layout_shard(self, split: str = "{split}", shard: str = "{shard}") -> str:
-        return f"{self.folder}/layouts/{split}/{shard}.jsonl"
-
-    def regions(self, split: str = "{split}", shard: str = "{shard}") -> str:
-        return f"{self.folder}/regions/{split}/{shard}.parquet"
-
-    def spec(self, row: str = "{method}") -> str:
-        """All that decides a row's images beside the layouts."""
-        return f"{self.folder}/methods/{row}.json"
-
-    def samples(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
-        return f"{self.folder}/samples/{row}/{split}/{shard}.zip"
-
-    def crops(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
-        return f"{self.folder}/crops/{row}/{split}/{shard}.zip"
-
-    def features(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
-        return f"{self.folder}/features/{row}/{split}/{shard}.npz"
-
-    def summary(self, row: str = "{method}", split: str = "{split}") -> str:
-        """Moments of a row's features, a sample of them, and sums over that sample's pairs."""
-        return f"{self.folder}/summaries/{row}/{split}.npz"
-
-    def metrics(self, row: str = "{method}", split: str = "{split}") -> str:
-        return f"{self.folder}/metrics/{row}/{split}.json"
-
-    def scores(self, row: str = "{method}", split: str = "{split}") -> str:
-        return f"{self.folder}/scores/{row}/{split}.parquet"
-
-    def across(self, row: str = "{method}", split: str = "{split}") -> str:
-        """Sums over the pairs of a row's samples and those of the photos, for its metrics and its swaps."""
-        return f"{self.folder}/across/{row}/{split}.npz"
-
-    def swaps(self, row: str = "{method}") -> str:
-        return f"{self.folder}/swaps/{row}.json"
-
-    def train(self, variant: str = "{variant}") -> TrainedPaths:
-        """What is trained, calibrated and chosen."""
-        return TrainedPaths(self.folder, variant)
-
-    def readings(self, row: str = "{method}") -> str:
-        """As `swaps`, of a reading of the study and the rows that it is compared with there."""
-        return f"{self.folder}/study/swaps/{row}.json"
-
-    def sizes(self, row: str = "{method}") -> str:
-        return f"{self.folder}/sizes/{row}/test.csv"
-
-    def strips(self, shard: str = "{shard}") -> str:
-        return f"{self.folder}/report/strips/{shard}.json"
-
-    def table(self, name: str, kind: str = "csv") -> str:
-        return f"{self.folder}/tables/{name}.{kind}"
-
-    def figure(self, name: str, kind: str = "png") -> str:
-        return f"{self.folder}/figures/{name}.{kind}"
-
-    def architecture(self, name: str = "{name}") -> str:
-        return f"{self.folder}/architectures/{name}.json"
-
-    def log(self, name: str) -> str:
-        return f"{self.folder}/logs/{name}.log"
-
-    def benchmark(self, name: str) -> str:
-        return f"{self.folder}/benchmarks/{name}.jsonl"
-
-    def work(self, name: str) -> str:
-        """A folder for checkpoints. It lies outside the outputs, which Snakemake deletes when a job fails."""
-        return f"{self.folder}/work/{name}"
-
-
 class Plan:
-    """The run that settings describe. It writes nothing but config.json."""
+    """The run that settings describe. It writes config.json, and links to paths that no rule can name (inputs.linked)."""
 
     # Code whose hashes are recorded with the metrics: all that makes layouts, images and numbers.
     CODE = ("formats", "hcma", "baselines", "evaluation", "workflow/miniature", "workflow/write_method.py")
@@ -508,11 +419,11 @@ class Plan:
         foreign = [
             path for one in self.sources for path in (*paths_of(one), *([one["captions"]] if "captions" in one else []))
         ]
-        return [stated(path) for path in [*(of_set if self.needs_data_set else []), *foreign]]
+        return [linked(path) for path in [*(of_set if self.needs_data_set else []), *foreign]]
 
     @cached_property
     def words(self) -> str:
-        return stated(self.settings.data.words)
+        return linked(self.settings.data.words)
 
     def archives(self, *splits: str) -> list[str]:
         """The zips of splits' photos that a rule makes; a folder of the user's own is read without being watched."""
@@ -656,7 +567,7 @@ class Plan:
     def artefacts_made(self, row: str) -> list[str]:
         """Its artefacts, and what is trained of its model, as inputs."""
         trained = [f"{self.base(row)}/{SUMS}"] if self.retrained(row) else []
-        return [*map(stated, self.artefacts(row).values()), *trained]
+        return [*map(linked, self.artefacts(row).values()), *trained]
 
     def text_artefact(self, row: str) -> dict[str, str]:
         """The encoder of the alignment's targets, by name, where it is not the model's own."""

@@ -22,8 +22,8 @@ from evaluation.layouts import read_layouts
 from formats.cli import options, quick_imports
 from formats.files import InputError, write_json
 from workflow.consistency import metric_faults, parameter_faults
+from workflow.inputs import linked, unusable
 from workflow.overlays import merged
-from workflow.paths import stated, unusable
 from workflow.plan import Plan, read_plan, run_of
 from workflow.products import STUDY, clashes
 from workflow.settings import SettingsError, read
@@ -104,7 +104,7 @@ def metrics_of_runs(*runs: str | None) -> list[str]:
             stop(["compare needs two runs: --config first=RUN second=RUN, folders of results/ or bundles"])
         path = run_of(run)
         if run.endswith(".zip"):
-            found.append(stated(path) if Path(path).is_file() else stop([f"{path}: no such file, expected a bundle"]))
+            found.append(linked(path) if Path(path).is_file() else stop([f"{path}: no such file, expected a bundle"]))
             continue
         files = sorted(map(str, Path(path).glob("metrics/*/test.json")))
         found += files or stop([f"{path}: no metrics/*/test.json; finish that run first"])

@@ -162,7 +162,7 @@ def study_inputs(plan: Plan) -> Inputs:
     return {
         "metrics": metrics_of(plan, [*rows, *plan.retrainings]),
         "scores": [plan.path.scores(row, "test") for row in rows],
-        "swaps": [plan.path.readings(row) for row in compared] if plan.has_photos("test") else [],
+        "swaps": [plan.path.study_swaps(row) for row in compared] if plan.has_photos("test") else [],
         "shards": [plan.path.samples(row, "test", shard) for row in plan.readings for shard in shards],
     }
 

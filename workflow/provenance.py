@@ -28,7 +28,7 @@ from formats.cli import options, run
 from formats.files import read_json, sha256, write_json
 from formats.images import read_meta
 from formats.records import made
-from workflow.paths import unstated
+from workflow.inputs import unlinked
 
 PREFIXES = {"run": "urn:hcma:run:", "hcma": "urn:hcma:"}
 
@@ -60,7 +60,7 @@ def lineage_of(jobs: Iterable[Any], folder: str) -> dict[str, dict[str, Any]]:
 
 
 def _collected(path: str, folder: str) -> str:
-    return re.sub(r"/[0-9]{4}\.\w+$", "", unstated(path).removeprefix(f"{folder}/"))
+    return re.sub(r"/[0-9]{4}\.\w+$", "", unlinked(path).removeprefix(f"{folder}/"))
 
 
 class Record:

@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from formats.files import InputError
 from workflow.consistency import contradictions
+from workflow.inputs import FILLED
 from workflow.keys import explained
 from workflow.overlays import blamed, merge_faults, resolved
-from workflow.paths import FILLED
 
 
 class SettingsError(InputError):

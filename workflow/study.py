@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from formats import shown
+from formats.params import unknown_key, unknown_name
 from workflow.keys import explained
-from workflow.overlays import Fault, Keys, laid, unknown_key, unknown_name
+from workflow.overlays import Fault, Keys, laid
 
 if TYPE_CHECKING:
     from workflow.settings import Alignment, Factor, Level, Method, Settings, Study

@@ -12,26 +12,6 @@ NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
 MEMORY = {"micro_batch"}
 
 
-class TrainedPaths:
-    """Files below train/ of a run, or of a variant below train/NAME/; `variant` is "" or "/NAME"."""
-
-    def __init__(self, folder: str, variant: str) -> None:
-        self.folder = f"{folder}/train{variant}"
-        self.config = f"{self.folder}/config.json"
-        self.alignment = f"{self.folder}/alignment.safetensors"
-        self.curves = f"{self.folder}/curves.csv"
-        self.eta = f"{self.folder}/eta.json"
-        self.calibration = f"{self.folder}/calibration.json"
-        self.noise = f"{self.folder}/noise"
-
-    def candidate(self, number: int) -> str:
-        """A multiple of the calibrated eta."""
-        return f"{self.folder}/eta/{number}.json"
-
-    def latents(self, split: str = "{split}", part: str = "{part}") -> str:
-        return f"{self.folder}/latents/{split}/{part}.safetensors"
-
-
 @dataclass(frozen=True)
 class Trained:
     """One reading of the section `alignment`.

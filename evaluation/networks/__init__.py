@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from formats import shown
 from formats.files import InputError
 from formats.modules import choice, defined, dotted, fields_of, source_of, statements
-from formats.params import expect_each, is_count, is_number
+from formats.params import expect_each, is_count, is_number, unknown_key
 
 FEATURES, DETECTIONS, SCORES = "features", "detections", "scores"
 FUNCTIONS = {"extractor": FEATURES, "detector": DETECTIONS, "judge": SCORES}
@@ -211,8 +211,7 @@ def faults(key: str, stanza: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("params", f"expected a mapping, found {shown(params)}")
     elif found.parameters is not None:
         for name in sorted(map(str, params.keys() - found.parameters)):
-            given = ", ".join(sorted(found.parameters)) or "none"
-            yield Fault("params", f"unknown key {name!r}; known are {given}")
+            yield Fault("params", f"{name}: {unknown_key(name, found.parameters)}")
 
 
 def clashes(key: str) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from formats.files import InputError
-from workflow.paths import Downloads
+from workflow.inputs import Downloads
 from workflow.settings import Fetch
 
 

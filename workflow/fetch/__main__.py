@@ -20,7 +20,7 @@ from formats.checksums import SUMS, digests, write_sums
 from formats.cli import options, run
 from formats.files import InputError, replacing, write_json
 from workflow.fetch import refused
-from workflow.paths import WEIGHTS
+from workflow.inputs import WEIGHTS
 from workflow.plan import Plan, read_plan
 
 LIMIT = 4 << 30  # bytes of a member; COCO's largest has a tenth

@@ -21,7 +21,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from formats.checksums import SUMS, write_sums
 from formats.files import InputError, read_json, write_json
 from workflow.fetch.download import Expected, Network, alone, verify
-from workflow.paths import WEIGHTS as NETWORK_WEIGHTS
+from workflow.inputs import WEIGHTS as NETWORK_WEIGHTS
 from workflow.settings import HubNetwork, Model
 
 RECORD = "SOURCE.json"

@@ -112,7 +112,7 @@ rule summarize:
 rule take_summary:
     input:
         layouts=plan.layout_shards("test"),
-        bundle=lambda wildcards: stated(plan.settings.methods[wildcards.method].bundle),
+        bundle=lambda wildcards: linked(plan.settings.methods[wildcards.method].bundle),
         like=plan.summarized_like,
     output:
         plan.path.summary(split="test"),

@@ -43,7 +43,7 @@ use rule swap_images as swap_readings with:
         ],
         real=plan.real_summary("test"),
     output:
-        plan.path.readings(),
+        plan.path.study_swaps(),
     log:
         plan.path.log("swap_readings/{method}"),
     benchmark:

@@ -10,7 +10,7 @@ from snakemake.utils import update_config
 from evaluation.extractors import verified
 from formats.files import InputError, sha256
 from tests.dag import ROOT, snakemake
-from workflow.paths import resolve, unusable
+from workflow.inputs import resolve, unusable
 from workflow.settings import Settings, read
 
 

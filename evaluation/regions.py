@@ -18,6 +18,7 @@ from evaluation.layouts import read_layouts
 from evaluation.protocol import add_options, chosen
 from formats.cli import integer_from, options, run
 from formats.files import replacing
+from formats.layouts import area
 
 
 def main() -> None:
@@ -59,12 +60,7 @@ def regions(
 
 def _largest(objects: Sequence[dict[str, Any]], most: int | None) -> list[int]:
     """Places of the `most` largest boxes, by area; of equal ones the first."""
-
-    def area(place: int) -> float:
-        x0, y0, x1, y1 = objects[place]["box"]
-        return (x1 - x0) * (y1 - y0)
-
-    return sorted(range(len(objects)), key=area, reverse=True)[:most]
+    return sorted(range(len(objects)), key=lambda place: area(objects[place]["box"]), reverse=True)[:most]
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ class LayoutError(InputError):
     """A layout breaks the file format; the message names file, line, layout, field, value and what was expected."""
 
 
+def area(box: Box) -> float:
+    """Of a box: the share of the canvas that it covers, where its edges are in the unit square."""
+    x0, y0, x1, y1 = box
+    return (x1 - x0) * (y1 - y0)
+
+
 @dataclass(frozen=True)
 class Object:
     """One thing to show: `box` is xyxy in the unit square, `span` the characters of the caption that name it.

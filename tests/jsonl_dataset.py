@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.datasets import Prepared
-from evaluation.datasets.canvas import Frame, area, rounded
+from evaluation.datasets.canvas import Frame, rounded
 from evaluation.datasets.dropped import Report
 from evaluation.datasets.photos import Photos
 from evaluation.datasets.spans import Words
-from formats.layouts import Layout, Object
+from formats.layouts import Layout, Object, area
 
 ANNOTATIONS = ("test.jsonl",)
 PHOTOS = {"test": "photos"}

@@ -15,7 +15,7 @@ from tests.dag import ROOT
 from tests.tables import grid
 from tests.test_evaluation_metrics import row_of
 from tests.test_evaluation_regression import pair
-from workflow.products import CLAIMS, PUBLISHED
+from workflow.overlays import CLAIMS, PUBLISHED
 from workflow.scripts.claims import block
 
 FOUND = ROOT.parent / "shared/facts/published_claims.csv"

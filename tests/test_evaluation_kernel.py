@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from evaluation.metrics import kernel, summary
-from evaluation.metrics.kernel import kid, leave_out_cmmd, leave_out_kid
 from evaluation.metrics.neighbours import neighbourhood
 from evaluation.metrics.summary import thinned
+from tests.kernels import kid, leave_out_cmmd, leave_out_kid
 
 
 def sets(n: int = 90, m: int = 70, shift: float = 0.4) -> tuple[np.ndarray, np.ndarray]:

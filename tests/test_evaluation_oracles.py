@@ -29,13 +29,13 @@ from transformers import CLIPImageProcessor, CLIPTokenizer
 
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.metrics.frechet import frechet_distance, leave_out_distance
-from evaluation.metrics.kernel import kid
 from evaluation.metrics.neighbours import neighbourhood
 from evaluation.metrics.summary import Summary, cosine
 from evaluation.networks.inception import load_inception
 from evaluation.sizes import BATCH
 from formats.files import sha256
 from formats.images import read_images
+from tests.kernels import kid
 from tests.test_evaluation_frechet import moments, samples
 from tests.test_evaluation_kernel import sets
 from workflow.benchmarks.features import as_transformers

@@ -10,13 +10,14 @@ from evaluation.metrics.__main__ import main
 from evaluation.metrics.arrays import engine
 from evaluation.metrics.frechet import leave_out_distance, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, groups
-from evaluation.metrics.kernel import Rows, centred, leave_out_cmmd, leave_out_kid, mean_error, rounding, swapped_kid
+from evaluation.metrics.kernel import Rows, centred, mean_error, rounding
 from evaluation.metrics.measure import measure
 from evaluation.metrics.neighbours import Neighbourhood, neighbourhood, squared_radii
 from evaluation.metrics.pairs import SUMS, across, within
 from evaluation.metrics.summary import Summaries, Summary
 from evaluation.protocol import Protocol
 from formats.files import InputError, read_json
+from tests.kernels import leave_out_cmmd, leave_out_kid, swapped_kid
 from tests.test_evaluation_protocol import summed
 
 TORCH = "cpu:0"  # by torch, as every device but `cpu`

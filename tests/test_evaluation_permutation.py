@@ -5,9 +5,9 @@ import pytest
 
 from evaluation.metrics.frechet import frechet_distance, frechet_of_few, root, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, Swapped, groups
-from evaluation.metrics.kernel import kid, leave_out_cmmd, swapped_cmmd, swapped_kid
 from evaluation.metrics.permutation import FEWEST, contributions, design, flip_test
 from evaluation.metrics.summary import Summary
+from tests.kernels import kid, leave_out_cmmd, swapped_cmmd, swapped_kid
 from tests.test_evaluation_frechet import moments, samples, thinned
 
 COUNT = 300

@@ -9,10 +9,10 @@ from scipy import stats
 
 from evaluation.metrics.frechet import leave_out_distance, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, Estimate, Statistic, groups, jackknife, leave_out_mean
-from evaluation.metrics.kernel import leave_out_kid, swapped_kid
 from evaluation.metrics.permutation import contributions
 from evaluation.metrics.summary import Summary
 from evaluation.significance import LEVEL_OF_TEST, Row, difference
+from tests.kernels import leave_out_kid, swapped_kid
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from formats.files import InputError
 from formats.modules import defined, dotted, fields_of, statements
 from formats.params import unknown_key, unknown_name
 from workflow.keys import explained
-from workflow.overlays import Fault, Keys
+from workflow.overlays import PUBLISHED, ROOT, Fault, Keys
 from workflow.study import Reading, expand
 
 if TYPE_CHECKING:
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     from evaluation.metrics.own import Own
     from workflow.settings import Method, OwnMetric, SetSource, Settings, Source, TableStanza
 
-PUBLISHED = Path(__file__).parent / "config" / "published.csv"
-
 
 def contradictions(settings: "Settings") -> Iterator[Fault]:
     """All faults of a configuration whose every key is right by itself."""
     yield from _row_faults(settings)
-    yield from _metric_faults(settings)
+    yield from _metric_module_faults(settings)
     yield from _table_faults(settings)
     yield from _alignment_faults(settings)
     yield from _training_faults(settings)
@@ -69,7 +67,7 @@ def parameter_faults(settings: "Settings") -> list[str]:
     return found
 
 
-def metric_faults(settings: "Settings") -> list[str]:
+def own_metric_faults(settings: "Settings") -> list[str]:
     """One line for every metric of one's own whose `params` its module refuses, or whose name is taken; imports the modules."""
     from formats.cli import quick_imports
 
@@ -150,7 +148,7 @@ def _keys_of(reading: Reading) -> Keys:
     return "study", "factors", choice.factor, "levels", choice.level
 
 
-def _metric_faults(settings: "Settings") -> Iterator[Fault]:
+def _metric_module_faults(settings: "Settings") -> Iterator[Fault]:
     for name, metric in settings.metrics.items():
         if metric is not None:
             yield from _module_faults(("metrics", name), metric, "metrics")
@@ -276,7 +274,7 @@ def _absent(settings: "Settings", model: str) -> bool:
 
 def _published(table: str) -> set[str]:
     """Methods of which the paper's table has values."""
-    with open(PUBLISHED, newline="", encoding="utf-8") as file:
+    with open(ROOT / PUBLISHED, newline="", encoding="utf-8") as file:
         return {row["method"] for row in csv.DictReader(file) if f"table{row['table']}" == table}
 
 
@@ -327,7 +325,7 @@ def _training_faults(settings: "Settings") -> Iterator[Fault]:
 
 
 def _data_faults(settings: "Settings") -> Iterator[Fault]:
-    data, sourced = settings.data, list(_sources_faults(settings))
+    data, sourced = settings.data, list(_layout_set_faults(settings))
     yield from sourced
     given = [key for key in ("root", "draw", "files") if getattr(data, key) is not None]
     stated = data.model_dump(exclude_none=True)
@@ -353,7 +351,7 @@ def _data_faults(settings: "Settings") -> Iterator[Fault]:
             yield Fault(("data", "files", name), unknown_key(name, sorted(files)))
 
 
-def _sources_faults(settings: "Settings") -> Iterator[Fault]:
+def _layout_set_faults(settings: "Settings") -> Iterator[Fault]:
     """Sources have a reader each; training needs photos, and a larger set of them the data set's test."""
     data = settings.data
     stated = data.model_dump(exclude_none=True)
@@ -405,7 +403,7 @@ def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
     """Whatever may be fetched needs the section `fetch`, a licence named there, and a checksum."""
     known = settings.fetch.licences if settings.fetch else {}
     licences: dict[Keys, str] = {}
-    for keys, source in _sources(settings):
+    for keys, source in _downloads(settings):
         licences[keys] = source.licence
         if not (source.sha256 or source.md5):
             yield Fault(keys, "give one of sha256, md5")
@@ -445,7 +443,7 @@ def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
             yield Fault(("fetch", "accept"), unknown_name(licence, known, "fetch.licences: "))
 
 
-def _sources(settings: "Settings") -> Iterator[tuple[Keys, "Source"]]:
+def _downloads(settings: "Settings") -> Iterator[tuple[Keys, "Source"]]:
     """Every file that may be fetched, by its keys."""
     for file, source in (settings.data.files or {}).items():
         yield ("data", "files", file), source

@@ -13,6 +13,8 @@ from formats.params import unknown_name
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path("workflow/config")
 BASE = f"{CONFIGS}/base.yaml"
+PUBLISHED = f"{CONFIGS}/published.csv"  # the paper's cells
+CLAIMS = f"{CONFIGS}/claims.csv"  # what others have published
 Keys = tuple[str | int, ...]
 
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TextIO
 from evaluation.layouts import read_layouts
 from formats.cli import options, quick_imports
 from formats.files import InputError, write_json
-from workflow.consistency import metric_faults, parameter_faults
+from workflow.consistency import own_metric_faults, parameter_faults
 from workflow.inputs import linked, unusable
 from workflow.overlays import merged
 from workflow.plan import Plan, read_plan, run_of
@@ -204,7 +204,7 @@ def device(plan: Plan) -> list[str]:
 
 CHECKS: dict[str, Callable[[Plan], list[str]]] = {
     "methods": lambda plan: parameter_faults(plan.settings),
-    "metrics": lambda plan: metric_faults(plan.settings),
+    "metrics": lambda plan: own_metric_faults(plan.settings),
     "disk": disk,
     "sources": sources,
     "images": images,

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
+from workflow.overlays import CLAIMS, PUBLISHED
 from workflow.plan import FIGURES, Plan, called
 
-PUBLISHED = "workflow/config/published.csv"
-CLAIMS = "workflow/config/claims.csv"
 HELD = ("reproduction", "claims")  # against published values
 OF_METRICS = ("distances", "adherence", "judges")
 PAIRED = ("significance", "best")

@@ -46,11 +46,6 @@ def rounded(box: Box | None) -> Box | None:
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
-def area(box: Box) -> float:
-    """Share of the canvas that a box covers."""
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
 def canvas(photo: Image.Image, size: int, resize: str = "center_crop") -> np.ndarray:
     """A photo on the canvas: uint8 [size, size, 3].
 

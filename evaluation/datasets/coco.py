@@ -11,14 +11,14 @@ from typing import Any
 
 from evaluation.datasets import Prepared
 from evaluation.datasets.annotations import BoxRecord, CaptionRecord, by_id, read_captions, read_instances
-from evaluation.datasets.canvas import Frame, area, rounded
+from evaluation.datasets.canvas import Frame, rounded
 from evaluation.datasets.dropped import Report
 from evaluation.datasets.photos import ASIDE, EXIF, Photos, Seen
 from evaluation.datasets.spans import Words, read_words
 from evaluation.datasets.splits import hash_order, split_ids
 from formats import listed, shown
 from formats.files import InputError
-from formats.layouts import Box, Ignored, Layout, Object
+from formats.layouts import Box, Ignored, Layout, Object, area
 
 # Which of COCO's two sets a split is of.
 PHOTOS = {"train": "train2014", "heldout": "train2014", "test": "val2014", "val": "val2014"}

@@ -20,14 +20,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from evaluation.datasets.canvas import area, rounded
+from evaluation.datasets.canvas import rounded
 from evaluation.datasets.captioning import TEMPLATE, caption_of, check_template, find_spans, read_captions_by_id
 from evaluation.datasets.dropped import Report
 from evaluation.datasets.opening import open_csv
 from formats import listed, shown
 from formats.fields import LARGEST, is_text
 from formats.files import InputError
-from formats.layouts import Box, Ignored, Layout, Object, Tag, is_tag
+from formats.layouts import Box, Ignored, Layout, Object, Tag, area, is_tag
 
 Canvas = tuple[float, float]
 Form = Literal["xyxy", "xywh"]

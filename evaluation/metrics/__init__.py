@@ -12,7 +12,7 @@ from evaluation.metrics.adherence import measure_adherence, score_boxes
 from evaluation.metrics.clip import measure_clip, score_clip
 from evaluation.metrics.frechet import measure_frechet, swapped_frechet
 from evaluation.metrics.judge import score_judge
-from evaluation.metrics.kernel import measure_cmmd, measure_kid, swap_cmmd, swap_kid
+from evaluation.metrics.kernel import measure_cmmd, measure_kid, swapped_cmmd, swapped_kid
 from evaluation.metrics.metric import Level, Metric, Unit, mean_of_scores
 from evaluation.metrics.neighbours import measure_neighbours
 from evaluation.networks import DETECTIONS, DETECTOR, FEATURES, SCORES
@@ -29,10 +29,10 @@ def _of_level(level: Level) -> Iterator[Metric]:
     published = replace(distance, published=f"{level}_fid")
     yield replace(published, headline=True)
     yield replace(published, quantity="fid_legacy", extractor="frechet_legacy", head="FD, legacy")
-    kid = replace(distance, quantity="kid", head="KID x 1000", scale=1000, compute=measure_kid, swapped=swap_kid)
+    kid = replace(distance, quantity="kid", head="KID x 1000", scale=1000, compute=measure_kid, swapped=swapped_kid)
     yield replace(kid, pairs="kid", definition=KID)
     cmmd = replace(distance, quantity="cmmd", extractor="cmmd", head="CMMD", digits=3, compute=measure_cmmd)
-    yield replace(cmmd, swapped=swap_cmmd, pairs="cmmd", definition=CMMD)
+    yield replace(cmmd, swapped=swapped_cmmd, pairs="cmmd", definition=CMMD)
     plain = Metric("", level, "frechet", "", 3, measure_neighbours, higher_is_better=True, table="distances")
     plain = replace(plain, definition=NEIGHBOURS)
     for name in ("precision", "recall", "density", "coverage"):

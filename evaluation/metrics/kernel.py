@@ -114,58 +114,31 @@ def visit_products(a: Rows, b: Rows, visitors: Sequence[Visitor]) -> None:
 
 def measure_kid(measured: "Measured", metric: "Metric") -> "Result":
     """KID to `real` with its standard error."""
-    return _measured(_kid_of, "kid", measured, metric)
+    return _measured(leave_out_kid, measured, metric)
 
 
 def measure_cmmd(measured: "Measured", metric: "Metric") -> "Result":
     """CMMD to `real` with its standard error."""
-    return _measured(_cmmd_of, "cmmd", measured, metric)
+    return _measured(leave_out_cmmd, measured, metric)
 
 
-def _measured(
-    leave_out: "Callable[[_PairSums], Statistic]", kernel: str, measured: "Measured", metric: "Metric"
-) -> "Result":
+def _measured(leave_out: "Callable[[Summary, Summary], Statistic]", measured: "Measured", metric: "Metric") -> "Result":
     if not (pair := measured.pair(metric)):
         return None
     a, real = pair
-    return asdict(jackknife(leave_out(_PairSums.of(kernel, a, real)), a.jackknifed))
+    return asdict(jackknife(leave_out(a, real), a.jackknifed))
 
 
-def swap_kid(a: Summary, b: Summary, real: Summary) -> Swapped:
-    """`swapped_kid` of two rows."""
-    return _swapped_kid(_SwapSums("kid", a, b, real), len(a.sample_SD), len(real.sample_SD))
-
-
-def swap_cmmd(a: Summary, b: Summary, real: Summary) -> Swapped:
-    """`swapped_cmmd` of two rows."""
-    return _swapped_cmmd(_SwapSums("cmmd", a, b, real), len(a.sample_SD), len(real.sample_SD))
-
-
-def kid(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
-    """`leave_out_kid` with all rows."""
-    return leave_out_kid(a_ND, b_MD, np.zeros(len(a_ND), int), np.zeros(len(b_MD), int))(None)
-
-
-def leave_out_kid(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray) -> Statistic:
-    """A function from a group number to the KID of the two sets without that group (None: with all).
+def leave_out_kid(a: Summary, b: Summary) -> Statistic:
+    """A function from a group number to the KID of two samples without that group (None: with all).
 
     KID is the unbiased squared maximum mean discrepancy under the kernel (x . y / D + 1)^3 (Binkowski et al. 2018). All
     pairs of these rows are used, where common implementations average random subsets of them. Raises ValueError for fewer
     than two rows.
     """
-    _check_two(len(a_ND), len(b_MD))
-    return _kid_of(_PairSums.of("kid", _sampled(a_ND, groups_N), _sampled(b_MD, groups_M)))
+    _check_two(a, b)
+    sums = _PairSums.of("kid", a, b)
 
-
-def leave_out_cmmd(a_ND: np.ndarray, b_MD: np.ndarray, groups_N: np.ndarray, groups_M: np.ndarray) -> Statistic:
-    """A function from a group number to 1000 times the squared discrepancy of CMMD (Jayasumana et al. 2024).
-
-    The kernel is exp(-|x - y|^2 / (2 10^2)) on features of unit length; a row's pair with itself counts, as in its code.
-    """
-    return _cmmd_of(_PairSums.of("cmmd", _sampled(a_ND, groups_N), _sampled(b_MD, groups_M)))
-
-
-def _kid_of(sums: "_PairSums") -> Statistic:
     def without(group: int | None) -> float:
         (n, aa, own_a), (m, bb, own_b), ab = sums.without(group)
         return float((aa - own_a) / (n * (n - 1)) + (bb - own_b) / (m * (m - 1)) - 2 * ab / (n * m))
@@ -173,7 +146,13 @@ def _kid_of(sums: "_PairSums") -> Statistic:
     return without
 
 
-def _cmmd_of(sums: "_PairSums") -> Statistic:
+def leave_out_cmmd(a: Summary, b: Summary) -> Statistic:
+    """A function from a group number to 1000 times the squared discrepancy of CMMD (Jayasumana et al. 2024).
+
+    The kernel is exp(-|x - y|^2 / (2 10^2)) on features of unit length; a row's pair with itself counts, as in its code.
+    """
+    sums = _PairSums.of("cmmd", a, b)
+
     def without(group: int | None) -> float:
         (n, aa, _), (m, bb, _), ab = sums.without(group)
         return float(1000 * (aa / n**2 + bb / m**2 - 2 * ab / (n * m)))
@@ -181,44 +160,36 @@ def _cmmd_of(sums: "_PairSums") -> Statistic:
     return without
 
 
-def swapped_kid(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Swapped:
+def swapped_kid(a: Summary, b: Summary, real: Summary) -> Swapped:
     """A function from which groups are swapped, bool [G], to KID(a, real) - KID(b, real) with their rows swapped.
 
     Row by row a and b are of the same images; raises ValueError for fewer than two rows.
     """
-    _check_two(len(a_ND), len(real_MD))
-    return swap_kid(_sampled(a_ND, groups_N), _sampled(b_ND, groups_N), _sampled(real_MD))
+    _check_two(a, real)
+    sums, n, m = _SwapSums("kid", a, b, real), len(a.sample_SD), len(real.sample_SD)
+
+    def swapped(swap_G: np.ndarray) -> float:
+        pairs, own, across = sums.swapped(swap_G)
+        return float((pairs - own) / (n * (n - 1)) - 2 * across / (n * m))
+
+    return swapped
 
 
-def swapped_cmmd(a_ND: np.ndarray, b_ND: np.ndarray, real_MD: np.ndarray, groups_N: np.ndarray) -> Swapped:
+def swapped_cmmd(a: Summary, b: Summary, real: Summary) -> Swapped:
     """`swapped_kid` of CMMD."""
-    return swap_cmmd(_sampled(a_ND, groups_N), _sampled(b_ND, groups_N), _sampled(real_MD))
+    sums, n, m = _SwapSums("cmmd", a, b, real), len(a.sample_SD), len(real.sample_SD)
 
-
-def _swapped_kid(sums: "_SwapSums", n: int, m: int) -> Swapped:
     def swapped(swap_G: np.ndarray) -> float:
-        pairs, own, real = sums.swapped(swap_G)
-        return float((pairs - own) / (n * (n - 1)) - 2 * real / (n * m))
+        pairs, _, across = sums.swapped(swap_G)
+        return float(1000 * (pairs / n**2 - 2 * across / (n * m)))
 
     return swapped
 
 
-def _swapped_cmmd(sums: "_SwapSums", n: int, m: int) -> Swapped:
-    def swapped(swap_G: np.ndarray) -> float:
-        pairs, _, real = sums.swapped(swap_G)
-        return float(1000 * (pairs / n**2 - 2 * real / (n * m)))
-
-    return swapped
-
-
-def _check_two(n: int, m: int) -> None:
+def _check_two(a: Summary, b: Summary) -> None:
+    n, m = len(a.sample_SD), len(b.sample_SD)
     if min(n, m) < 2:
         raise ValueError(f"KID needs two samples of each set, found {n} and {m}")
-
-
-def _sampled(rows_ND: np.ndarray, groups_N: np.ndarray | None = None) -> Summary:
-    """Rows without moments."""
-    return Summary({}, rows_ND, np.zeros(len(rows_ND), int) if groups_N is None else groups_N)
 
 
 def _cubic(products_NM: Array, a: Rows, b: Rows, rows: slice, columns: slice) -> Array:

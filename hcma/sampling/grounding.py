@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention import GatedSelfAttentionDense
 
 from formats.files import InputError
-from formats.layouts import Layout, Object
+from formats.layouts import Layout, Object, area
 from formats.params import is_number
 from hcma.sampling.counters import Passes, Range
 from hcma.sampling.diffusion import Diffusion, Guide, Sampling, denoise, encode_text, identity
@@ -55,7 +55,7 @@ def largest(objects: Sequence[Object]) -> list[Object]:
     """The objects that have a slot: all in their order, or the 30 largest by area."""
     if len(objects) <= SLOTS:
         return list(objects)
-    return sorted(objects, key=lambda thing: -(thing.box[2] - thing.box[0]) * (thing.box[3] - thing.box[1]))[:SLOTS]
+    return sorted(objects, key=lambda thing: -area(thing.box))[:SLOTS]
 
 
 def grounded_calls(tau: float, steps: int, n_calls: int) -> int:

@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from formats.layouts import area
+
 SIDE = 64
 LATTICE = 4
 # COCO's category ids have gaps; so do these.
@@ -99,7 +101,7 @@ def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
     """Intersection over the smaller box."""
     width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
-    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    smaller = min(area(a), area(b))
     return width * height / smaller
 
 

@@ -14,7 +14,7 @@ from evaluation.tables.published import COLUMNS, read_claims
 from evaluation.tables.table import Cell, Column, markdown_grid, shown
 from formats.cli import options, run
 from formats.files import replacing
-from workflow.products import CLAIMS, PUBLISHED
+from workflow.overlays import CLAIMS, PUBLISHED
 from workflow.scripts.reference import replaced
 
 HEADS = {

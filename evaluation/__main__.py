@@ -23,7 +23,7 @@ import yaml
 
 from evaluation.feature_files import FeatureShards
 from evaluation.features import add_device_options, chosen_workers, load_networks, write_features
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.metrics import metrics_of, own
 from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, write_summaries
@@ -65,7 +65,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
 
     Raises InputError before any network is loaded.
     """
-    shards = [read_layouts(path) for path in arguments.layouts]
+    shards = [read_layout_rows(path) for path in arguments.layouts]
     stanzas, owns = _stanzas(arguments.extractors)
     own.check_names(owns)
     canvas, protocol = _check(arguments, shards), chosen(arguments)

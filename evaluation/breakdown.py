@@ -15,7 +15,7 @@ from evaluation.difficulty import Facet, Layouts, objects_of
 from evaluation.metrics import Metric
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
 from evaluation.metrics.summary import LEVELS
-from evaluation.significance import Row, difference, holm, verdict
+from evaluation.significance import MeasuredRow, difference, holm, verdict
 from formats.files import InputError
 
 MEANS = ["facet", "band", "method", "metric", "value", "se", "images", "n"]
@@ -87,7 +87,7 @@ def _cell(
     least: int,
 ) -> Iterator[dict[str, Any]]:
     """The lines of a band, without what they share."""
-    measured: dict[str, Row] = {}
+    measured: dict[str, MeasuredRow] = {}
     counts = {method: len(np.unique(units.layout_N[inside_N])) for method, inside_N in inside.items()}
     for method, inside_N in inside.items():
         if counts[method] >= least:
@@ -103,10 +103,10 @@ def _cell(
         yield line
 
 
-def _row(method: str, metric: Metric, values_M: np.ndarray, units: Units, inside_N: np.ndarray) -> Row:
+def _row(method: str, metric: Metric, values_M: np.ndarray, units: Units, inside_N: np.ndarray) -> MeasuredRow:
     """A row of which nothing is known but one metric on some images, for `difference`."""
     image_M, group_M = units.image_N[inside_N], units.group_N[inside_N]
     result = asdict(jackknife(leave_out_mean(values_M, group_M), group_M))
     series = pd.Series(values_M, index=image_M)
     known = {metric.name: metric}
-    return Row(method, {metric.name: result}, dict.fromkeys(LEVELS, image_M), {metric.name: series}, known)
+    return MeasuredRow(method, {metric.name: result}, dict.fromkeys(LEVELS, image_M), {metric.name: series}, known)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.layouts import read_layouts, told
+from evaluation.layouts import read_layout_rows, told
 from evaluation.metrics.summary import Summaries
 from evaluation.regression import LAYOUTS, flat
 from formats import listed, shown
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--like", type=Path, nargs="*", default=[], help="summary of a row of this run")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    rows = [row for path in arguments.layouts for row in read_layouts(path)]
+    rows = [row for path in arguments.layouts for row in read_layout_rows(path)]
     take_summary(arguments.bundle, arguments.row, arguments.made_by, rows, arguments.like, arguments.out)
 
 
@@ -88,7 +88,7 @@ def bundled_layouts(bundle: Bundle) -> list[dict[str, Any]]:
     """The test layouts of a bundle."""
     with tempfile.TemporaryDirectory() as folder:
         bundle.unpack([LAYOUTS], Path(folder))
-        return read_layouts(Path(folder) / LAYOUTS)
+        return read_layout_rows(Path(folder) / LAYOUTS)
 
 
 def other_layouts(bundled: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats.cli import integer_from, options, run
 from formats.files import InputError, read_object, replacing, write_json
 from formats.images import read_images
@@ -38,7 +38,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the index")
     arguments = parser.parse_args()
-    ids = [row["id"] for row in read_layouts(arguments.layouts)]
+    ids = [row["id"] for row in read_layout_rows(arguments.layouts)]
     paths = [arguments.samples / method / "test" / f"{arguments.shard}.zip" for method in arguments.methods]
     sizes = {}
     for number, pictures in zip(ids, zip(*(read_images(path, ids) for path in paths), strict=True), strict=True):

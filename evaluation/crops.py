@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats.cli import options, run
 from formats.files import InputError
 from formats.images import read_images, write_images
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    layouts = read_layouts(arguments.layouts)
+    layouts = read_layout_rows(arguments.layouts)
     table = read_regions(arguments.regions, [row["id"] for row in layouts])
     write_images(arguments.out, _crops(arguments.images, layouts, table), {"crops": len(table)})
 

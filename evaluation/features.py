@@ -30,7 +30,7 @@ import pandas as pd
 
 from evaluation.crops import kept_boxes, read_regions
 from evaluation.feature_files import joined
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.metrics.adherence import asked, check_labels, named
 from evaluation.metrics.own import SECTION, Own, Shard, load, section
 from evaluation.networks import (
@@ -84,7 +84,7 @@ def main() -> None:
     add_device_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    layouts = read_layouts(arguments.layouts)
+    layouts = read_layout_rows(arguments.layouts)
     ids = [row["id"] for row in layouts]
     table = read_regions(arguments.regions, ids)
     protocol = chosen(arguments)

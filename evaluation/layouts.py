@@ -8,8 +8,8 @@ from formats import layouts
 from formats.files import write_text
 
 
-def read_layouts(path: Path, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
-    """Rows start to stop of a layouts file, in file order; raises InputError as `formats.layouts.read_layouts`."""
+def read_layout_rows(path: Path, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+    """Rows start to stop of a layouts file as records, in file order; raises InputError as `formats.layouts.read_layouts`."""
     return [layouts.as_row(layout) for layout in layouts.read_layouts(path, start, stop)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.crops import COLUMNS, pixel_box
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.protocol import add_options, chosen
 from formats.cli import integer_from, options, run
 from formats.files import replacing
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     protocol = chosen(arguments)
-    table = regions(read_layouts(arguments.layouts), arguments.size, protocol.min_side, protocol.max_per_image)
+    table = regions(read_layout_rows(arguments.layouts), arguments.size, protocol.min_side, protocol.max_per_image)
     with replacing(arguments.out) as beside:
         table.to_parquet(beside, index=False)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.layouts import read_layouts, told
+from evaluation.layouts import read_layout_rows, told
 from evaluation.metrics import METRICS, metric_of, metrics_of, values_of
 from evaluation.metrics import Metric as Kind
 from evaluation.printing import number
@@ -93,7 +93,7 @@ def read_run(folder: Path, code: Sequence[Path] = (), name: str = "") -> Run:
 
 def _layouts(path: Path) -> str | None:
     """What the layouts of a run are; None where they are not there."""
-    rows = [[row["id"], told(row)] for row in read_layouts(path)] if path.exists() else None
+    rows = [[row["id"], told(row)] for row in read_layout_rows(path)] if path.exists() else None
     return None if rows is None else hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

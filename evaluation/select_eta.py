@@ -1,12 +1,12 @@
-"""Choose a method's setting on held-out data: the smallest that improves on a reference as well as the best one does.
+"""Choose eta on held-out data: the smallest that improves on a reference as well as the best one does.
 
-    python -m evaluation.select_eta --key eta --reference metrics/gligen_sd/heldout.json \
+    python -m evaluation.select_eta --reference metrics/gligen_sd/heldout.json \
         --scores scores/gligen_sd/heldout.parquet --candidates metrics/hcma_eta_*/heldout.json \
         --specs methods/hcma_eta_*.json --out calibration.json
 
 A candidate's score is the mean over the headline metrics of its improvement divided by the reference's standard error;
 distances improve downwards, CLIP scores upwards. Those standard errors are units, which weigh the metrics; they do not
-say how well a score is known, since all rows are of the same images and noise. The smallest setting is chosen whose score
+say how well a score is known, since all rows are of the same images and noise. The smallest eta is chosen whose score
 is within one standard error of the best one (the one-standard-error rule): what a few held-out images cannot tell apart
 shall not move a latent further. That standard error is of the difference of the two scores, by the delete-a-group jackknife
 over images, every group left out of both rows and of all metrics at once, the units held fixed. A single candidate is taken
@@ -31,12 +31,11 @@ from formats.cli import options, run
 from formats.files import InputError, read_json, write_json
 
 SWEEP = "alignment.calibrate.multiples"
-Row = dict[str, Any]  # a metrics file
+MetricsFile = dict[str, Any]  # a metrics file
 
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--key", required=True, help="name of the setting among the specifications' artefacts")
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument(
         "--scores", type=Path, required=True, help="the reference's, for the images that all rows are of"
@@ -50,16 +49,18 @@ def main() -> None:
     for metrics, spec in zip(map(read_json, arguments.candidates), map(read_json, arguments.specs), strict=True):
         if metrics["method"] != spec["method"]:
             raise InputError(f"metrics of {metrics['method']} beside the specification of {spec['method']}")
-        candidates[spec["artefacts"][arguments.key]["value"]] = metrics
+        candidates[spec["artefacts"]["eta"]["value"]] = metrics
     image_ids = read_row(arguments.reference, arguments.scores).image_ids
-    chosen = choose(arguments.key, reference, candidates, image_ids)
+    chosen = choose(reference, candidates, image_ids)
     for text in chosen["warnings"]:
         print(f"warning: {text}", file=sys.stderr)
     write_json(arguments.out, chosen)
 
 
-def choose(key: str, reference: Row, candidates: dict[float, Row], image_ids: dict[str, np.ndarray]) -> dict[str, Any]:
-    """{key: chosen value, "split", "n_images", "warnings", "curve": every candidate with its score and metrics}.
+def choose(
+    reference: MetricsFile, candidates: dict[float, MetricsFile], image_ids: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """{"eta": chosen, "split", "n_images", "warnings", "curve": every candidate with its score and metrics}.
 
     image_ids: of the images and of the regions that all rows were measured on. Of several candidates the curve has `score`,
     the improvement over the reference, and `gains`, by metric; `behind`, the best score minus its own; and the standard
@@ -73,14 +74,14 @@ def choose(key: str, reference: Row, candidates: dict[float, Row], image_ids: di
     measured = {"split": reference["split"], "n_images": reference["n_images"]}
     if len(candidates) == 1:
         (value,) = candidates
-        alone = {key: value, "metrics": _values(candidates[value])}
-        return {key: value} | measured | {"warnings": [], "curve": [alone]}
+        alone = {"eta": value, "metrics": _values(candidates[value])}
+        return {"eta": value} | measured | {"warnings": [], "curve": [alone]}
     scale = Scale.of(reference, list(candidates.values()), image_ids)
     rows = {value: candidates[value] for value in sorted(candidates)}
     best = max(rows.values(), key=lambda row: scale.score(row, reference))
-    curve: list[dict[str, Any]] = [{key: value} | scale.point(row, best, reference) for value, row in rows.items()]
+    curve: list[dict[str, Any]] = [{"eta": value} | scale.point(row, best, reference) for value, row in rows.items()]
     chosen = next(point for point in curve if point["behind"] <= point["behind_se"])
-    return {key: chosen[key]} | measured | {"warnings": _warnings(key, curve, chosen), "curve": curve}
+    return {"eta": chosen["eta"]} | measured | {"warnings": _warnings(curve, chosen), "curve": curve}
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Scale:
     numbers: dict[str, list[int]]
 
     @staticmethod
-    def of(reference: Row, candidates: Sequence[Row], image_ids: dict[str, np.ndarray]) -> "Scale":
+    def of(reference: MetricsFile, candidates: Sequence[MetricsFile], image_ids: dict[str, np.ndarray]) -> "Scale":
         """The scale of the reference's standard errors; raises InputError where a row has too few images for any."""
         units, numbers = {}, {}
         for metric in headline():
@@ -109,16 +110,16 @@ class Scale:
                 )
         return Scale(units, numbers)
 
-    def gains(self, row: Row, other: Row) -> dict[str, float]:
+    def gains(self, row: MetricsFile, other: MetricsFile) -> dict[str, float]:
         """Improvement of a row over another in each metric."""
         pairs = {metric: (row["metrics"][metric], other["metrics"][metric]) for metric in self.units}
         return {metric: (one["value"] - two["value"]) / self.units[metric] for metric, (one, two) in pairs.items()}
 
-    def score(self, row: Row, other: Row) -> float:
+    def score(self, row: MetricsFile, other: MetricsFile) -> float:
         """Mean improvement of a row over another."""
         return float(np.mean(list(self.gains(row, other).values())))
 
-    def score_se(self, row: Row, other: Row) -> float:
+    def score_se(self, row: MetricsFile, other: MetricsFile) -> float:
         """Standard error of `score`, by the paired delete-a-group jackknife."""
         without = {number: self.gains(row, other) for own in self.numbers.values() for number in own}
         for metric, unit in self.units.items():
@@ -128,7 +129,7 @@ class Scale:
                 without[number][metric] = difference / unit
         return standard_error([float(np.mean(list(gains.values()))) for gains in without.values()])
 
-    def point(self, row: Row, best: Row, reference: Row) -> dict[str, Any]:
+    def point(self, row: MetricsFile, best: MetricsFile, reference: MetricsFile) -> dict[str, Any]:
         """What the curve shows of a candidate."""
         return {
             "score": self.score(row, reference),
@@ -140,26 +141,26 @@ class Scale:
         }
 
 
-def _values(row: Row) -> dict[str, float | None]:
+def _values(row: MetricsFile) -> dict[str, float | None]:
     return {metric.name: (row["metrics"][metric.name] or {}).get("value") for metric in headline()}
 
 
-def _warnings(key: str, curve: list[dict[str, Any]], chosen: dict[str, Any]) -> list[str]:
+def _warnings(curve: list[dict[str, Any]], chosen: dict[str, Any]) -> list[str]:
     """One line for each reason to doubt the choice."""
     found: list[str] = []
     best = max(curve, key=lambda point: point["score"])
     for point, said in ((best, "the best score"), (chosen, "the choice")):
-        if point[key] in (curve[0][key], curve[-1][key]) and not found:
-            end, beyond = ("lower", "smaller") if point[key] == curve[0][key] else ("upper", "larger")
+        if point["eta"] in (curve[0]["eta"], curve[-1]["eta"]) and not found:
+            end, beyond = ("lower", "smaller") if point["eta"] == curve[0]["eta"] else ("upper", "larger")
             found.append(
-                f"{said} stands at the {end} end of the sweep, {key} {point[key]:.3g}, and no {beyond} one was tried;"
+                f"{said} stands at the {end} end of the sweep, eta {point['eta']:.3g}, and no {beyond} one was tried;"
                 f" widen {SWEEP}"
             )
     if best["score"] <= best["score_se"]:
         by = " by one standard error" if best["score"] > 0 else ""
         found.append(
             f"no candidate is better than the reference{by}: the best score is"
-            f" {best['score']:.2f} ± {best['score_se']:.2f}, at {key} {best[key]:.3g}"
+            f" {best['score']:.2f} ± {best['score_se']:.2f}, at eta {best['eta']:.3g}"
         )
     return found
 

@@ -35,7 +35,7 @@ Swaps = dict[frozenset[str], dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasuredRow:
     """Metrics of one method; the image that each image and each scored region is of; and, by image, what is flipped.
 
     known: the metrics that there are, by name.
@@ -48,7 +48,7 @@ class Row:
     known: dict[str, Metric] = field(default_factory=lambda: METRICS)
 
 
-def read_row(metrics: Path, scores: Path) -> Row:
+def read_row(metrics: Path, scores: Path) -> MeasuredRow:
     """A row from its metrics and scores files, sorted by image id; metrics need not be in that order.
 
     Raises InputError for files that are no metrics or no table of scores.
@@ -64,7 +64,7 @@ def read_row(metrics: Path, scores: Path) -> Row:
     table = table.sort_values(["image_id", "id", "object"]).set_index("image_id")
     boxes = table[table["object"] >= 0]
     levels = {"image": table[table["object"] < 0], "region": boxes, "box": boxes}
-    return Row(
+    return MeasuredRow(
         method=content["method"],
         metrics=content["metrics"],
         image_ids={level: rows["clip"].dropna().index.to_numpy() for level, rows in levels.items() if level in LEVELS},
@@ -83,7 +83,7 @@ def read_swaps(paths: Sequence[Path]) -> Swaps:
     }
 
 
-def compare(rows: dict[str, Row], against: Sequence[str], swaps: Swaps) -> pd.DataFrame:
+def compare(rows: dict[str, MeasuredRow], against: Sequence[str], swaps: Swaps) -> pd.DataFrame:
     """One line a metric, row and row it is compared with; a metric that one of them lacks has none.
 
     Raises InputError for a distance of two rows without swaps.
@@ -91,7 +91,7 @@ def compare(rows: dict[str, Row], against: Sequence[str], swaps: Swaps) -> pd.Da
     return compare_pairs(rows, [(name, other) for other in against for name in rows if name != other], swaps)
 
 
-def compare_pairs(rows: dict[str, Row], pairs: Sequence[tuple[str, str]], swaps: Swaps) -> pd.DataFrame:
+def compare_pairs(rows: dict[str, MeasuredRow], pairs: Sequence[tuple[str, str]], swaps: Swaps) -> pd.DataFrame:
     """The same of these pairs alone, the first row minus the second: p-values are Holm's over them, metric by metric."""
     lines: list[dict[str, Any]] = []
     for metric in dict.fromkeys(metric for row in rows.values() for metric in row.metrics):
@@ -136,7 +136,9 @@ def verdict(p_holm: float) -> str:
     return "untested" if np.isnan(p_holm) else "yes" if p_holm < LEVEL_OF_TEST else "no"
 
 
-def difference(metric: str, row: Row, other: Row, swapped: list[float] | None = None) -> dict[str, float]:
+def difference(
+    metric: str, row: MeasuredRow, other: MeasuredRow, swapped: list[float] | None = None
+) -> dict[str, float]:
     """The row's value minus the other's, its standard error, the debiased difference, and the p-value before any correction.
 
     swapped: of a distance, what each jackknife group adds to the difference. Raises InputError unless both rows were measured
@@ -186,7 +188,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def leaders(rows: dict[str, Row], swaps: Swaps, metrics: Sequence[Metric] = ()) -> Iterator[dict[Any, Any]]:
+def leaders(rows: dict[str, MeasuredRow], swaps: Swaps, metrics: Sequence[Metric] = ()) -> Iterator[dict[Any, Any]]:
     """A line of `compare` for each of the metrics (none: the headline's) that two rows have: the best row as `method`, the
     runner-up as `against`.
 

@@ -13,7 +13,7 @@ from PIL import Image
 from evaluation import datasets as package
 from evaluation.datasets import Prepared, find_dataset, known, lacking, real, write
 from evaluation.datasets import __main__ as datasets
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats import cli
 from formats.files import InputError
 from formats.images import read_images
@@ -65,7 +65,7 @@ def root(tmp_path) -> Path:
 def test_a_second_data_set_is_prepared_and_its_photos_become_the_row_real(root, tmp_path, monkeypatch) -> None:
     (tmp_path / "data.json").write_text(json.dumps({"test": {"count": 2}}))
     run(monkeypatch, datasets.main, NAME, "--root", root, "--config", tmp_path / "data.json", "--out", tmp_path / "out")
-    rows = read_layouts(tmp_path / "out/test.jsonl")
+    rows = read_layout_rows(tmp_path / "out/test.jsonl")
     assert [(row["id"], row["objects"][0]["box"]) for row in rows] == [(7, [0, 0, 0.5, 1]), (8, [0, 0, 0.5, 1])]
     report = json.loads((tmp_path / "out/report.json").read_text())["splits"]["test"]
     assert (report["boxes_read"], report["boxes"]) == (4, 2)
@@ -85,7 +85,7 @@ def test_one_without_photos_needs_no_more_than_its_layouts(tmp_path, monkeypatch
     # A name without a dot is one of the package's own.
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     run(monkeypatch, datasets.main, "bench_csv", "--root", tmp_path / "good.csv", "--out", tmp_path / "out")
-    assert read_layouts(tmp_path / "out/test.jsonl")[0]["objects"][0]["box"] == [0, 0, 0.5, 1]
+    assert read_layout_rows(tmp_path / "out/test.jsonl")[0]["objects"][0]["box"] == [0, 0, 0.5, 1]
     assert "bench_csv" in known()
     with pytest.raises(InputError, match="data set 'bench_csv': no photos of the split 'test'"):
         flags = ["--dataset", "bench_csv", "--root", tmp_path, "--layouts", tmp_path / "out/test.jsonl"]

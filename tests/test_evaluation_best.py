@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from evaluation.metrics import headline
-from evaluation.significance import Row, compare, leaders
+from evaluation.significance import MeasuredRow, compare, leaders
 from evaluation.tables.__main__ import main
 from evaluation.tables.cost import cost_table
 from evaluation.tables.headline import headline_table
@@ -26,7 +26,7 @@ RNG = np.random.default_rng(0)
 BASE = RNG.standard_normal(80)
 
 
-def rivals() -> dict[str, Row]:
+def rivals() -> dict[str, MeasuredRow]:
     fids = {
         name: {"value": value, "left_out": [value + 0.01 * float(RNG.standard_normal()) for _ in range(4)]}
         for name, value in (("good", 1.0), ("alike", 1.001), ("bad", 9.0))

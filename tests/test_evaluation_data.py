@@ -16,7 +16,7 @@ from evaluation.datasets.canvas import Frame, canvas
 from evaluation.datasets.coco import CocoSet, open_photos
 from evaluation.datasets.spans import Words, read_words
 from evaluation.datasets.splits import split_ids
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats.files import InputError
 from tests import coco_sets
 from tests.coco_sets import prepare
@@ -87,7 +87,7 @@ def test_the_same_input_gives_the_same_bytes(drawn, tmp_path) -> None:
 
 def test_splits_do_not_overlap_and_depend_on_the_id_alone(drawn, tmp_path) -> None:
     prepare(drawn, DATA, tmp_path)
-    rows = {name: read_layouts(tmp_path / f"{name}.jsonl") for name in ("train", "heldout", "test")}
+    rows = {name: read_layout_rows(tmp_path / f"{name}.jsonl") for name in ("train", "heldout", "test")}
     ids = {name: {row["image_id"] for row in of} for name, of in rows.items()}
     assert [len(of) for of in ids.values()] == [20, 5, 10]
     assert not ids["train"] & ids["heldout"]
@@ -101,7 +101,7 @@ def test_splits_do_not_overlap_and_depend_on_the_id_alone(drawn, tmp_path) -> No
 def test_a_larger_reference_begins_with_the_test_sample(drawn, tmp_path) -> None:
     boxes_only = {"test": DATA["test"] | {"require_boxes": True}}
     prepare(drawn, DATA | boxes_only | {"val": {"count": 60}}, tmp_path)
-    test, val = (read_layouts(tmp_path / f"{name}.jsonl") for name in ("test", "val"))
+    test, val = (read_layout_rows(tmp_path / f"{name}.jsonl") for name in ("test", "val"))
     assert val[: len(test)] == test
     assert {row["image_id"] for row in val} == set(range(200, 260))
     with pytest.raises(InputError, match=r"data\.val\.count: 61 images asked for, 60 there"):
@@ -117,7 +117,7 @@ def test_a_layout_has_the_caption_of_the_lowest_id_and_its_boxes_largest_first(d
     said: dict[int, list] = {}
     for row in json.loads((drawn / "annotations/captions_val2014.json").read_text())["annotations"]:
         said.setdefault(row["image_id"], []).append((row["id"], row["caption"]))
-    for row in read_layouts(tmp_path / "test.jsonl"):
+    for row in read_layout_rows(tmp_path / "test.jsonl"):
         assert (row["id"], row["caption"]) == min(said[row["image_id"]])
         areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (thing["box"] for thing in row["objects"])]
         assert areas == sorted(areas, reverse=True)
@@ -200,7 +200,7 @@ def test_a_random_caption_is_one_of_the_images_own_and_stays_the_same(drawn, tmp
     for name in ("a", "b"):
         prepare(drawn, DATA | {"caption": "random"}, tmp_path / name)
     prepare(drawn, DATA, tmp_path / "first")
-    rows = {name: read_layouts(tmp_path / name / "train.jsonl") for name in ("a", "b", "first")}
+    rows = {name: read_layout_rows(tmp_path / name / "train.jsonl") for name in ("a", "b", "first")}
     assert rows["a"] == rows["b"]
     assert all(row["caption"] in row["captions"] for row in rows["a"])
     assert [row["id"] for row in rows["a"]] != [row["id"] for row in rows["first"]]
@@ -268,9 +268,9 @@ def test_photos_are_read_from_a_folder_or_a_zip_and_faults_named(drawn, tmp_path
 
 def test_shards_are_the_layouts_in_order(drawn, tmp_path) -> None:
     write(coco.prepare(drawn, DATA), tmp_path, shard_size=4)
-    shards = [read_layouts(tmp_path / f"test/{shard:04d}.jsonl") for shard in range(3)]
+    shards = [read_layout_rows(tmp_path / f"test/{shard:04d}.jsonl") for shard in range(3)]
     assert [len(rows) for rows in shards] == [4, 4, 2]
-    assert list(chain(*shards)) == read_layouts(tmp_path / "test.jsonl")
+    assert list(chain(*shards)) == read_layout_rows(tmp_path / "test.jsonl")
     assert sorted(path.name for path in (tmp_path / "train").iterdir()) == [f"{shard:04d}.jsonl" for shard in range(5)]
 
 
@@ -293,6 +293,6 @@ def test_real_photos_and_boxes_go_through_the_same_preparation(tmp_path) -> None
     report = json.loads((tmp_path / "report.json").read_text())["splits"]["test"]
     assert report["boxes"] > 20
     assert 0.2 < report["share_named"] < 0.95
-    rows = read_layouts(tmp_path / "test.jsonl")
+    rows = read_layout_rows(tmp_path / "test.jsonl")
     photos = open_photos(root, "test")
     assert all(canvas(photos.read(row["image_id"]), 64).shape == (64, 64, 3) for row in rows)

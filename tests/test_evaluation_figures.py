@@ -186,7 +186,7 @@ def test_equal_numbers_give_equal_bytes_of_every_figure(tmp_path, monkeypatch) -
         "categories": {"regions": tmp_path / "regions.parquet", "methods": ["real", "hcma"]}
         | {"scores": rows["parquet"], "published": PUBLISHED},
         "training": {"curves": tmp_path / "curves.csv"},
-        "calibration": {"calibration": tmp_path / "calibration.json", "key": "eta"},
+        "calibration": {"calibration": tmp_path / "calibration.json"},
     }
     for name, arguments in calls.items():
         for folder in ("once", "again"):
@@ -200,7 +200,7 @@ def test_what_makes_a_choice_doubtful_stands_in_the_figure(tmp_path, monkeypatch
     point = {"gains": {"image_fid": 1.0}, "score": 1.0, "behind_se": 0.5}
     chosen = {"eta": 0.1, "n_images": 48, "curve": [point | {"eta": 0.1}, point | {"eta": 10.0}]}
     for warnings in ([], ["the best score stands at an end", "none is better"]):
-        calibration.draw(chosen | {"warnings": warnings}, "eta", tmp_path / "one")
+        calibration.draw(chosen | {"warnings": warnings}, tmp_path / "one")
     written = ["\n".join(text.get_text() for text in figure.axes[0].texts) for figure in figures]
     assert "Warning" not in written[0]
     assert "Warning: the best score stands at an end.\nWarning: none is better." in written[1]
@@ -219,7 +219,7 @@ def test_every_kind_of_column_of_a_training_has_a_panel(tmp_path, monkeypatch) -
 
 
 def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkeypatch) -> None:
-    calibration.draw({"eta": 0.5, "n_images": 16, "curve": [{"eta": 0.5}], "warnings": []}, "eta", tmp_path / "one")
+    calibration.draw({"eta": 0.5, "n_images": 16, "curve": [{"eta": 0.5}], "warnings": []}, tmp_path / "one")
     drawn(tmp_path / "one")
     write_json(tmp_path / "other.json", {"eta": 1})
     with pytest.raises(InputError, match=r"other\.json: not a calibration of eta \(no `curve`\)"):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from evaluation import contact_sheets
 from evaluation.contact_sheets import read_index, write_strip
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.report import __main__ as page
 from evaluation.report.contact_sheets import strip_sources
 from evaluation.report.figures import read_figures
@@ -64,7 +64,7 @@ def test_a_hostile_caption_stays_text(run, monkeypatch) -> None:
 
 
 def test_a_separator_inside_a_caption_does_not_end_its_line(run) -> None:
-    assert read_layouts(run / "layouts/test.jsonl")[0]["caption"] == pages.HOSTILE
+    assert read_layout_rows(run / "layouts/test.jsonl")[0]["caption"] == pages.HOSTILE
 
 
 def test_json_ends_no_element_and_comes_back_equal() -> None:

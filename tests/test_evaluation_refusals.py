@@ -13,7 +13,7 @@ import pytest
 
 from evaluation import __main__ as alone
 from evaluation import features
-from evaluation.layouts import read_layouts, write_layouts
+from evaluation.layouts import read_layout_rows, write_layouts
 from evaluation.metrics.__main__ import main as metrics_main
 from evaluation.regions import regions
 from evaluation.tables.__main__ import main as tables_main
@@ -174,7 +174,7 @@ def blackened(folder: Path) -> None:
 
 
 def rewrite(path: Path, change: Callable[[list], list]) -> None:
-    ids = [row["id"] for row in read_layouts(path.with_name("1.jsonl"))]
+    ids = [row["id"] for row in read_layout_rows(path.with_name("1.jsonl"))]
     write_images(path, change([(f"{number:012d}.png", pixels) for number, pixels in read_images(path, ids)]), META)
 
 

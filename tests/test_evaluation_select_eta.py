@@ -43,14 +43,14 @@ def spread(scale: float, mean: float) -> np.ndarray:
 
 def chosen(**candidates: np.ndarray) -> dict:
     rows = {float(number): row_of(name, each=values) for number, (name, values) in enumerate(candidates.items(), 1)}
-    return choose("eta", REFERENCE, rows, ALL)
+    return choose(REFERENCE, rows, ALL)
 
 
 def test_scores_are_mean_gains_in_the_references_errors_and_their_errors_those_of_means() -> None:
     reference = row_of("gligen")
     reference["metrics"]["image_fid"]["se"] = 0.5
     parts = {name: RNG.standard_normal(GROUPS) for name in NAMES}
-    found = choose("eta", reference, {1.0: row_of("a"), 2.0: row_of("b", **parts)}, ALL)
+    found = choose(reference, {1.0: row_of("a"), 2.0: row_of("b", **parts)}, ALL)
     units = {"image_fid": 2.0}
     scores_G = sum(units.get(name, 1.0) * values for name, values in parts.items()) / 4
     point = found["curve"][1]
@@ -78,7 +78,7 @@ def test_the_error_is_the_jackknifes_of_the_whole_score_where_groups_lack_region
         estimates = {m: jackknife(statistic(name, m), numbers[m.partition("_")[0]]) for m in NAMES}
         metrics = {m: {"value": e.value, "se": e.se, "left_out": e.left_out} for m, e in estimates.items()}
         rows[name] = {"method": name, "split": "heldout", "n_images": 48, "metrics": metrics}
-    found = choose("eta", rows["gligen"], {1.0: rows["a"], 2.0: rows["b"]}, image_ids)
+    found = choose(rows["gligen"], {1.0: rows["a"], 2.0: rows["b"]}, image_ids)
 
     def difference(group: int | None) -> float:
         gaps = {m: statistic("b", m)(group) - statistic("a", m)(group) for m in NAMES}
@@ -142,7 +142,7 @@ def test_warnings_go_to_the_log_and_into_the_file(tmp_path, monkeypatch, capsys)
         write_json(tmp_path / f"{name}-spec.json", {"method": name, "artefacts": {"eta": {"value": float(number)}}})
     scores = pd.DataFrame({"image_id": IDS, "id": IDS, "clip": 0.0})
     pd.concat([scores.assign(object=-1), scores.assign(object=0)]).to_parquet(tmp_path / "scores.parquet")
-    arguments = {"key": "eta", "reference": tmp_path / "gligen.json", "scores": tmp_path / "scores.parquet"}
+    arguments = {"reference": tmp_path / "gligen.json", "scores": tmp_path / "scores.parquet"}
     arguments["candidates"] = [tmp_path / "a.json", tmp_path / "b.json"]
     arguments["specs"] = [tmp_path / "a-spec.json", tmp_path / "b-spec.json"]
     call(monkeypatch, main, **arguments, out=tmp_path / "out.json")
@@ -159,16 +159,16 @@ def test_warnings_go_to_the_log_and_into_the_file(tmp_path, monkeypatch, capsys)
 def test_a_single_candidate_needs_no_score_and_two_do() -> None:
     few = row_of("few")
     few["metrics"] |= {"image_fid": None, "region_fid": {"value": 3.0, "se": None, "left_out": []}}
-    found = choose("eta", few, {2.0: few}, ALL)
+    found = choose(few, {2.0: few}, ALL)
     assert (found["eta"], found["split"], found["warnings"]) == (2.0, "heldout", [])
     values = {"image_fid": None, "image_clip": 0.0, "region_fid": 3.0, "region_clip": 0.0}
     assert found["curve"] == [{"eta": 2.0, "metrics": values}]
     with pytest.raises(InputError, match=r"image_fid: too few held-out images"):
-        choose("eta", few, {1.0: few, 2.0: few}, ALL)
+        choose(few, {1.0: few, 2.0: few}, ALL)
 
 
 def test_the_test_split_and_rows_of_other_images_are_refused() -> None:
     with pytest.raises(InputError, match="must not choose"):
-        choose("eta", REFERENCE, {1.0: row_of("hcma", "test")}, ALL)
+        choose(REFERENCE, {1.0: row_of("hcma", "test")}, ALL)
     with pytest.raises(InputError, match="hcma: measured on other images than gligen"):
-        choose("eta", REFERENCE, {1.0: row_of("hcma") | {"n_images": 3}}, ALL)
+        choose(REFERENCE, {1.0: row_of("hcma") | {"n_images": 3}}, ALL)

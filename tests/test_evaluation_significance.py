@@ -12,7 +12,7 @@ from evaluation.metrics.frechet import leave_out_distance, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, Estimate, groups, jackknife, standard_error
 from evaluation.metrics.permutation import contributions, flip_test
 from evaluation.metrics.summary import Summary
-from evaluation.significance import Row, Swaps, compare, difference, holm, read_row, read_swaps
+from evaluation.significance import MeasuredRow, Swaps, compare, difference, holm, read_row, read_swaps
 from evaluation.tables.__main__ import main
 from evaluation.tables.significance import DEBIASED, WHAT_IS_TESTED, significance_table
 from evaluation.tables.table import markdown, read_table
@@ -23,17 +23,17 @@ from tests.tables import grid
 ZERO = {"value": 0.0, "left_out": [0.0] * 4}
 
 
-def row_of(method: str, image: np.ndarray, ids=None, fid=ZERO) -> Row:
+def row_of(method: str, image: np.ndarray, ids=None, fid=ZERO) -> MeasuredRow:
     ids = np.arange(len(image)) if ids is None else ids
     clip = {"value": float(image.mean()), "left_out": [float(np.delete(image, i).mean()) for i in range(4)]}
     metrics = {
         f"{level}_{kind}": value for level in ("image", "region") for kind, value in (("fid", fid), ("clip", clip))
     }
     scores = {f"{level}_clip": pd.Series(image, index=ids) for level in ("image", "region")}
-    return Row(method, metrics, {"image": ids, "region": ids}, scores)
+    return MeasuredRow(method, metrics, {"image": ids, "region": ids}, scores)
 
 
-def swaps_of(rows: dict[str, Row], spread: float = 0.0) -> Swaps:
+def swaps_of(rows: dict[str, MeasuredRow], spread: float = 0.0) -> Swaps:
     """Of every two rows: twenty groups that add the same to a distance's difference, but for a spread about it."""
     parts = lambda gap: list(gap / 20 + spread * np.tile([1.0, -1.0], 10))  # noqa: E731
     return {

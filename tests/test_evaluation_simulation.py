@@ -11,7 +11,7 @@ from evaluation.metrics.frechet import leave_out_distance, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, Estimate, Statistic, groups, jackknife, leave_out_mean
 from evaluation.metrics.permutation import contributions
 from evaluation.metrics.summary import Summary
-from evaluation.significance import LEVEL_OF_TEST, Row, difference
+from evaluation.significance import LEVEL_OF_TEST, MeasuredRow, difference
 from tests.kernels import leave_out_kid, swapped_kid
 
 pytestmark = pytest.mark.slow
@@ -90,9 +90,9 @@ def test_intervals_of_a_mean_over_regions_cover_the_truth() -> None:
     assert 0.92 <= found <= 0.98
 
 
-def row(method: str, metric: str, estimate: Estimate, scores: np.ndarray, images: np.ndarray) -> Row:
+def row(method: str, metric: str, estimate: Estimate, scores: np.ndarray, images: np.ndarray) -> MeasuredRow:
     metrics = {metric: asdict(estimate)}
-    return Row(method, metrics, {"image": scores, "region": scores}, {"image": images, "region": images})
+    return MeasuredRow(method, metrics, {"image": scores, "region": scores}, {"image": images, "region": images})
 
 
 def pair(rng: np.random.Generator, images: int, width: int, shifts: Sequence[float]) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluation.layouts import read_layouts as read_rows
+from evaluation.layouts import read_layout_rows as read_rows
 from evaluation.layouts import write_layouts as write_rows
 from formats.files import InputError
 from formats.layouts import Ignored, Layout, Object, as_row, read_layouts, write_layouts

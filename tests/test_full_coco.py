@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from tests.full_coco import SPLITS, WORDS, write
 from workflow import overlays
 
@@ -43,9 +43,9 @@ def test_a_hundredth_of_coco_is_split_four_to_one_and_nothing_is_lost(tmp_path) 
     assert splits["train"]["boxes_read"] + splits["heldout"]["boxes_read"] == int(SPLITS["train2014"][1] * 0.01)
     assert splits["train"]["images_without_boxes"] > 0
     assert {"crowd", "smaller than min_area_frac"} <= set(splits["test"]["dropped"])
-    rows = read_layouts(tmp_path / "layouts/train.jsonl")
+    rows = read_layout_rows(tmp_path / "layouts/train.jsonl")
     assert all(len(row["captions"]) == 5 for row in rows)
-    assert read_layouts(tmp_path / "layouts/train.jsonl", 100, 120) == rows[100:120]
+    assert read_layout_rows(tmp_path / "layouts/train.jsonl", 100, 120) == rows[100:120]
 
 
 @pytest.mark.slow

@@ -16,11 +16,11 @@ from PIL import Image, ImageOps
 from evaluation.datasets import __main__ as datasets
 from evaluation.datasets import real
 from evaluation.datasets.coco import open_photos
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats import cli
 from formats.files import InputError
 from formats.images import read_images
-from formats.layouts import read_layouts as read_for_sampling
+from formats.layouts import read_layouts
 from formats.pictures import TURNS, rgb
 from tests.coco_sets import DATA, IDS, TALL, change, every, path_of, photos, picture, prepare, turn, write_set
 
@@ -30,9 +30,9 @@ SHARED = Path(__file__).parents[2] / "shared/inputs"
 def prepared(root: Path, out: Path, **data: Any) -> tuple[dict[str, list[dict]], dict]:
     """Layouts of every split, which both readers take, and the report."""
     prepare(root, DATA | data, out)
-    rows = {name: read_layouts(out / f"{name}.jsonl") for name in ("train", "heldout", "test")}
+    rows = {name: read_layout_rows(out / f"{name}.jsonl") for name in ("train", "heldout", "test")}
     for name in rows:
-        read_for_sampling(out / f"{name}.jsonl")
+        read_layouts(out / f"{name}.jsonl")
     return rows, json.loads((out / "report.json").read_text())
 
 
@@ -51,7 +51,7 @@ def pictures(root: Path, out: Path, split: str = "test", **options: Any) -> dict
         flags = [word for name, value in (words | options).items() for word in (f"--{name}", str(value))]
         patch.setattr(sys, "argv", ["real", *flags])
         real.main()
-    ids = [row["id"] for row in read_layouts(out / f"{split}.jsonl")]
+    ids = [row["id"] for row in read_layout_rows(out / f"{split}.jsonl")]
     return dict(read_images(out / f"{split}.zip", ids))
 
 
@@ -59,7 +59,7 @@ def covers_red(root: Path, out: Path, **options: Any) -> None:
     """Each `dog` box of train and test ends within a pixel of the red rectangle, which is in every photo."""
     for split in ("train", "test"):
         seen = pictures(root, out, split, **options)
-        for row in read_layouts(out / f"{split}.jsonl"):
+        for row in read_layout_rows(out / f"{split}.jsonl"):
             colours = seen[row["id"]].astype(int)
             y, x = np.nonzero((colours[..., 0] > 180) & (colours[..., 1:].max(-1) < 90))
             red = [x.min(), y.min(), x.max() + 1, y.max() + 1]
@@ -88,7 +88,7 @@ def keeps_both(root: Path, out: Path) -> None:
 
 def is_scaled(root: Path, out: Path) -> None:
     prepared(root, out)
-    for row, pixels in zip(read_layouts(out / "test.jsonl"), pictures(root, out).values(), strict=True):
+    for row, pixels in zip(read_layout_rows(out / "test.jsonl"), pictures(root, out).values(), strict=True):
         with Image.open(root / f"val2014/COCO_val2014_{row['image_id']:012d}.jpg") as photo:
             deep = np.asarray(photo).astype(float)
         expected = deep[:, 8:40] * 255 / 65535

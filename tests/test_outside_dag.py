@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from tests.dag import ROOT, is_nothing_to_do, jobs_by_rule, snakemake
 from tests.pages import content_of
 
@@ -70,7 +70,7 @@ def first(tmp_path_factory):
     results = ROOT / f"results/test-first-{os.getpid()}"
     try:
         ran(f"results/{results.name}/layouts/test.jsonl", *words)
-        layouts = read_layouts(results / "layouts/test.jsonl")
+        layouts = read_layout_rows(results / "layouts/test.jsonl")
         for seed, place in enumerate(("a", "b")):
             draw(layouts, folder / place, seed)
         ran("all", "bundle", *words)

@@ -13,7 +13,7 @@ import pytest
 
 from evaluation.figures import study as figure
 from evaluation.metrics import METRICS
-from evaluation.significance import Row, holm
+from evaluation.significance import MeasuredRow, holm
 from evaluation.tables.study import Studied, study_table
 from evaluation.tables.table import markdown, read_table, write_table
 from formats.files import InputError
@@ -277,10 +277,10 @@ def metrics_file(row: str, clip: np.ndarray, eta: float | None = None) -> dict:
     }
 
 
-def row_of(content: dict, clip: np.ndarray) -> Row:
+def row_of(content: dict, clip: np.ndarray) -> MeasuredRow:
     ids = np.arange(len(clip))
     scores = {"image_clip": pd.Series(clip, index=ids)}
-    return Row(content["method"], content["metrics"], {"image": ids, "region": ids[:0]}, scores)
+    return MeasuredRow(content["method"], content["metrics"], {"image": ids, "region": ids[:0]}, scores)
 
 
 @pytest.fixture

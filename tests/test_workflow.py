@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats.files import sha256
 from formats.images import read_images
 from tests.dag import ROOT, checkout, command, environment, is_nothing_to_do, link_checkout, snakemake
@@ -86,7 +86,7 @@ def test_the_page_holds_the_runs_tables_figures_and_layouts(finished) -> None:
     assert {"panel", "difficulty"} <= {figure["name"] for figure in content["figures"]}
     assert "objects" in {facet["key"] for facet in content["facets"]}
     assert content["methods"] == ["real", "attend_and_excite", "gligen_sd", "hcma"]
-    assert content["layouts"]["ids"] == [row["id"] for row in read_layouts(results / "layouts/test.jsonl")]
+    assert content["layouts"]["ids"] == [row["id"] for row in read_layout_rows(results / "layouts/test.jsonl")]
     assert all(source.startswith("data:image/webp;base64,") for source in content["strips"])
 
 
@@ -102,7 +102,7 @@ def test_snakemakes_own_report_has_categories_and_captions(finished, tmp_path) -
 
 def test_images_say_what_made_them(finished) -> None:
     _, results = finished
-    ids = [row["id"] for row in read_layouts(results / "layouts/test/0001.jsonl")]
+    ids = [row["id"] for row in read_layout_rows(results / "layouts/test/0001.jsonl")]
     hcma, gligen = (dict(read_images(results / f"samples/{m}/test/0001.zip", ids)) for m in ("hcma", "gligen_sd"))
     assert any((hcma[i] != gligen[i]).any() for i in ids)
     spec = json.loads((results / "methods/hcma.json").read_text())

@@ -119,7 +119,7 @@ def _names(model: Any, keys: Keys) -> list[str]:
     return list(kind.model_fields) if _is_section(kind) else list(get_args(get_args(kind)[0]))
 
 
-class Row(NamedTuple):
+class KeyRow(NamedTuple):
     """A line of the tables; the default is that of base.yaml, else the model's, else empty: every scale states it."""
 
     key: str
@@ -128,7 +128,7 @@ class Row(NamedTuple):
     meaning: str
 
 
-def rows(model: type[BaseModel], base: Any, above: str = "") -> Iterator[Row]:
+def rows(model: type[BaseModel], base: Any, above: str = "") -> Iterator[KeyRow]:
     """Every key, those below mappings dotted; `base` is what base.yaml has there."""
     for name, field in model.model_fields.items():
         kind, key = _bare(field.annotation), f"{above}{name}"
@@ -136,7 +136,7 @@ def rows(model: type[BaseModel], base: Any, above: str = "") -> Iterator[Row]:
         if field.description:
             default = field.default if stated is REQUIRED and not field.is_required() else stated
             text = "" if default is REQUIRED or isinstance(default, Mapping) else f"`{json.dumps(default)}`"
-            yield Row(key, words(field.annotation, field.metadata), text, field.description)
+            yield KeyRow(key, words(field.annotation, field.metadata), text, field.description)
         if _is_section(kind) and not _alike(model) and getattr(kind, "EXPLAINED", key) == key:
             yield from rows(kind, stated, f"{key}.")
         elif get_origin(kind) is dict and _is_section(value := _bare(get_args(kind)[1])):

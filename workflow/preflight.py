@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats.cli import options, quick_imports
 from formats.files import InputError, write_json
 from workflow.consistency import own_metric_faults, parameter_faults
@@ -173,7 +173,7 @@ def images(plan: Plan) -> list[str]:
     """One line for each kind of fault that names of images made elsewhere, against the layouts, and headers show."""
     if not plan.layouts_are_made:
         return []
-    return import_faults(plan, [row for path in plan.layout_shards("test") for row in read_layouts(Path(path))])
+    return import_faults(plan, [row for path in plan.layout_shards("test") for row in read_layout_rows(Path(path))])
 
 
 def image_files(plan: Plan) -> list[str]:

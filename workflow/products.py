@@ -212,7 +212,7 @@ def figure_options(plan: Plan, figure: str) -> list[str]:
     words += ["--methods", *methods[figure]] if figure in methods else []
     if figure == "panel":
         words += ["--samples", f"{plan.path.folder}/samples", "--shard-size", str(plan.settings.data.shard_size)]
-    return [*words, "--key", "eta"] if figure == "calibration" else words
+    return words
 
 
 def _options(inputs: Mapping[str, str | list[str]]) -> list[str]:

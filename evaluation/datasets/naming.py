@@ -22,9 +22,9 @@ from formats.archives import is_inside
 from formats.files import InputError
 
 PATTERN = "{id}.png"
-Row = Mapping[str, Any]
+LayoutRow = Mapping[str, Any]
 # Of a layout and its place in the file.
-FIELDS: dict[str, Callable[[Row, int], Any]] = {
+FIELDS: dict[str, Callable[[LayoutRow, int], Any]] = {
     "id": lambda layout, place: layout["id"],
     "source_id": lambda layout, place: layout.get("source_id"),
     "image_id": lambda layout, place: layout["image_id"],
@@ -99,7 +99,7 @@ class Pattern:
         exact = zip(numbers, self._specs, texts, strict=True)
         return tuple(numbers) if all(not spec or format(number, spec) == text for number, spec, text in exact) else None
 
-    def assign(self, names: Iterable[str], layouts: Sequence[Row]) -> Assigned:
+    def assign(self, names: Iterable[str], layouts: Sequence[LayoutRow]) -> Assigned:
         """The layouts' files among `names`."""
         found: dict[Key, list[str]] = defaultdict(list)
         strange: list[str] = []
@@ -128,7 +128,7 @@ class Table:
         """Whether a name may be that of a layout's file."""
         return any(name in names for names in self._names.values())
 
-    def assign(self, names: Iterable[str], layouts: Sequence[Row]) -> Assigned:
+    def assign(self, names: Iterable[str], layouts: Sequence[LayoutRow]) -> Assigned:
         """The layouts' files among `names`."""
         there = set(names)
         listed_names = {name for each in self._names.values() for name in each}
@@ -242,7 +242,7 @@ def _known() -> str:
     return ", ".join(FIELDS)
 
 
-def _keys(fields: Sequence[str], layouts: Sequence[Row]) -> tuple[dict[Key, int], list[str]]:
+def _keys(fields: Sequence[str], layouts: Sequence[LayoutRow]) -> tuple[dict[Key, int], list[str]]:
     """The layout of each key, and a line for each kind of layout that its fields do not name."""
     layouts_of: dict[Key, list[int]] = defaultdict(list)
     for place, layout in enumerate(layouts):

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from evaluation.bundles import bundled_layouts, other_layouts
 from evaluation.datasets.naming import MIXED, PATTERN, Assigned, OutsideRow, Size
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from formats import listed
 from formats.archives import Archive, Members, is_litter, members, open_archive
 from formats.bundles import Bundle
@@ -150,11 +150,11 @@ def main() -> None:
     arguments = _parser().parse_args()
     row = _described(arguments)
     if arguments.check:
-        _stop(faults_of(row, [one for path in arguments.layouts for one in read_layouts(path)], arguments.count))
+        _stop(faults_of(row, [one for path in arguments.layouts for one in read_layout_rows(path)], arguments.count))
         return
     if arguments.out is None or not arguments.layouts:
         raise InputError("give --layouts and --out, the folder of the shards, or --check")
-    layouts = {path.stem: read_layouts(path) for path in arguments.layouts}
+    layouts = {path.stem: read_layout_rows(path) for path in arguments.layouts}
     if len(layouts) < len(arguments.layouts):
         raise InputError("--layouts: two files of one name, expected a name a shard")
     print("\n".join(import_images(row, layouts, arguments.out)))
@@ -321,7 +321,7 @@ def _header(files: Files | BundledFiles, name: str) -> Size:
 
 
 @dataclass
-class Pictures:
+class Inspected:
     """What the pictures of a row are: faults by kind, what is worth a note, and the SHA-256 of each file by layout id."""
 
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -346,9 +346,9 @@ class Pictures:
         return [f"{row}: {len(found)} {kind}: {listed(found)}" for kind, found in self.faults.items()]
 
 
-def look(files: Files | BundledFiles, names: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> Pictures:
+def look(files: Files | BundledFiles, names: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> Inspected:
     """Decode every picture: what is damaged or black, what is the same, and what is no plain RGB."""
-    found, same, modes = Pictures(), defaultdict[str, list[int]](list), Counter[str]()
+    found, same, modes = Inspected(), defaultdict[str, list[int]](list), Counter[str]()
     for row in rows:
         name = names[row["id"]]
         try:

@@ -8,7 +8,7 @@
         --scores scores/real/test.parquet scores/hcma/test.parquet --published ... --out figures/categories
     python -m evaluation.figures difficulty --table tables/difficulty.json --out figures/difficulty
     python -m evaluation.figures training --curves train/curves.csv --out figures/training
-    python -m evaluation.figures calibration --calibration train/calibration.json --key eta --out figures/calibration
+    python -m evaluation.figures calibration --calibration train/calibration.json --out figures/calibration
     python -m evaluation.figures study --table tables/study.json --out figures/study
 
 writes {out}.png and {out}.svg.
@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.figures import calibration, categories, difficulty, metrics, panel, sizes, study, training
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.metrics import metrics_of
 from evaluation.tables.elsewhere import add_option, named, read_elsewhere
 from evaluation.tables.published import labels, read_published, stated_labels
@@ -55,7 +55,6 @@ def main() -> None:
     drawn["calibration"].add_argument(
         "--calibration", type=Path, required=True, help="what evaluation.select_eta wrote"
     )
-    drawn["calibration"].add_argument("--key", required=True, help="name of the setting")
     for command in drawn.values():
         command.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
@@ -69,7 +68,7 @@ def _names(arguments: argparse.Namespace, methods: Iterable[str]) -> dict[str, s
 
 
 def _panel(arguments: argparse.Namespace) -> None:
-    layouts, names = read_layouts(arguments.layouts), _names(arguments, arguments.methods)
+    layouts, names = read_layout_rows(arguments.layouts), _names(arguments, arguments.methods)
     panel.draw_panel(layouts, arguments.samples, arguments.shard_size, arguments.methods, names, arguments.out)
 
 
@@ -100,9 +99,8 @@ def _training(arguments: argparse.Namespace) -> None:
 
 
 def _calibration(arguments: argparse.Namespace) -> None:
-    key = arguments.key
-    chosen = read_object(arguments.calibration, f"a calibration of {key}", key, "curve", "n_images", "warnings")
-    calibration.draw(chosen, key, arguments.out)
+    chosen = read_object(arguments.calibration, "a calibration of eta", "eta", "curve", "n_images", "warnings")
+    calibration.draw(chosen, arguments.out)
 
 
 def _study(arguments: argparse.Namespace) -> None:

@@ -15,14 +15,14 @@ from evaluation.figures.drawing import COLOURS, HIGHER, MARKERS, save, save_sent
 from evaluation.metrics import metric_of
 
 
-def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
-    """Gains against the setting; of a single candidate, which has no score, a sentence."""
-    title = f"Choice of {key} on {chosen['n_images']} held-out images"
+def draw(chosen: dict[str, Any], out: Path) -> None:
+    """Gains against eta; of a single candidate, which has no score, a sentence."""
+    title = f"Choice of eta on {chosen['n_images']} held-out images"
     if len(chosen["curve"]) == 1:
-        save_sentence(title, f"{key} {chosen[key]:.3g}: the only candidate, so it was taken without a score", out)
+        save_sentence(title, f"eta {chosen['eta']:.3g}: the only candidate, so it was taken without a score", out)
         return
     figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
-    _curves(axis, chosen, key)
+    _curves(axis, chosen)
     axis.set_title(f"{title}\n", loc="left", fontweight="bold")
     notes = "\n".join(fill(f"Warning: {text}.", 110) for text in chosen["warnings"])
     axis.annotate(
@@ -31,9 +31,9 @@ def draw(chosen: dict[str, Any], key: str, out: Path) -> None:
     save(figure, out)
 
 
-def _curves(axis: Axes, chosen: dict[str, Any], key: str) -> None:
+def _curves(axis: Axes, chosen: dict[str, Any]) -> None:
     curve = chosen["curve"]
-    values, scores = [point[key] for point in curve], [point["score"] for point in curve]
+    values, scores = [point["eta"] for point in curve], [point["score"] for point in curve]
     for metric, colour, marker in zip(curve[0]["gains"], COLOURS, MARKERS, strict=False):
         gains = [point["gains"][metric] for point in curve]
         axis.plot(values, gains, color=colour, marker=marker, markersize=4, linewidth=1, label=metric_of(metric).title)
@@ -41,11 +41,11 @@ def _curves(axis: Axes, chosen: dict[str, Any], key: str) -> None:
     label = "mean, the score\n± error of its distance from the best"
     axis.errorbar(values, scores, errors, color="black", marker="s", linewidth=2, elinewidth=1, capsize=3, label=label)
     axis.axhline(max(scores), color="0.4", linestyle=":", label="the best score")
-    axis.axvline(chosen[key], color="0.4", linestyle="--", label=f"chosen: {chosen[key]:.3g}")
+    axis.axvline(chosen["eta"], color="0.4", linestyle="--", label=f"chosen: {chosen['eta']:.3g}")
     axis.set_xscale("log")
     axis.margins(x=0.1)
     axis.set_xticks(values, [f"{value:.3g}" for value in values])
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.set(xlabel=f"{key}, logarithmic", ylabel="gain over the reference,\nin its standard errors")
+    axis.set(xlabel="eta, logarithmic", ylabel="gain over the reference,\nin its standard errors")
     axis.text(0, 1.03, HIGHER, transform=axis.transAxes, fontsize=7, color="0.35")
     axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7)

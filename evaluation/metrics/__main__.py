@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.feature_files import FeatureShards
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.metrics import own
 from evaluation.metrics.arrays import engine
 from evaluation.metrics.measure import group_contributions, measure, pairs_across, pairs_within
@@ -87,7 +87,7 @@ def _summarize(arguments: argparse.Namespace) -> None:
 
 def _measure(arguments: argparse.Namespace) -> None:
     owns = own.chosen(arguments.own)
-    layouts = [row for path in arguments.layouts for row in read_layouts(path)]
+    layouts = [row for path in arguments.layouts for row in read_layout_rows(path)]
     row = Summaries(arguments.summary, device=arguments.device)
     real = Summaries(arguments.real, device=arguments.device) if arguments.real else None
     if arguments.across:

@@ -15,7 +15,7 @@ from typing import Any
 
 from evaluation import difficulty
 from evaluation.contact_sheets import read_index
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.report.contact_sheets import strip_sources
 from evaluation.report.facets import pack_facets
 from evaluation.report.figures import read_figures
@@ -59,7 +59,7 @@ def main() -> None:
 
 def content(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the page shows, of the arguments that `main` takes; raises InputError for what does not fit together."""
-    layouts, methods = read_layouts(arguments.layouts), arguments.methods
+    layouts, methods = read_layout_rows(arguments.layouts), arguments.methods
     if unknown := [name for name in arguments.compare if name not in methods]:
         raise InputError(f"--compare {unknown[0]}: not among the methods, {', '.join(methods)}")
     about = read_object(arguments.metrics, "the metrics of a row", "protocol")["protocol"] if arguments.metrics else {}

@@ -37,11 +37,11 @@ from evaluation import difficulty
 from evaluation.breakdown import breakdown
 from evaluation.bundles import run_folder
 from evaluation.feature_files import first_difference
-from evaluation.layouts import read_layouts
+from evaluation.layouts import read_layout_rows
 from evaluation.metrics import Metric, metric_of, metrics_of
 from evaluation.regression import read_run
 from evaluation.scores import read_scores, scored
-from evaluation.significance import Row, read_row, read_swaps
+from evaluation.significance import MeasuredRow, read_row, read_swaps
 from evaluation.tables.adherence import adherence_table
 from evaluation.tables.agreement import agreement_table
 from evaluation.tables.claims import claims_table
@@ -159,7 +159,7 @@ def _best_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _rows(arguments: argparse.Namespace) -> dict[str, Row]:
+def _rows(arguments: argparse.Namespace) -> dict[str, MeasuredRow]:
     return {row.method: row for row in (read_row(*paths) for paths in arguments.row)}
 
 
@@ -201,7 +201,7 @@ def _difficulty_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _difficulty(arguments: argparse.Namespace) -> Table:
-    layouts = [row for path in arguments.layouts for row in read_layouts(path)]
+    layouts = [row for path in arguments.layouts for row in read_layout_rows(path)]
     measured = {method: Path(path) for method, path, _ in arguments.row}
     if len(measured) < len(arguments.row):
         raise InputError(f"--row: a method twice, of {', '.join(method for method, *_ in arguments.row)}")

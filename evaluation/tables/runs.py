@@ -18,7 +18,7 @@ from evaluation.metrics import Metric as Kind
 from evaluation.metrics import metric_of
 from evaluation.metrics.permutation import FLIPS
 from evaluation.regression import Metric, Run, changes
-from evaluation.significance import Row, debiased_difference, difference, holm, opposite, read_row, verdict
+from evaluation.significance import MeasuredRow, debiased_difference, difference, holm, opposite, read_row, verdict
 from evaluation.tables.elsewhere import marked
 from evaluation.tables.significance import DEBIASED, DIFFERENCE, P_HOLM, VERDICT, WITHOUT_BIAS, differences
 from evaluation.tables.table import Cell, Column, Table, decimals
@@ -80,13 +80,13 @@ def side_by_side(first: Run, second: Run) -> pd.DataFrame:
     return table.assign(different=table["p_holm"].map(verdict))
 
 
-def _rows(run: Run, method: str) -> Row:
+def _rows(run: Run, method: str) -> MeasuredRow:
     assert run.folder is not None
     row = read_row(run.folder / f"metrics/{method}/test.json", run.folder / f"scores/{method}/test.parquet")
     return replace(row, metrics=run.metrics[method])
 
 
-def _same_images(a: Row, b: Row) -> bool:
+def _same_images(a: MeasuredRow, b: MeasuredRow) -> bool:
     return all(np.array_equal(a.image_ids[level], b.image_ids[level]) for level in a.image_ids)
 
 

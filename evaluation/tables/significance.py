@@ -5,9 +5,8 @@ from typing import Any
 
 from evaluation.metrics import Metric, metric_of
 from evaluation.metrics.permutation import FLIPS
-from evaluation.significance import LEVEL_OF_TEST, Row, Swaps, compare, leaders
-from evaluation.tables.table import P_VALUE, Cell, Column, Table, View, decimals
-from evaluation.tables.table import Row as Line
+from evaluation.significance import LEVEL_OF_TEST, MeasuredRow, Swaps, compare, leaders
+from evaluation.tables.table import P_VALUE, Cell, Column, Row, Table, View, decimals
 
 OPPOSITE = "‡"
 WHAT_IS_TESTED = (
@@ -29,7 +28,7 @@ CODED = [Column(key, shown=False) for key in ("opposite", "different")]
 VERDICTS = {"yes": "", "no": "not distinguishable", "untested": "not tested"}
 
 
-def significance_table(rows: Mapping[str, Row], against: Sequence[str], swaps: Swaps) -> Table:
+def significance_table(rows: Mapping[str, MeasuredRow], against: Sequence[str], swaps: Swaps) -> Table:
     """Every row minus each of `against`, a view each."""
     lines = compare(dict(rows), against, swaps).to_dict("records")
     columns = [Column("method", "Method"), Column("metric", "Metric"), DIFFERENCE, WITHOUT_BIAS]
@@ -55,7 +54,7 @@ def significance_table(rows: Mapping[str, Row], against: Sequence[str], swaps: S
 
 def best_table(
     tables: Mapping[str, Sequence[str]],
-    rows: Mapping[str, Row],
+    rows: Mapping[str, MeasuredRow],
     swaps: Swaps,
     metrics: Mapping[str, Sequence[Metric]] | None = None,
 ) -> Table:
@@ -81,11 +80,11 @@ def best_table(
     return Table("Best rows", [*columns, *CODED], lines, [tests, WHAT_IS_TESTED, DEBIASED])
 
 
-def _names(line: Mapping[Any, Any]) -> Line:
+def _names(line: Mapping[Any, Any]) -> Row:
     return {key: Cell(line[key]) for key in ("metric", "method", "against")}
 
 
-def differences(line: Mapping[Any, Any]) -> Line:
+def differences(line: Mapping[Any, Any]) -> Row:
     """The cells of a paired difference: itself, without bias, its p-values and what they say."""
     return {
         "difference": Cell.of(line["difference"], line["se"]),

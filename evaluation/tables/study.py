@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics import Metric, headline, metric_of
-from evaluation.significance import LEVEL_OF_TEST, Row, Swaps, compare_pairs
+from evaluation.significance import LEVEL_OF_TEST, MeasuredRow, Swaps, compare_pairs
 from evaluation.tables.significance import OPPOSITE, WHAT_IS_TESTED
-from evaluation.tables.table import P_VALUE, Cell, Column, Table, View, decimals
-from evaluation.tables.table import Row as Line
+from evaluation.tables.table import P_VALUE, Cell, Column, Row, Table, View, decimals
 from formats.files import InputError
 from formats.images import read_meta
 
@@ -28,7 +27,7 @@ class Studied:
     """
 
     base: str
-    rows: Mapping[str, Row]
+    rows: Mapping[str, MeasuredRow]
     content: Mapping[str, dict[str, Any]]
     labels: Mapping[str, str]
     compared: Mapping[str, Sequence[str]]
@@ -70,7 +69,7 @@ def study_table(study: Studied, metrics: Sequence[str], swaps: Swaps, caveat: st
     )
 
 
-def _with(row: Row, names: Sequence[str]) -> Row:
+def _with(row: MeasuredRow, names: Sequence[str]) -> MeasuredRow:
     """The row with the metrics of the study alone, over which p-values are corrected one by one."""
     return replace(row, metrics={name: row.metrics.get(name) for name in names})
 
@@ -89,7 +88,7 @@ def _label(study: Studied, row: str) -> str:
 # Lines.
 
 
-def _values(study: Studied, row: str, names: Sequence[str], opposed: Mapping[str, float]) -> Line:
+def _values(study: Studied, row: str, names: Sequence[str], opposed: Mapping[str, float]) -> Row:
     line = {"reading": Cell(_label(study, row)), "method": Cell(row), "against": Cell("")}
     others = study.trainings.get(row, ())
     line["trainings"] = Cell(len(others) + 1 if others else None)
@@ -104,7 +103,7 @@ def _values(study: Studied, row: str, names: Sequence[str], opposed: Mapping[str
 
 def _effects(
     study: Studied, pair: tuple[str, str], found: Mapping[str, Mapping[Any, Any]], names: Sequence[str]
-) -> Line:
+) -> Row:
     """One comparison: of every metric the difference, and its spread over trainings."""
     row, other = pair
     line = {"reading": Cell(_label(study, row)), "method": Cell(row), "against": Cell(other)}
@@ -157,7 +156,7 @@ def _opposed(shards: Iterable[Path]) -> dict[str, dict[str, float]]:
 # What is shown.
 
 
-def _columns(metrics: Sequence[Metric], lines: Sequence[Line]) -> list[Column]:
+def _columns(metrics: Sequence[Metric], lines: Sequence[Row]) -> list[Column]:
     columns = [Column("reading", "Reading"), Column("method", shown=False), Column("against", shown=False)]
     for metric in metrics:
         number, signed = decimals(metric.digits), decimals(max(3, metric.digits), "+")
@@ -175,19 +174,19 @@ def _columns(metrics: Sequence[Metric], lines: Sequence[Line]) -> list[Column]:
     return [*columns, *(Column(key, head, ".1f", 100, shown=False) for key, head in SHARES.items())]
 
 
-def _artefacts(lines: Sequence[Line]) -> list[str]:
+def _artefacts(lines: Sequence[Row]) -> list[str]:
     """The artefacts that are numbers, as eta is."""
     known = {"reading", "method", "against", "trainings", *SHARES}
     return list(dict.fromkeys(key for line in lines for key in line if key not in known and not key.endswith("_value")))
 
 
-def _view_of_values(names: Sequence[str], lines: Sequence[Line]) -> View:
+def _view_of_values(names: Sequence[str], lines: Sequence[Row]) -> View:
     measured = [f"{name}_value" for name in names]
     further = [key for key in ("trainings", *_artefacts(lines), *SHARES) if any(_has(line, key) for line in lines)]
     return View("Values:", ["reading", *measured, *further], list(range(len(lines))))
 
 
-def _has(line: Line, key: str) -> bool:
+def _has(line: Row, key: str) -> bool:
     return line.get(key, Cell()).value is not None
 
 

@@ -36,7 +36,7 @@ from hcma.sampling.fallback import generate
 from hcma.sampling.loading import Method, quiet_loading
 from hcma.sampling.weights import load_frozen
 from workflow.benchmarks.peers import Size, against_attend_and_excite, against_diffusers, against_stable_diffusion
-from workflow.benchmarks.pilot import Row, passes_of
+from workflow.benchmarks.pilot import TimedRow, passes_of
 from workflow.benchmarks.rounds import seconds
 from workflow.settings import Settings
 
@@ -85,7 +85,7 @@ def measured_before(out: Path, record: dict[str, Any]) -> dict[str, dict[str, An
     return rows
 
 
-def run(cell: "Cell", make: Callable[[Row, str, int], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
+def run(cell: "Cell", make: Callable[[TimedRow, str, int], Method], layouts: Sequence[Layout]) -> dict[str, Any]:
     """The figures of one cell; its model is loaded now, not before."""
     some = [layouts[number % len(layouts)] for number in range(cell.batch)]
     some = [replace(layout, id=number) for number, layout in enumerate(some)]
@@ -100,12 +100,12 @@ def attempt(measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"failed": str(error).strip().splitlines()[0]}
 
 
-def read_rows(config: Path, weights: Path) -> list[Row]:
+def read_rows(config: Path, weights: Path) -> list[TimedRow]:
     """The methods of a configuration's tables, each once, on the model folders below `weights`."""
     settings = Settings.model_validate(read_json(config))
     shown = dict.fromkeys(name for table in settings.tables.values() for name in table.rows or () if name != "real")
     return [
-        Row(
+        TimedRow(
             name,
             method.module,
             method.params,
@@ -116,7 +116,9 @@ def read_rows(config: Path, weights: Path) -> list[Row]:
     ]
 
 
-def make_method(models: dict[tuple[str, str], Diffusion], device: str, row: Row, precision: str, batch: int) -> Method:
+def make_method(
+    models: dict[tuple[str, str], Diffusion], device: str, row: TimedRow, precision: str, batch: int
+) -> Method:
     """A row ready to run; a model folder is loaded once, and one is held at a time."""
     module = importlib.import_module(row.module)
     sampling = Sampling(**row.sampling | {"precision": precision})
@@ -208,7 +210,7 @@ class Cell:
 
     label: dict[str, Any]
     measure: Callable[[Method, Sequence[Layout]], dict[str, Any]]
-    row: Row
+    row: TimedRow
     precision: str
     batch: int
 
@@ -216,7 +218,7 @@ class Cell:
 LABELS = ("row", "precision", "batch", "peer", "our_batch", "flops_of")
 
 
-def plan(rows: Sequence[Row]) -> list[Cell]:
+def plan(rows: Sequence[TimedRow]) -> list[Cell]:
     """All cells, the most telling first."""
     plain = [row for row in rows if not passes_of(row)[0].layers]
     guided = [row for row in rows if passes_of(row)[0].layers]
@@ -245,7 +247,7 @@ def plan(rows: Sequence[Row]) -> list[Cell]:
     ]
 
 
-def _speeds(rows: Sequence[Row], precision: str, batches: Sequence[int]) -> list[Cell]:
+def _speeds(rows: Sequence[TimedRow], precision: str, batches: Sequence[int]) -> list[Cell]:
     return [
         Cell({"row": row.name, "precision": precision, "batch": batch}, measure, row, precision, batch)
         for batch in batches
@@ -256,7 +258,7 @@ def _speeds(rows: Sequence[Row], precision: str, batches: Sequence[int]) -> list
 def _peer(
     name: str,
     measured: Callable[[Method, Sequence[Layout]], dict[str, Any]],
-    rows: Sequence[Row],
+    rows: Sequence[TimedRow],
     precision: str,
     batch: int,
 ) -> list[Cell]:

@@ -15,7 +15,7 @@ from formats.files import read_json
 from formats.images import read_meta
 from hcma.sampling.counters import Passes
 from workflow.benchmarks.feature_costs import note
-from workflow.benchmarks.pilot import Row, Workload, passes_of, workload
+from workflow.benchmarks.pilot import TimedRow, Workload, passes_of, workload
 from workflow.plan import read_plan
 
 Seconds = dict[str, dict[str, Any]]  # kind of pass -> {seconds, batch}, as pilot.py times them
@@ -38,7 +38,7 @@ def print_table(load: Workload, pilot: Path, samples: Path, out: Path) -> None:
     print(markdown(table), end="")
 
 
-def estimated(row: Row, images: int, load: Workload, seconds: Seconds) -> dict[str, Any]:
+def estimated(row: TimedRow, images: int, load: Workload, seconds: Seconds) -> dict[str, Any]:
     """So many images of a row: jobs, work, hours and disk; `known` tells whether its method says all that it takes."""
     passes, says = passes_of(row)
     counts = passes.counts((0, load.most_boxes))

@@ -38,7 +38,7 @@ Batch = Callable[[int], Callable[[], torch.Tensor]]
 
 
 @dataclass(frozen=True)
-class Row:
+class TimedRow:
     """A method as a stanza of the configuration has it, with all its sampling settings, on a model folder."""
 
     name: str
@@ -61,7 +61,7 @@ class Images:
 class Workload:
     """What a run samples, trains and evaluates; `alignment` are the sizes of that module, `batch_size` may be "auto"."""
 
-    rows: Sequence[tuple[Row, Images]]
+    rows: Sequence[tuple[TimedRow, Images]]
     alignment: dict[str, Any]
     images_trained: int
     size: int
@@ -103,14 +103,14 @@ def workload(plan: Plan) -> Workload:
     )
 
 
-def plan_row(plan: Plan, images: Sampled) -> Row:
+def plan_row(plan: Plan, images: Sampled) -> TimedRow:
     """A row as the plan samples it; the one that candidates for eta are judged against is sampled on both splits."""
     held_out = images.split == "heldout" and images.row not in plan.candidates
     stanza, name = plan.stanza(images.row), f"{images.row}, held out" if held_out else images.row
-    return Row(name, stanza.module, stanza.params, plan.sampling(images.row), plan.model(stanza.base))
+    return TimedRow(name, stanza.module, stanza.params, plan.sampling(images.row), plan.model(stanza.base))
 
 
-def passes_of(row: Row) -> tuple[Passes, bool]:
+def passes_of(row: TimedRow) -> tuple[Passes, bool]:
     """What an image of the row takes, and whether its method says so; else it is taken for plain sampling."""
     module, sampling = importlib.import_module(row.module), sampling_of(row)
     if not hasattr(module, "passes"):
@@ -118,7 +118,7 @@ def passes_of(row: Row) -> tuple[Passes, bool]:
     return module.passes(from_keys(module.Params, row.params, f"{row.module}, params"), sampling), True
 
 
-def sampling_of(row: Row) -> Sampling:
+def sampling_of(row: TimedRow) -> Sampling:
     """The row's sampling settings."""
     return Sampling(**row.sampling)
 
@@ -132,7 +132,7 @@ def time_rows(load: Workload, device: torch.device) -> dict[str, dict[str, Any]]
     Networks that rows share are timed once, and one model is held at a time.
     """
     batch = load.batch_size if isinstance(load.batch_size, int) else ELSEWHERE
-    alike: defaultdict[str, list[Row]] = defaultdict(list)
+    alike: defaultdict[str, list[TimedRow]] = defaultdict(list)
     seconds: dict[str, dict[str, Any]] = {}
     for row, _ in load.rows:
         if hasattr(importlib.import_module(row.module), "open_model"):
@@ -153,7 +153,7 @@ def time_rows(load: Workload, device: torch.device) -> dict[str, dict[str, Any]]
     return {row.name: seconds[row.name] for row, _ in load.rows}
 
 
-def build(row: Row, gated: bool, device: torch.device) -> Diffusion:
+def build(row: TimedRow, gated: bool, device: torch.device) -> Diffusion:
     """A row's U-Net and decoder with random weights; the rest of the model is not needed."""
     configs, sampling = networks(row.model, gated), sampling_of(row)
     torch.manual_seed(0)

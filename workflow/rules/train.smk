@@ -154,5 +154,5 @@ rule choose_eta:
     message:
         "Choosing eta by held-out metrics"
     shell:
-        "python -m evaluation.select_eta --key eta --reference {input.reference} --scores {input.scores}"
+        "python -m evaluation.select_eta --reference {input.reference} --scores {input.scores}"
         " --candidates {input.candidates} --specs {input.specs} --out {output} > {log} 2>&1"

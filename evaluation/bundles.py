@@ -1,4 +1,4 @@
-"""What is taken from a bundle: the summary of a row, and the files that two runs are compared by.
+r"""What is taken from a bundle: the summary of a row, and the files that two runs are compared by.
 
     python -m evaluation.bundles --bundle run.zip --row hcma --layouts layouts/test/*.jsonl --like summaries/real/test.npz \
         --made-by "row hcma of the run x" --out summaries/theirs/test.npz

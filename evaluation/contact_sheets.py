@@ -1,4 +1,4 @@
-"""One shard's images as the report shows them: a strip a layout, one row's image beside the other.
+r"""One shard's images as the report shows them: a strip a layout, one row's image beside the other.
 
     python -m evaluation.contact_sheets --layouts layouts/test/0000.jsonl --samples results/miniature/samples --shard 0000 \
         --methods real gligen_sd hcma --out report/strips/0000.json

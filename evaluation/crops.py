@@ -1,4 +1,4 @@
-"""Region crops: where a box cuts an image; as a program, the crops of one shard of one method as images, for other tools.
+r"""Region crops: where a box cuts an image; as a program, the crops of one shard of one method as images, for other tools.
 
     python -m evaluation.crops --images samples/hcma/test/0000.zip --regions regions/test/0000.parquet \
         --layouts layouts/test/0000.jsonl --out crops/hcma/test/0000.zip

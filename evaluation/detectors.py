@@ -12,8 +12,7 @@ import torch
 from torchvision.ops import nms
 
 from evaluation.extractors import CPU, ImageBatch, Loaded, built, runner
-from evaluation.networks import USUAL, Limits, Phrases
-from evaluation.sizes import BATCH
+from evaluation.networks import BATCH, USUAL, Limits, Phrases
 
 TOGETHER = 8  # images of one size that a detector sees at a time on a GPU
 

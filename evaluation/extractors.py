@@ -17,8 +17,7 @@ import torch
 from PIL import Image
 
 from evaluation import networks
-from evaluation.networks import NO_PARAMS, NoParams, Stanza, described, known
-from evaluation.sizes import BATCH
+from evaluation.networks import BATCH, NO_PARAMS, NoParams, Stanza, described, known
 from formats.checksums import SUMS, stated_sha256, verify_folder
 from formats.files import InputError, sha256
 from formats.modules import find_module

@@ -1,16 +1,21 @@
-"""Features of one shard of one method: whole images, captions, region crops and their labels, and detections, in one pass.
+r"""Features of one shard of one method: whole images, captions, region crops and their labels, and detections, in one pass.
 
     python -m evaluation.features --layouts layouts/test/0000.jsonl --images samples/hcma/test/0000.zip \
         --regions regions/test/0000.parquet --extractors extractors.json --out features/hcma/test/0000.npz
 
-The npz holds, in the order of the layouts and regions, image_{ids,image_ids,text,text_cut} and
-region_{ids,objects,image_ids,text,text_cut}, the last of each: whether the text was longer than CLIP's context and so cut,
-{image,region}_{name} for every extractor of the configuration, all features float32; with `detector`,
-detection_{ids,boxes,scores,labels}, and of every further detector the same after its name, and {name}_detection_cut, of
-each box whether its phrase was longer than the detector reads; judge_{name}, a number an image, of every judge, and
-judge_{name}_cut, of each caption likewise; what the configuration's metrics carry (evaluation.metrics.own); `about`: which
-networks made them; `source`: what made the images. An image is decoded once, for all networks and its regions, and only a few
-are held at a time.
+The npz holds, in the order of the layouts and regions (I images, R regions, B boxes of all layouts, F found by a detector):
+
+    image_ids, image_image_ids [I], region_ids, region_objects, region_image_ids [R]: which layout, object and photo
+    image_NAME [I, D], region_NAME [R, D]: features by each extractor, float32
+    image_text [I, D], region_text [R, D], image_text_cut [I], region_text_cut [R]: CLIP's of the captions and labels, and
+        whether a text was longer than its context
+    detection_{ids,boxes,scores,labels} [F]: what `detector` found; of a further detector NAME_detection_...
+    NAME_detection_cut [B]: whether a box's phrase was longer than that detector reads
+    judge_NAME [I], judge_NAME_cut [I]: a judge's score, and whether the caption was longer than it reads
+    what metrics of one's own carry (evaluation.metrics.own)
+    about, source: JSON of the networks that made them, and of what made the images
+
+An image is decoded once, for all networks and its regions, and only a few are held at a time.
 
 --device cuda takes the first GPU that no other job of this harness holds; --workers are processes that read, cut and resize for
 it. Features do not depend on their number.
@@ -34,6 +39,7 @@ from evaluation.layouts import read_layout_rows
 from evaluation.metrics.adherence import asked, check_labels, named
 from evaluation.metrics.own import SECTION, Own, Shard, load, section
 from evaluation.networks import (
+    BATCH,
     DETECTIONS,
     DETECTOR,
     FEATURES,
@@ -45,7 +51,6 @@ from evaluation.networks import (
     stated_of,
 )
 from evaluation.protocol import Protocol, add_options, check_resolution, chosen
-from evaluation.sizes import BATCH
 from formats.cli import integer_from, options, quick_imports, run
 from formats.files import InputError, read_json, replacing
 from formats.images import check_images, read_meta
@@ -240,11 +245,11 @@ def extract(
     from evaluation.loader import Batches, Pictures, load
 
     extractors = networks.extractors
-    watchers, captions = {}, {row["id"]: row["caption"] for row in layouts} if networks.judges else {}
+    batchers, captions = {}, {row["id"]: row["caption"] for row in layouts} if networks.judges else {}
     for name, detector in networks.detectors.items():
-        watchers[name] = Watcher(detector.find, {row["id"]: asked(row, detector.params) for row in layouts})
+        batchers[name] = Batcher(detector.find, {row["id"]: asked(row, detector.params) for row in layouts})
     for name, judge in networks.judges.items():
-        watchers[name] = Watcher(partial(_judged, judge), captions)
+        batchers[name] = Batcher(partial(_judged, judge), captions)
     prepare = {name: network.prepare for name, network in extractors.items()}
     watch = {name: network.prepare for name, network in networks.all().items() if name not in extractors}
     pictures = Pictures(images, kept_boxes(layouts, table), protocol, prepare, watch)
@@ -265,8 +270,8 @@ def extract(
             for name, stack in stacks.items():
                 on_device = stack.to(extractors[name].device, non_blocking=True)
                 encode(level, name, waiting[f"{level}_{name}"].add(on_device))
-        for name, watcher in watchers.items():
-            watcher.show(chunk.ids, chunk.seen[name])
+        for name, batcher in batchers.items():
+            batcher.add(chunk.ids, chunk.seen[name])
     if black:
         listed = ", ".join(map(str, black))
         raise InputError(f"{images}: {len(black)} images are black all over: {listed}; sample them again")
@@ -275,13 +280,13 @@ def extract(
             encode(level, name, waiting[f"{level}_{name}"].rest())
     found = _arrays(parts, gpus)
     for name, detector in networks.detectors.items():
-        found |= _detections(name, watchers[name].finish())
+        found |= _detections(name, batchers[name].finish())
         if name not in ROLES:
-            found[f"{name}_detection_cut"] = _cut(detector, layouts)
+            found[f"{name}_detection_cut"] = _truncated_phrases(detector, layouts)
     for name in networks.judges:
-        found[f"judge_{name}"] = np.array([score for _, score in watchers[name].finish()], np.float32)
+        found[f"judge_{name}"] = np.array([score for _, score in batchers[name].finish()], np.float32)
     for name, judge in networks.judges.items():
-        found[f"judge_{name}_cut"] = _cut_of(judge, [row["caption"] for row in layouts])
+        found[f"judge_{name}_cut"] = _truncated(judge, [row["caption"] for row in layouts])
     return found
 
 
@@ -292,10 +297,10 @@ def _judged(judge: "Judge", images: "Sequence[torch.Tensor]", captions: Sequence
     return judge.score(torch.stack(list(images)), captions).cpu().tolist()
 
 
-class Watcher:
-    """What looks at images BATCH of them at a time: a detector or judge, and what it finds of each, in order.
+class Batcher:
+    """Gives a detector or judge BATCH images at a time, and keeps its results in the order of the images.
 
-    look: from prepared images and a text or texts of each to what it finds of each. texts: by layout id.
+    look: from prepared images and the text or texts of each to a result each. texts: by layout id.
     """
 
     def __init__(self, look: Callable[..., Sequence[Any]], texts: Mapping[int, Any]) -> None:
@@ -303,19 +308,19 @@ class Watcher:
         self._waiting: list[tuple[int, torch.Tensor]] = []
         self._found: list[tuple[int, Any]] = []
 
-    def show(self, ids: Sequence[int], prepared: "Sequence[torch.Tensor]") -> None:
-        """Some images, as it takes them."""
+    def add(self, ids: Sequence[int], prepared: "Sequence[torch.Tensor]") -> None:
+        """Hand over prepared images; full batches are run."""
         self._waiting += zip(ids, prepared, strict=True)
         while len(self._waiting) >= BATCH:
-            self._see()
+            self._run_batch()
 
     def finish(self) -> list[tuple[int, Any]]:
-        """Layout id and what was found of its image."""
+        """Run the rest; layout id and result of every image."""
         while self._waiting:
-            self._see()
+            self._run_batch()
         return self._found
 
-    def _see(self) -> None:
+    def _run_batch(self) -> None:
         batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
         ids = [number for number, _ in batch]
         found = self._look([image for _, image in batch], [self._texts[number] for number in ids])
@@ -343,12 +348,14 @@ def _detections(name: str, found: "Sequence[tuple[int, Detections]]") -> dict[st
     return dict(zip(detection_arrays(name), columns, strict=True))
 
 
-def _cut(detector: "Detector", layouts: Sequence[dict[str, Any]]) -> np.ndarray:
+def _truncated_phrases(detector: "Detector", layouts: Sequence[dict[str, Any]]) -> np.ndarray:
     """Of every box whether the detector reads only the beginning of what it is asked for, bool [N]."""
-    return _cut_of(detector, [thing["phrase"] for row in layouts for thing in named(row, detector.params)["objects"]])
+    return _truncated(
+        detector, [thing["phrase"] for row in layouts for thing in named(row, detector.params)["objects"]]
+    )
 
 
-def _cut_of(network: "Detector | Judge", texts: Sequence[str]) -> np.ndarray:
+def _truncated(network: "Detector | Judge", texts: Sequence[str]) -> np.ndarray:
     """Which texts a network reads only the beginning of, bool [N]."""
     if network.cut is None or not texts:
         return np.zeros(len(texts), bool)

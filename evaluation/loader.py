@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from evaluation.crops import crop
 from evaluation.extractors import stacked
+from evaluation.networks import BATCH
 from evaluation.protocol import FRECHET, Protocol, at_resolution, framed
-from evaluation.sizes import BATCH
 from formats.files import InputError
 from formats.images import OpenImages
 

@@ -1,4 +1,4 @@
-"""Regions of one shard: where every box of every layout lies on the canvas in pixels, and which boxes are scored.
+r"""Regions of one shard: where every box of every layout lies on the canvas in pixels, and which boxes are scored.
 
     python -m evaluation.regions --layouts layouts/test/0000.jsonl --size 64 --min-side 6 --max-per-image 8 \
         --out regions/test/0000.parquet

@@ -1,4 +1,4 @@
-"""Choose eta on held-out data: the smallest that improves on a reference as well as the best one does.
+r"""Choose eta on held-out data: the smallest that improves on a reference as well as the best one does.
 
     python -m evaluation.select_eta --reference metrics/gligen_sd/heldout.json \
         --scores scores/gligen_sd/heldout.parquet --candidates metrics/hcma_eta_*/heldout.json \

@@ -1,4 +1,4 @@
-"""Encode what the alignment module trains on, once: latents of photos, text features of captions and labels.
+r"""Encode what the alignment module trains on, once: latents of photos, text features of captions and labels.
 
     python -m hcma.cache --model weights/miniature/gligen --layouts layouts/train/0000.jsonl layouts/train/0001.jsonl \
         --images samples/real/train/0000.zip samples/real/train/0001.zip --out train/latents/train/0000.safetensors

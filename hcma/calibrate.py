@@ -1,4 +1,4 @@
-"""Turn a relative step into eta: the eta at which update (8) moves held-out latents by that share of their norm.
+r"""Turn a relative step into eta: the eta at which update (8) moves held-out latents by that share of their norm.
 
     python -m hcma.calibrate --alignment train/alignment.safetensors --latents train/latents/heldout/*.safetensors \
         --config config.json --method hcma --relative-step 0.01 --count 64 --out train/eta.json [--multiples 0.3 1 3]

@@ -1,4 +1,4 @@
-"""Train the alignment module on cached latents, the diffusion model untouched: losses (6) and (7), Adam.
+r"""Train the alignment module on cached latents, the diffusion model untouched: losses (6) and (7), Adam.
 
     python -m hcma.train --train train/latents/train/*.safetensors --heldout train/latents/heldout/*.safetensors \
         --config config.json --work work/train --out train/alignment.safetensors --curves train/curves.csv

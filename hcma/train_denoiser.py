@@ -1,4 +1,4 @@
-"""Train the denoiser on the noise loss of Algorithm 1, behind update (8) by a trained alignment module.
+r"""Train the denoiser on the noise loss of Algorithm 1, behind update (8) by a trained alignment module.
 
     python -m hcma.train_denoiser --model weights/miniature/gligen --alignment train/alignment.safetensors \
         --eta train/noise/eta.json --config config.json --train train/latents/train/*.safetensors \

@@ -18,11 +18,10 @@ from evaluation.feature_files import FeatureShards
 from evaluation.features import load_networks, write_features
 from evaluation.layouts import write_layouts
 from evaluation.loader import AHEAD, CHUNK, Batches, Pictures, chunked, load
-from evaluation.networks import faster_rcnn
+from evaluation.networks import BATCH, faster_rcnn
 from evaluation.networks.inception import Resize
 from evaluation.protocol import Protocol
 from evaluation.regions import regions
-from evaluation.sizes import BATCH
 from formats.files import InputError, sha256, write_json
 from formats.images import OpenImages, png_name, write_files, write_images
 from tests.launch import status

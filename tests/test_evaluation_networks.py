@@ -48,7 +48,7 @@ from evaluation.networks import (
 )
 from evaluation.networks.dinov2 import published
 from evaluation.networks.grounding_dino import Texts, prepare
-from evaluation.report.scores import pack_scores
+from evaluation.report.packed import pack_scores
 from evaluation.scores import read_scores
 from evaluation.scores import scored as page_metrics
 from evaluation.significance import compare, read_row, read_swaps

@@ -31,8 +31,8 @@ from evaluation.extractors import Extractor, load_extractor
 from evaluation.metrics.frechet import frechet_distance, leave_out_distance
 from evaluation.metrics.neighbours import neighbourhood
 from evaluation.metrics.summary import Summary, cosine
+from evaluation.networks import BATCH
 from evaluation.networks.inception import load_inception
-from evaluation.sizes import BATCH
 from formats.files import sha256
 from formats.images import read_images
 from tests.kernels import kid

@@ -22,8 +22,7 @@ from evaluation.metrics.own import check_names, load
 from evaluation.metrics.summary import Summaries, write_summaries
 from evaluation.protocol import Protocol
 from evaluation.regions import regions
-from evaluation.report.packed import MISSING, unit_of
-from evaluation.report.scores import pack_scores
+from evaluation.report.packed import MISSING, pack_scores, unit_of
 from evaluation.scores import read_scores
 from evaluation.tables.__main__ import main as tables
 from formats import cli

@@ -324,7 +324,7 @@ def test_what_half_precision_spoils_is_made_again_by_the_pipeline_in_float32(wri
         return pixels * 0 if sd.sampling.precision == "bfloat16" else pixels
 
     monkeypatch.setattr(pipeline, "generate", spoilt)
-    pixels, counters = fallback.generate_whole(lowered, LAYOUTS)
+    pixels, counters = fallback.generate_with_fallback(lowered, LAYOUTS)
     assert torch.equal(pixels, whole) and counters[fallback.REDONE] == len(LAYOUTS)
     assert lowered.exact is lowered.exact and lowered.exact.sd.unet.dtype == torch.float32
 

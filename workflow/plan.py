@@ -692,7 +692,7 @@ class Plan:
         return self.path.train(wildcards.variant).config if wildcards.variant else self.path.config
 
     def needs(self, rule: str) -> dict[str, Callable[..., int]]:
-        """What a job of a rule asks a cluster for; both grow when a profile tries it again."""
+        """Memory and minutes that a job of a rule requests from a cluster, times the number of the attempt."""
         common = self.settings.resources
         own = {name: vars(one) for name, one in common.rules.items()}.get(rule, {})  # type: ignore[call-overload]
         return {

@@ -1,6 +1,6 @@
-"""What every image, metric, table and figure of a run comes from, as W3C PROV-JSON.
+r"""What every image, metric, table and figure of a run comes from, as W3C PROV-JSON.
 
-    python -m workflow.provenance --run results/miniature --lineage results/miniature/work/lineage.json \\
+    python -m workflow.provenance --run results/miniature --lineage results/miniature/work/lineage.json \
         --products results/miniature/tables/table1.csv ... --out results/miniature/provenance.json
 
 LINEAGE says of each file which rule makes it and from what: it is `lineage_of` Snakemake's jobs, written before the first of

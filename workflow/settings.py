@@ -168,8 +168,10 @@ class Draw(Section):
 
 
 class Boxes(Section):
-    min_area_frac: Share = Field(description="boxes of less of the canvas do not condition (A16): GLIGEN's 1 %")
-    max: Count = Field(description="only the so many largest condition (A16, A17): GLIGEN's 30")
+    min_area_frac: Share = Field(
+        description="boxes that cover a smaller share of the canvas are left out (A16); GLIGEN's is 0.01"
+    )
+    max: Count = Field(description="at most so many boxes of an image, largest first (A16, A17); GLIGEN's is 30")
     drop_crowd: bool = Field(description="leave out boxes of crowds (A17)")
 
 
@@ -179,35 +181,39 @@ class Split(Section):
 
 
 class SetSource(Section):
-    """A foreign set of layouts: who reads it, and where it is (docs/layouts.md)."""
+    """A set of layouts from elsewhere: its reader and its place (docs/layouts.md)."""
 
     EXPLAINED: ClassVar[str] = "data.source"  # the one place of several where the documentation lists its keys
 
-    reader: Text = Field(description="a module of evaluation/datasets/readers, or any other by its dotted name")
+    reader: Text = Field(
+        description="the format: a module of evaluation/datasets/readers, or any other module by its dotted name"
+    )
     path: Places = Field(description="the set's file or folder, or several")
     photos: FilePath | None = Field(
-        None, description="folder of its photos; null: it has none, no row `real`, and its distances are dashes"
+        None, description="folder of its photos; null: there are none, so no row `real`, and distances are dashes"
     )
     frame: Literal["squash", "letterbox", "center_crop"] | None = Field(
-        None, description="which part of a photo the boxes are of; null: the reader's own. No box is moved"
+        None,
+        description="how a photo is fitted to the canvas, so that its boxes hold; null: as the reader says. No box is moved",
     )
-    captions: FilePath | None = Field(None, description="a file of captions by id, for a set without")
+    captions: FilePath | None = Field(None, description="for a set without captions: a file of captions by id")
     template: CaptionTemplate | None = Field(
         None,
-        description="else its captions: text with {objects}; null: a photo of {objects}; none: such a set is refused",
+        description="for a set without captions: a text with {objects}; null: `a photo of {objects}`; none: refuse the set",
     )
     boxes: Literal["xyxy", "xywh"] | None = Field(
-        None, description="what four numbers are, where the format leaves it open"
+        None, description="the meaning of a box's four numbers, where the format leaves it open"
     )
-    canvas: Canvas | None = Field(None, description="what boxes are pixels of: a side, [width, height], or unit")
-    origin: Literal[0, 1] | None = Field(
-        None, description="where its pixels begin to count, where the format leaves it open"
+    canvas: Canvas | None = Field(
+        None,
+        description="the size that box edges refer to, in pixels: a side, [width, height]; or unit, for edges from 0 to 1",
     )
+    origin: Literal[0, 1] | None = Field(None, description="index of the first pixel, where the format leaves it open")
     min_area_frac: Share | None = Field(
-        None, description="leave out boxes of less of the canvas; null: none, it is a test"
+        None, description="boxes that cover a smaller share of the canvas are left out; null: none is"
     )
     max_boxes: Count | None = Field(
-        None, description="keep so many of the largest boxes of a layout; null: GLIGEN's 30"
+        None, description="at most so many boxes of a layout, largest first; null: 30, as GLIGEN"
     )
 
 
@@ -218,25 +224,29 @@ class Images(Section):
 class TrainImages(Images):
     source: SetSource | None = Field(
         None,
-        description="a set with photos that aligned rows are trained and calibrated on, with the keys of `data.source`,"
-        " split by `data.split`; null: the data set, or where there is none `data.source`",
+        description="a set with photos on which aligned rows are trained and calibrated, with the keys of `data.source`,"
+        " split by `data.split`; null: the data set or, without one, `data.source`",
     )
 
 
 class TestSample(Section):
     source: SetSource | None = Field(
-        None, description="the set of the test layouts, with the keys of `data.source`; null: that, or the data set"
+        None,
+        description="the set of the test layouts, with the keys of `data.source`; null: `data.source` or, without"
+        " it, the data set",
     )
-    count: Count = Field(description="images of the sample of val, without replacement (A20); of a source, the first")
+    count: Count = Field(
+        description="size of the sample of val, drawn without replacement (A20); of a source, its first layouts"
+    )
     seed: int = Field(description="of the sample (A20)")
     require_boxes: bool = Field(description="leave out images without a box (A20)")
 
 
 class Source(Section):
-    urls: list[Url] = Field(min_length=1, description="where the file is; the later ones are mirrors")
+    urls: list[Url] = Field(min_length=1, description="addresses of the file; the later ones are mirrors")
     size: Count | None = Field(None, description="bytes")
     sha256: Sha256 | None = Field(None, description="of the file; this or `md5`")
-    md5: Md5 | None = Field(None, description="of the file, where its publisher gives no better")
+    md5: Md5 | None = Field(None, description="of the file, where its publisher states no SHA-256")
     licence: str = Field(description="a name under `fetch.licences`")
 
 
@@ -255,10 +265,10 @@ class Data(Section):
         None, description="files of the data set to fetch where neither `root` nor `draw` is given"
     )
     source: SetSource | None = Field(
-        None, description="a foreign set that the test layouts are of; null: the data set's own test split"
+        None, description="a set that the test layouts are read from; null: the data set's own test split"
     )
     size: Count = Field(description="side of the canvas in pixels; the models' own")
-    words: FilePath = Field(description="table of the words by which captions name each category, for spans")
+    words: FilePath = Field(description="table of words by which captions name each category, for spans")
     caption: Literal["first", "random"] = Field(
         description="which of an image's five captions (A19): of the lowest annotation id, or by a hash of the ids"
     )
@@ -276,12 +286,12 @@ class Data(Section):
         None, description="images of val, the test sample first; for `evaluation.reference: full_val`"
     )
     shard_size: Count = Field(
-        description="images a job; changes no image. So many that loading the models is under 2 % of a job"
+        description="images a job; images do not depend on it. Large enough that loading the models is under 2 % of a job"
     )
 
 
 class Model(Section):
-    """A diffusers folder: `path`, or a bare text in the model's place, is one of your own; else a repository of the hub."""
+    """A diffusers folder: your own by `path`, or by a bare text in the model's place; else a repository of the hub."""
 
     path: FilePath | None = Field(None, description="a folder of your own, with its SHA256SUMS; overrides the hub")
     hub: Hub | None = Field(None, description="repository on the hub")
@@ -309,7 +319,7 @@ class Architecture(Section):
         "dinov2",
         "grounding-dino",
         "owlv2",
-    ] = Field(description="a model whose published numbers of parameters its networks must have as loaded")
+    ] = Field(description="the architecture whose published parameter counts the loaded networks must have")
     random_seed: int | None = Field(None, description="write random weights of the kind with this seed")
 
 
@@ -317,39 +327,40 @@ class Fetch(Section):
     folder: MadePath = Field("downloads", description="where fetched files are kept")
     hub: Server = Field("https://huggingface.co", description="the hub, or a mirror of it")
     offline: bool = Field(False, description="fetch nothing: say what is missing")
-    licences: dict[str, str] = Field({}, description="name of a licence: what is under it, and where its text is")
+    licences: dict[str, str] = Field({}, description="name of a licence: what it covers, and where its text is")
     accept: Annotated[list[str], Unique] = Field(
-        [], description="names under `licences`, once you have read them; without its licence nothing is fetched"
+        [], description="names under `licences` that you have read and accept; nothing is fetched under another"
     )
 
 
 class Extractor(Section):
     kind: Text = Field(
-        description="the network, and how it is fed: a module of evaluation/networks, or any other by its dotted name"
+        description="the network and its preprocessing: a module of evaluation/networks, or any other module by its dotted name"
     )
     name: str = Field(description="what tables call it")
     path: FilePath | None = Field(
         None,
-        description="file of your own, held against `source`'s hash unless `sha256` is given; null: fetch `source` or `hub`, or"
-        " of a module of your own: it needs none",
+        description="your own file of weights, which must have the hash of `source` unless `sha256` is given; null: fetched"
+        " from `source` or `hub`, or not needed by a module of your own",
     )
     params: dict[str, Any] = Field(
         {},
-        description="fields of the module's `Params`: of a detector keep, sure, overlap, most and what it has beside",
+        description="fields of the module's `Params`; every detector's are keep, sure, overlap and most, and its own",
     )
     least: Count | None = Field(
         None,
-        description="samples of a row or of `real` below which the distance by a further extractor is a dash; null: 2048",
+        description="least number of samples, of a row and of `real`, for a distance by a further extractor; with fewer it is a"
+        " dash; null: 2048",
     )
     model: FilePath | None = Field(None, description="open_clip's name of the network, or a file of its sizes")
-    sha256: Sha256 | None = Field(None, description="of `path`; else SHA256SUMS beside it must have it")
+    sha256: Sha256 | None = Field(None, description="of `path`; null: as SHA256SUMS beside it states")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of the network's products, for any but those of Frechet distances; features state it where it is"
-        " bfloat16, and are not compared with those of another",
+        description="of the network's products; Frechet distances need float32. Features record it, and are not compared"
+        " across precisions",
     )
     source: WeightsSource | None = Field(None, description="where the published file is")
-    hub: Hub | None = Field(None, description="else the repository on the hub that has it among files of its own")
+    hub: Hub | None = Field(None, description="repository on the hub that holds the network, instead of `source`")
     revision: Revision | None = Field(None, description="commit of the repository")
     licence: str | None = Field(None, description="of the repository: a name under `fetch.licences`")
 
@@ -375,31 +386,31 @@ class Extractors(Section):
 class OwnMetric(Section):
     module: str = Field(description="Python module with `Params` and `metrics`")
     params: dict[str, Any] = Field({}, description="fields of the module's `Params`")
-    version: int = Field(1, description="raise it when the module's numbers change: it is what measures again")
+    version: int = Field(1, description="raise it when the module's numbers change: that reruns the measurement")
 
 
 class Regions(Section):
     min_side: Count = Field(
-        description="regions with a shorter side are not scored; pixels of the canvas (A34), for `python -m evaluation` of"
-        " each real image"
+        description="regions whose shorter side is below this are not scored; in pixels of the canvas (A34), for"
+        " `python -m evaluation` of each real image"
     )
     label_template: Template = Field(description="the text a region is compared with (A35)")
-    max_per_image: Count | None = Field(description="only so many regions of an image, largest first (A34); null: all")
+    max_per_image: Count | None = Field(
+        description="at most so many regions of an image, largest first (A34); null: all"
+    )
     resize: Literal["squash", "short_side_center_crop"] = Field(
-        description="what of a region becomes the network's square input (A34)"
+        description="how a region becomes the network's square input (A34)"
     )
-    pad: Literal["none", "mean"] = Field(
-        description="make the region square beforehand with a border of its mean colour (A34)"
-    )
+    pad: Literal["none", "mean"] = Field(description="pad the region to a square with its mean colour beforehand (A34)")
 
 
 class Evaluation(Section):
     resolution: Count | None = Field(
-        description="pixels to which whole images are brought, bicubically, before the Frechet networks see them (A32);"
-        " null: their own; 256 is GLIGEN's. Regions are cut at the image's own"
+        description="side in pixels to which whole images are resized, bicubically, before the Frechet networks see them"
+        " (A32); null: not resized; GLIGEN's is 256. Regions are cut from the image at its own size"
     )
     reference: Literal["same_ids", "full_val"] = Field(
-        description="photos that distances are measured to (A33): of the test layouts, or `data.val.count` images of val"
+        description="the photos that distances refer to (A33): those of the test layouts, or `data.val.count` images of val"
     )
 
 
@@ -412,15 +423,15 @@ class Difficulty(Section):
     overlap: Shares = Field(
         description="edges between largest overlaps of a layout, intersection over union; no overlap is a band of its own"
     )
-    tag_values: Count = Field(description="by a tag with more values than this nothing is broken down")
-    least: int = Field(ge=2, description="a mean over fewer images is a dash")
+    tag_values: Count = Field(description="a tag with more values than this is not broken down")
+    least: int = Field(ge=2, description="least number of images in a band; with fewer its means are dashes")
 
 
 class Sampling(Section):
-    steps: int = Field(ge=1, le=999, description="solver steps; PLMS makes a network call more")
+    steps: int = Field(ge=1, le=999, description="solver steps; PLMS makes one network call more")
     guidance_scale: float = Field(description="of classifier-free guidance (A23)")
     scheduler: Literal["pndm", "ddim", "lms", "own"] = Field(
-        description="the solver; pndm is PLMS, own that of a pipeline's folder, for rows of `baselines.pipeline`"
+        description="the solver; pndm is PLMS; own is the solver of a pipeline's folder, for rows of `baselines.pipeline`"
     )
     negative_prompt: str = Field(description="(A24)")
     seed: int = Field(description="an image's noise depends on it and the layout's id alone (A40)")
@@ -451,15 +462,15 @@ class AlignmentModel(Section):
         description="B (A3); fourier_mask is mask x (1 + MLP(Fourier))"
     )
     pool: Literal["grid_mean", "area_mean"] = Field(
-        description="the mean pooling divides by all cells, or the box's (A5)"
+        description="mean pooling divides by all cells, or by the box's (A5)"
     )
-    time_conditioning: Literal["none", "add"] = Field(description="does the transformer know t (A9)")
+    time_conditioning: Literal["none", "add"] = Field(description="whether the transformer is given t (A9)")
     center: bool = Field(description="subtract the mean embedding from the targets (A14)")
     label_template: Template = Field(description="text of a box's target (A15)")
 
 
 class NoiseTraining(Section):
-    steps: Count = Field(description="optimiser steps; the paper's 60 epochs of 1024")
+    steps: Count = Field(description="optimiser steps; in the paper 60 epochs, in batches of 1024")
     batch: Count = Field(description="images an optimiser step")
     micro_batch: Count = Field(description="as `alignment.train.micro_batch`")
     lr: Positive = Field(description="of the U-Net's parameters; GLIGEN's")
@@ -470,7 +481,8 @@ class NoiseTraining(Section):
         description="of the U-Net's parameters; GLIGEN's 0: the paper's 5e-4 is for a module that starts from nothing"
     )
     caption_dropout: Share = Field(
-        description="share of the images trained on the empty caption; GLIGEN's paper, whose configuration drops half"
+        description="share of the images trained with the empty caption; 0.1 as GLIGEN's paper says, where its"
+        " published configuration has 0.5"
     )
     grounding_dropout: Share = Field(description="share of the images trained with null tokens for boxes")
     relative_step: Positive = Field(
@@ -478,7 +490,7 @@ class NoiseTraining(Section):
     )
     validate_every: Count = Field(description="optimiser steps between validations and checkpoints")
     validate_images: Count | None = Field(
-        description="of the held-out images; one is five passes of the U-Net each time"
+        description="held-out images at each validation, five passes of the U-Net each; null: all"
     )
 
 
@@ -486,8 +498,8 @@ class AlignmentTraining(Section):
     epochs: Count = Field(description="passes over the training images")
     batch: Count = Field(description="images an optimiser step")
     micro_batch: Count = Field(
-        description="images at a time, for memory alone (A31): changing it does not invalidate training. `batch / micro_batch`"
-        " must be at least the number of processes"
+        description="images a backward pass, to fit memory (A31): changing it reruns nothing. `batch / micro_batch` must be at"
+        " least the number of processes"
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the module's products; weights, optimiser, losses and validation stay float32"
@@ -500,11 +512,11 @@ class AlignmentTraining(Section):
     caption: Literal["random", "first"] = Field(description="which caption of an image each time (A22)")
     validate_every: Count = Field(description="optimiser steps between validations and checkpoints")
     validate_images: Count | None = Field(
-        description="on how many held-out images, the first, the best checkpoint is chosen; null: all"
+        description="number of held-out images, from the first, by which the best checkpoint is chosen; null: all"
     )
     seed: int = Field(description="of the order, the noise, t and the captions")
     objective: Literal["align", "align+noise"] = Field(
-        description="losses (6) and (7) alone, or then the noise loss of Algorithm 1 too (A6)"
+        description="losses (6) and (7) alone, or followed by training on the noise loss of Algorithm 1 (A6)"
     )
     train_denoiser: Literal["none", "fuser", "unet"] = Field(
         description="what the noise loss trains of the U-Net (A6): nothing, the layers GLIGEN added, or all"
@@ -517,23 +529,23 @@ class AlignmentTraining(Section):
 
 class Calibration(Section):
     relative_step: Positive = Field(
-        description="share of the latent's norm that one update of the calibrated eta moves, at the median (A1)"
+        description="median length of an update with the calibrated eta, as a share of the latent's norm (A1)"
     )
-    count: Count = Field(description="noised held-out latents of that median")
+    count: Count = Field(description="number of noised held-out latents for that median")
     images: Count | None = Field(
-        None, description="held-out layouts that the multiples are sampled on, the first; null: all"
+        None, description="number of held-out layouts, from the first, on which the multiples are sampled; null: all"
     )
     multiples: Annotated[list[Positive], Unique] = Field(
-        min_length=1, description="of the calibrated eta, of which the held-out scores choose one"
+        min_length=1, description="multiples of the calibrated eta, of which the held-out scores choose one"
     )
 
 
 class Alignment(Section):
     base: str = Field(
-        description="key of `models` whose autoencoder makes the training data and whose text encoder the targets"
+        description="key of `models` whose autoencoder encodes the training photos and whose text encoder gives the targets"
     )
     method: str = Field(description="the row whose eta is calibrated")
-    reference: str = Field(description="the row that it is judged against")
+    reference: str = Field(description="the row that its candidates are compared with")
     text: TargetText
     model: AlignmentModel
     train: AlignmentTraining
@@ -541,15 +553,13 @@ class Alignment(Section):
 
 
 class Method(Section):
-    """A row: a module that makes its images, or images that are there, or a row of another run's bundle."""
+    """A row: a module that samples its images, or images that other code made, or a row of another run's bundle."""
 
-    like: str | None = Field(None, description="another row, whose keys this one has where it states none of its own")
-    module: str = Field("", description="Python module with `Params` and `generate`; with it `base` and `version`")
+    like: str | None = Field(None, description="another row, whose keys hold where this one states none")
+    module: str = Field("", description="Python module with `Params` and `generate`; needs `base`")
     base: str = Field("", description="key of `models` (A38)")
-    label: str | None = Field(None, description="what tables and figures call the row; null: as published.csv does")
-    version: int = Field(
-        1, description="of a module: raise it when the module's images change: it is what re-runs the row"
-    )
+    label: str | None = Field(None, description="name of the row in tables and figures; null: as in published.csv")
+    version: int = Field(1, description="of a module: raise it when the module's images change: that reruns the row")
     images: Places | None = Field(
         None,
         description="instead of a module: folder or zip of images that other code made, of all test layouts; several are"
@@ -560,32 +570,34 @@ class Method(Section):
     )
     pattern: Text | None = Field(
         None,
-        description="of images: their files' names, with {id}, {source_id}, {image_id}, {index} (from 0) or {number} (from 1)"
-        " of the layout, in any zero padding or as {id:06d}, and * for any text; null: {id}.png",
+        description="of images: the pattern of file names, with the layout's {id}, {source_id}, {image_id}, {index} (from 0) or"
+        " {number} (from 1), in any zero padding or as {id:06d}, and * for any text; null: {id}.png",
     )
     names: FilePath | None = Field(
-        None, description="of images: instead of a pattern a CSV, `file` and a column such as `id`"
+        None, description="of images: instead of a pattern, a CSV with the column `file` and one such as `id`"
     )
     size: ImageSize | None = Field(
-        None, description="of images: what all have; null: whatever it is, but all alike; mixed: each its own"
+        None, description="of images: the size they must have; null: any, but the same for all; mixed: sizes may differ"
     )
     surplus: Literal["refuse", "pass_over"] | None = Field(
-        None, description="of images: files there that are of no layout; null: refuse"
+        None, description="of images: whether files of no layout are refused or passed over; null: refuse"
     )
     bundle: FilePath | None = Field(
         None,
-        description="instead of a module: a bundle of another run, of which this is the row `row`; with its images where it has"
-        " them, else by its summary, if layouts, networks and protocol are the same",
+        description="instead of a module: a bundle of another run, from which the row `row` is taken: by its images where the"
+        " bundle has them, else by its summary, if layouts, networks and protocol are the same",
     )
-    row: RowName | None = Field(None, description="of a bundle: which of its rows; null: the one of this name")
-    source: str = Field("", description="sentence under the tables: where the module's other values are from")
+    row: RowName | None = Field(None, description="of a bundle: the row that is taken; null: the one of this name")
+    source: str = Field(
+        "", description="where the values of the module's other parameters are from, printed under the tables"
+    )
     artefacts: dict[ArtefactName, Text] = Field(
         {},
-        description="a name and a file each of what the module loads beside the model: below `results/{run}`, or from the root"
-        " on your own",
+        description="files that the module loads beside the model, by name: relative to `results/{run}`, or your own by an"
+        " absolute path",
     )
     params: dict[str, Any] = Field({}, description="fields of the module's `Params`")
-    sampling: dict[str, Any] = Field({}, description="keys of `sampling` that the row has otherwise")
+    sampling: dict[str, Any] = Field({}, description="keys of `sampling` that this row overrides")
 
     @property
     def is_sampled(self) -> bool:
@@ -607,7 +619,7 @@ class Method(Section):
 
 
 class Level(Section):
-    """What a named level of a study's factor has otherwise than the base."""
+    """What a named level of a study's factor overrides in the base."""
 
     params: dict[str, Any] = Field({}, description="fields of the base's `params`")
     sampling: dict[str, Any] = Field({}, description="keys of `sampling`")
@@ -618,18 +630,18 @@ class Level(Section):
 
 class Factor(Section):
     levels: Levels = Field(
-        description="values of `key`; or levels by name, each with some of `params`, `sampling` and `alignment`, as an overlay"
-        " has them. The base's own is none of them"
+        description="values of `key`; or named levels, each with some of `params`, `sampling` and `alignment`, written as in an"
+        " overlay. The base's own value is not listed"
     )
     key: Text | None = Field(
-        None, description="what the values of a list are of, such as `params.tau` or `alignment.model.pool`"
+        None, description="the key that a list of values is of, such as `params.tau` or `alignment.model.pool`"
     )
     sampling_only: bool = Field(
         False,
         description="the levels change nothing that is trained, calibrated or chosen: module, denoiser and eta are those of the"
         " row without them. Else an aligned row's eta is calibrated and chosen on held-out data for each level",
     )
-    repeated: bool = Field(True, description="its rows are made with every training seed")
+    repeated: bool = Field(True, description="whether its rows are made with every training seed")
 
 
 class Study(Section):
@@ -637,8 +649,8 @@ class Study(Section):
     factors: dict[RowName, Factor] = Field(min_length=1, description="what is changed, each level by itself")
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2), "two names, FACTOR or FACTOR.LEVEL"]] = Field(
         [],
-        description="two factors whose levels are also changed together, each with each; FACTOR.LEVEL: that one level. Such a"
-        " row is compared with each of its levels alone, too",
+        description="two factors whose levels are also combined, each with each; FACTOR.LEVEL: that level alone. A combination"
+        " is also compared with each of its two levels",
     )
     against: Annotated[list[str], Unique] = Field(
         [], description="further rows that every reading is compared with, keys of `methods`"
@@ -655,8 +667,8 @@ class Study(Section):
 
 
 class RuleResources(Section):
-    mem_mb: Count | None = Field(None, description="MB that a job of the rule asks for")
-    runtime: Count | None = Field(None, description="minutes that a job of the rule asks for")
+    mem_mb: Count | None = Field(None, description="memory in MB that a job of this rule requests")
+    runtime: Count | None = Field(None, description="minutes that a job of this rule requests")
 
 
 # Those whose jobs ask a cluster for more than the least.
@@ -690,25 +702,27 @@ class Resources(Section):
         False,
         description="`torch.compile` of the U-Net for the job's batch size: a minute a job, 1.4 times the speed on an H100",
     )
-    channels_last: bool = Field(False, description="memory layout of the U-Net's images")
-    threads: Count = Field(description="of a job")
+    channels_last: bool = Field(False, description="channels-last memory layout of the U-Net")
+    threads: Count = Field(description="CPU threads of a job")
     gpu: int = Field(ge=0, description="GPUs of a job that samples, encodes or trains")
     evaluation_device: Device | None = Field(
         None,
-        description="the same as `device` for features and detections, whose jobs ask for one GPU unless it is cpu; null:"
+        description="`device` for features and detections, whose jobs ask for one GPU unless it is cpu; null: as"
         " `device`",
     )
     evaluation_threads: Count | None = Field(
         None,
-        description="of a job that extracts features; with a GPU as many processes read and resize its pictures. null:"
-        " `threads`",
+        description="CPU threads of a job that extracts features; with a GPU, processes that read and resize images; null:"
+        " as `threads`",
     )
     device: Device = Field(
         description="cuda: the first GPU that no other job of this harness holds; cuda:N: that one, held or not"
     )
-    mem_mb: Count = Field(description="MB a job asks a cluster for; grows with each retry")
-    runtime: Count = Field(description="minutes a job asks a cluster for; grow with each retry")
-    rules: dict[Rule, RuleResources] = Field({}, description="the same for one rule")
+    mem_mb: Count = Field(
+        description="memory in MB that a job requests from a cluster, times the number of the attempt"
+    )
+    runtime: Count = Field(description="minutes that a job requests from a cluster, times the number of the attempt")
+    rules: dict[Rule, RuleResources] = Field({}, description="memory and time of single rules")
     encode_shards: Count = Field(20, description="shards that one job encodes into one file of latents")
     train_gpu: Count | None = Field(None, description="GPUs of a training, on all its nodes together; null: `gpu`")
     train_launcher: Text | None = Field(
@@ -718,7 +732,7 @@ class Resources(Section):
 
 
 class TableStanza(Section):
-    """A table: rows by metrics; or a list in the stanza's place, of its rows alone."""
+    """A table of rows and metrics; a list in the stanza's place names its rows alone."""
 
     rows: Annotated[list[str], Field(min_length=1), Unique] | None = Field(
         None, description="in order: keys of `methods`, and `real`; null: those of the other tables"
@@ -737,12 +751,12 @@ class TableStanza(Section):
 
 
 class Pretrain(Section):
-    work: MadePath = Field(description="folder of the stages' files")
+    work: MadePath = Field(description="folder of the stages' intermediate files")
     out: FilePath = Field(description="folder of the weights")
     steps: Annotated[int, Field(ge=200)] | None = Field(
-        description="of every stage; null: each its own. A small number tries the whole chain"
+        description="optimiser steps of every stage; null: each stage's own. A small number tries the whole chain"
     )
-    scenes: int = Field(ge=250, multiple_of=250, description="drawn for the diffusion stages")
+    scenes: int = Field(ge=250, multiple_of=250, description="scenes drawn for the diffusion stages")
     device: Device = Field(description="of the stages")
 
 
@@ -750,12 +764,13 @@ class Settings(Section):
     """The whole configuration."""
 
     scale: str = Field(
-        description="file of `workflow/config/` that lies on base.yaml, beneath those of the command line"
+        description="the overlay of `workflow/config/` that is merged onto base.yaml, before those of the command line"
     )
     run: Run = Field(description="results lie in `results/{run}/`")
-    caveat: str = Field("", description="a sentence that every table carries")
+    caveat: str = Field("", description="a sentence printed with every table")
     reference: FilePath | None = Field(
-        None, description="metrics that `snakemake regress` compares with; null: `results/reference/{run}.json`"
+        None,
+        description="recorded metrics that `snakemake regress` compares with; null: `results/reference/{run}.json`",
     )
     first: RunOrBundle | None = Field(None, description="of `snakemake compare`: a folder of `results/`, or a bundle")
     second: RunOrBundle | None = Field(None, description="of `snakemake compare`: the other one")
@@ -765,24 +780,26 @@ class Settings(Section):
     bundle_images: bool = Field(False, description="of `snakemake bundle`: with the images of all rows")
     seeds: Annotated[list[int], Unique] = Field(
         [],
-        description="`sampling.seed`, and after it seeds with which every row is sampled again: the tables stay those of"
-        " the first, and `tables/seeds.*` have mean, standard deviation, least and most of every metric",
+        description="`sampling.seed`, followed by further seeds with which every row is sampled again: the tables show the"
+        " first, `tables/seeds.*` mean, standard deviation, least and most of every metric",
     )
     data: Data
     models: dict[ModelName, Annotated[Model | None, BeforeValidator(_folder), "a folder or a mapping, or null"]] = (
-        Field(description="null: it cannot be had, and its rows show their published values")
+        Field(description="null: not available; its rows show their published values")
     )
-    architectures: dict[RowName, Architecture] = Field({}, description="what models have to be")
-    fetch: Fetch | None = Field(None, description="needed where there is a source or a hub")
+    architectures: dict[RowName, Architecture] = Field(
+        {}, description="the architectures that models must have, by the model's key"
+    )
+    fetch: Fetch | None = Field(None, description="needed where something is fetched")
     extractors: Extractors
     metrics: dict[RowName, Annotated[OwnMetric | None, "a mapping, or null"]] = Field(
-        {}, description="metrics beside those that every run has: a name and a module each; null: not this one"
+        {}, description="metrics of your own, by name, beside those of every run; null switches one off"
     )
     regions: Regions
     evaluation: Evaluation
     sampling: Sampling
     alignment: Alignment
-    methods: dict[RowName, Method] = Field(description="the rows that can be sampled, or that are there")
+    methods: dict[RowName, Method] = Field(description="the rows, by name")
     tables: dict[TableName, Annotated[TableStanza, BeforeValidator(_rows), "a mapping, or a list of rows"]] = Field(
         description="the tables; a list in the place of a mapping is of its `rows`"
     )

@@ -1,4 +1,4 @@
-"""A row whose images other code made: checked against the layouts, and then shards of images like any row's.
+r"""A row whose images other code made: checked against the layouts, and then shards of images like any row's.
 
     python -m evaluation.datasets.outside --row migc --images migc_out --pattern "{index:03d}_*/0.png" \
         --made-by "MIGC at commit 1a2b3c, seed 7" --layouts layouts/test/0000.jsonl ... --out samples/migc/test

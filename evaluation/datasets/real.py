@@ -1,4 +1,4 @@
-"""The row `real`: the photos of a shard of layouts on the canvas, in the same zip as every row's images.
+r"""The row `real`: the photos of a shard of layouts on the canvas, in the same zip as every row's images.
 
     python -m evaluation.datasets.real --dataset coco --root ROOT --split test --layouts layouts/test/0000.jsonl --size 64 \
         --out 0000.zip

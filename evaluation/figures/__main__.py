@@ -1,4 +1,4 @@
-"""Draw one figure as PNG and SVG.
+r"""Draw one figure as PNG and SVG.
 
     python -m evaluation.figures panel --layouts layouts/test.jsonl --samples results/miniature/samples --shard-size 64 \
         --methods real sd14 gligen_sd hcma --published workflow/config/published.csv --out figures/panel

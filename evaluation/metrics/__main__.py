@@ -1,4 +1,4 @@
-"""Sum a row's features up, measure it, and measure what two rows differ by.
+r"""Sum a row's features up, measure it, and measure what two rows differ by.
 
     python -m evaluation.metrics summarize --features features/hcma/test/*.npz --out summaries/hcma/test.npz
     python -m evaluation.metrics measure --method hcma --split test --layouts layouts/test/*.jsonl \
@@ -17,8 +17,8 @@ the captions, or regions' texts, that CLIP's context cuts. The scores file has a
 and where there is a detector the box's best overlap and whether it succeeded; the file --across the sums over pairs of the
 row's samples and those of `real`. --own adds metrics of one's own (evaluation.metrics.own). `swap` writes what each jackknife
 group adds to the first row's distance less each of the others', for the permutation test (evaluation.metrics.permutation); what
---across does not give it sums up again. `sizes` measures fewer images (evaluation.metrics.sizes). With --device cuda, products
-of samples and eigenvalues are found there by torch, else by numpy and scipy.
+--across does not give it sums up again. `sizes` measures distances of fewer images (evaluation.metrics.by_sample_count). With
+--device cuda, products of samples and eigenvalues are computed there by torch, else by numpy and scipy.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from evaluation.feature_files import FeatureShards
 from evaluation.layouts import read_layout_rows
 from evaluation.metrics import own
 from evaluation.metrics.arrays import engine
+from evaluation.metrics.by_sample_count import distances_by_size
 from evaluation.metrics.measure import group_contributions, measure, pairs_across, pairs_within
-from evaluation.metrics.sizes import distances_by_size
 from evaluation.metrics.summary import NO_PHOTOS, REFERENCE_SETS, Summaries, Summary, write_summaries
 from evaluation.printing import write_csv
 from formats.cli import options, run

@@ -29,6 +29,7 @@ from formats.modules import choice, defined, dotted, fields_of, source_of, state
 from formats.params import expect_each, is_count, is_number, unknown_key
 
 FEATURES, DETECTIONS, SCORES = "features", "detections", "scores"
+BATCH = 32  # images a network sees at a time: fixed, since float32 features can depend on it
 FUNCTIONS = {"extractor": FEATURES, "detector": DETECTIONS, "judge": SCORES}
 # What those measure whose names in the configuration have a meaning: metrics of evaluation.metrics.METRICS need them.
 DETECTOR = "detector"

@@ -1,4 +1,4 @@
-"""The whole run as one page that opens from disk: tables, figures, and every layout's images side by side.
+r"""The whole run as one page that opens from disk: tables, figures, and every layout's images side by side.
 
     python -m evaluation.report --run miniature --caveat "..." --tables tables/table1.json tables/cost.json ... \
         --figures figures/panel.png ... --layouts layouts/test.jsonl --scores results/miniature/scores \
@@ -17,10 +17,8 @@ from evaluation import difficulty
 from evaluation.contact_sheets import read_index
 from evaluation.layouts import read_layout_rows
 from evaluation.report.contact_sheets import strip_sources
-from evaluation.report.facets import pack_facets
 from evaluation.report.figures import read_figures
-from evaluation.report.layouts import pack_layouts
-from evaluation.report.scores import pack_scores
+from evaluation.report.packed import pack_facets, pack_layouts, pack_scores
 from evaluation.report.tables import pack_table
 from evaluation.report.template import fill
 from evaluation.scores import read_scores, scored

@@ -1,4 +1,4 @@
-"""Write one table as JSON, CSV, Markdown and LaTeX.
+r"""Write one table as JSON, CSV, Markdown and LaTeX.
 
     python -m evaluation.tables headline --name table1 --rows real sd14 hcma --metrics metrics/real/test.json ... \
         --specs methods/sd14.json ... --data config.json --cost tables/cost.json --significance tables/significance.json \

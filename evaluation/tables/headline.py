@@ -196,7 +196,7 @@ def _reference(row: dict[str, Any]) -> list[str]:
 
 
 def cut_texts(row: dict[str, Any]) -> list[str]:
-    """How many captions and regions' texts the CLIP score reads only the beginning of; nothing where it reads all of all."""
+    """How many captions and regions' texts were truncated for the CLIP score; empty if none was."""
     limit = row["protocol"]["clip"].get("context")
     kinds = {"image": "captions", "region": "regions' texts"}
     return [

@@ -1,4 +1,4 @@
-"""A batch of layouts to pixels, with all its images: what half precision spoils is made once more in float32."""
+"""Generate a batch of layouts; images that half precision spoils are generated again in float32."""
 
 import sys
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def generate(method: Method, batch: Sequence[Layout]) -> torch.Tensor:
     return pixels
 
 
-def generate_whole(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tensor, Counters]:
+def generate_with_fallback(method: Method, batch: Sequence[Layout]) -> tuple[torch.Tensor, Counters]:
     """uint8 pixels [B, 3, H, W] of a batch, and its counters.
 
     Under half precision, images whose latents are not finite or that are black are made again in float32 and counted as
@@ -74,7 +74,7 @@ def _mended(
             counters.images.pop(row, None)
         parts = {row: pixels[row] for row in good}
     elif good:
-        again, own = generate_whole(method, [batch[row] for row in good])
+        again, own = generate_with_fallback(method, [batch[row] for row in good])
         counters.take_over(own, good)
         parts = dict(zip(good, again, strict=True))
     wrong = [batch[row] for row in bad]

@@ -113,7 +113,7 @@ def sample_rest(
     from tqdm import tqdm
 
     from hcma.sampling.background import in_background
-    from hcma.sampling.fallback import generate_whole
+    from hcma.sampling.fallback import generate_with_fallback
 
     done, too_large = checkpoint.finished, list[int]()
     rest = [layout for layout in layouts if layout.id not in done]
@@ -124,7 +124,7 @@ def sample_rest(
             batch, made = rest[:batch_size], None
             # Made smaller only after this block: inside it the error holds the tensors that filled the memory.
             with suppress(torch.OutOfMemoryError):
-                made = generate_whole(method, batch)
+                made = generate_with_fallback(method, batch)
             if made is None:
                 batch_size = _halved(batch)
                 too_large.append(len(batch))

@@ -17,8 +17,7 @@ import torch
 from evaluation.detectors import load_detector
 from evaluation.extractors import load_extractor, stacked
 from evaluation.judges import load_judge
-from evaluation.networks import DETECTIONS, FEATURES, SCORES, measured_by
-from evaluation.sizes import BATCH
+from evaluation.networks import BATCH, DETECTIONS, FEATURES, SCORES, measured_by
 from formats.device import device_name
 from formats.images import OpenImages
 from workflow.benchmarks.feature_rates import write_pictures, write_stanza

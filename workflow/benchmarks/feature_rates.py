@@ -31,10 +31,9 @@ from evaluation.crops import kept_boxes
 from evaluation.extractors import CPU, Extractor, stacked
 from evaluation.features import Networks, extract, load_networks
 from evaluation.loader import Pictures, load
-from evaluation.networks import DETECTOR, detection_arrays
+from evaluation.networks import BATCH, DETECTOR, detection_arrays
 from evaluation.protocol import Protocol
 from evaluation.regions import regions as tabulate
-from evaluation.sizes import BATCH
 from formats.checksums import digests, write_sums
 from formats.containers import SAFETENSORS
 from formats.device import device_name, system, take_device

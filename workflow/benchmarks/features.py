@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from evaluation.crops import crop, kept_boxes
+from evaluation.networks import BATCH
 from evaluation.regions import regions
-from evaluation.sizes import BATCH
 from workflow.benchmarks.rounds import ROUNDS, stated, take_turns
 
 if TYPE_CHECKING:

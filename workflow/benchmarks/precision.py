@@ -21,7 +21,7 @@ from formats.device import device_name
 from formats.files import read_json, write_json
 from formats.layouts import Layout, read_layouts
 from formats.records import SAMPLING, commit, versions
-from hcma.sampling.fallback import REDONE, generate_whole
+from hcma.sampling.fallback import REDONE, generate_with_fallback
 from hcma.sampling.loading import load_method
 from hcma.sampling.spec import Spec, read_spec
 from workflow.benchmarks.rounds import seconds
@@ -73,7 +73,7 @@ def sample(
     method = load_method(replace(spec, sampling=spec.sampling | {"precision": precision}), device)
     parts, redone = [], 0
     for start in range(0, len(layouts), batch):
-        pixels, counters = generate_whole(method, layouts[start : start + batch])
+        pixels, counters = generate_with_fallback(method, layouts[start : start + batch])
         parts.append(pixels)
         redone += counters[REDONE]
     return torch.cat(parts).permute(0, 2, 3, 1).numpy(), redone, device_name(method.sd.device)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluation.figures import calibration, categories, drawing, panel, training
 from evaluation.figures.__main__ import main
-from evaluation.metrics import sizes
+from evaluation.metrics import by_sample_count
 from evaluation.metrics.frechet import frechet_distance
 from evaluation.metrics.jackknife import groups
 from evaluation.metrics.summary import Summary
@@ -51,7 +51,7 @@ def summary(seed: int, ids: range, width: int = 3, shift: float = 0.0) -> Summar
 
 def test_the_whole_sample_has_the_tables_distance_and_fewer_have_more() -> None:
     a, b = summary(0, range(4000)), summary(1, range(4000))
-    found = pd.DataFrame(sizes.by_size(a, b))
+    found = pd.DataFrame(by_sample_count.by_size(a, b))
     assert found["n"].iloc[-1] == 4000
     whole = frechet_distance(*a.whole().mean_and_covariance(), *b.whole().mean_and_covariance())
     assert found["fid"].iloc[-1] == pytest.approx(whole, abs=1e-9)
@@ -63,29 +63,29 @@ def test_the_whole_sample_has_the_tables_distance_and_fewer_have_more() -> None:
 
 def test_real_is_compared_with_other_images_of_its_own() -> None:
     a = summary(0, range(2000))
-    apart = pd.DataFrame(sizes.by_size(a, a, apart=True))
+    apart = pd.DataFrame(by_sample_count.by_size(a, a, apart=True))
     assert apart["n"].max() < 1100
     assert (apart["fid"] > 0).all()
-    assert pd.DataFrame(sizes.by_size(a, a))["fid"].abs().max() < 1e-9
+    assert pd.DataFrame(by_sample_count.by_size(a, a))["fid"].abs().max() < 1e-9
 
 
 def test_a_subset_is_the_rows_of_its_groups() -> None:
     whole = summary(0, range(200))
-    part = sizes.only(whole, range(4))
+    part = by_sample_count.only(whole, range(4))
     assert part.n == len(part.sample_SD) == (groups(range(200)) < 4).sum()
     assert part.whole().mean_D == pytest.approx(part.sample_SD.mean(0))
 
 
 def test_a_reference_that_kept_some_of_its_rows_stands_for_all_of_them() -> None:
     few, real = summary(0, range(60), width=80), summary(1, range(800), width=80)
-    found, expected = (pd.DataFrame(sizes.by_size(few, of)) for of in (thinned(real), real))
-    assert len(expected) == len(sizes.SIZES)
+    found, expected = (pd.DataFrame(by_sample_count.by_size(few, of)) for of in (thinned(real), real))
+    assert len(expected) == len(by_sample_count.SIZES)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 
 
 def test_nothing_gives_no_distance() -> None:
     few = summary(0, range(60), width=80)
-    assert list(sizes.by_size(Summary({}, np.zeros((0, 0)), np.zeros(0, int)), few)) == []
+    assert list(by_sample_count.by_size(Summary({}, np.zeros((0, 0)), np.zeros(0, int)), few)) == []
 
 
 def test_a_categorys_score_is_the_mean_of_its_regions() -> None:
@@ -109,7 +109,7 @@ def test_a_run_whose_boxes_are_all_too_small_has_its_figures(tmp_path, monkeypat
     drawn(tmp_path / "categories")
     panel.draw(panel.choose_layouts([{"objects": []}]), {"real": []}, tmp_path / "panel")
     drawn(tmp_path / "panel")
-    pd.DataFrame(columns=sizes.COLUMNS).to_csv(tmp_path / "sizes.csv", index=False)
+    pd.DataFrame(columns=by_sample_count.COLUMNS).to_csv(tmp_path / "sizes.csv", index=False)
     call(monkeypatch, "sizes", sizes=tmp_path / "sizes.csv", published=PUBLISHED, out=tmp_path / "sizes")
     drawn(tmp_path / "sizes")
 
@@ -223,7 +223,7 @@ def test_a_single_candidate_is_said_and_other_files_are_refused(tmp_path, monkey
     drawn(tmp_path / "one")
     write_json(tmp_path / "other.json", {"eta": 1})
     with pytest.raises(InputError, match=r"other\.json: not a calibration of eta \(no `curve`\)"):
-        call(monkeypatch, "calibration", calibration=tmp_path / "other.json", key="eta", out=tmp_path / "none")
+        call(monkeypatch, "calibration", calibration=tmp_path / "other.json", out=tmp_path / "none")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for figure, arguments in (
         ("training", {"curves": tmp_path / "other.csv"}),

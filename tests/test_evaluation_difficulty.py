@@ -273,7 +273,7 @@ def test_bands_part_the_whole_and_p_values_are_holms_over_the_table(run) -> None
         assert np.isfinite(p).sum() > 10
 
 
-def test_too_few_images_are_a_dash_with_their_number(run) -> None:
+def test_a_band_of_too_few_images_is_in_the_csv_with_their_number_and_no_means(run) -> None:
     table = table_of(run, "--by", "objects", "--objects-bands", "1", "2", "--least", "60")
     one, more = (table[(table["method"] == "mine") & (table["band"] == band)].iloc[0] for band in ("1", "2 or more"))
     assert np.isnan(one["best_iou"]) and one["images"] == one["best_iou_images"] == 24
@@ -285,7 +285,8 @@ def test_too_few_images_are_a_dash_with_their_number(run) -> None:
     assert text.startswith(
         "**Hard**\n\nNumber of objects:\n\n| Number of objects | Method | Best IoU | Image CLIP | Images | Boxes |"
     )
-    assert "| 1 | mine | - | - | 24 | 24 |" in text
+    assert "| 1 | mine |" not in text and "| 2 or more | mine |" in text
+    assert "- Bands of fewer than 48 images are in the CSV alone: Number of objects 0 (24), Number of objects 1 (24)." in text
     assert "-: of fewer than 48 images" in text
     assert (
         "- Best IoU: mean best overlap of a box by detections of a score of at least 0.5, by eye (sha256 eeeeeeeeeeee)."

@@ -42,20 +42,27 @@ def difficulty_table(
     }
     rows: list[Row] = []
     views: list[View] = []
+    few: list[str] = []
     for facet in facets:
-        first, shown = len(rows), [m.name for m in metrics if not facet.per_box or m.mean_over == "box"]
+        lines_shown, shown = list[int](), [m.name for m in metrics if not facet.per_box or m.mean_over == "box"]
         for place, band in enumerate(facet.bands):
             counts = dict(zip(COUNTS, _counts(layouts, facet, place), strict=True))
+            if counts["images"] < bands.least:
+                few.append(f"{facet.title} {band} ({counts['images']})")
+            else:
+                lines_shown += range(len(rows), len(rows) + len(called))
             for method, label in called.items():
                 row = {"facet": facet.key, "facet_title": facet.title, BAND: band, "method": method, "label": label}
                 lines = {name: cells[facet.key, band, method, name] for name in shown}
                 values = {key: cell for name, line in lines.items() for key, cell in _cells(name, line).items()}
                 rows.append({key: Cell(text) for key, text in (row | counts).items()} | values)
         columns = [BAND, "label", *shown, *COUNTS]
-        views.append(View(f"{facet.title}:", columns, list(range(first, len(rows))), {BAND: facet.title}))
-    return Table(
-        title, _columns(metrics), rows, _notes(layouts, facets, bands, metrics, found, protocol, against), views, caveat
-    )
+        if lines_shown:
+            views.append(View(f"{facet.title}:", columns, lines_shown, {BAND: facet.title}))
+    notes = _notes(layouts, facets, bands, metrics, found, protocol, against)
+    if few:
+        notes.insert(0, f"Bands of fewer than {bands.least} images are in the CSV alone: {', '.join(few)}.")
+    return Table(title, _columns(metrics), rows, notes, views, caveat)
 
 
 def _counts(layouts: Layouts, facet: Facet, place: int) -> tuple[int, int]:

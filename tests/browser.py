@@ -80,13 +80,14 @@ class Browser:
             actions.pointer_action.click()
         actions.perform()
 
-    def type(self, selector: str, text: str) -> None:
-        """Put `text` into a field as an input does."""
+    def type(self, selector: str, text: str, event: str = "input") -> None:
+        """Put `text` into a field as an input does, or as what sends another event."""
         self.run(
             "const field = document.querySelector(arguments[0]); field.value = arguments[1];"
-            "field.dispatchEvent(new Event('input', {bubbles: true}))",
+            "field.dispatchEvent(new Event(arguments[2], {bubbles: true}))",
             selector,
             text,
+            event,
         )
 
     def errors(self) -> list[str]:

@@ -286,7 +286,10 @@ def test_a_band_of_too_few_images_is_in_the_csv_with_their_number_and_no_means(r
         "**Hard**\n\nNumber of objects:\n\n| Number of objects | Method | Best IoU | Image CLIP | Images | Boxes |"
     )
     assert "| 1 | mine |" not in text and "| 2 or more | mine |" in text
-    assert "- Bands of fewer than 48 images are in the CSV alone: Number of objects 0 (24), Number of objects 1 (24)." in text
+    assert (
+        "- Bands of fewer than 48 images are in the CSV alone: Number of objects 0 (24), Number of objects 1 (24)."
+        in text
+    )
     assert "-: of fewer than 48 images" in text
     assert (
         "- Best IoU: mean best overlap of a box by detections of a score of at least 0.5, by eye (sha256 eeeeeeeeeeee)."

@@ -191,6 +191,16 @@ def test_worst_and_best_are_those_of_the_difference(tab) -> None:
     assert shown(tab) == ids[(gap >= 0.2) & (gap <= 0.4)].tolist()
 
 
+def test_a_choice_that_sends_a_change_alone_is_applied(tab) -> None:
+    """As programs that fill forms in for people may do."""
+    images(tab)
+    tab.type("[name=category]", "dog", event="change")
+    wanted = [row["id"] for row in LAYOUTS if "dog" in {thing["phrase"] for thing in row["objects"]}]
+    until(tab, f"document.getElementById('count').textContent.startsWith('{len(wanted)} ')")
+    assert shown(tab) == wanted
+    tab.point("#filter [type=reset]", click=True)
+
+
 def test_bands_choose_layouts_and_boxes_and_the_means_follow(tab, built) -> None:
     images(tab)
     assert tab.run("return FACETS.map(({ key }) => key)") == [

@@ -21,11 +21,14 @@ function prepareFilter(changed) {
   FIELDS.order.append(...Object.entries(ORDERS).map(([name, text]) => option(name, text)));
   setFilter(defaults());
   let waiting;
-  FORM.addEventListener("input", ({ target }) => {
+  const edited = ({ target }) => {
     if (!(target.name in defaults())) return;
     clearTimeout(waiting);
     waiting = setTimeout(changed, target.name === "q" ? 120 : 0);
-  });
+  };
+  // What fills forms in for people, such as a screen reader or an extension, may send the second alone.
+  FORM.addEventListener("input", edited);
+  FORM.addEventListener("change", edited);
   FORM.addEventListener("submit", (event) => event.preventDefault());
   FORM.addEventListener("reset", (event) => {
     event.preventDefault();

@@ -48,6 +48,7 @@ class Browser:
     def open(self, path: Path, anchor: str = "") -> None:
         """Load a file from disk, again if it is shown already."""
         self.driver.get("about:blank")
+        self.errors()  # of the page before, whose last images may only now be found missing
         self.driver.get(f"{path.resolve().as_uri()}{anchor}")
 
     def run(self, script: str, *arguments: Any) -> Any:

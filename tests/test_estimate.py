@@ -164,7 +164,7 @@ def load_of(sd14, gligen):
         "hcma": ("hcma.method", {}, gligen),
     }
     rows = [
-        (pilot.Row(name, module, params, {"steps": STEPS}, str(model)), pilot.Images(name, "test", 5))
+        (pilot.TimedRow(name, module, params, {"steps": STEPS}, str(model)), pilot.Images(name, "test", 5))
         for name, (module, params, model) in methods.items()
     ]
     sizes = {"patch": 2, "width": 16, "blocks": 1, "heads": 2}

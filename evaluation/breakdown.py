@@ -15,8 +15,7 @@ from evaluation.difficulty import Facet, Layouts, objects_of
 from evaluation.metrics import Metric
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
 from evaluation.metrics.summary import LEVELS
-from evaluation.significance import MeasuredRow, difference, holm, verdict
-from formats.files import InputError
+from evaluation.significance import UNIT, MeasuredRow, difference, holm, verdict
 
 MEANS = ["facet", "band", "method", "metric", "value", "se", "images", "n"]
 TESTS = ["difference", "difference_se", "p"]
@@ -48,7 +47,7 @@ def breakdown(
     """A line a facet, band, metric and row: value and se, nan of fewer than `least` images; images; n, what it is a mean of.
 
     Every row but `real` is tested against the row `against` (None: no test). A facet of boxes has no line of a metric that is
-    no mean over boxes. Raises InputError where two rows that are compared have scores of other images or boxes.
+    no mean over boxes. Where a metric is known of other images or boxes in one of two rows, those known in both are compared.
     """
     ids = [row["image_id"] for row in layouts]
     images = Units(np.arange(len(layouts)), np.array(ids, np.int64), groups(ids))
@@ -61,8 +60,6 @@ def breakdown(
             units = images if metric.mean_over == "image" else boxes
             place_N = facet.place_N if facet.per_box else facet.place_N[units.layout_N]
             known = {method: np.where(np.isnan(found[metric.name]), -1, place_N) for method, found in rows.items()}
-            if against:
-                _check(metric, known, against)
             for place, band in enumerate(facet.bands):
                 cell = {method: places_N == place for method, places_N in known.items()}
                 found = _cell(metric, units, rows, cell, against, least)
@@ -70,12 +67,6 @@ def breakdown(
     table = pd.DataFrame(lines, columns=[*MEANS, *TESTS])
     table["p_holm"] = table.groupby("metric")["p"].transform(lambda p: holm(p.tolist()))
     return table.assign(different=table["p_holm"].map(verdict).where(table["difference"].notna(), ""))
-
-
-def _check(metric: Metric, known: Mapping[str, np.ndarray], against: str) -> None:
-    for method, places_N in known.items():
-        if method != "real" and (places_N >= 0).any() and not np.array_equal(places_N, known[against]):
-            raise InputError(f"{method} and {against}: {metric.name} of other images or boxes, they cannot be paired")
 
 
 def _cell(
@@ -98,6 +89,7 @@ def _cell(
             result = measured[method].metrics[metric.name]
             line |= {"value": result["value"], "se": result["se"]}
             if against in measured and method not in ("real", against):
+                # Where a metric is known of other images or boxes in one row, both count where both are known.
                 found = difference(metric.name, measured[method], measured[against])
                 line |= {"difference": found["difference"], "difference_se": found["se"], "p": found["p"]}
         yield line
@@ -107,6 +99,12 @@ def _row(method: str, metric: Metric, values_M: np.ndarray, units: Units, inside
     """A row of which nothing is known but one metric on some images, for `difference`."""
     image_M, group_M = units.image_N[inside_N], units.group_N[inside_N]
     result = asdict(jackknife(leave_out_mean(values_M, group_M), group_M))
-    series = pd.Series(values_M, index=image_M)
-    known = {metric.name: metric}
-    return MeasuredRow(method, {metric.name: result}, dict.fromkeys(LEVELS, image_M), {metric.name: series}, known)
+    places = [image_M, units.layout_N[inside_N], np.flatnonzero(inside_N)]
+    series = pd.Series(values_M, index=pd.MultiIndex.from_arrays(places, names=UNIT)).sort_index()
+    return MeasuredRow(
+        method,
+        {metric.name: result},
+        dict.fromkeys(LEVELS, units.image_N),
+        {metric.name: series},
+        {metric.name: metric},
+    )

@@ -12,14 +12,14 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluation.layouts import read_layout_rows, told
+from evaluation.layouts import judged, read_layout_rows, told
 from evaluation.metrics.summary import Summaries
 from evaluation.regression import LAYOUTS, flat
 from formats import listed, shown
@@ -49,7 +49,7 @@ def take_summary(
     with Bundle(path) as bundle:
         bundle.row(row)
         there = bundled_layouts(bundle)
-        faults = other_layouts(there, layouts)
+        faults = other_layouts(there, layouts, judged)
         if [one["id"] for one in there] != [one["id"] for one in layouts]:
             faults.append(
                 f"{len(there)} layouts there and {len(layouts)} here, or not in this order; only all can be taken"
@@ -91,15 +91,19 @@ def bundled_layouts(bundle: Bundle) -> list[dict[str, Any]]:
         return read_layout_rows(Path(folder) / LAYOUTS)
 
 
-def other_layouts(bundled: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line where layouts of a bundle are not those of the same ids here: captions, phrases, boxes, categories."""
+def other_layouts(
+    bundled: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    compared: Callable[[Mapping[str, Any]], Mapping[str, Any]] = told,
+) -> list[str]:
+    """A line where layouts of a bundle are not those of the same ids here, in what is `compared` of them."""
     there = {row["id"]: row for row in bundled}
     odd = [
         f"layout {row['id']} has the {key} {shown(theirs[key])} there, {shown(ours)} here"
         for row in rows
         if row["id"] in there
-        for theirs in [told(there[row["id"]])]
-        for key, ours in told(row).items()
+        for theirs in [compared(there[row["id"]])]
+        for key, ours in compared(row).items()
         if ours != theirs[key]
     ]
     return [f"{len(odd)} of other layouts than those here: {listed(odd)}"] if odd else []

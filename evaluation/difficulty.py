@@ -8,6 +8,7 @@ tags       of a layout: every tag of its set that has few values, each a facet; 
 
 import argparse
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -198,14 +199,18 @@ def _tags(layouts: Layouts) -> dict[str, list[str | None]]:
 def _printed(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return str(value).lower() if isinstance(value, bool) else f"{value:.12g}"
+    if isinstance(value, int):
+        return str(value).lower()  # also true and false
+    return f"{value:.12g}"
 
 
 def _of_tag(name: str, values: Sequence[str | None]) -> Facet:
     """Numbers in their order, all else as the layouts come."""
     bands = list(dict.fromkeys(value for value in values if value is not None))
     with contextlib.suppress(ValueError):
-        bands = sorted(bands, key=float)
+        numbers = {band: float(band) for band in bands}
+        if all(map(math.isfinite, numbers.values())):
+            bands = sorted(bands, key=lambda band: numbers[band])
     place = {band: number for number, band in enumerate(bands)}
     place_N = np.array([-1 if value is None else place[value] for value in values], int)
     return Facet(f"{OF_TAG}{name}", f"Tag {name}", bands, place_N)

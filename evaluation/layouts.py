@@ -18,6 +18,12 @@ def write_layouts(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(map(layouts.as_line, rows)))
 
 
+def judged(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`told`, and what measured numbers may also depend on: attributes and tags that metrics ask for, and what is ignored."""
+    attributes = [dict(thing.get("attributes", {})) for thing in row["objects"]]
+    return told(row) | {"attributes": attributes, "tags": row.get("tags", {}), "ignored": row.get("ignored", [])}
+
+
 def told(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a method is told of a layout, and what is measured of it: where it agrees, two images are of the same layout."""
     things = [(thing["phrase"], tuple(thing["box"]), thing.get("category")) for thing in row["objects"]]

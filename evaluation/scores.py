@@ -22,7 +22,18 @@ def read_scores(path: Path, layouts: Sequence[dict[str, Any]], metrics: Sequence
     The score of a label is that of its first box. Raises InputError unless the file holds the images of `layouts`.
     """
     table, ids = _read(path), [row["id"] for row in layouts]
+    counts = {row["id"]: len(row["objects"]) for row in layouts}
     table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in metrics)])
+    if table.duplicated(["id", "object"]).any():
+        number = table["id"][table.duplicated(["id", "object"])].iloc[0]
+        raise InputError(f"{path}: layout {number} has several rows of one object")
+    beyond = table[table["object"] >= table["id"].map(counts).fillna(np.inf)]
+    if not beyond.empty:
+        number = beyond["id"].iloc[0]
+        raise InputError(
+            f"{path}: scores of other objects than the layouts': layout {number} has {counts[number]}, and a score of its"
+            f" object {beyond['object'].iloc[0] + 1}"
+        )
     images, boxes = table[table["object"] < 0].set_index("id"), table[table["object"] >= 0].set_index(["id", "object"])
     if odd := set(images.index) ^ set(ids):
         raise InputError(f"{path}: scores of other images than the layouts; {min(odd)} is one of those that differ")

@@ -13,7 +13,7 @@ the debiased values, which estimates that of the true distances, is reported bes
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ import pandas as pd
 import scipy
 
 from evaluation.metrics import METRICS, Metric, headline, metric_of, metrics_of
-from evaluation.metrics.jackknife import standard_error
+from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean, standard_error
 from evaluation.metrics.permutation import flip_test, swap_test
 from evaluation.metrics.summary import LEVELS
 from formats.files import InputError, read_object
 
 LEVEL_OF_TEST = 0.05
+UNIT = ("image_id", "id", "object")  # what a score is of
 COLUMNS = ["metric", "method", "against", "difference", "se", "debiased", "opposite", "p", "p_holm", "different"]
 
 # Unordered pairs of rows -> distance -> what each jackknife group adds to their difference; the tests are two-sided.
@@ -36,9 +37,9 @@ Swaps = dict[frozenset[str], dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """Metrics of one method; the image that each image and each scored region is of; and, by image, what is flipped.
+    """Metrics of one method; the image that each image and each scored region is of; and what means are of.
 
-    known: the metrics that there are, by name.
+    scores: of a metric its known values, by image_id, id and object, in that order. known: the metrics that there are, by name.
     """
 
     method: str
@@ -55,26 +56,37 @@ def read_row(metrics: Path, scores: Path) -> MeasuredRow:
     """
     content = read_object(metrics, "the metrics of a row", "method", "metrics")
     known = metrics_of(content.get("protocol", {}))
-    flipped = [metric for metric in known.values() if metric.flips and metric.name in content["metrics"]]
-    columns = {"image_id", "id", "object", "clip", *(metric.scores for metric in flipped)}
+    scored = [metric for metric in known.values() if metric.scores and content["metrics"].get(metric.name)]
+    columns = {*UNIT, "clip", *(metric.scores for metric in scored)}
     try:
         table = pd.read_parquet(scores)[list(columns)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{scores}: not a table of scores ({error}); delete it and run again") from None
-    table = table.sort_values(["image_id", "id", "object"]).set_index("image_id")
-    boxes = table[table["object"] >= 0]
-    levels = {"image": table[table["object"] < 0], "region": boxes, "box": boxes}
+    table = table.set_index([*UNIT]).sort_index()
+    if not table.index.is_unique:
+        image_id, number, place = table.index[table.index.duplicated()][0]
+        raise InputError(
+            f"{scores}: layout {number} (image {image_id}) has several rows of object {place}, expected one"
+        )
+    boxes = table[table.index.get_level_values("object") >= 0]
+    images = table[table.index.get_level_values("object") < 0]
+    levels, units = {"image": images, "region": boxes}, {"image": images, "box": boxes, "label": boxes}
     return MeasuredRow(
         method=content["method"],
         metrics=content["metrics"],
-        image_ids={level: rows["clip"].dropna().index.to_numpy() for level, rows in levels.items() if level in LEVELS},
-        scores={metric.name: levels[metric.level][metric.scores].dropna() for metric in flipped},
+        image_ids={level: images_of(rows["clip"].dropna()) for level, rows in levels.items()},
+        scores={metric.name: units[metric.mean_over][metric.scores].dropna() for metric in scored},
         known=known,
     )
 
 
+def images_of(scores: "pd.Series[float]") -> np.ndarray:
+    """The image that each score is of."""
+    return scores.index.get_level_values("image_id").to_numpy()
+
+
 def read_swaps(paths: Sequence[Path]) -> Swaps:
-    """The pairs of rows of several files; raises InputError for a file that evaluation.swaps did not write."""
+    """The pairs of rows of several files; raises InputError for a file that `evaluation.metrics swap` did not write."""
     contents = [read_object(path, "swaps of a row", "method", "against") for path in paths]
     return {
         frozenset((content["method"], other)): found
@@ -141,18 +153,24 @@ def difference(
 ) -> dict[str, float]:
     """The row's value minus the other's, its standard error, the debiased difference, and the p-value before any correction.
 
-    swapped: of a distance, what each jackknife group adds to the difference. Raises InputError unless both rows were measured
-    on the same images.
+    swapped: of a distance, what each jackknife group adds to the difference. Of a mean over images or boxes both rows count
+    where both have a value. Raises InputError unless both rows were measured on the same images.
     """
     for level in LEVELS:
         if not np.array_equal(row.image_ids[level], other.image_ids[level]):
             raise InputError(f"{row.method} and {other.method}: {level}s of other images, they cannot be paired")
     kind, a, b = metric_of(metric, row.known), row.metrics[metric], other.metrics[metric]
+    mine, theirs = row.scores.get(metric), other.scores.get(metric)
+    if mine is not None and theirs is not None and not mine.index.equals(theirs.index):
+        mine, theirs = mine.align(theirs, join="inner")
+        if mine.empty:
+            return dict.fromkeys(("difference", "se", "debiased", "p"), float("nan"))
+        a, b = _mean(mine), _mean(theirs)
     gap = a["value"] - b["value"]
     se = standard_error(np.subtract(a["left_out"], b["left_out"]))
     if kind.flips:
-        mine, theirs = row.scores[metric], other.scores[metric]
-        p = flip_test(mine.to_numpy() - theirs.to_numpy(), mine.index.to_numpy())
+        assert mine is not None and theirs is not None
+        p = flip_test(mine.to_numpy() - theirs.to_numpy(), images_of(mine))
     elif swapped is not None:
         p = swap_test(gap, swapped)
     elif not se:
@@ -160,6 +178,11 @@ def difference(
     else:
         p = float(2 * scipy.special.stdtr(len(a["left_out"]) - 1, -abs(gap) / se))
     return {"difference": gap, "se": se, "debiased": debiased_difference(kind, a, b), "p": p}
+
+
+def _mean(scores: "pd.Series[float]") -> dict[str, Any]:
+    numbers = groups(images_of(scores))
+    return asdict(jackknife(leave_out_mean(scores.to_numpy(np.float64), numbers), numbers))
 
 
 def debiased_difference(metric: Metric, a: dict[str, Any], b: dict[str, Any]) -> float:

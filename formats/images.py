@@ -26,6 +26,7 @@ META = "meta.json"
 # PIL would open much more, PostScript included, which it hands to another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PIXELS = 2**26  # 8192 x 8192
+IHDR_DEPTH = 24  # where a PNG states the bits of a channel: PIL opens 16 of them as 8, and says so nowhere
 # What PIL raises for a picture that is not whole, beside what a zip does.
 DAMAGED = (*archives.DAMAGED, SyntaxError, Image.DecompressionBombError)
 
@@ -198,6 +199,8 @@ def opened(content: bytes) -> Image.Image:
         raise InputError(f"has {image.width} x {image.height} pixels, more than {PIXELS:,}")
     if image.mode not in ("RGB", "RGBA", "P", "PA", "L", "LA", "1"):
         raise InputError(f"has mode {image.mode}, expected RGB of 8 bits")
+    if image.format == "PNG" and content[IHDR_DEPTH] == 16:
+        raise InputError("has 16 bits a channel, expected RGB of 8 bits")
     return image
 
 

@@ -199,6 +199,15 @@ def test_a_summary_is_taken_where_layouts_and_networks_are_the_same(packed, tmp_
     assert found.source["spec"] == {"method": "hcma", "made_by": "row hcma of theirs"}
 
 
+def test_a_summary_is_not_taken_where_metrics_may_have_asked_for_something_else(packed, tmp_path) -> None:
+    """The images are of these layouts all the same."""
+    ours = summary(tmp_path / "ours.npz", ABOUT_NETWORKS)
+    rows = [ROWS[0] | {"objects": [DOG | {"attributes": {"color": "red"}}]}, ROWS[1] | {"tags": {"level": 2}}, ROWS[2]]
+    assert outside.faults_of(taken(packed), rows) == []
+    with pytest.raises(InputError, match="2 of other layouts than those here: layout 3 has the attributes"):
+        take_summary(packed, "hcma", "x", rows, [ours], tmp_path / "out/test.npz")
+
+
 def test_every_difference_that_forbids_a_summary_is_named(packed, tmp_path) -> None:
     other = {"clip": {"name": "large", "sha256": "a" * 64}, "min_side": 32, "torch": "2"}
     ours = summary(tmp_path / "ours.npz", other)

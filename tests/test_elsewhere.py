@@ -247,3 +247,9 @@ def test_several_places_are_several_seeds() -> None:
         seeds_table({"migc": [measured("migc", "a" * 64, 0.2), measured("migc_place_1", "a" * 64, 0.2)]})
     with pytest.raises(InputError, match=r"spec differs"):
         seeds_table({"migc": [measured("migc", "a" * 64, 0.2), measured("migc_place_1", "b" * 64, 0.2, "other")]})
+
+
+def test_a_claim_is_marked_by_the_row_that_was_measured() -> None:
+    claim = {"name": "hcma - migc", "row": "hcma", "minus": "migc", "method": "HCMA (SD-v1.4)"}
+    found = marked(table(claim, claim | {"minus": "", "name": "hcma"}), ELSEWHERE)
+    assert [row["name"].mark for row in found.rows] == [MARK, ""]

@@ -164,3 +164,12 @@ def test_features_of_other_texts_are_refused(tmp_path, networks) -> None:
             measure(of, None, rows, own=asked)
     with pytest.raises(InputError, match="other networks"):
         row.check(bare)
+
+
+def test_texts_that_are_cut_alike_make_nothing_right() -> None:
+    """A label longer than CLIP's context leaves the same text of every value."""
+    rows = [coloured(1, "red"), coloured(2, "blue")]
+    found = carry(COLOURED, shard(rows, [[1, 0, 0], [0, 0, 1]], lambda text: [1, 1, 1]))
+    of = measured(rows, **{f"hue {key}": array for key, array in found.items()})
+    hue, _ = attributes.metrics("hue", COLOURED)
+    assert hue.compute(of, hue)["value"] == 0

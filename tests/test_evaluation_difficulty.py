@@ -90,6 +90,10 @@ def test_a_tag_is_a_facet_where_it_has_few_values_its_numbers_in_order() -> None
     assert found["tags.split"].bands == ["easy", "hard"]  # as the layouts come
     assert found["tags.split"].place_N.tolist() == [-1, 0, 1, 0, 1, -1]
     assert difficulty.many_valued(rows, Bands(tag_values=4)) == ["hue"]
+    # Whole numbers in full, and words that Python would take for numbers stay words.
+    large = [layout(i, [], large=10**14 + i % 2, word=("nan", "2", "10")[i % 3]) for i in range(6)]
+    numbers, words = facets(large, Bands(), ["tags.large", "tags.word"])
+    assert (numbers.bands, words.bands) == (["100000000000000", "100000000000001"], ["nan", "2", "10"])
     # A tag that is named has a facet with a single value too, and is refused with too many.
     assert facets(rows, Bands(), ["tags.alone"])[0].bands == ["1"]
     mixed = [layout(i, [], mixed=value) for i, value in enumerate((True, 1, 1.0, "true", "b"))]
@@ -366,13 +370,23 @@ def test_what_does_not_fit_is_one_line(run, tmp_path, capsys) -> None:
         said(rows=("base", "odd"))
         == "error: odd: measured otherwise than base: resolution 8, but None; measure both alike\n"
     )
-    write_json(run / "odd.json", other)
-    scores = pd.read_parquet(run / "mine.parquet")
-    scores.loc[scores["object"] == 1, "best_iou"] = np.nan
-    scores.to_parquet(run / "odd.parquet", index=False)
-    assert (
-        said(rows=("base", "odd")) == "error: odd and base: best_iou of other images or boxes, they cannot be paired\n"
-    )
+
+
+def test_where_a_metric_is_not_known_of_all_boxes_those_known_in_both_rows_are_compared() -> None:
+    rng = np.random.default_rng(0)
+    rows = [layout(i, [square(0, 0, 0.5)], half=i % 2) for i in range(60)]
+    base, mine = rng.random(60), rng.random(60)
+    base[:4], mine[50:] = np.nan, np.nan
+    scores = {"base": {"best_iou": base}, "mine": {"best_iou": mine}}
+    found = breakdown(rows, facets(rows, Bands(), ["tags.half"]), [METRICS["best_iou"]], scores, "base", 2)
+    lines = found.set_index(["method", "band"])
+    for half in (0, 1):
+        both = np.flatnonzero((np.arange(60) % 2 == half) & ~np.isnan(base + mine))
+        assert lines.loc[("mine", str(half)), "difference"] == pytest.approx((mine[both] - base[both]).mean())
+        assert lines.loc[("mine", str(half)), "n"] == (np.arange(50) % 2 == half).sum()
+    scores["base"] = {"best_iou": np.full(60, np.nan)}
+    without = breakdown(rows, facets(rows, Bands(), ["tags.half"]), [METRICS["best_iou"]], scores, "base", 2)
+    assert without["p"].isna().all() and without.set_index("method").loc["mine", "value"].notna().all()
 
 
 def test_without_a_reference_row_nothing_is_tested(run) -> None:
@@ -380,3 +394,15 @@ def test_without_a_reference_row_nothing_is_tested(run) -> None:
     table = breakdown(ROWS, facets(ROWS, Bands(), ["tags.half"]), scored({}), scores, None, 2)
     assert table["p"].isna().all() and set(table["different"]) == {""}
     assert table["value"].notna().all()
+
+
+def test_scores_of_other_objects_than_the_layouts_are_refused(run) -> None:
+    fewer = [row | {"objects": row["objects"][:1]} for row in ROWS]
+    with pytest.raises(
+        InputError, match=r"other objects than the layouts': layout \d+ has 1, and a score of its object 2"
+    ):
+        read_scores(run / "mine.parquet", fewer, scored({}))
+    table = pd.read_parquet(run / "mine.parquet")
+    pd.concat([table, table[:1]]).to_parquet(run / "odd.parquet", index=False)
+    with pytest.raises(InputError, match="has several rows of one object"):
+        read_scores(run / "odd.parquet", ROWS, scored({}))

@@ -17,7 +17,7 @@ from evaluation.layouts import write_layouts
 from evaluation.metrics import METRICS, metrics_of, own
 from evaluation.metrics.__main__ import main as metrics
 from evaluation.metrics.measure import measure
-from evaluation.metrics.metric import Metric, mean_of_scores
+from evaluation.metrics.metric import KEYS, Measured, Metric, mean_of_scores, scores_of
 from evaluation.metrics.own import check_names, load
 from evaluation.metrics.summary import Summaries, write_summaries
 from evaluation.protocol import Protocol
@@ -230,3 +230,19 @@ def test_scores_of_any_size_fit_the_page() -> None:
         values = np.array([largest, -0.1])
         finite = values[np.isfinite(values)]
         assert np.abs(np.round(finite * unit_of(values))).max() < -MISSING
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([[1, -1, 10, 0.5], [1, -1, 10, 0.7]], r"several scores of layout 1 \(image 10\), expected one"),
+        ([[1, 7, 10, 0.5]], r"a score of object 7 of layout 1 \(image 10\), which the layouts do not have"),
+        ([[5, -1, 10, 0.5]], r"a score of layout 5 \(image 10\), which the layouts do not have"),
+    ],
+)
+def test_scores_are_one_a_layout_or_object_that_there_is(more, said) -> None:
+    layouts = [{"id": 1, "image_id": 10, "objects": [{"phrase": "dog", "box": [0, 0, 1, 1]}]}]
+    table = pd.DataFrame(more, columns=[*KEYS, "x"])
+    metric = replace(METRICS["image_clip"], quantity="x", scores="x", scored=lambda measured: table)
+    with pytest.raises(InputError, match=said):
+        scores_of(Measured(None, None, layouts), metric)  # type: ignore[arg-type]

@@ -103,13 +103,13 @@ def test_marks_inside_the_content_are_not_filled() -> None:
 def test_objects_and_scores_come_in_the_order_of_the_layouts(run, monkeypatch) -> None:
     content, layouts = build(run, monkeypatch), pages.layouts_of(12)
     packed = content["layouts"]
-    assert packed["ids"] == [row["id"] for row in layouts]
+    assert packed["ids"] == [str(row["id"]) for row in layouts]
     start, things = unpacked(packed["start"], "i4"), [thing for row in layouts for thing in row["objects"]]
     assert np.diff(start).tolist() == [len(row["objects"]) for row in layouts]
-    assert [packed["phrases"][i] for i in unpacked(packed["phrase"], "u2")] == [thing["phrase"] for thing in things]
+    assert [packed["phrases"][i] for i in unpacked(packed["phrase"], "u4")] == [thing["phrase"] for thing in things]
     boxes = unpacked(packed["box"]).reshape(-1, 4) / UNIT
     np.testing.assert_allclose(boxes, [thing["box"] for thing in things], atol=0.5 / UNIT)
-    spans = unpacked(packed["span"]).reshape(-1, 2).tolist()
+    spans = unpacked(packed["span"], "i4").reshape(-1, 2).tolist()
     assert spans == [thing["span"] or [-1, -1] for thing in things]
     hcma = pages.scores_of(layouts, 2).sort_values(["id", "object"])
     clip = hcma.loc[hcma["object"] >= 0, "clip"].fillna(MISSING / UNIT) * UNIT

@@ -217,3 +217,10 @@ def test_areas_are_the_closed_form_and_the_trapezoids() -> None:
     assert ious.areas_under(overlaps) == pytest.approx(np.where(overlaps == 1, 1, np.floor(10 * overlaps) / 10 + 0.05))
     # A detection's float32 box may miss what it meets exactly.
     assert ious.areas_under(np.array([1 - 1e-7, 0.3 - 1e-8])) == pytest.approx([1, 0.35])
+
+
+def test_boxes_side_by_side_share_nothing() -> None:
+    """Their edges meet but for rounding."""
+    left, right = np.array([0, 0, 0.1 + 0.2, 1]), np.array([0.3, 0, 1, 1])
+    assert left[2] > right[0]
+    assert np.isnan(ious.overlap_iou(np.array([left, right]), {}))

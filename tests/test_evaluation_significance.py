@@ -12,7 +12,7 @@ from evaluation.metrics.frechet import leave_out_distance, swapped_frechet
 from evaluation.metrics.jackknife import GROUPS, Estimate, groups, jackknife, standard_error
 from evaluation.metrics.permutation import contributions, flip_test
 from evaluation.metrics.summary import Summary
-from evaluation.significance import MeasuredRow, Swaps, compare, difference, holm, read_row, read_swaps
+from evaluation.significance import UNIT, MeasuredRow, Swaps, compare, difference, holm, read_row, read_swaps
 from evaluation.tables.__main__ import main
 from evaluation.tables.significance import DEBIASED, WHAT_IS_TESTED, significance_table
 from evaluation.tables.table import markdown, read_table
@@ -29,7 +29,8 @@ def row_of(method: str, image: np.ndarray, ids=None, fid=ZERO) -> MeasuredRow:
     metrics = {
         f"{level}_{kind}": value for level in ("image", "region") for kind, value in (("fid", fid), ("clip", clip))
     }
-    scores = {f"{level}_clip": pd.Series(image, index=ids) for level in ("image", "region")}
+    units = pd.MultiIndex.from_arrays([ids, np.arange(len(ids)), np.full(len(ids), -1)], names=UNIT)
+    scores = {f"{level}_clip": pd.Series(image, index=units) for level in ("image", "region")}
     return MeasuredRow(method, metrics, {"image": ids, "region": ids}, scores)
 
 
@@ -266,3 +267,26 @@ def test_every_metric_that_two_rows_share_is_compared() -> None:
     table = compare(rows, ["a"], swaps_of(rows)).set_index("metric")
     assert table.loc["ap50", "difference"] == pytest.approx(0.2)
     assert table.loc["ap50", "different"] == "yes"
+
+
+def test_a_metric_that_one_row_does_not_know_everywhere_is_compared_image_by_image() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.random(400)
+    rows = [row_of("a", a), row_of("b", a + 0.1)]
+    whole = difference("image_clip", rows[1], rows[0])
+    for row, lost in zip(rows, (3, 200), strict=True):
+        row.scores["image_clip"] = row.scores["image_clip"].drop(index=row.scores["image_clip"].index[lost])
+    part = difference("image_clip", rows[1], rows[0])
+    assert (part["difference"], part["p"]) == (pytest.approx(0.1), pytest.approx(whole["p"]))
+    rows[0].scores["image_clip"] = rows[0].scores["image_clip"].iloc[:100]
+    assert difference("image_clip", rows[1], rows[0])["difference"] == pytest.approx(0.1)
+
+
+def test_a_scores_file_with_an_image_twice_is_refused(tmp_path) -> None:
+    write_json(tmp_path / "a.json", {"method": "a", "metrics": {"image_clip": ZERO}})
+    table = pd.DataFrame({"id": [1, 1], "object": [-1, -1], "image_id": [7, 7], "clip": [0.1, 0.2]})
+    table.to_parquet(tmp_path / "a.parquet", index=False)
+    with pytest.raises(
+        InputError, match=r"a\.parquet: layout 1 \(image 7\) has several rows of object -1, expected one"
+    ):
+        read_row(tmp_path / "a.json", tmp_path / "a.parquet")

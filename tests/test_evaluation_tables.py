@@ -107,3 +107,9 @@ def test_rows_that_are_none_are_refused(tmp_path, rows) -> None:
 
 def test_a_name_becomes_a_title() -> None:
     assert [title_of(name) for name in ("table1", "table12", "main_results")] == ["Table 1", "Table 12", "Main results"]
+
+
+def test_a_line_break_in_a_cell_or_note_ends_no_row() -> None:
+    table = Table("T", [Column("tag")], [{"tag": Cell("hard\ny")}], ["a\r\nb"], caveat="c\u2028d")
+    assert "| hard y |" in markdown(table) and "- c d\n- a b\n" in markdown(table)
+    assert "% c d\n% a b\n" in latex(table)

@@ -1,7 +1,9 @@
 """Folders and zips of images as people have them: right pixels, or one line that names the file before all else."""
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +155,16 @@ LARGE = np.zeros((70, 70, 3), np.uint8)
 DEEP = GREY.astype(np.uint16) * 257
 
 
+def deep_rgb() -> bytes:
+    """A PNG of 3 x 2 pixels with 16 bits a channel, which PIL reads as 8."""
+    chunks = b""
+    rows = b"".join(b"\0" + bytes(range(18)) for _ in range(2))
+    header = struct.pack(">IIBBBBB", 3, 2, 16, 2, 0, 0, 0)
+    for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        chunks += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
 @every_kind
 @pytest.mark.parametrize(
     ("content", "named"),
@@ -166,6 +178,7 @@ DEEP = GREY.astype(np.uint16) * 257
         (PICTURE.replace(b"IDAT", b"IDXT", 1), "is damaged"),
         (encoded(Image.fromarray(PIXELS), "JPEG")[:-40], "is damaged"),
         (encoded(Image.fromarray(DEEP)), "has mode I;16, expected RGB of 8 bits"),
+        (deep_rgb(), "has 16 bits a channel, expected RGB of 8 bits"),
         (encoded(Image.fromarray(OPAQUE, "CMYK"), "JPEG"), "has mode CMYK, expected RGB of 8 bits"),
         (encoded(Image.fromarray(CLEAR)), "has pixels of opacity 0 of 255"),
         (encoded(FEW, transparency=int(np.asarray(FEW)[0, 0])), "has pixels of opacity 0 of 255"),

@@ -287,3 +287,9 @@ def test_thousands_of_names_are_matched_in_seconds() -> None:
     rows = [{"id": 2 * number, "image_id": number} for number in range(30_000)]
     found = Pattern("*{index:05d}*/0.png").assign([f"x {number:05d} a dog/0.png" for number in range(30_000)], rows)
     assert len(found.files) == 30_000 and not found.faults
+
+
+def test_a_table_with_a_column_twice_is_refused(tmp_path) -> None:
+    (tmp_path / "names.csv").write_text("id,file,file\n7,1.png,2.png\n")
+    with pytest.raises(InputError, match=r"names\.csv: the column 'file' stands there several times, expected once"):
+        Table(tmp_path / "names.csv")

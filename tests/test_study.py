@@ -13,7 +13,7 @@ import pytest
 
 from evaluation.figures import study as figure
 from evaluation.metrics import METRICS
-from evaluation.significance import MeasuredRow, holm
+from evaluation.significance import UNIT, MeasuredRow, holm
 from evaluation.tables.study import Studied, study_table
 from evaluation.tables.table import markdown, read_table, write_table
 from formats.files import InputError
@@ -279,7 +279,7 @@ def metrics_file(row: str, clip: np.ndarray, eta: float | None = None) -> dict:
 
 def row_of(content: dict, clip: np.ndarray) -> MeasuredRow:
     ids = np.arange(len(clip))
-    scores = {"image_clip": pd.Series(clip, index=ids)}
+    scores = {"image_clip": pd.Series(clip, index=pd.MultiIndex.from_arrays([ids, ids, ids * 0 - 1], names=UNIT))}
     return MeasuredRow(content["method"], content["metrics"], {"image": ids, "region": ids[:0]}, scores)
 
 

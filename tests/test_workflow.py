@@ -86,7 +86,7 @@ def test_the_page_holds_the_runs_tables_figures_and_layouts(finished) -> None:
     assert {"panel", "difficulty"} <= {figure["name"] for figure in content["figures"]}
     assert "objects" in {facet["key"] for facet in content["facets"]}
     assert content["methods"] == ["real", "attend_and_excite", "gligen_sd", "hcma"]
-    assert content["layouts"]["ids"] == [row["id"] for row in read_layout_rows(results / "layouts/test.jsonl")]
+    assert content["layouts"]["ids"] == [str(row["id"]) for row in read_layout_rows(results / "layouts/test.jsonl")]
     assert all(source.startswith("data:image/webp;base64,") for source in content["strips"])
 
 

@@ -9,7 +9,7 @@ one file, and a file is of at most one layout.
 
 import csv
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,6 +143,10 @@ class Table:
             with open(self.path, newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file, strict=True)
                 fields = [name for name in reader.fieldnames or [] if name in FIELDS]
+                if twice := [name for name, count in Counter(reader.fieldnames or []).items() if count > 1]:
+                    raise InputError(
+                        f"{self.path}: the column {shown(twice[0])} stands there several times, expected once"
+                    )
                 if "file" not in (reader.fieldnames or []) or not fields:
                     found = ", ".join(reader.fieldnames or []) or "none"
                     raise InputError(f"{self.path}: expected the columns `file` and one of {_known()}, found {found}")

@@ -50,7 +50,6 @@ def draw(table: Table, known: Mapping[str, Metric], out: Path) -> None:
 
 
 def _panel(axis: Axes, metric: Metric, rows: list[Row]) -> None:
-    reach = float(scipy.special.stdtrit(GROUPS - 1, (1 + LEVEL) / 2))
     for place, row in enumerate(rows):
         if (cell := row.get(metric.name)) is None or cell.value is None:
             continue
@@ -59,6 +58,8 @@ def _panel(axis: Axes, metric: Metric, rows: list[Row]) -> None:
             ends = [cell.least * metric.scale, cell.most * metric.scale]
             axis.plot(ends, [place, place], color=TRAININGS, linewidth=5, solid_capstyle="butt", zorder=1)
         if cell.standard_error is not None:
+            # Of the t distribution by which the difference is tested where it is not by flips or swaps.
+            reach = float(scipy.special.stdtrit(int(row[f"{metric.name}_groups"].value or GROUPS) - 1, (1 + LEVEL) / 2))
             options["xerr"] = reach * cell.standard_error * metric.scale
         axis.errorbar(
             float(cell.value) * metric.scale,

@@ -25,6 +25,9 @@ from evaluation.metrics.metric import KEYS, Measured, Metric, mean_of_scores
 from evaluation.networks import DETECTOR
 
 THRESHOLDS = np.arange(11) / 10
+TOUCHING = (
+    1e-5  # boxes that share no more than this of the canvas's side lie side by side (as in evaluation.difficulty)
+)
 ROUNDING = 1e-6  # of detections' boxes, which are float32: a box that is met exactly reaches 1
 
 
@@ -95,9 +98,9 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
-    """The rectangle [4] of which both are parts; None where they do not overlap."""
+    """The rectangle [4] that is part of both; None where they do not overlap, or by no more than rounding."""
     both = np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])])
-    return both if (both[2:] > both[:2]).all() else None
+    return both if (both[2:] - both[:2] > TOUCHING).all() else None
 
 
 def overlap_iou(truths_N4: np.ndarray, pairs: dict[int, np.ndarray]) -> float:

@@ -149,12 +149,36 @@ class Measured:
 
 
 def scores_of(measured: Measured, metric: Metric) -> pd.DataFrame:
-    """What the metric's `scored` makes; raises InputError unless it is rows of scores with the metric's column."""
+    """What the metric's `scored` makes; raises InputError unless it is scores with the metric's column, one row a unit.
+
+    A unit is a layout (object -1) or one of its objects.
+    """
     assert metric.scored
     table: pd.DataFrame = measured.once(metric.scored)
     if missing := sorted({*KEYS, metric.scores} - set(table.columns)):
         raise InputError(f"{metric.name}: its scores have no column {missing[0]!r}, only {', '.join(table.columns)}")
+    found = pd.MultiIndex.from_frame(table[list(KEYS)].astype("int64"))
+    if not found.is_unique:
+        raise InputError(f"{metric.name}: several scores of {_unit(found[found.duplicated()][0])}, expected one")
+    if not (other := found[~found.isin(measured.once(_units))]).empty:
+        raise InputError(f"{metric.name}: a score of {_unit(other[0])}, which the layouts do not have")
     return table
+
+
+def _unit(key: Any) -> str:
+    named = dict(zip(KEYS, key, strict=True))
+    whole = f"layout {named['id']} (image {named['image_id']})"
+    return whole if named["object"] < 0 else f"object {named['object']} of {whole}"
+
+
+def _units(measured: Measured) -> pd.MultiIndex:
+    """Every layout and object that a score can be of."""
+    of_layouts = [
+        {"id": row["id"], "object": place, "image_id": row["image_id"]}
+        for row in measured.layouts
+        for place in range(-1, len(row["objects"]))
+    ]
+    return pd.MultiIndex.from_tuples([tuple(one[key] for key in KEYS) for one in of_layouts], names=KEYS)
 
 
 def mean_of_scores(measured: Measured, metric: Metric) -> Result:

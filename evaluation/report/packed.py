@@ -39,14 +39,15 @@ def pack_layouts(layouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     number = {phrase: place for place, phrase in enumerate(phrases)}
     spans = [thing.get("span") or (-1, -1) for thing in things]
     return {
-        "ids": [row["id"] for row in layouts],
-        "images": [row["image_id"] for row in layouts],
+        # As text: a number of JavaScript has 53 bits.
+        "ids": [str(row["id"]) for row in layouts],
+        "images": [str(row["image_id"]) for row in layouts],
         "captions": [row["caption"] for row in layouts],
         "phrases": phrases,
         "start": packed(np.cumsum([0, *(len(row["objects"]) for row in layouts)]), "i4"),
-        "phrase": packed([number[thing["phrase"]] for thing in things], "u2"),
+        "phrase": packed([number[thing["phrase"]] for thing in things], "u4"),
         "box": packed_shares(np.array([thing["box"] for thing in things], float).reshape(-1)),
-        "span": packed(np.array(spans, int).reshape(-1), "i2"),
+        "span": packed(np.array(spans, int).reshape(-1), "i4"),
     }
 
 

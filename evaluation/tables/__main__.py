@@ -319,6 +319,9 @@ def _study(arguments: argparse.Namespace) -> Table:
     for name in (arguments.base, *compared, *(other for others in compared.values() for other in others)):
         if name not in rows:
             raise InputError(f"{name}: not among the rows, {', '.join(rows)}")
+    if len({len(paths) for _, *paths in arguments.trainings}) > 1:
+        uneven = ", ".join(f"{row} has {len(paths)}" for row, *paths in arguments.trainings)
+        raise InputError(f"--trainings: expected as many further trainings of every row, found: {uneven}")
     study = Studied(
         base=arguments.base,
         rows=rows,

@@ -9,8 +9,9 @@ from evaluation.tables.table import Row, Table
 from formats.files import InputError
 
 MARK = "§"
-# Columns that name a row, and the one by whose value they do.
-NAMES = {"method": "method", "label": "method", "name": "method", "against": "against"}
+# Columns that show a row's name, and those whose values are the rows that they show. A table of claims has the row as `row`,
+# and in `method` what its source calls it.
+NAMES = {"method": ("method",), "label": ("method",), "name": ("row", "minus", "method"), "against": ("against",)}
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -48,10 +49,13 @@ def marked(table: Table, elsewhere: Mapping[str, str]) -> Table:
     there: dict[str, str] = {}
 
     def mark(row: Row) -> Row:
-        found = {key: row[by].value for key, by in NAMES.items() if key in row and by in row}
-        strange = {key: str(value) for key, value in found.items() if value in elsewhere}
-        there.update({method: elsewhere[method] for method in strange.values()})
-        return row | {key: replace(row[key], mark=MARK) for key in strange if key in shown}
+        found = {
+            key: [str(row[by].value) for by in columns if by in row and row[by].value in elsewhere]
+            for key, columns in NAMES.items()
+            if key in row
+        }
+        there.update({method: elsewhere[method] for methods in found.values() for method in methods})
+        return row | {key: replace(row[key], mark=MARK) for key, methods in found.items() if methods and key in shown}
 
     rows = [mark(row) for row in table.rows]
     return replace(table, rows=rows, notes=[*table.notes, note(there)]) if there else table

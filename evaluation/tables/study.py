@@ -94,9 +94,9 @@ def _values(study: Studied, row: str, names: Sequence[str], opposed: Mapping[str
     line["trainings"] = Cell(len(others) + 1 if others else None)
     for name in names:
         if found := study.content[row]["metrics"].get(name):
-            values = [found["value"], *(other["metrics"][name]["value"] for other in others)]
+            values = [found["value"], *(one["value"] for other in others if (one := other["metrics"].get(name)))]
             line[f"{name}_value"] = Cell.of(found["value"], found["se"], **_range(values))
-    artefacts = study.content[row]["source"]["spec"]["artefacts"]
+    artefacts = study.content[row]["source"]["spec"].get("artefacts", {})
     line |= {key: Cell(one["value"]) for key, one in artefacts.items() if isinstance(one.get("value"), int | float)}
     return line | {key: Cell(share) for key, share in opposed.items()}
 
@@ -116,6 +116,7 @@ def _effects(
         line[name] = Cell.of(one["difference"], one["se"], mark=mark, bold=different, **_range(repeated))
         line |= {f"{name}_{key}": Cell.of(one[key]) for key in ("debiased", "p", "p_holm")}
         line[f"{name}_different"] = Cell(one["different"])
+        line[f"{name}_groups"] = Cell(len(study.content[row]["metrics"][name]["left_out"]))
         if len(repeated) > 1:
             line[f"{name}_trainings"] = Cell.of(np.mean(repeated), np.std(repeated, ddof=1))
     return line
@@ -129,7 +130,8 @@ def _over_trainings(study: Studied, pair: tuple[str, str], name: str) -> list[fl
         lists = [one[:1] for one in lists]
     count = max(len(one) for one in lists)
     first, second = (one * count if len(one) == 1 else one for one in lists)
-    return [a["metrics"][name]["value"] - b["metrics"][name]["value"] for a, b in zip(first, second, strict=True)]
+    pairs = [(a["metrics"].get(name), b["metrics"].get(name)) for a, b in zip(first, second, strict=True)]
+    return [a["value"] - b["value"] for a, b in pairs if a and b]
 
 
 def _range(values: Sequence[float]) -> dict[str, float]:
@@ -166,6 +168,7 @@ def _columns(metrics: Sequence[Metric], lines: Sequence[Row]) -> list[Column]:
             Column(f"{metric.name}_p", number=P_VALUE, shown=False),
             Column(f"{metric.name}_p_holm", number=P_VALUE, shown=False),
             Column(f"{metric.name}_different", shown=False),
+            Column(f"{metric.name}_groups", number="d", shown=False),
             Column(f"{metric.name}_trainings", number=signed, scale=metric.scale, shown=False),
             Column(f"{metric.name}_value", metric.title, number, metric.scale, shown=False),
         ]

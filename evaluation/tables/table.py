@@ -5,6 +5,7 @@ precision; `{name}.md`; and `{name}.tex`, for booktabs.
 """
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -130,7 +131,7 @@ class Shown:
 def shown(cell: Cell, column: Column) -> Shown:
     """A zero has no sign, and a missing number is a dash."""
     if not column.number:
-        return Shown("" if cell.value is None else str(cell.value), mark=cell.mark, bold=cell.bold)
+        return Shown("" if cell.value is None else one_line(str(cell.value)), mark=cell.mark, bold=cell.bold)
     value, error, published, *limits = (
         _number(part, column) for part in (cell.value, cell.standard_error, cell.published, cell.least, cell.most)
     )
@@ -170,8 +171,7 @@ def markdown(table: Table) -> str:
     parts = [f"**{table.title}**"]
     for view, columns, cells in printed(table):
         parts += [view.lead] * bool(view.lead) + [markdown_grid(columns, cells)] * bool(columns)
-    notes = [table.caveat] * bool(table.caveat) + table.notes
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(table))]) + "\n"
 
 
 def markdown_grid(columns: Sequence[Column], cells: Sequence[Sequence[Shown]]) -> str:
@@ -188,9 +188,19 @@ def markdown_grid(columns: Sequence[Column], cells: Sequence[Sequence[Shown]]) -
     return tabulate(escaped, [column.head for column in columns], "pipe", colalign=align, disable_numparse=True)
 
 
+def _notes(table: Table) -> list[str]:
+    """The caveat and the notes, each on one line."""
+    return [one_line(note) for note in [table.caveat] * bool(table.caveat) + table.notes]
+
+
+def one_line(text: str) -> str:
+    """Text from outside, such as a tag, where a line break would end a row."""
+    return re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
+
+
 def latex(table: Table) -> str:
     """One `table` for booktabs, a tabular a view; a published value has a column of its own beside ours."""
-    notes = [table.caveat] * bool(table.caveat) + table.notes
+    notes = _notes(table)
     lines = ["% needs \\usepackage{booktabs}", *(f"% {note}" for note in notes), r"\begin{table}\centering\small"]
     lines.append(rf"\caption{{{escaped(' '.join([f'{table.title}.', *notes]))}}}")
     for view, columns, cells in printed(table):

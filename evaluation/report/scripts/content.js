@@ -13,9 +13,9 @@ function unpack(text, Kind) {
 const LAYOUTS = {
   ...CONTENT.layouts,
   start: unpack(CONTENT.layouts.start, Int32Array),
-  phrase: unpack(CONTENT.layouts.phrase, Uint16Array),
+  phrase: unpack(CONTENT.layouts.phrase, Uint32Array),
   box: unpack(CONTENT.layouts.box, Int16Array),
-  span: unpack(CONTENT.layouts.span, Int16Array),
+  span: unpack(CONTENT.layouts.span, Int32Array),
 };
 const COUNT = LAYOUTS.ids.length;
 const OBJECTS = LAYOUTS.phrase.length;

@@ -1,5 +1,6 @@
 """The README shows what was measured, and its example works as it stands."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -64,3 +65,12 @@ def test_every_make_target_the_readme_names_exists() -> None:
         name for page in pages for name in re.findall(r"(?:^ *|`|; )make ([a-z]+(?:-[a-z]+)*)", page, re.MULTILINE)
     }
     assert named and named <= targets
+
+
+@pytest.mark.parametrize(("trained", "name"), [("fusers", "fuser"), ("the whole U-Net", "unet")])
+def test_held_out_noise_losses_are_those_of_the_kept_curves(trained, name) -> None:
+    with open(ROOT / f"results/reference/readings/train/denoiser_{name}.csv", newline="") as file:
+        curve = {int(row["step"]): float(row["heldout_noise"]) for row in csv.DictReader(file) if row["heldout_noise"]}
+    line = f"| {trained} | " + " | ".join(f"{curve[step]:.4f}" for step in (0, 48, 96, 144, 192)) + " |"
+    assert line in (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert curve[192] < curve[0]

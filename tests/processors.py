@@ -1,6 +1,6 @@
 """Run the tests as older processors, with one and two threads, and beside other work: `make test-processors`.
 
-    python -m tests.processors [--only NAME ...] [pytest's arguments]
+    python -m tests.processors [--only NAME]... [pytest's arguments]
 
 oneDNN, ATen and MKL take other kernels on other processors, which round otherwise. A test whose outcome depends on them passes
 on the machine of its author alone. Of every setting the last line of pytest is printed; one that fails makes the status 1.
@@ -32,10 +32,11 @@ SETTINGS: dict[str, tuple[dict[str, str], bool]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="settings, default all")
+    parser.add_argument("--only", action="append", choices=SETTINGS, help="a setting, and may be repeated; default all")
     arguments, for_pytest = parser.parse_known_args()
+    chosen = arguments.only or list(SETTINGS)
     print(f"ATen takes {torch.backends.cpu.get_cpu_capability()} here; {os.cpu_count()} cores", flush=True)
-    failed = [name for name in arguments.only if not passes(name, for_pytest)]
+    failed = [name for name in chosen if not passes(name, for_pytest)]
     print(f"failed: {', '.join(failed)}" if failed else "all settings passed")
     return 1 if failed else 0
 

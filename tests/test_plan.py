@@ -206,3 +206,24 @@ def test_the_noise_loss_makes_the_aligned_rows_model_and_module() -> None:
     assert plan.text_artefact("hcma") == {"text_pooled": "weights/miniature/sd14"}
     assert plan.text_artefact("gligen_sd") == {}
     assert plan.text_options("") == ["--text", "weights/miniature/sd14", "--text-feature", "pooled"]
+
+
+def test_a_module_of_ones_own_stays_ones_own() -> None:
+    mine = {"like": "hcma", "artefacts": {"alignment": "/mine/alignment.safetensors"}}
+    other = {"like": "hcma", "artefacts": {"alignment": "train/other.safetensors", "eta": "/mine/eta.json"}}
+    rows = {"methods": {"mine": mine, "other": other}, "tables": {"table1": ["sd14", "mine", "other", "hcma"]}}
+    train = {"objective": "align+noise", "train_denoiser": "fuser"}
+    plan = planned(alignment={"train": train, "text": {"model": "sd14"}}, **rows)
+    assert plan.artefacts("mine") == {
+        "alignment": "/mine/alignment.safetensors",
+        "eta": plan.path.train("").calibration,
+    }
+    assert plan.artefacts("other")["alignment"] == "results/miniature/train/other.safetensors"
+    for row in ("mine", "other"):
+        assert plan.base(row) == plan.model("gligen")
+        assert plan.text_artefact(row) == {}
+        assert plan.sampling_models(row) == ["gligen"]
+    study = {"base": "mine", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}}
+    studied = planned(study=study, **rows)
+    assert studied.artefacts("mine_tau_0_3") == plan.artefacts("mine")
+    assert list(studied.variants) == [""]

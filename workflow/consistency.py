@@ -298,6 +298,12 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
         keys = ("alignment", "method")
         text = f"{alignment.method!r} is not a method with the artefacts `alignment` and `eta`"
         found.append(Fault(keys, text, (keys, ("methods", alignment.method, "artefacts"))))
+    if not found and not methods[alignment.method].is_aligned:
+        keys = ("methods", alignment.method, "artefacts", "alignment")
+        text = (
+            f"{alignment.method!r} is alignment.method, whose module is the one trained here; give another row its own"
+        )
+        found.append(Fault(keys, text, (keys, ("alignment", "method"))))
     yield from found
     there = ["backbone", *(name for name, model in models.items() if model is not None)]
     if alignment.text.model not in there:

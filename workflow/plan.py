@@ -197,11 +197,7 @@ class Plan:
     @cached_property
     def retrainings(self) -> dict[str, Seeded]:
         """The study's aligned rows once more for every training seed after the first."""
-        rows = [
-            row
-            for row, reading in self.readings.items()
-            if reading.repeated and "alignment" in reading.stanza.artefacts
-        ]
+        rows = [row for row, reading in self.readings.items() if reading.repeated and reading.stanza.is_aligned]
         seeds = self.settings.study.training_seeds[1:] if self.settings.study else []
         return {f"{row}_training_{seed}": Seeded(row, seed) for row in rows for seed in seeds}
 
@@ -491,7 +487,7 @@ class Plan:
         alignment = self.settings.alignment
         own = Trained("", alignment, alignment.method, self.settings.methods[alignment.method].params)
         variants = {"": own}
-        aligned = [row for row, reading in self.readings.items() if "alignment" in reading.stanza.artefacts]
+        aligned = [row for row, reading in self.readings.items() if reading.stanza.is_aligned]
         for row in aligned:
             reading = self.readings[row]
             if reading.choices and reading.trains_as == row:
@@ -526,8 +522,8 @@ class Plan:
         return next(other for other, one in self.variants.items() if getattr(one, key) == wanted)
 
     def loads_module(self, row: str) -> bool:
-        """Whether a row's method loads the alignment module."""
-        return "alignment" in self.stanza(row).artefacts
+        """Whether a row's method loads the alignment module that the run trains."""
+        return self.stanza(row).is_aligned
 
     def retrained(self, row: str) -> bool:
         """Whether a row is sampled from a denoiser that is trained further."""
@@ -554,7 +550,7 @@ class Plan:
     def artefacts(self, row: str) -> dict[str, str]:
         """What a row's method loads beside the model, by name: files of the run or, from the root on, the user's own."""
         found = {name: str(Path(self.path.folder, path)) for name, path in self.stanza(row).artefacts.items()}
-        if "alignment" not in found:
+        if not self.loads_module(row):
             return found
         variant = self._variant_of(row)
         own = {"alignment": self.module(variant)}

@@ -16,6 +16,7 @@ from workflow.consistency import contradictions
 from workflow.inputs import FILLED
 from workflow.keys import explained
 from workflow.overlays import blamed, merge_faults, resolved
+from workflow.paths import Paths
 
 
 class SettingsError(InputError):
@@ -603,6 +604,11 @@ class Method(Section):
     def is_sampled(self) -> bool:
         """Whether the run makes the row's images itself."""
         return self.images is None and self.bundle is None
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the row loads the alignment module that the run trains; not so with a module of the user's own."""
+        return Path(self.artefacts.get("alignment", "")) == Path(Paths(".").train("").alignment)
 
     @property
     def places(self) -> list[str]:

@@ -213,6 +213,46 @@ def test_fewer_layouts_than_asked_for_are_one_line(ten, tmp_path) -> None:
         prepare_with_sources(find_dataset("coco"), None, data | {"split": {"train_fraction": 0.5, "seed": 1}})
 
 
+def sizes_of(**data) -> dict:
+    """Of one set for all splits, or of two."""
+    counts = {"train": {"count": 6}, "heldout": {"count": 1}, "test": {"count": 4}}
+    return counts | {"split": {"train_fraction": 0.8, "seed": 1}} | data
+
+
+def test_no_image_of_the_test_sample_is_trained_on(tmp_path) -> None:
+    source = photographed(tmp_path / "a set", 12)
+    prepared = prepare_with_sources(find_dataset("coco"), None, sizes_of(source=source))
+    test = {one.image_id for one in prepared.layouts["test"]}
+    for split in ("train", "heldout"):
+        assert not test & {one.image_id for one in prepared.layouts[split]}
+        assert prepared.report["splits"][split]["left_out_as_test_images"] == 4
+    assert "left_out_as_test_images" not in prepared.report["splits"]["test"]
+    many = {"source": source, "train": {"count": 8}}
+    with pytest.raises(InputError, match=r"train.count: 8 asked for, .*a set without the test sample has 6; set"):
+        prepare_with_sources(find_dataset("coco"), None, sizes_of(**many))
+    with pytest.raises(InputError, match=r"a set: all 12 layouts are of images of the test sample, none is left to"):
+        prepare_with_sources(find_dataset("coco"), None, sizes_of(source=source, test={"count": 12}))
+
+
+def test_photos_that_two_sets_have_are_known_by_their_files(tmp_path) -> None:
+    source = photographed(tmp_path / "a set", 12)
+    (tmp_path / "links").symlink_to(tmp_path / "a set/images")
+    lines = [
+        {"id": 900 + n, "image_id": 900 + n, "caption": "a circle", "objects": [], "photo": f"{n}.png"}
+        for n in range(4)
+    ]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    other = {"reader": "jsonl", "path": str(tmp_path / "test.jsonl"), "photos": str(tmp_path / "links")}
+    data = sizes_of(train={"count": 6, "source": source}, test={"count": 4, "source": other})
+    prepared = prepare_with_sources(find_dataset("coco"), None, data)
+    trained = [one.photo for split in ("train", "heldout") for one in prepared.layouts[split]]
+    assert len(trained) == 7 and not {f"{n}.png" for n in range(4)} & {*trained}
+    # Without photos of its own the test is of another set: its numbers say nothing of these photos.
+    del other["photos"]
+    whole = prepare_with_sources(find_dataset("coco"), None, data)
+    assert "left_out_as_test_images" not in whole.report["splits"]["train"]
+
+
 def test_who_is_read_from_where() -> None:
     one, other = {"reader": "a", "path": "a"}, {"reader": "b", "path": "b"}
     assert source_of({"source": one}, "test") == source_of({"source": one}, "train") == one

@@ -646,7 +646,9 @@ class Plan:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
         meaning = stanza.model_dump(include={"module", "base", "version", "params"})
-        return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
+        # The aligned rows' module and eta are files of the run: which they are, their inputs and the training's keys say.
+        own = {} if stanza.is_aligned else dict(stanza.artefacts)
+        return digest([meaning, self.sampling(row), sorted(self.text_artefact(row)), *([own] if own else [])])
 
     def sampling(self, row: str) -> dict[str, Any]:
         """The sampling settings of a row."""

@@ -147,6 +147,15 @@ def test_a_key_changes_with_its_meaning_alone(change, moved) -> None:
     assert {name for name, key in KEYS.items() if key(before) != key(after)} == moved
 
 
+def test_files_that_change_places_are_other_artefacts() -> None:
+    def key(**artefacts: str) -> str:
+        mine = {"module": "tests.colour_method", "base": "sd14", "version": 1, "artefacts": artefacts}
+        return planned(methods={"mine": mine}).method_key("mine")
+
+    assert key(colour="a.json", other="b.json") != key(colour="b.json", other="a.json")
+    assert key(colour="a.json", other="b.json") == key(other="b.json", colour="a.json")
+
+
 @pytest.mark.parametrize(
     ("over", "device", "gpus", "threads"),
     [

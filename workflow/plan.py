@@ -646,8 +646,9 @@ class Plan:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
         meaning = stanza.model_dump(include={"module", "base", "version", "params"})
-        # The aligned rows' module and eta are files of the run: which they are, their inputs and the training's keys say.
-        own = {} if stanza.is_aligned else dict(stanza.artefacts)
+        # Snakemake compares the set of inputs, not which is which; module and eta of aligned rows are of the run.
+        of_run = ("alignment", "eta") if stanza.is_aligned else ()
+        own = {name: path for name, path in stanza.artefacts.items() if name not in of_run}
         return digest([meaning, self.sampling(row), sorted(self.text_artefact(row)), *([own] if own else [])])
 
     def sampling(self, row: str) -> dict[str, Any]:

@@ -115,6 +115,7 @@ KEYS = {
     "data": lambda plan: plan.data_key,
     "training": lambda plan: plan.variants[""].training_key,
     "noise": lambda plan: plan.variants[""].noise_key,
+    "calibration": lambda plan: plan.variants[""].calibration_key,
     "extractors": lambda plan: plan.extractors_key,
     "hcma": lambda plan: plan.method_key("hcma"),
     "sd14": lambda plan: plan.method_key("sd14"),
@@ -134,7 +135,8 @@ KEYS = {
         ({"data": {"boxes": {"max": 3}}}, {"data"}),
         ({"sampling": {"steps": 7}}, {"hcma", "sd14"}),
         ({"methods": {"sd14": {"version": 9}}}, {"sd14"}),
-        ({"methods": {"hcma": {"params": {"tau": 0.5}}}}, {"hcma", "noise"}),
+        ({"methods": {"hcma": {"params": {"tau": 0.5}}}}, {"hcma", "noise", "calibration"}),
+        ({"methods": {"hcma": {"version": 2}}}, {"hcma", "noise", "calibration"}),
         ({"extractors": {"clip": {"name": "other"}}}, {"extractors"}),
         ({"extractors": {"clip": {"precision": "bfloat16"}}}, {"extractors"}),
         ({"resources": {"evaluation_device": "cuda", "evaluation_threads": 7}}, set()),
@@ -236,3 +238,10 @@ def test_a_module_of_ones_own_stays_ones_own() -> None:
     studied = planned(study=study, **rows)
     assert studied.artefacts("mine_tau_0_3") == plan.artefacts("mine")
     assert list(studied.variants) == [""]
+
+
+def test_a_row_like_another_has_a_name_of_its_own() -> None:
+    rows = {"mine": {"like": "rnb", "params": {"step": 1.0}}, "named": {"like": "rnb", "label": "Mine"}}
+    methods = planned(methods=rows).settings.methods
+    assert [methods[row].label for row in ("rnb", "mine", "named")] == ["R&B", None, "Mine"]
+    assert methods["mine"].source == methods["rnb"].source

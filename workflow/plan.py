@@ -485,19 +485,21 @@ class Plan:
     def variants(self) -> dict[str, Trained]:
         """What is trained, by the part of its paths that tells it from the configuration's own, which is "" and comes first."""
         alignment = self.settings.alignment
-        own = Trained("", alignment, alignment.method, self.settings.methods[alignment.method].params)
+        stanza = self.settings.methods[alignment.method]
+        own = Trained("", alignment, alignment.method, stanza.params, stanza.version)
         variants = {"": own}
         aligned = [row for row, reading in self.readings.items() if reading.stanza.is_aligned]
         for row in aligned:
             reading = self.readings[row]
             if reading.choices and reading.trains_as == row:
-                variants[f"/{row}"] = Trained(f"/{row}", reading.alignment, row, reading.stanza.params)
+                stanza = reading.stanza
+                variants[f"/{row}"] = Trained(f"/{row}", reading.alignment, row, stanza.params, stanza.version)
         for name, seeded in self.retrainings.items():
             if self.readings[seeded.row].trains_as == seeded.row:
                 first = variants[self._variant_of_reading(seeded.row)]
                 train = first.alignment.train.model_copy(update={"seed": seeded.seed})
                 reseeded = first.alignment.model_copy(update={"train": train})
-                variants[f"/{name}"] = Trained(f"/{name}", reseeded, first.row, first.params, first.variant)
+                variants[f"/{name}"] = replace(first, variant=f"/{name}", alignment=reseeded, after=first.variant)
         return variants
 
     def _variant_of(self, row: str) -> str:

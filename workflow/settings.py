@@ -556,11 +556,15 @@ class Alignment(Section):
 class Method(Section):
     """A row: a module that samples its images, or images that other code made, or a row of another run's bundle."""
 
-    like: str | None = Field(None, description="another row, whose keys hold where this one states none")
+    like: str | None = Field(None, description="another row, whose keys but the label hold where this one states none")
     module: str = Field("", description="Python module with `Params` and `generate`; needs `base`")
     base: str = Field("", description="key of `models` (A38)")
     label: str | None = Field(None, description="name of the row in tables and figures; null: as in published.csv")
-    version: int = Field(1, description="of a module: raise it when the module's images change: that reruns the row")
+    version: int = Field(
+        1,
+        description="of a module: raise it when the module's images change: that reruns the row, and of `alignment.method` also"
+        " the calibration and the training on the noise loss",
+    )
     images: Places | None = Field(
         None,
         description="instead of a module: folder or zip of images that other code made, of all test layouts; several are"

@@ -264,6 +264,10 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
             {"methods": {"hcma": {"artefacts": {"alignment": "/mine.safetensors"}}}},
             "'hcma' is alignment.method, whose module is the one trained here; give another row its own",
         ),
+        (
+            {"alignment": {"reference": "hcma_no_c2ia"}},
+            "alignment.reference: 'hcma_no_c2ia' is made with what is trained or chosen here, and eta is chosen against it",
+        ),
         ({"alignment": {"text": {"model": "clip"}}}, "alignment.text.model: 'clip' is not one of backbone, sd14"),
         (
             {"alignment": {"text": {"feature": "last"}}},

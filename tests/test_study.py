@@ -231,6 +231,8 @@ def test_metrics_of_ones_own_and_by_further_networks_may_be_compared() -> None:
     }
     planned(study | {"metrics": ["region_colour", "again_ap50"]}, extractors=extractors)
     assert_told(study | {"metrics": ["image_color"]}, "study.metrics: 'image_color' is not one of .*region_colour")
+    without = {"extractors": {"cmmd": None}}
+    assert_told(study | {"metrics": ["image_cmmd"]}, "'image_cmmd' needs extractors.cmmd, which is null", **without)
 
 
 def test_levels_of_alignment_need_an_aligned_base() -> None:

@@ -615,6 +615,12 @@ class Method(Section):
         return Path(self.artefacts.get("alignment", "")) == Path(Paths(".").train("").alignment)
 
     @property
+    def awaits_calibration(self) -> bool:
+        """Whether the row loads what the run trains or chooses."""
+        chosen = Path(Paths(".").train("").calibration)
+        return self.is_aligned or chosen in map(Path, self.artefacts.values())
+
+    @property
     def places(self) -> list[str]:
         """Folders and zips of images that other code made, one a seed."""
         return [self.images] if isinstance(self.images, str) else list(self.images or [])

@@ -17,8 +17,8 @@ class Trained:
     """One reading of the section `alignment`.
 
     variant: of its paths, "" for the configuration's own. row, params, version: of the row whose update (8) is calibrated,
-    and trained behind where there is a noise loss. after: the variant whose chosen multiple of eta it takes over, being that one with
-    another training seed; None: it is chosen on held-out data.
+    and trained behind where there is a noise loss. after: the variant whose chosen multiple of eta it takes over, being
+    that one with another training seed; None: it is chosen on held-out data.
     """
 
     variant: str

@@ -9,7 +9,7 @@ from tests.dag import ROOT
 from workflow.inputs import resolve
 from workflow.overlays import merged
 from workflow.plan import Plan, read_plan
-from workflow.products import paired_options, table_options
+from workflow.products import clashes, paired_options, table_options
 from workflow.settings import read
 
 
@@ -245,3 +245,24 @@ def test_a_row_like_another_has_a_name_of_its_own() -> None:
     methods = planned(methods=rows).settings.methods
     assert [methods[row].label for row in ("rnb", "mine", "named")] == ["R&B", None, "Mine"]
     assert methods["mine"].source == methods["rnb"].source
+
+
+def test_a_row_with_the_name_of_one_that_is_made_of_another_is_refused() -> None:
+    def told(**over) -> list[str]:
+        return [line.partition(";")[0] for line in clashes(planned(**over))]
+
+    assert told() == told(seeds=[0, 3]) == []
+    named = {name: {"like": "sd14"} for name in ("sd14_seed_3", "hcma_eta_0", "hcma_training_3")}
+    assert told(methods=named) == ["methods.hcma_eta_0: hcma with a candidate for eta is called hcma_eta_0 too"]
+    study = {"base": "hcma", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}, "training_seeds": [0, 3]}
+    assert told(methods=named, seeds=[0, 3], study=study) == [
+        "methods.sd14_seed_3: sd14 with another seed or place of images is called sd14_seed_3 too",
+        "methods.hcma_eta_0: hcma with a candidate for eta is called hcma_eta_0 too",
+        "methods.hcma_training_3: hcma with another training seed is called hcma_training_3 too",
+    ]
+    levels = {"3": {"params": {"tau": 0.2}}}
+    factors = {"seed": {"levels": levels}, "eta": {"levels": {"0": {"params": {"tau": 0.4}}}}}
+    assert told(seeds=[0, 3], study={"base": "hcma", "factors": factors}) == [
+        "the reading hcma_seed_3 of the study: hcma with another seed or place of images is called hcma_seed_3 too",
+        "the reading hcma_eta_0 of the study: hcma with a candidate for eta is called hcma_eta_0 too",
+    ]

@@ -81,6 +81,11 @@ class Trained:
         return digest([params, calibrate.relative_step, calibrate.count, calibrate.multiples, *version])
 
     @property
+    def training_eta_key(self) -> str:
+        """What the eta of the training on the noise loss depends on beside its inputs: a wider sweep does not train again."""
+        return digest([*self._update, self.alignment.calibrate.count, self.alignment.train.denoiser.relative_step])
+
+    @property
     def _update(self) -> list[Any]:
         """Which update (8) is: the row's params and, once it is raised, its module's version."""
         return [self.params, *([self.version] if self.version > 1 else [])]

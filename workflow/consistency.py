@@ -308,7 +308,7 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
             f"{alignment.method!r} is alignment.method, whose module is the one trained here; give another row its own"
         )
         found.append(Fault(keys, text, (keys, ("alignment", "method"))))
-    if not found and methods[alignment.reference].awaits_calibration:
+    if not found and (methods[alignment.reference].is_aligned or methods[alignment.reference].takes_eta):
         keys = ("alignment", "reference")
         text = f"{alignment.reference!r} is made with what is trained or chosen here, and eta is chosen against it"
         found.append(Fault(keys, text, (keys, ("methods", alignment.reference, "artefacts"))))

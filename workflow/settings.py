@@ -615,10 +615,9 @@ class Method(Section):
         return Path(self.artefacts.get("alignment", "")) == Path(Paths(".").train("").alignment)
 
     @property
-    def awaits_calibration(self) -> bool:
-        """Whether the row loads what the run trains or chooses."""
-        chosen = Path(Paths(".").train("").calibration)
-        return self.is_aligned or chosen in map(Path, self.artefacts.values())
+    def takes_eta(self) -> bool:
+        """Whether the row loads the eta that the run chooses."""
+        return Path(Paths(".").train("").calibration) in map(Path, self.artefacts.values())
 
     @property
     def places(self) -> list[str]:

@@ -176,6 +176,10 @@ def _reference_faults(settings: "Settings", study: "Study") -> Iterator[Fault]:
         if len({of_factor for of_factor, *_ in parts}) < len(parts):
             yield Fault(("study", "pairs"), f"expected two factors, found {shown(list(pair))}")
     base = settings.methods.get(study.base)
+    if base and base.is_aligned and base.takes_eta and study.base != settings.alignment.method:
+        text = f"has the eta of alignment.method, {settings.alignment.method!r}, but its readings would have their own"
+        keys: Keys = ("study", "base")
+        yield Fault(keys, f"{study.base!r} {text}; name one row in both", (keys, ("alignment", "method")))
     if study.training_seeds and base and not base.is_aligned:
         yield Fault(("study", "training_seeds"), f"{study.base!r} loads nothing that is trained here; leave them out")
     seeds, first = study.training_seeds, settings.alignment.train.seed

@@ -101,6 +101,27 @@ def test_another_source_is_other_data_and_another_path_is_not(ten) -> None:
     assert plan.data_key != plan_of(ten, source={"reader": "csv", "path": str(ten), "canvas": 128}).data_key
 
 
+def test_files_below_a_folder_and_a_reader_of_ones_own_are_of_the_layouts_key(ten, tmp_path, monkeypatch) -> None:
+    assert plan_of(ten).layouts_key == plan_of(ten).data_key
+    folder = tmp_path / "a set"
+    source = photographed(folder)
+    first = plan_of(ten, source=source).layouts_key
+    assert first == plan_of(ten, source=source).layouts_key != plan_of(ten, source=source).data_key
+    (folder / "labels/3.txt").write_text("0 0.25 0.5 0.5 1\n1 0.5 0.5 0.5 1\n")
+    edited = plan_of(ten, source=source).layouts_key
+    (folder / "labels/12.txt").touch()
+    assert len({first, edited, plan_of(ten, source=source).layouts_key}) == 3
+    package = tmp_path / "their_readers"
+    package.mkdir()
+    for name, code in (("__init__", ""), ("scenes", "def read(source):\n    pass\n")):
+        (package / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = {"reader": "their_readers.scenes", "path": str(ten)}
+    before = plan_of(ten, source=own).layouts_key
+    (package / "scenes.py").write_text("def read(source):\n    return\n")
+    assert plan_of(ten, source=own).layouts_key != before
+
+
 def test_ten_layouts_of_a_csv_are_planned_through_the_miniature(ten, tmp_path) -> None:
     (tmp_path / "over.yaml").write_text(yaml.safe_dump(overlay(ten)))
     done = dag.snakemake("--dry-run", "--configfile", str(tmp_path / "over.yaml"))

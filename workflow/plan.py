@@ -28,6 +28,7 @@ from formats.bundles import Bundle, BundledRow
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from formats.modules import defined
+from formats.modules import source_of as code_of
 from workflow.inputs import linked, place, resolve
 from workflow.paths import Paths
 from workflow.settings import Architecture, Extractor, Method, Section, Settings
@@ -36,6 +37,9 @@ from workflow.trained import Trained, digest
 
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
+BELOW = (
+    8  # folders deep, in which files of a layout set are looked for: enough for any, and an end to links in a circle
+)
 FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
 
 
@@ -643,6 +647,19 @@ class Plan:
         return digest(
             self.settings.data.model_dump(exclude={"root", "draw", "files", "words", "shard_size"}, exclude_none=True)
         )
+
+    @cached_property
+    def layouts_key(self) -> str:
+        """The same with what Snakemake does not see of the annotations: files below a folder, whose own time need not change
+        with theirs, and the code of readers and data sets of one's own. Raises OSError for files that cannot be listed.
+        """
+        named = [path for one in self.sources for path in paths_of(one)]
+        named += [self.root] * (self.needs_data_set and not hasattr(self.dataset, "ANNOTATIONS"))
+        listed = [listing(Path(path), BELOW) for path in named if Path(path).is_dir()]
+        modules = [*(one["reader"] for one in self.sources), *[self.settings.data.dataset] * self.needs_data_set]
+        own = [name for name in modules if "." in name and not name.startswith("evaluation.datasets.")]
+        code = {name: sha256(file) for name in own if (file := code_of(name))}
+        return digest([self.data_key, listed, code]) if listed or code else self.data_key
 
     def method_key(self, row: str) -> str:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""

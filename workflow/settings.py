@@ -738,7 +738,9 @@ class Resources(Section):
     )
     runtime: Count = Field(description="minutes that a job requests from a cluster, times the number of the attempt")
     rules: dict[Rule, RuleResources] = Field({}, description="memory and time of single rules")
-    encode_shards: Count = Field(20, description="shards that one job encodes into one file of latents")
+    encode_shards: Count = Field(
+        20, description="shards that one job encodes into one file of latents: another number encodes and trains again"
+    )
     train_gpu: Count | None = Field(None, description="GPUs of a training, on all its nodes together; null: `gpu`")
     train_launcher: Text | None = Field(
         None,

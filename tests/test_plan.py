@@ -51,6 +51,19 @@ def test_shards_hold_all_layouts_and_parts_all_shards() -> None:
     assert (len(few.shards("heldout")), len(few.sampled_shards("heldout"))) == (5, 2)
 
 
+def test_candidates_are_sampled_on_as_many_layouts_as_asked_for() -> None:
+    heldout = {"alignment": {"calibrate": {"images": 25, "count": 20}}, "data": {"shard_size": 10}}
+    plan = planned(**heldout)
+    assert plan.settings.data.heldout.count == 48
+    # 10, 10 and 5; then 10, 10 and 3.
+    assert (len(plan.sampled_shards("heldout")), len(plan.shards("heldout"))) == (3, 6)
+    assert {one.images for one in plan.sampled if one.split == "heldout"} == {25}
+    assert plan.set_options[-2:] == ["--first", "heldout=25"]
+    assert "--first" not in planned().set_options
+    paper = planned("paper", data={"root": "/coco"})
+    assert (len(paper.sampled_shards("heldout")), len(paper.shards("heldout"))) == (1, 4)
+
+
 def test_every_pair_of_rows_that_a_table_compares_is_measured_once() -> None:
     plan = planned(tables={"table1": ["real", "sd14", "boxdiff"], "table2": ["hcma", "sd15"]})
     pairs = {frozenset((row, other)) for row in plan.methods for other in plan.partners(row)}

@@ -140,8 +140,13 @@ def test_a_key_reruns_what_it_decides(folder, over, first, again) -> None:
     assert not {*found.values()} & {"prepare_layouts", "fetch_model"}
 
 
-def test_another_sample_of_the_data_reruns_all(folder) -> None:
-    found = folder.reruns({"data": {"test": {"count": 3}}})
+@pytest.mark.parametrize(
+    "over",
+    [{"data": {"test": {"count": 3}}}, {"alignment": {"calibrate": {"images": 2}}}],
+    ids=["test", "candidates"],
+)
+def test_another_sample_of_the_data_reruns_all(folder, over) -> None:
+    found = folder.reruns(over)
     assert {*found.values()} >= TRAINING | ROWS | {"prepare_layouts"}
     assert "fetch_model" not in found.values()
 

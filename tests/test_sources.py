@@ -212,12 +212,14 @@ def test_a_program_writes_the_splits_of_both(ten, tmp_path, monkeypatch) -> None
         "split": {"train_fraction": 0.8, "seed": 1},
     }
     (tmp_path / "data.json").write_text(json.dumps({"data": data}))
-    words = ["program", "coco", "--config", tmp_path / "data.json", "--shard-size", "8", "--out", tmp_path / "out"]
+    words = ["program", "coco", "--first", "heldout=3", "train=0", "--config", tmp_path / "data.json"]
+    words += ["--shard-size", "8", "--out", tmp_path / "out"]
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     program.main()
     split = {name: read_layouts(tmp_path / f"out/{name}.jsonl") for name in ("train", "heldout", "test")}
     assert {name: len(layouts) for name, layouts in split.items()} == {"train": 15, "heldout": 4, "test": 10}
     assert not {one.id for one in split["train"]} & {one.id for one in split["heldout"]}
+    assert [len(read_layouts(tmp_path / f"out/heldout/000{shard}.jsonl")) for shard in (0, 1)] == [3, 1]
     assert split["train"][0].captions == ("a photo of a circle",)
     assert split["train"][0].photo == f"{split['train'][0].source_id}.png"
     report = json.loads((tmp_path / "out/report.json").read_text())

@@ -246,8 +246,16 @@ class Plan:
 
     def shards(self, split: str, count: int | None = None) -> list[str]:
         """Names of the shards that hold the first `count` layouts of a split; all by default."""
-        shards = math.ceil((count or self.count(split)) / self.settings.data.shard_size)
+        count, size = count or self.count(split), self.settings.data.shard_size
+        apart = min(self.first.get(split, 0), count)
+        shards = math.ceil(apart / size) + math.ceil((count - apart) / size)
         return [f"{number:04d}" for number in range(shards)]
+
+    @cached_property
+    def first(self) -> dict[str, int]:
+        """Of a split, how many layouts have shards of their own: those that candidates for eta are sampled on."""
+        images = self.settings.alignment.calibrate.images
+        return {"heldout": images} if images else {}
 
     def sampled_shards(self, split: str) -> list[str]:
         """Training uses all held-out layouts; the candidates for eta are sampled on the first of them."""
@@ -397,8 +405,9 @@ class Plan:
 
     @cached_property
     def set_options(self) -> list[str]:
-        """Options of evaluation.datasets: the folder of the data set, where any split is of it."""
-        return ["--root", self.root] if self.needs_data_set else []
+        """Options of evaluation.datasets: the folder of the data set, where any split is of it, and which layouts are apart."""
+        first = [f"{split}={count}" for split, count in self.first.items()]
+        return [*(["--root", self.root] * self.needs_data_set), *(["--first", *first] if first else [])]
 
     @cached_property
     def root(self) -> str:

@@ -534,7 +534,9 @@ class Calibration(Section):
     )
     count: Count = Field(description="number of noised held-out latents for that median")
     images: Count | None = Field(
-        None, description="number of held-out layouts, from the first, on which the multiples are sampled; null: all"
+        None,
+        description="number of held-out layouts, from the first, on which the multiples are sampled; null: all."
+        " They have shards of their own: another number makes the layouts, and with them everything, again",
     )
     multiples: Annotated[list[Positive], Unique] = Field(
         min_length=1, description="multiples of the calibrated eta, of which the held-out scores choose one"

@@ -112,7 +112,8 @@ class DenoiserTrainer(Loop):
         require_gated(sd.unet)
         self.module = state.module.requires_grad_(self.settings.second_order)
         described = [lasting(self.aligning), lasting(self.settings), asdict(params), state.eta, base_sha256]
-        identity = identity_of(described, [*cached(self.data.cache), *self.module.state_dict().values()])
+        caches = [*cached(self.data.cache), *cached(self.heldout.cache)]
+        identity = identity_of(described, [*caches, *self.module.state_dict().values()])
         # Each with its own decay: the pretrained U-Net as GLIGEN was trained, the module as it was before.
         optimizers, unets, modules = [], self.settings, self.aligning
         if ours := choose(sd.unet, unets.train_denoiser):

@@ -87,7 +87,8 @@ class Trainer(Loop):
         self.module: Alignment = Alignment(config).to(processes.device)
         self.module.caption_mean_D.copy_(caption_mean(train))
         self.module.label_mean_D.copy_(label_mean(train))
-        identity = identity_of([asdict(config), lasting(settings)], cached(train))
+        # The held-out images chose the best weights so far, and the curve's losses are of them.
+        identity = identity_of([asdict(config), lasting(settings)], [*cached(train), *cached(heldout)])
         optimizer = make_optimizer(self.module.parameters(), settings.optimizer, settings.lr, settings.weight_decay)
         super().__init__(self.module, [optimizer], processes, work, identity)
 

@@ -260,6 +260,14 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
             {"alignment": {"method": "gligen_sd"}},
             "'gligen_sd' is not a method with the artefacts `alignment` and `eta`",
         ),
+        (
+            {"methods": {"hcma": {"artefacts": {"alignment": "/mine.safetensors"}}}},
+            "'hcma' is alignment.method, whose module is the one trained here; give another row its own",
+        ),
+        (
+            {"alignment": {"reference": "hcma_no_c2ia"}},
+            "alignment.reference: 'hcma_no_c2ia' is made with what is trained or chosen here, and eta is chosen against it",
+        ),
         ({"alignment": {"text": {"model": "clip"}}}, "alignment.text.model: 'clip' is not one of backbone, sd14"),
         (
             {"alignment": {"text": {"feature": "last"}}},

@@ -13,7 +13,7 @@ from formats.files import InputError, read_json
 from formats.layouts import Layout, Object, write_layouts
 from hcma import denoiser, train_denoiser
 from hcma.alignment import Alignment, AlignmentConfig, save_alignment
-from hcma.cache import read_cache, write_cache
+from hcma.cache import _read, read_cache, write_cache
 from hcma.denoiser import DenoiserTrainer, Denoising, Split
 from hcma.method import Params, State, Targets, align_step
 from hcma.sampling.diffusion import Sampling, encode_text, load_diffusion
@@ -124,6 +124,12 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(base, caches, tmp_pa
         assert trainer(base, caches, tmp_path, **change).progress.step == 0
     for change in ({"caption_dropout": 0.0}, {"validate_images": 2}):
         assert trainer(base, caches, tmp_path, **change).progress.step == 0
+    # Held out, other images: here the first of those that are trained on.
+    tensors, _ = _read(caches["train"].with_suffix(".safetensors"))
+    sd, folder = load_diffusion(base, Sampling()), tmp_path / "other"
+    folder.mkdir()
+    write_cache(tensors["latents_NCHW"][:4], layouts(4), sd, "{label}", folder / "heldout.safetensors")
+    assert trainer(base, caches | {"heldout": folder / "heldout"}, tmp_path).progress.step == 0
 
 
 def test_micro_batches_change_nothing_but_rounding(base, caches, tmp_path) -> None:

@@ -274,6 +274,14 @@ def test_shards_are_the_layouts_in_order(drawn, tmp_path) -> None:
     assert sorted(path.name for path in (tmp_path / "train").iterdir()) == [f"{shard:04d}.jsonl" for shard in range(5)]
 
 
+def test_the_first_layouts_of_a_split_have_shards_of_their_own(drawn, tmp_path) -> None:
+    write(coco.prepare(drawn, DATA), tmp_path, 4, {"test": 6})
+    shards = [read_layout_rows(path) for path in sorted((tmp_path / "test").iterdir())]
+    assert [len(rows) for rows in shards] == [4, 2, 4]
+    assert list(chain(*shards)) == read_layout_rows(tmp_path / "test.jsonl")
+    assert len(list((tmp_path / "train").iterdir())) == 5
+
+
 def real_coco() -> Path | None:
     places = [os.environ.get("HCMA_COCO"), ROOT.parent / "shared/coco128"]
     return next((Path(place) for place in places if place and (Path(place) / "annotations").is_dir()), None)

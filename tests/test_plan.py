@@ -9,7 +9,7 @@ from tests.dag import ROOT
 from workflow.inputs import resolve
 from workflow.overlays import merged
 from workflow.plan import Plan, read_plan
-from workflow.products import paired_options, table_options
+from workflow.products import clashes, paired_options, table_options
 from workflow.settings import read
 
 
@@ -49,6 +49,19 @@ def test_shards_hold_all_layouts_and_parts_all_shards() -> None:
     assert plan.latents("train")[1] == "results/miniature/train/latents/train/0001.safetensors"
     few = planned(alignment={"calibrate": {"images": 20, "count": 20}}, data={"shard_size": 10})
     assert (len(few.shards("heldout")), len(few.sampled_shards("heldout"))) == (5, 2)
+
+
+def test_candidates_are_sampled_on_as_many_layouts_as_asked_for() -> None:
+    heldout = {"alignment": {"calibrate": {"images": 25, "count": 20}}, "data": {"shard_size": 10}}
+    plan = planned(**heldout)
+    assert plan.settings.data.heldout.count == 48
+    # 10, 10 and 5; then 10, 10 and 3.
+    assert (len(plan.sampled_shards("heldout")), len(plan.shards("heldout"))) == (3, 6)
+    assert {one.images for one in plan.sampled if one.split == "heldout"} == {25}
+    assert plan.set_options[-2:] == ["--first", "heldout=25"]
+    assert "--first" not in planned().set_options
+    paper = planned("paper", data={"root": "/coco"})
+    assert (len(paper.sampled_shards("heldout")), len(paper.shards("heldout"))) == (1, 4)
 
 
 def test_every_pair_of_rows_that_a_table_compares_is_measured_once() -> None:
@@ -115,6 +128,8 @@ KEYS = {
     "data": lambda plan: plan.data_key,
     "training": lambda plan: plan.variants[""].training_key,
     "noise": lambda plan: plan.variants[""].noise_key,
+    "calibration": lambda plan: plan.variants[""].calibration_key,
+    "training eta": lambda plan: plan.variants[""].training_eta_key,
     "extractors": lambda plan: plan.extractors_key,
     "hcma": lambda plan: plan.method_key("hcma"),
     "sd14": lambda plan: plan.method_key("sd14"),
@@ -134,7 +149,12 @@ KEYS = {
         ({"data": {"boxes": {"max": 3}}}, {"data"}),
         ({"sampling": {"steps": 7}}, {"hcma", "sd14"}),
         ({"methods": {"sd14": {"version": 9}}}, {"sd14"}),
-        ({"methods": {"hcma": {"params": {"tau": 0.5}}}}, {"hcma", "noise"}),
+        ({"methods": {"hcma": {"params": {"tau": 0.5}}}}, {"hcma", "noise", "calibration", "training eta"}),
+        ({"methods": {"hcma": {"version": 2}}}, {"hcma", "noise", "calibration", "training eta"}),
+        ({"alignment": {"calibrate": {"multiples": [1.0, 30.0]}}}, {"calibration"}),
+        ({"alignment": {"calibrate": {"relative_step": 0.02}}}, {"calibration"}),
+        ({"alignment": {"calibrate": {"count": 9}}}, {"calibration", "training eta"}),
+        ({"alignment": {"train": {"denoiser": {"relative_step": 0.02}}}}, {"noise", "training eta"}),
         ({"extractors": {"clip": {"name": "other"}}}, {"extractors"}),
         ({"extractors": {"clip": {"precision": "bfloat16"}}}, {"extractors"}),
         ({"resources": {"evaluation_device": "cuda", "evaluation_threads": 7}}, set()),
@@ -145,6 +165,15 @@ KEYS = {
 def test_a_key_changes_with_its_meaning_alone(change, moved) -> None:
     before, after = planned(), planned(**change)
     assert {name for name, key in KEYS.items() if key(before) != key(after)} == moved
+
+
+def test_files_that_change_places_are_other_artefacts() -> None:
+    def key(**artefacts: str) -> str:
+        mine = {"module": "tests.colour_method", "base": "sd14", "version": 1, "artefacts": artefacts}
+        return planned(methods={"mine": mine}).method_key("mine")
+
+    assert key(colour="a.json", other="b.json") != key(colour="b.json", other="a.json")
+    assert key(colour="a.json", other="b.json") == key(other="b.json", colour="a.json")
 
 
 @pytest.mark.parametrize(
@@ -206,3 +235,52 @@ def test_the_noise_loss_makes_the_aligned_rows_model_and_module() -> None:
     assert plan.text_artefact("hcma") == {"text_pooled": "weights/miniature/sd14"}
     assert plan.text_artefact("gligen_sd") == {}
     assert plan.text_options("") == ["--text", "weights/miniature/sd14", "--text-feature", "pooled"]
+
+
+def test_a_module_of_ones_own_stays_ones_own() -> None:
+    mine = {"like": "hcma", "artefacts": {"alignment": "/mine/alignment.safetensors"}}
+    other = {"like": "hcma", "artefacts": {"alignment": "train/other.safetensors", "eta": "/mine/eta.json"}}
+    rows = {"methods": {"mine": mine, "other": other}, "tables": {"table1": ["sd14", "mine", "other", "hcma"]}}
+    train = {"objective": "align+noise", "train_denoiser": "fuser"}
+    plan = planned(alignment={"train": train, "text": {"model": "sd14"}}, **rows)
+    assert plan.artefacts("mine") == {
+        "alignment": "/mine/alignment.safetensors",
+        "eta": plan.path.train("").calibration,
+    }
+    assert plan.artefacts("other")["alignment"] == "results/miniature/train/other.safetensors"
+    for row in ("mine", "other"):
+        assert plan.base(row) == plan.model("gligen")
+        assert plan.text_artefact(row) == {}
+        assert plan.sampling_models(row) == ["gligen"]
+    study = {"base": "mine", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}}
+    studied = planned(study=study, **rows)
+    assert studied.artefacts("mine_tau_0_3") == plan.artefacts("mine")
+    assert list(studied.variants) == [""]
+
+
+def test_a_row_like_another_has_a_name_of_its_own() -> None:
+    rows = {"mine": {"like": "rnb", "params": {"step": 1.0}}, "named": {"like": "rnb", "label": "Mine"}}
+    methods = planned(methods=rows).settings.methods
+    assert [methods[row].label for row in ("rnb", "mine", "named")] == ["R&B", None, "Mine"]
+    assert methods["mine"].source == methods["rnb"].source
+
+
+def test_a_row_with_the_name_of_one_that_is_made_of_another_is_refused() -> None:
+    def told(**over) -> list[str]:
+        return [line.partition(";")[0] for line in clashes(planned(**over))]
+
+    assert told() == told(seeds=[0, 3]) == []
+    named = {name: {"like": "sd14"} for name in ("sd14_seed_3", "hcma_eta_0", "hcma_training_3")}
+    assert told(methods=named) == ["methods.hcma_eta_0: hcma with a candidate for eta is called hcma_eta_0 too"]
+    study = {"base": "hcma", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}, "training_seeds": [0, 3]}
+    assert told(methods=named, seeds=[0, 3], study=study) == [
+        "methods.sd14_seed_3: sd14 with another seed or place of images is called sd14_seed_3 too",
+        "methods.hcma_eta_0: hcma with a candidate for eta is called hcma_eta_0 too",
+        "methods.hcma_training_3: hcma with another training seed is called hcma_training_3 too",
+    ]
+    levels = {"3": {"params": {"tau": 0.2}}}
+    factors = {"seed": {"levels": levels}, "eta": {"levels": {"0": {"params": {"tau": 0.4}}}}}
+    assert told(seeds=[0, 3], study={"base": "hcma", "factors": factors}) == [
+        "the reading hcma_seed_3 of the study: hcma with another seed or place of images is called hcma_seed_3 too",
+        "the reading hcma_eta_0 of the study: hcma with a candidate for eta is called hcma_eta_0 too",
+    ]

@@ -129,14 +129,26 @@ def test_another_folder_of_a_model_is_what_its_sums_say(folder) -> None:
         ({"methods": {"sd14": {"version": 9}}}, "write_method", {"sd14"}),
         ({"regions": {"min_side": 9}}, "tabulate_regions", {"hcma"}),
         ({"alignment": {"train": {"lr": 0.5}}}, "train_alignment", {"hcma", "hcma_eta_0"}),
+        ({"resources": {"encode_shards": 1}}, "cache_latents", {"hcma", "hcma_eta_0"}),
     ],
-    ids=["sampling", "version", "regions", "training"],
+    ids=["sampling", "version", "regions", "training", "latents"],
 )
 def test_a_key_reruns_what_it_decides(folder, over, first, again) -> None:
     found = folder.reruns(over)
     assert first in found.values()
     assert sampled(found) == again
     assert not {*found.values()} & {"prepare_layouts", "fetch_model"}
+
+
+@pytest.mark.parametrize(
+    "over",
+    [{"data": {"test": {"count": 3}}}, {"alignment": {"calibrate": {"images": 2}}}],
+    ids=["test", "candidates"],
+)
+def test_another_sample_of_the_data_reruns_all(folder, over) -> None:
+    found = folder.reruns(over)
+    assert {*found.values()} >= TRAINING | ROWS | {"prepare_layouts"}
+    assert "fetch_model" not in found.values()
 
 
 @pytest.mark.parametrize(

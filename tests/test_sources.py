@@ -101,6 +101,27 @@ def test_another_source_is_other_data_and_another_path_is_not(ten) -> None:
     assert plan.data_key != plan_of(ten, source={"reader": "csv", "path": str(ten), "canvas": 128}).data_key
 
 
+def test_files_below_a_folder_and_a_reader_of_ones_own_are_of_the_layouts_key(ten, tmp_path, monkeypatch) -> None:
+    assert plan_of(ten).layouts_key == plan_of(ten).data_key
+    folder = tmp_path / "a set"
+    source = photographed(folder)
+    first = plan_of(ten, source=source).layouts_key
+    assert first == plan_of(ten, source=source).layouts_key != plan_of(ten, source=source).data_key
+    (folder / "labels/3.txt").write_text("0 0.25 0.5 0.5 1\n1 0.5 0.5 0.5 1\n")
+    edited = plan_of(ten, source=source).layouts_key
+    (folder / "labels/12.txt").touch()
+    assert len({first, edited, plan_of(ten, source=source).layouts_key}) == 3
+    package = tmp_path / "their_readers"
+    package.mkdir()
+    for name, code in (("__init__", ""), ("scenes", "def read(source):\n    pass\n")):
+        (package / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = {"reader": "their_readers.scenes", "path": str(ten)}
+    before = plan_of(ten, source=own).layouts_key
+    (package / "scenes.py").write_text("def read(source):\n    return\n")
+    assert plan_of(ten, source=own).layouts_key != before
+
+
 def test_ten_layouts_of_a_csv_are_planned_through_the_miniature(ten, tmp_path) -> None:
     (tmp_path / "over.yaml").write_text(yaml.safe_dump(overlay(ten)))
     done = dag.snakemake("--dry-run", "--configfile", str(tmp_path / "over.yaml"))
@@ -191,12 +212,14 @@ def test_a_program_writes_the_splits_of_both(ten, tmp_path, monkeypatch) -> None
         "split": {"train_fraction": 0.8, "seed": 1},
     }
     (tmp_path / "data.json").write_text(json.dumps({"data": data}))
-    words = ["program", "coco", "--config", tmp_path / "data.json", "--shard-size", "8", "--out", tmp_path / "out"]
+    words = ["program", "coco", "--first", "heldout=3", "train=0", "--config", tmp_path / "data.json"]
+    words += ["--shard-size", "8", "--out", tmp_path / "out"]
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     program.main()
     split = {name: read_layouts(tmp_path / f"out/{name}.jsonl") for name in ("train", "heldout", "test")}
     assert {name: len(layouts) for name, layouts in split.items()} == {"train": 15, "heldout": 4, "test": 10}
     assert not {one.id for one in split["train"]} & {one.id for one in split["heldout"]}
+    assert [len(read_layouts(tmp_path / f"out/heldout/000{shard}.jsonl")) for shard in (0, 1)] == [3, 1]
     assert split["train"][0].captions == ("a photo of a circle",)
     assert split["train"][0].photo == f"{split['train'][0].source_id}.png"
     report = json.loads((tmp_path / "out/report.json").read_text())
@@ -211,6 +234,46 @@ def test_fewer_layouts_than_asked_for_are_one_line(ten, tmp_path) -> None:
         InputError, match=r"data.test.count: 11 asked for, .*ten layouts.csv has 10; set data.test.count to 10"
     ):
         prepare_with_sources(find_dataset("coco"), None, data | {"split": {"train_fraction": 0.5, "seed": 1}})
+
+
+def sizes_of(**data) -> dict:
+    """Of one set for all splits, or of two."""
+    counts = {"train": {"count": 6}, "heldout": {"count": 1}, "test": {"count": 4}}
+    return counts | {"split": {"train_fraction": 0.8, "seed": 1}} | data
+
+
+def test_no_image_of_the_test_sample_is_trained_on(tmp_path) -> None:
+    source = photographed(tmp_path / "a set", 12)
+    prepared = prepare_with_sources(find_dataset("coco"), None, sizes_of(source=source))
+    test = {one.image_id for one in prepared.layouts["test"]}
+    for split in ("train", "heldout"):
+        assert not test & {one.image_id for one in prepared.layouts[split]}
+        assert prepared.report["splits"][split]["left_out_as_test_images"] == 4
+    assert "left_out_as_test_images" not in prepared.report["splits"]["test"]
+    many = {"source": source, "train": {"count": 8}}
+    with pytest.raises(InputError, match=r"train.count: 8 asked for, .*a set without the test sample has 6; set"):
+        prepare_with_sources(find_dataset("coco"), None, sizes_of(**many))
+    with pytest.raises(InputError, match=r"a set: all 12 layouts are of images of the test sample, none is left to"):
+        prepare_with_sources(find_dataset("coco"), None, sizes_of(source=source, test={"count": 12}))
+
+
+def test_photos_that_two_sets_have_are_known_by_their_files(tmp_path) -> None:
+    source = photographed(tmp_path / "a set", 12)
+    (tmp_path / "links").symlink_to(tmp_path / "a set/images")
+    lines = [
+        {"id": 900 + n, "image_id": 900 + n, "caption": "a circle", "objects": [], "photo": f"{n}.png"}
+        for n in range(4)
+    ]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    other = {"reader": "jsonl", "path": str(tmp_path / "test.jsonl"), "photos": str(tmp_path / "links")}
+    data = sizes_of(train={"count": 6, "source": source}, test={"count": 4, "source": other})
+    prepared = prepare_with_sources(find_dataset("coco"), None, data)
+    trained = [one.photo for split in ("train", "heldout") for one in prepared.layouts[split]]
+    assert len(trained) == 7 and not {f"{n}.png" for n in range(4)} & {*trained}
+    # Without photos of its own the test is of another set: its numbers say nothing of these photos.
+    del other["photos"]
+    whole = prepare_with_sources(find_dataset("coco"), None, data)
+    assert "left_out_as_test_images" not in whole.report["splits"]["train"]
 
 
 def test_who_is_read_from_where() -> None:

@@ -178,6 +178,10 @@ def test_any_methods_parameters_are_factors() -> None:
     ("study", "told"),
     [
         (changed(base="hcna"), "study.base: 'hcna' is not one of methods that have a model: .*nearest is hcma"),
+        (
+            {"base": "hcma_no_c2ia", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}},
+            "study.base: 'hcma_no_c2ia' has the eta of alignment.method, 'hcma', but its readings would have their own; name",
+        ),
         (changed(against=["hcma"]), "study.against: 'hcma' is the base"),
         (changed(metrics=["image_fod"]), "study.metrics: 'image_fod' is not one of .*nearest is image_fid"),
         (changed(metrics=["image_precision"]), "study.metrics: 'image_precision' has no standard error"),
@@ -231,6 +235,8 @@ def test_metrics_of_ones_own_and_by_further_networks_may_be_compared() -> None:
     }
     planned(study | {"metrics": ["region_colour", "again_ap50"]}, extractors=extractors)
     assert_told(study | {"metrics": ["image_color"]}, "study.metrics: 'image_color' is not one of .*region_colour")
+    without = {"extractors": {"cmmd": None}}
+    assert_told(study | {"metrics": ["image_cmmd"]}, "'image_cmmd' needs extractors.cmmd, which is null", **without)
 
 
 def test_levels_of_alignment_need_an_aligned_base() -> None:
@@ -289,7 +295,7 @@ def study() -> Studied:
     base = rng.normal(0.3, 0.05, 100)
     clips = {"hcma": base, "hcma_a_1": base + rng.normal(0.02, 0.01, 100), "hcma_b_1": base + rng.normal(0, 0.01, 100)}
     clips["hcma_a_1_b_1"], clips["gligen_sd"] = clips["hcma_a_1"] + 0.01, base - 0.05
-    content = {row: metrics_file(row, clip, 0.5) for row, clip in clips.items()}
+    content = {row: metrics_file(row, clip, None if row == "gligen_sd" else 0.5) for row, clip in clips.items()}
     again = {"hcma": [base + 0.03, base - 0.01], "hcma_a_1": [base + 0.04, base + 0.03]}
     both = ["hcma", "gligen_sd"]
     return Studied(
@@ -326,6 +332,15 @@ def test_a_difference_is_that_of_the_rows_and_its_spread_that_over_trainings(stu
     assert against["image_clip_most"] == pytest.approx(value["hcma"] + 0.04 - value["gligen_sd"])
     assert np.isnan(frame.loc["hcma_b_1", "hcma"]["image_clip_trainings"])
     assert np.isnan(frame.loc["hcma_b_1", "gligen_sd"]["image_clip_trainings"])
+
+
+def test_against_a_row_that_was_trained_once_there_is_no_range(study) -> None:
+    aligned = study.content["gligen_sd"] | {"source": metrics_file("x", np.ones(GROUPS), 0.5)["source"]}
+    once = replace(study, content=study.content | {"gligen_sd": aligned})
+    frame = study_table(once, ["image_clip"], {}).frame().set_index(["method", "against"])
+    against = frame.loc["hcma_a_1", "gligen_sd"]
+    assert np.isnan(against["image_clip_least"]) and np.isnan(against["image_clip_trainings"])
+    assert not np.isnan(frame.loc["hcma_a_1", "hcma"]["image_clip_least"])
 
 
 def test_a_metric_of_ones_own_is_compared_like_any(study) -> None:

@@ -87,6 +87,8 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path, capsys) ->
     assert not capsys.readouterr().err.endswith("afresh\n")
     assert trainer(tmp_path, lr=1e-3).progress.step == 0
     assert "checkpoint.pt: of other settings or data; this training starts afresh" in capsys.readouterr().err
+    other = training.Trainer(MODEL, training.Training(**TRAIN), cache(24, 1), cache(16, 3), tmp_path, "cpu")
+    assert other.progress.step == 0  # the best weights so far were chosen on other images
 
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Where data and weights of a configuration are: in folders that it names, or downloaded."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ def test_folders_of_ones_own_that_cannot_be_used_are_told(tmp_path) -> None:
         "models": {
             "sd14": str(tmp_path / "bare"),
             "sd15": {"path": str(tmp_path / "none")},
-            "gligen": "results/x/made",
+            "gligen": "results/paper/made",
         },
         "extractors": {
             "frechet": {"path": str(tmp_path / "none.pt")},
@@ -124,3 +125,26 @@ def test_folders_of_ones_own_that_cannot_be_used_are_told(tmp_path) -> None:
     assert "no such folder" in found[2]
     changes["extractors"]["clip"]["sha256"] = "0" * 64
     assert len(unusable(settings("paper", changes), made="results/")) == 4
+
+
+def test_files_of_ones_own_that_are_not_there_are_told(tmp_path) -> None:
+    artefacts = {"alignment": str(tmp_path / "mine.safetensors"), "eta": "train/calibration.json"}
+    changes = {"data": {"words": str(tmp_path / "words.yaml")}, "methods": {"hcma_no_c2ia": {"artefacts": artefacts}}}
+    assert unusable(settings("miniature", changes), made="results/") == [
+        f"data.words: no such file: {tmp_path / 'words.yaml'}",
+        f"methods.hcma_no_c2ia.artefacts.alignment: no such file or folder: {tmp_path / 'mine.safetensors'}",
+    ]
+
+
+def test_weights_of_another_run_that_are_not_there_are_one_line(tmp_path, monkeypatch) -> None:
+    given = settings("rehearsal", {"run": "mine", "data": {"root": "workflow"}})
+    monkeypatch.chdir(tmp_path)
+    found = [line for line in unusable(given, made="results/") if "another run" in line]
+    (line,) = found
+    assert line.startswith(
+        "models.sd14 and 10 more: results/rehearsal/weights/sd14 is not there, and of another run than"
+    )
+    Path("results/rehearsal/weights/sd14").mkdir(parents=True)
+    assert "models.sd15 and 9 more: " in "".join(unusable(given, made="results/"))
+    own = given.model_copy(update={"run": "rehearsal"})
+    assert not [line for line in unusable(own, made="results/") if "another run" in line]

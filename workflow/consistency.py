@@ -131,6 +131,10 @@ def _study_faults(settings: "Settings") -> Iterator[Fault]:
                 yield Fault(("study", "metrics"), unknown_name(name, metrics))
             elif not metrics[name].has_error:
                 yield Fault(("study", "metrics"), f"{name!r} has no standard error, so rows are not compared by it")
+            elif metrics[name].extractor not in dict(settings.extractors.given()):
+                by: Keys = ("extractors", metrics[name].extractor)
+                text = f"{name!r} needs extractors.{metrics[name].extractor}, which is null"
+                yield Fault(("study", "metrics"), text, (("study", "metrics"), by))
     known = [*_alignment_faults(settings), *_training_faults(settings)]
     for reading in readings.values():
         if reading.choices:
@@ -298,6 +302,16 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
         keys = ("alignment", "method")
         text = f"{alignment.method!r} is not a method with the artefacts `alignment` and `eta`"
         found.append(Fault(keys, text, (keys, ("methods", alignment.method, "artefacts"))))
+    if not found and not methods[alignment.method].is_aligned:
+        keys = ("methods", alignment.method, "artefacts", "alignment")
+        text = (
+            f"{alignment.method!r} is alignment.method, whose module is the one trained here; give another row its own"
+        )
+        found.append(Fault(keys, text, (keys, ("alignment", "method"))))
+    if not found and (methods[alignment.reference].is_aligned or methods[alignment.reference].takes_eta):
+        keys = ("alignment", "reference")
+        text = f"{alignment.reference!r} is made with what is trained or chosen here, and eta is chosen against it"
+        found.append(Fault(keys, text, (keys, ("methods", alignment.reference, "artefacts"))))
     yield from found
     there = ["backbone", *(name for name, model in models.items() if model is not None)]
     if alignment.text.model not in there:

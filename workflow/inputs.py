@@ -182,6 +182,9 @@ def unusable(settings: "Settings", made: str) -> list[str]:
     for key, source in (("data", data.source), ("data.train", data.train.source), ("data.test", data.test.source)):
         if source is not None:
             found += lacking_paths(source.model_dump(), f"{key}.source" if key != "data" else "data.source")
+    if not Path(settings.data.words).is_file():
+        found.append(f"data.words: no such file: {settings.data.words}")
+    found += _of_another_run(settings, made)
     for name, model in settings.models.items():
         path = (model.text_of or model.path) if model else None
         if not path or path.startswith(made):
@@ -194,6 +197,8 @@ def unusable(settings: "Settings", made: str) -> list[str]:
     for name, method in settings.methods.items():
         places = [(f"methods.{name}.images", path) for path in method.places]
         places += [(f"methods.{name}.{key}", path) for key in ("names", "bundle") if (path := getattr(method, key))]
+        own = {f"artefacts.{key}": path for key, path in method.artefacts.items() if Path(path).is_absolute()}
+        places += [(f"methods.{name}.{key}", path) for key, path in own.items()]
         found += [f"{key}: no such file or folder: {path}" for key, path in places if not Path(path).exists()]
     for name, stanza in settings.extractors.given():
         if not stanza.path or stanza.path.startswith(made):
@@ -210,3 +215,20 @@ def unusable(settings: "Settings", made: str) -> list[str]:
         elif not (stanza.sha256 or stanza.source or Path(stanza.path).with_name("SHA256SUMS").is_file()):
             found.append(f"extractors.{name}: {stanza.path}: give its sha256, or a SHA256SUMS beside it")
     return found
+
+
+def _of_another_run(settings: "Settings", made: str) -> list[str]:
+    """One line if models or networks are to be another run's work, which no rule of this one makes, and are not there."""
+    paths = {f"models.{name}": model.text_of or model.path for name, model in settings.models.items() if model}
+    paths |= {f"extractors.{name}": stanza.path for name, stanza in settings.extractors.given()}
+    others = {key: path for key, path in paths.items() if path and path.startswith(made)}
+    lost = [
+        key for key, path in others.items() if not path.startswith(f"{made}{settings.run}/") and not Path(path).exists()
+    ]
+    if not lost:
+        return []
+    first, more = others[lost[0]], f" and {len(lost) - 1} more" * (len(lost) > 1)
+    return [
+        f"{lost[0]}{more}: {first} is not there, and of another run than {settings.run!r}, which makes nothing outside"
+        f" {made}{settings.run}/; give `run` the other's name, or put these paths below that folder"
+    ]

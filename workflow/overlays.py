@@ -84,7 +84,10 @@ def _row(methods: Mapping[str, Any], name: str) -> Any:
     other = _like(methods, name)
     if other is None:
         return methods[name]
-    return laid(methods[other], {key: value for key, value in methods[name].items() if key != "like"})
+    inherited = {
+        key: value for key, value in methods[other].items() if key != "label"
+    }  # two rows of one name tell nothing
+    return laid(inherited, {key: value for key, value in methods[name].items() if key != "like"})
 
 
 def _like(methods: Mapping[str, Any], name: str) -> str | None:

@@ -28,6 +28,7 @@ from formats.bundles import Bundle, BundledRow
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
 from formats.modules import defined
+from formats.modules import source_of as code_of
 from workflow.inputs import linked, place, resolve
 from workflow.paths import Paths
 from workflow.settings import Architecture, Extractor, Method, Section, Settings
@@ -36,6 +37,9 @@ from workflow.trained import Trained, digest
 
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
+BELOW = (
+    8  # folders deep, in which files of a layout set are looked for: enough for any, and an end to links in a circle
+)
 FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
 
 
@@ -197,11 +201,7 @@ class Plan:
     @cached_property
     def retrainings(self) -> dict[str, Seeded]:
         """The study's aligned rows once more for every training seed after the first."""
-        rows = [
-            row
-            for row, reading in self.readings.items()
-            if reading.repeated and "alignment" in reading.stanza.artefacts
-        ]
+        rows = [row for row, reading in self.readings.items() if reading.repeated and reading.stanza.is_aligned]
         seeds = self.settings.study.training_seeds[1:] if self.settings.study else []
         return {f"{row}_training_{seed}": Seeded(row, seed) for row in rows for seed in seeds}
 
@@ -246,8 +246,16 @@ class Plan:
 
     def shards(self, split: str, count: int | None = None) -> list[str]:
         """Names of the shards that hold the first `count` layouts of a split; all by default."""
-        shards = math.ceil((count or self.count(split)) / self.settings.data.shard_size)
+        count, size = count or self.count(split), self.settings.data.shard_size
+        apart = min(self.first.get(split, 0), count)
+        shards = math.ceil(apart / size) + math.ceil((count - apart) / size)
         return [f"{number:04d}" for number in range(shards)]
+
+    @cached_property
+    def first(self) -> dict[str, int]:
+        """Of a split, how many layouts have shards of their own: those that candidates for eta are sampled on."""
+        images = self.settings.alignment.calibrate.images
+        return {"heldout": images} if images else {}
 
     def sampled_shards(self, split: str) -> list[str]:
         """Training uses all held-out layouts; the candidates for eta are sampled on the first of them."""
@@ -397,8 +405,9 @@ class Plan:
 
     @cached_property
     def set_options(self) -> list[str]:
-        """Options of evaluation.datasets: the folder of the data set, where any split is of it."""
-        return ["--root", self.root] if self.needs_data_set else []
+        """Options of evaluation.datasets: the folder of the data set, where any split is of it, and which layouts are apart."""
+        first = [f"{split}={count}" for split, count in self.first.items()]
+        return [*(["--root", self.root] * self.needs_data_set), *(["--first", *first] if first else [])]
 
     @cached_property
     def root(self) -> str:
@@ -489,19 +498,21 @@ class Plan:
     def variants(self) -> dict[str, Trained]:
         """What is trained, by the part of its paths that tells it from the configuration's own, which is "" and comes first."""
         alignment = self.settings.alignment
-        own = Trained("", alignment, alignment.method, self.settings.methods[alignment.method].params)
+        stanza = self.settings.methods[alignment.method]
+        own = Trained("", alignment, alignment.method, stanza.params, stanza.version)
         variants = {"": own}
-        aligned = [row for row, reading in self.readings.items() if "alignment" in reading.stanza.artefacts]
+        aligned = [row for row, reading in self.readings.items() if reading.stanza.is_aligned]
         for row in aligned:
             reading = self.readings[row]
             if reading.choices and reading.trains_as == row:
-                variants[f"/{row}"] = Trained(f"/{row}", reading.alignment, row, reading.stanza.params)
+                stanza = reading.stanza
+                variants[f"/{row}"] = Trained(f"/{row}", reading.alignment, row, stanza.params, stanza.version)
         for name, seeded in self.retrainings.items():
             if self.readings[seeded.row].trains_as == seeded.row:
                 first = variants[self._variant_of_reading(seeded.row)]
                 train = first.alignment.train.model_copy(update={"seed": seeded.seed})
                 reseeded = first.alignment.model_copy(update={"train": train})
-                variants[f"/{name}"] = Trained(f"/{name}", reseeded, first.row, first.params, first.variant)
+                variants[f"/{name}"] = replace(first, variant=f"/{name}", alignment=reseeded, after=first.variant)
         return variants
 
     def _variant_of(self, row: str) -> str:
@@ -526,8 +537,8 @@ class Plan:
         return next(other for other, one in self.variants.items() if getattr(one, key) == wanted)
 
     def loads_module(self, row: str) -> bool:
-        """Whether a row's method loads the alignment module."""
-        return "alignment" in self.stanza(row).artefacts
+        """Whether a row's method loads the alignment module that the run trains."""
+        return self.stanza(row).is_aligned
 
     def retrained(self, row: str) -> bool:
         """Whether a row is sampled from a denoiser that is trained further."""
@@ -554,7 +565,7 @@ class Plan:
     def artefacts(self, row: str) -> dict[str, str]:
         """What a row's method loads beside the model, by name: files of the run or, from the root on, the user's own."""
         found = {name: str(Path(self.path.folder, path)) for name, path in self.stanza(row).artefacts.items()}
-        if "alignment" not in found:
+        if not self.loads_module(row):
             return found
         variant = self._variant_of(row)
         own = {"alignment": self.module(variant)}
@@ -646,11 +657,27 @@ class Plan:
             self.settings.data.model_dump(exclude={"root", "draw", "files", "words", "shard_size"}, exclude_none=True)
         )
 
+    @cached_property
+    def layouts_key(self) -> str:
+        """The same with what Snakemake does not see of the annotations: files below a folder, whose own time need not change
+        with theirs, and the code of readers and data sets of one's own. Raises OSError for files that cannot be listed.
+        """
+        named = [path for one in self.sources for path in paths_of(one)]
+        named += [self.root] * (self.needs_data_set and not hasattr(self.dataset, "ANNOTATIONS"))
+        listed = [listing(Path(path), BELOW) for path in named if Path(path).is_dir()]
+        modules = [*(one["reader"] for one in self.sources), *[self.settings.data.dataset] * self.needs_data_set]
+        own = [name for name in modules if "." in name and not name.startswith("evaluation.datasets.")]
+        code = {name: sha256(file) for name in own if (file := code_of(name))}
+        return digest([self.data_key, listed, code]) if listed or code else self.data_key
+
     def method_key(self, row: str) -> str:
         """What decides a row's images beside layouts, weights and what the run measures: stanza and sampling settings."""
         stanza = self.stanza(row)
         meaning = stanza.model_dump(include={"module", "base", "version", "params"})
-        return digest([meaning, self.sampling(row), sorted(self.text_artefact(row))])
+        # Snakemake compares the set of inputs, not which is which; module and eta of aligned rows are of the run.
+        of_run = ("alignment", "eta") if stanza.is_aligned else ()
+        own = {name: path for name, path in stanza.artefacts.items() if name not in of_run}
+        return digest([meaning, self.sampling(row), sorted(self.text_artefact(row)), *([own] if own else [])])
 
     def sampling(self, row: str) -> dict[str, Any]:
         """The sampling settings of a row."""

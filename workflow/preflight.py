@@ -159,9 +159,9 @@ def sources(plan: Plan) -> list[str]:
 
 
 def outside(plan: Plan) -> list[str]:
-    """One line where a row made elsewhere cannot be taken, or where no row has images to be looked at."""
+    """One line where a row made elsewhere or a layout set cannot be taken, or where no row has images to be looked at."""
     try:
-        plan.import_keys  # noqa: B018
+        plan.layouts_key, plan.import_keys  # noqa: B018
         return [] if plan.pictured or not plan.rows else ["tables: no row with images; take a bundle with images"]
     except InputError as error:
         return [str(error)]

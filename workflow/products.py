@@ -18,10 +18,23 @@ Inputs = dict[str, str | list[str]]
 
 
 def clashes(plan: Plan) -> list[str]:
-    """One line for each table of the configuration that has another table's name, or whose figure has another figure's."""
+    """One line for each table of the configuration that has another table's name, or whose figure has another figure's, and for
+    each row that the run makes of another and that has a third one's name.
+    """
     taken = {name: "table" for name in plan.settings.tables if name in (*KINDS, STUDY)}
     taken |= {name: "figure" for name in plan.by_difficulty if name in (*FIGURES, STUDY)}
-    return [f"tables: {name} is the name of another {what}; choose one" for name, what in taken.items()]
+    named = [f"tables: {name} is the name of another {what}; choose one" for name, what in taken.items()]
+    return named + _row_clashes(plan)
+
+
+def _row_clashes(plan: Plan) -> list[str]:
+    """Such as a row `hcma_seed_3` beside that of `hcma` with seed 3: its files would be either's."""
+    known = {row: f"methods.{row}" for row in plan.settings.methods}
+    known |= {row: f"the reading {row} of the study" for row in plan.readings if row not in known}
+    made = [(name, f"{of.row} with another seed or place of images") for name, of in plan.repeats.items()]
+    made += [(name, f"{of.row} with a candidate for eta") for name, of in plan.candidates.items()]
+    made += [(name, f"{of.row} with another training seed") for name, of in plan.retrainings.items()]
+    return [f"{known[name]}: {what} is called {name} too; choose another name" for name, what in made if name in known]
 
 
 def metrics_of(plan: Plan, rows: list[str]) -> list[str]:

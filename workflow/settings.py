@@ -16,6 +16,7 @@ from workflow.consistency import contradictions
 from workflow.inputs import FILLED
 from workflow.keys import explained
 from workflow.overlays import blamed, merge_faults, resolved
+from workflow.paths import Paths
 
 
 class SettingsError(InputError):
@@ -533,7 +534,9 @@ class Calibration(Section):
     )
     count: Count = Field(description="number of noised held-out latents for that median")
     images: Count | None = Field(
-        None, description="number of held-out layouts, from the first, on which the multiples are sampled; null: all"
+        None,
+        description="number of held-out layouts, from the first, on which the multiples are sampled; null: all."
+        " They have shards of their own: another number makes the layouts, and with them everything, again",
     )
     multiples: Annotated[list[Positive], Unique] = Field(
         min_length=1, description="multiples of the calibrated eta, of which the held-out scores choose one"
@@ -555,11 +558,15 @@ class Alignment(Section):
 class Method(Section):
     """A row: a module that samples its images, or images that other code made, or a row of another run's bundle."""
 
-    like: str | None = Field(None, description="another row, whose keys hold where this one states none")
+    like: str | None = Field(None, description="another row, whose keys but the label hold where this one states none")
     module: str = Field("", description="Python module with `Params` and `generate`; needs `base`")
     base: str = Field("", description="key of `models` (A38)")
     label: str | None = Field(None, description="name of the row in tables and figures; null: as in published.csv")
-    version: int = Field(1, description="of a module: raise it when the module's images change: that reruns the row")
+    version: int = Field(
+        1,
+        description="of a module: raise it when the module's images change: that reruns the row, and of `alignment.method` also"
+        " the calibration and the training on the noise loss",
+    )
     images: Places | None = Field(
         None,
         description="instead of a module: folder or zip of images that other code made, of all test layouts; several are"
@@ -603,6 +610,16 @@ class Method(Section):
     def is_sampled(self) -> bool:
         """Whether the run makes the row's images itself."""
         return self.images is None and self.bundle is None
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the row loads the alignment module that the run trains; not so with a module of the user's own."""
+        return Path(self.artefacts.get("alignment", "")) == Path(Paths(".").train("").alignment)
+
+    @property
+    def takes_eta(self) -> bool:
+        """Whether the row loads the eta that the run chooses."""
+        return Path(Paths(".").train("").calibration) in map(Path, self.artefacts.values())
 
     @property
     def places(self) -> list[str]:
@@ -723,7 +740,9 @@ class Resources(Section):
     )
     runtime: Count = Field(description="minutes that a job requests from a cluster, times the number of the attempt")
     rules: dict[Rule, RuleResources] = Field({}, description="memory and time of single rules")
-    encode_shards: Count = Field(20, description="shards that one job encodes into one file of latents")
+    encode_shards: Count = Field(
+        20, description="shards that one job encodes into one file of latents: another number encodes and trains again"
+    )
     train_gpu: Count | None = Field(None, description="GPUs of a training, on all its nodes together; null: `gpu`")
     train_launcher: Text | None = Field(
         None,

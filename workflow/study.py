@@ -176,8 +176,12 @@ def _reference_faults(settings: "Settings", study: "Study") -> Iterator[Fault]:
         if len({of_factor for of_factor, *_ in parts}) < len(parts):
             yield Fault(("study", "pairs"), f"expected two factors, found {shown(list(pair))}")
     base = settings.methods.get(study.base)
-    if study.training_seeds and base and "alignment" not in base.artefacts:
-        yield Fault(("study", "training_seeds"), f"{study.base!r} loads nothing that is trained; leave them out")
+    if base and base.is_aligned and base.takes_eta and study.base != settings.alignment.method:
+        text = f"has the eta of alignment.method, {settings.alignment.method!r}, but its readings would have their own"
+        keys: Keys = ("study", "base")
+        yield Fault(keys, f"{study.base!r} {text}; name one row in both", (keys, ("alignment", "method")))
+    if study.training_seeds and base and not base.is_aligned:
+        yield Fault(("study", "training_seeds"), f"{study.base!r} loads nothing that is trained here; leave them out")
     seeds, first = study.training_seeds, settings.alignment.train.seed
     if seeds and seeds[0] != first:
         by: tuple[Keys, ...] = (("study", "training_seeds"), ("alignment", "train", "seed"))
@@ -230,10 +234,9 @@ def _level_faults(base: Reading, reading: Reading) -> Iterator[Fault]:
         yield Fault(keys, f"is what the base, {base.row!r}, has; leave it out")
     if reading.alignment == base.alignment:
         return
-    if "alignment" not in base.stanza.artefacts:
-        yield Fault(
-            (*keys, "alignment"), f"{base.row!r} loads no alignment module, so nothing of `alignment` decides it"
-        )
+    if not base.stanza.is_aligned:
+        text = f"{base.row!r} loads no alignment module that is trained here, so nothing of `alignment` decides it"
+        yield Fault((*keys, "alignment"), text)
     if reading.trains_as != reading.row:
         yield Fault((*keys, "alignment"), "changes what is trained, but the factor is one of `sampling_only`")
     changed = [key for key, value in reading.alignment if value != getattr(base.alignment, key)]

@@ -16,15 +16,16 @@ MEMORY = {"micro_batch"}
 class Trained:
     """One reading of the section `alignment`.
 
-    variant: of its paths, "" for the configuration's own. row, params: of the row whose update (8) is calibrated, and trained
-    behind where there is a noise loss. after: the variant whose chosen multiple of eta it takes over, being that one with
-    another training seed; None: it is chosen on held-out data.
+    variant: of its paths, "" for the configuration's own. row, params, version: of the row whose update (8) is calibrated,
+    and trained behind where there is a noise loss. after: the variant whose chosen multiple of eta it takes over, being
+    that one with another training seed; None: it is chosen on held-out data.
     """
 
     variant: str
     alignment: Alignment
     row: str
     params: dict[str, Any]
+    version: int
     after: str | None = None
 
     @property
@@ -70,13 +71,24 @@ class Trained:
         """What the training on the noise loss depends on beside its data."""
         train = self.alignment.train
         own = train.model_dump(exclude=MEMORY | {"denoiser"})
-        return digest([own, train.denoiser.model_dump(exclude=MEMORY), self.params])
+        return digest([own, train.denoiser.model_dump(exclude=MEMORY), *self._update])
 
     @property
     def calibration_key(self) -> str:
         """What the calibration of eta depends on beside its inputs."""
         calibrate = self.alignment.calibrate
-        return digest([self.params, calibrate.relative_step, calibrate.count, calibrate.multiples])
+        params, *version = self._update
+        return digest([params, calibrate.relative_step, calibrate.count, calibrate.multiples, *version])
+
+    @property
+    def training_eta_key(self) -> str:
+        """What the eta of the training on the noise loss depends on beside its inputs: a wider sweep does not train again."""
+        return digest([*self._update, self.alignment.calibrate.count, self.alignment.train.denoiser.relative_step])
+
+    @property
+    def _update(self) -> list[Any]:
+        """Which update (8) is: the row's params and, once it is raised, its module's version."""
+        return [self.params, *([self.version] if self.version > 1 else [])]
 
     @property
     def module_key(self) -> str:

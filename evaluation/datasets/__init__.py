@@ -21,6 +21,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,19 @@ def lacking(dataset: Any, root: str) -> list[str]:
     return [f"{root} has no {missing[0]}; {f'unpack {archive} there' if archive else 'give the folder that has'}"]
 
 
-def write(prepared: Prepared, out: Path, shard_size: int | None = None) -> None:
+def write(prepared: Prepared, out: Path, shard_size: int | None = None, first: Mapping[str, int] | None = None) -> None:
     """Write report.json and {split}.jsonl, with a size also its shards {split}/{number:04d}.jsonl of so many layouts each.
 
-    Raises LayoutError, and writes nothing, if a layout could not be read again.
+    first: of a split, how many layouts have shards of their own, so that these can be taken without others. Raises LayoutError,
+    and writes nothing, if a layout could not be read again.
     """
     splits = {}
     valid = {split: checked(f"{split}.jsonl", layouts) for split, layouts in prepared.layouts.items()}
     for split, layouts in valid.items():
         write_layouts(out / f"{split}.jsonl", layouts)
-        for shard, start in enumerate(range(0, len(layouts), shard_size) if shard_size else ()):
-            write_layouts(out / split / f"{shard:04d}.jsonl", layouts[start : start + (shard_size or 0)])
+        apart = min((first or {}).get(split, 0), len(layouts))
+        starts = [*range(0, apart, shard_size), *range(apart, len(layouts), shard_size)] if shard_size else []
+        for shard, (start, end) in enumerate(pairwise([*starts, len(layouts)])):
+            write_layouts(out / split / f"{shard:04d}.jsonl", layouts[start:end])
         splits[split] = prepared.report["splits"][split] | {"sha256": sha256(out / f"{split}.jsonl")}
     write_json(out / "report.json", prepared.report | {"splits": splits})

@@ -34,6 +34,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="a data set's folder or file, of which splits are made")
     parser.add_argument("--config", type=Path, help="with --root: a configuration as JSON, or its section `data`")
     parser.add_argument("--shard-size", type=integer_from(1), help="also write the layouts in parts of so many")
+    parser.add_argument(
+        "--first", type=_first, nargs="*", default=[], metavar="SPLIT=N", help="the first N have parts of their own"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     reading = parser.add_argument_group("of a foreign set")
     reading.add_argument("--boxes", choices=["xyxy", "xywh"], help="corners, or a corner with width and height")
@@ -52,7 +55,8 @@ def main() -> None:
     if bool(arguments.paths) == bool(arguments.root or arguments.config):
         raise InputError("give either the paths of a foreign set, or --root, the folder of a data set, and --config")
     if not arguments.paths:
-        _prepare(arguments.name, arguments.root, arguments.config, arguments.out, arguments.shard_size)
+        prepared = _prepare(arguments.name, arguments.root, arguments.config)
+        write(prepared, arguments.out, arguments.shard_size, dict(arguments.first))
         return
     how = Options(
         arguments.boxes,
@@ -73,14 +77,14 @@ def main() -> None:
     print("\n".join([*summary(report), f"wrote {arguments.out / 'layouts.jsonl'} and report.json"]))
 
 
-def _prepare(name: str, root: Path | None, config: Path | None, out: Path, shard_size: int | None) -> None:
+def _prepare(name: str, root: Path | None, config: Path | None) -> Prepared:
     dataset = find_dataset(name)
     settings: Any = read_json(config) if config else {}
     settings = settings.get("data", settings) if isinstance(settings, dict) else settings
     sourced = isinstance(settings, dict) and not needs_data_set(settings)
     if faults := [] if sourced else dataset.faults(settings):
         raise InputError(f"{config or 'without --config'}: {listed(faults)}")
-    write(prepare_with_sources(dataset, root, settings), out, shard_size)
+    return prepare_with_sources(dataset, root, settings)
 
 
 def _canvas(text: str) -> Canvas:
@@ -90,6 +94,13 @@ def _canvas(text: str) -> Canvas:
     if len(sides) > 2 or not all(side.isascii() and side.isdecimal() and int(side[:9]) > 0 for side in sides):
         raise argparse.ArgumentTypeError(f"expected SIDE, WIDTHxHEIGHT or unit, found {text!r}")
     return float(sides[0]), float(sides[-1])
+
+
+def _first(text: str) -> tuple[str, int]:
+    split, _, count = text.partition("=")
+    if not (count.isascii() and count.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected SPLIT=N, found {text!r}")
+    return split, int(count)
 
 
 def _share(text: str) -> float:

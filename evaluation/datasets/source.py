@@ -4,6 +4,7 @@
 there is no data set. `data.test.source` and `data.train.source` go before it, each for its own.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,15 +104,16 @@ def prepare_with_sources(dataset: Any, root: Path | None, data: Settings) -> Pre
         report["splits"]["test"] = said
     if source := source_of(data, "train"):
         found, said = _read(source)
+        found, said = _without_test_images(found, said, source, layouts.get("test", ()), source_of(data, "test"))
         ids = split_ids({layout.image_id for layout in found}, data["split"]["train_fraction"], data["split"]["seed"])
         for split, of in zip(TRAINING, ids, strict=True):
             place = {image: number for number, image in enumerate(of)}
             mine = sorted(
                 (one for one in found if one.image_id in place), key=lambda one: (place[one.image_id], one.id)
             )
-            layouts[split] = _first(
-                [_for_training(one) for one in mine], data[split]["count"], f"data.{split}.count", source
-            )
+            trained = [_for_training(one) for one in mine]
+            fewer = "left_out_as_test_images" in said
+            layouts[split] = _first(trained, data[split]["count"], f"data.{split}.count", source, fewer)
             report["splits"][split] = said
     return Prepared(layouts, report)
 
@@ -121,13 +123,37 @@ def _read(source: Settings) -> tuple[list[Layout], dict[str, Any]]:
     return with_photos(layouts, Path(source["photos"])) if source.get("photos") else layouts, report
 
 
+def _without_test_images(
+    found: list[Layout], said: dict[str, Any], source: Settings, test: Sequence[Layout], of_test: Settings | None
+) -> tuple[list[Layout], dict[str, Any]]:
+    """The layouts of a training set, and its report, without those of the test sample's images: of one set these have the same
+    number, of two sets of the same photos the same file. Raises InputError where none is left.
+    """
+    same = of_test is not None and all(of_test[key] == source[key] for key in ("reader", "path"))
+    numbers = {layout.image_id for layout in test} if same else set()
+    files = {_file(layout, of_test) for layout in test} if of_test and of_test.get("photos") else set()
+    left = [one for one in found if one.image_id not in numbers and not (files and _file(one, source) in files)]
+    if found and not left:
+        where = ", ".join(paths_of(source))
+        raise InputError(
+            f"{where}: all {len(found)} layouts are of images of the test sample, none is left to train on; lower"
+            " data.test.count, or give data.train.source another set"
+        )
+    return left, said | ({"left_out_as_test_images": len(found) - len(left)} if len(left) < len(found) else {})
+
+
+def _file(layout: Layout, source: Settings) -> str:
+    """Where a layout's photo is, links followed: two sets may have the same photos."""
+    return os.path.realpath(os.path.join(source["photos"], str(layout.photo)))
+
+
 def _for_training(layout: Layout) -> Layout:
     return replace(layout, captions=layout.captions or (layout.caption,))
 
 
-def _first(layouts: list[Layout], count: int, key: str, source: Settings) -> list[Layout]:
+def _first(layouts: list[Layout], count: int, key: str, source: Settings, beside_test: bool = False) -> list[Layout]:
     if count > len(layouts):
-        where = ", ".join(paths_of(source))
+        where = ", ".join(paths_of(source)) + (" without the test sample" if beside_test else "")
         raise InputError(
             f"{key}: {count} asked for, {where} has {len(layouts)}; set {key} to {len(layouts)} in the config"
         )

@@ -123,15 +123,22 @@ def _effects(
 
 
 def _over_trainings(study: Studied, pair: tuple[str, str], name: str) -> list[float]:
-    """The difference with each training seed: a row of no training is the same with all; one that is not repeated has one."""
+    """The difference with each training seed, of one alone where a row was trained once; a row of no training is the same with
+    all.
+    """
     lists = [[study.content[row], *study.trainings.get(row, ())] for row in pair]
-    trained = [row for row in pair if study.trainings.get(row)]
-    if not trained or (len(trained) == 1 and pair[1] in study.compared):
+    if any(_is_of_one_training(study, row) for row in pair):
         lists = [one[:1] for one in lists]
     count = max(len(one) for one in lists)
     first, second = (one * count if len(one) == 1 else one for one in lists)
     pairs = [(a["metrics"].get(name), b["metrics"].get(name)) for a, b in zip(first, second, strict=True)]
     return [a["value"] - b["value"] for a, b in pairs if a and b]
+
+
+def _is_of_one_training(study: Studied, row: str) -> bool:
+    """Whether a row is a reading without other trainings, or another row that loads something: it may be what is trained."""
+    loads = study.content[row]["source"]["spec"]["artefacts"]
+    return not study.trainings.get(row) and (row in study.compared or bool(loads))
 
 
 def _range(values: Sequence[float]) -> dict[str, float]:
@@ -216,8 +223,8 @@ def _notes(seeds: int, opposed: bool) -> list[str]:
     if seeds > 1:
         notes.append(
             f"In brackets the least and the most over {seeds} trainings, each with its seed, of rows that were trained so "
-            "often: the tests are of the first training alone, and know nothing of that spread. Mean and standard deviation "
-            "over trainings are in the CSV."
+            "often, against others that were or that load nothing trained: the tests are of the first training alone, and know "
+            "nothing of that spread. Mean and standard deviation over trainings are in the CSV."
         )
     if opposed:
         notes.append(

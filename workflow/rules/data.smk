@@ -42,7 +42,7 @@ rule prepare_layouts:
     conda:
         "../envs/harness.yaml"
     params:
-        key=plan.data_key,
+        key=plan.layouts_key,
         dataset=plan.settings.data.dataset,
         root=lambda wildcards: plan.set_options,
         size=plan.settings.data.shard_size,

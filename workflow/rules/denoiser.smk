@@ -14,7 +14,7 @@ use rule calibrate_eta as calibrate_training_eta with:
     log:
         plan.path.log("calibrate_training_eta{variant}"),
     params:
-        key=lambda wildcards: plan.variants[wildcards.variant].calibration_key,
+        key=lambda wildcards: plan.variants[wildcards.variant].training_eta_key,
         method=lambda wildcards: plan.variants[wildcards.variant].row,
         step=lambda wildcards: plan.variants[
             wildcards.variant

@@ -4,6 +4,7 @@ The run is one whose files are all there, touched; `--summary` says of each what
 """
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -116,6 +117,11 @@ def test_another_folder_of_a_model_is_what_its_sums_say(folder) -> None:
     sums.write_text("first\n")
     assert sampled(found) == {"gligen_sd", "hcma", "hcma_eta_0"}
     assert {*found.values()} >= TRAINING
+
+
+def test_a_model_folder_that_moved_reruns_nothing(folder) -> None:
+    shutil.copytree(folder.path / "gligen", folder.path / "moved")
+    assert folder.reruns({"models": {"gligen": "moved"}}) == {}
 
 
 @pytest.mark.parametrize(

@@ -415,3 +415,12 @@ def test_help_is_fast_and_imports_nothing_heavy():
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
     assert time.perf_counter() - began < 5
+
+
+def test_a_model_that_moved_is_taken_from_where_it_is_now(run, tmp_path, capsys) -> None:
+    assert run.sample() == 0
+    moved = at(tmp_path / "moved", run.spec | {"model": "gone"})
+    assert moved.sample() == 1
+    assert "gone: no such model folder" in capsys.readouterr().err
+    assert status(sample.main, [*moved.argv(), "--model", run.spec["model"]]) == 0
+    assert all((moved.images()[id] == image).all() for id, image in run.images().items())

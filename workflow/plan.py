@@ -37,9 +37,7 @@ from workflow.trained import Trained, digest
 
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
-BELOW = (
-    8  # folders deep, in which files of a layout set are looked for: enough for any, and an end to links in a circle
-)
+BELOW = 8  # folders below a layout set's in which its files are looked for; links in a circle end there
 FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
 
 
@@ -713,6 +711,14 @@ class Plan:
     def untracked(value: str) -> Callable[..., str]:
         """A value for `params` whose change reruns nothing: Snakemake does not compare what is derived from a job's output."""
         return lambda wildcards, output: value
+
+    def aligned_model(self, wildcards: Any, output: Any) -> str:
+        """For `params`, the folder of the model that the alignment is of: where it is reruns nothing, what it is does."""
+        return self.model(self.settings.alignment.base)
+
+    def sampled_model(self, wildcards: Any, output: Any) -> str:
+        """The same of the model that a row is sampled from."""
+        return self.base(wildcards.method)
 
     def sections(self, wildcards: Any, output: Any) -> str:
         """For `params`, the file with the sections that programs read of a variant; which it is reruns nothing."""

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = options(__doc__)
     parser.add_argument("--spec", type=Path, required=True, help="methods/{method}.json")
+    parser.add_argument("--model", help="where its model is now, which must be the same; default: where it was")
     parser.add_argument("--layouts", type=Path, required=True, help="layouts, one JSON object a line")
     parser.add_argument("--out", type=Path, required=True, help="zip of {id}.png and meta.json to write")
     parser.add_argument("--work", type=Path, required=True, help="folder for finished batches of an unfinished shard")
@@ -64,7 +66,7 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         from hcma.sampling.loading import load_method
         from hcma.sampling.shard_checkpoint import open_checkpoint
 
-        method = load_method(spec, args.device)
+        method = load_method(replace(spec, model=args.model or spec.model), args.device)
     made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions(SAMPLING)}
     rows = [as_row(layout) for layout in layouts]
     identity = made_with | {"layouts": rows, "device": method.sd.device.type}

@@ -55,7 +55,7 @@ rule train_denoiser:
     params:
         key=lambda wildcards: plan.variants[wildcards.variant].noise_key,
         models=plan.model_keys([plan.settings.alignment.base]),
-        model=lambda wildcards: plan.model(plan.settings.alignment.base),
+        model=plan.aligned_model,
         work=plan.path.work("noise{variant}"),
         out=lambda wildcards: plan.path.train(wildcards.variant).noise,
         config=plan.sections,

@@ -46,12 +46,13 @@ rule sample:
         gpu=plan.settings.resources.gpu,
     params:
         work=plan.path.work("samples/{method}-{split}-{shard}"),
+        model=plan.sampled_model,
         speed=plan.untracked(plan.speed),
     message:
         "Sampling {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
-        "python -m hcma.sampling.sample --spec {input.spec} --layouts {input.layouts} --work {params.work} {params.speed}"
-        " --out {output} > {log} 2>&1"
+        "python -m hcma.sampling.sample --spec {input.spec} --model {params.model:q} --layouts {input.layouts} --work {params.work}"
+        " {params.speed} --out {output} > {log} 2>&1"
 
 
 ruleorder: sample_real > import_images > sample

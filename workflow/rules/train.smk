@@ -57,7 +57,7 @@ rule cache_latents:
         gpu=plan.settings.resources.gpu,
     params:
         models=lambda wildcards: plan.model_keys(plan.variants[wildcards.variant].encoding_models),
-        model=lambda wildcards: plan.model(plan.settings.alignment.base),
+        model=plan.aligned_model,
         template=lambda wildcards: plan.variants[wildcards.variant].alignment.model.label_template,
         text=lambda wildcards: plan.text_options(wildcards.variant),
         device=plan.untracked(plan.settings.resources.device),

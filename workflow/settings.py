@@ -170,7 +170,7 @@ class Draw(Section):
 
 class Boxes(Section):
     min_area_frac: Share = Field(
-        description="boxes that cover a smaller share of the canvas are left out (A16); GLIGEN's is 0.01"
+        description="boxes that cover a smaller share of the canvas are left out (A17); GLIGEN's is 0.01"
     )
     max: Count = Field(description="at most so many boxes of an image, largest first (A16, A17); GLIGEN's is 30")
     drop_crowd: bool = Field(description="leave out boxes of crowds (A17)")

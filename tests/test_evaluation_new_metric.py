@@ -63,7 +63,7 @@ def registered(monkeypatch) -> None:
 
 def test_one_entry_is_measured_compared_tabulated_and_shown(registered, tmp_path) -> None:
     rows = {name: summed(tmp_path, name, Protocol(), IDS, seed) for seed, name in enumerate(("real", "mine", "other"))}
-    layouts, found = [{"id": i, "image_id": i, "objects": []} for i in IDS], {}
+    layouts, found = [{"id": i, "image_id": i, "objects": [{"phrase": "thing", "box": [0, 0, 1, 1]}]} for i in IDS], {}
     for name, row in rows.items():
         content, scores = measure(row, rows["real"], layouts)
         found[name] = content | {"method": name, "split": "test"}
@@ -108,7 +108,7 @@ def test_one_entry_is_measured_compared_tabulated_and_shown(registered, tmp_path
 
 def test_a_table_has_the_columns_it_is_given_with_marks_and_bold_of_their_own(registered, tmp_path) -> None:
     rows = {name: summed(tmp_path, name, Protocol(), IDS, seed) for seed, name in enumerate(("real", "mine", "other"))}
-    layouts, found = [{"id": i, "image_id": i, "objects": []} for i in IDS], {}
+    layouts, found = [{"id": i, "image_id": i, "objects": [{"phrase": "thing", "box": [0, 0, 1, 1]}]} for i in IDS], {}
     for name, row in rows.items():
         content, scores = measure(row, rows["real"], layouts)
         found[name] = content | {"method": name, "split": "test"}

@@ -82,7 +82,7 @@ def until(tab: Browser, condition: str) -> None:
 
 def shown(tab: Browser) -> list[int]:
     """Ids of the selected layouts, in order."""
-    return tab.run("return grid.selection.shown.map((layout) => LAYOUTS.ids[layout])")
+    return tab.run("return grid.selection.shown.map((layout) => Number(LAYOUTS.ids[layout]))")
 
 
 def texts(tab: Browser, selector: str) -> list[str]:

@@ -78,9 +78,7 @@ def run_stages(work: Path, size: Size, rows: int, device: str) -> list[dict[str,
         )
     names = [f"row{number}" for number in range(1, rows + 1)]
     if not (work / "layouts.jsonl").exists():
-        write_layouts(
-            work / "layouts.jsonl", ({"id": i, "image_id": i, "caption": "", "objects": []} for i in range(size.images))
-        )
+        write_layouts(work / "layouts.jsonl", made_up_layouts(size))
     done = []
     for stage, words in commands(work, names, size, device):
         if stage not in known["stages"]:
@@ -195,6 +193,14 @@ def line(stage: dict[str, Any]) -> str:
 def feature_files(work: Path, row: str, size: Size) -> list[Path]:
     """The shards of a row."""
     return [work / "features" / row / f"{start // SHARD:04d}.npz" for start in range(0, size.images, SHARD)]
+
+
+def made_up_layouts(size: Size) -> Iterator[dict[str, Any]]:
+    """Layouts with an object a region, as many an image as there are in all."""
+    for image in range(size.images):
+        regions = len(range(image, size.regions, size.images))
+        objects = [{"phrase": "thing", "box": [0.0, 0.0, 1.0, 1.0]} for _ in range(regions)]
+        yield {"id": image, "image_id": image, "caption": "", "objects": objects}
 
 
 def _make_features(work: Path, row: str, size: Size) -> None:

@@ -1,8 +1,9 @@
 """Keep a finished miniature run as the reference, and show it in README and docs: tables, panel, stage times, bars.
 
     python -m workflow.scripts.reference --run results/miniature --total-seconds 600
+    python -m workflow.scripts.reference --run results/miniature --study denoiser --config denoiser.yaml
 
-The pages' blocks between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
+The second keeps the study of a run instead, under a name, with the configuration that it was made with. The pages' blocks between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
 """
 
 import json
@@ -19,6 +20,7 @@ from formats.cli import options, run
 from formats.files import replacing, write_json
 
 REFERENCE = Path("results/reference/miniature")
+READINGS = Path("results/reference/readings")
 TABLES = ("table1", "table2", "difficulty", "cost", "adherence", "distances", "best", "significance")
 # The Markdown is for people; programs read the JSON.
 KEPT = [*(f"tables/{name}.{form}" for name in TABLES for form in ("json", "md")), "figures/panel.png"]
@@ -28,19 +30,37 @@ CARD = Path("weights/miniature/weights.json")
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--run", type=Path, default=Path("results/miniature"))
-    parser.add_argument("--total-seconds", type=float, required=True, help="wall time of the whole `make demo`")
+    parser.add_argument("--total-seconds", type=float, help="wall time of the whole `make demo`")
+    parser.add_argument("--study", help="keep the run's study, under this name")
+    parser.add_argument("--config", type=Path, help="of --study: the overlay that it was made with")
     arguments = parser.parse_args()
-    for name in (*KEPT, "train/calibration.json"):
-        with replacing(REFERENCE / name) as beside:
-            shutil.copyfile(arguments.run / name, beside)
-    times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}
-    write_json(REFERENCE / "times.json", times)
+    if arguments.study and arguments.config:
+        keep({f"{READINGS}/{arguments.study}.yaml": arguments.config} | study_files(arguments.run, arguments.study))
+    elif arguments.total_seconds and not arguments.study:
+        keep({str(REFERENCE / name): arguments.run / name for name in (*KEPT, "train/calibration.json")})
+        times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}
+        write_json(REFERENCE / "times.json", times)
+    else:
+        parser.error("give --total-seconds, or --study with --config")
     for page, blocks in BLOCKS.items():
         text = Path(page).read_text(encoding="utf-8")
         for name, block in blocks.items():
             text = replaced(text, name, block(), page)
         with replacing(page) as beside:
             beside.write_text(text, encoding="utf-8")
+
+
+def keep(files: dict[str, Path]) -> None:
+    """Copy files to where they are kept."""
+    for name, source in files.items():
+        with replacing(Path(name)) as beside:
+            shutil.copyfile(source, beside)
+
+
+def study_files(run: Path, name: str) -> dict[str, Path]:
+    """Where a run's study is kept under a name: its table and figure."""
+    files = {form: run / f"tables/study.{form}" for form in ("json", "md")} | {"png": run / "figures/study.png"}
+    return {f"{READINGS}/{name}.{form}": path for form, path in files.items()}
 
 
 def stage_seconds(run: Path) -> dict[str, dict[str, float]]:
@@ -91,6 +111,15 @@ def times_block() -> str:
     return "\n".join([head, "", "| stage | jobs | seconds, summed over jobs |", "|---|---:|---:|", *lines])
 
 
+def answers_block() -> str:
+    """What readings of the denoiser gave: their values, and what they are over GLIGEN."""
+    parts = []
+    for view, columns, cells in printed(read_table(READINGS / "denoiser.json")):
+        if view.lead in ("Values:", "Minus gligen_sd:"):
+            parts += [view.lead, markdown_grid(columns, cells)]
+    return "\n\n".join(parts)
+
+
 def bars_block() -> str:
     """The bars of the weights' card."""
     bars = json.loads(CARD.read_text())["bars"]
@@ -103,6 +132,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"SHORT": short_block},
     "docs/results.md": {"RESULTS": results_block, "TIMES": times_block},
     "docs/miniature.md": {"BARS": bars_block},
+    "docs/reproduction.md": {"ANSWERS": answers_block},
 }
 
 

@@ -3,7 +3,8 @@
     python -m workflow.scripts.reference --run results/miniature --total-seconds 600
     python -m workflow.scripts.reference --run results/miniature --study denoiser --config denoiser.yaml
 
-The second keeps the study of a run instead, under a name, with the configuration that it was made with. The pages' blocks between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
+The second keeps the study of a run instead, under a name, with the configuration that it was made with. The pages' blocks
+between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
 """
 
 import json

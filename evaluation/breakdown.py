@@ -15,7 +15,8 @@ from evaluation.difficulty import Facet, Layouts, objects_of
 from evaluation.metrics import Metric
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean
 from evaluation.metrics.summary import LEVELS
-from evaluation.significance import UNIT, MeasuredRow, difference, holm, verdict
+from evaluation.scores import UNIT
+from evaluation.significance import MeasuredRow, difference, holm, verdict
 
 MEANS = ["facet", "band", "method", "metric", "value", "se", "images", "n"]
 TESTS = ["difference", "difference_se", "p"]

@@ -1,6 +1,6 @@
 """What was measured of every image, box and label of a row, as arrays in the order of the layouts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import pandas as pd
 
 from evaluation.metrics import Metric, metrics_of
 from formats.files import InputError
+
+UNIT = ("image_id", "id", "object")  # what a score is of; object -1 is the whole image
 
 
 def scored(about: Mapping[str, Any]) -> list[Metric]:
@@ -21,12 +23,9 @@ def read_scores(path: Path, layouts: Sequence[dict[str, Any]], metrics: Sequence
 
     The score of a label is that of its first box. Raises InputError unless the file holds the images of `layouts`.
     """
-    table, ids = _read(path), [row["id"] for row in layouts]
+    table, ids = read_table(path, ["clip"]), [row["id"] for row in layouts]
     counts = {row["id"]: len(row["objects"]) for row in layouts}
     table = table.reindex(columns=["id", "object", *dict.fromkeys(metric.scores for metric in metrics)])
-    if table.duplicated(["id", "object"]).any():
-        number = table["id"][table.duplicated(["id", "object"])].iloc[0]
-        raise InputError(f"{path}: layout {number} has several rows of one object")
     beyond = table[table["object"] >= table["id"].map(counts).fillna(np.inf)]
     if not beyond.empty:
         number = beyond["id"].iloc[0]
@@ -43,12 +42,17 @@ def read_scores(path: Path, layouts: Sequence[dict[str, Any]], metrics: Sequence
     return {metric.name: units[metric.mean_over][metric.scores].astype(float).to_numpy() for metric in metrics}
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """A scores file; raises InputError unless it has id, object and these columns, and one row of each image or object."""
     try:
         table = pd.read_parquet(path)
-        table[["id", "object", "clip"]]
+        table[["id", "object", *columns]]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a table of scores ({error})") from None
+        raise InputError(f"{path}: not a table of scores ({error}); delete it and run again") from None
+    twice = table[table.duplicated(["id", "object"])]
+    if not twice.empty:
+        number, place = twice["id"].iloc[0], twice["object"].iloc[0]
+        raise InputError(f"{path}: layout {number} has several rows of object {place}, expected one")
     return table

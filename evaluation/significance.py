@@ -25,10 +25,10 @@ from evaluation.metrics import METRICS, Metric, headline, metric_of, metrics_of
 from evaluation.metrics.jackknife import groups, jackknife, leave_out_mean, standard_error
 from evaluation.metrics.permutation import flip_test, swap_test
 from evaluation.metrics.summary import LEVELS
+from evaluation.scores import UNIT, read_table
 from formats.files import InputError, read_object
 
 LEVEL_OF_TEST = 0.05
-UNIT = ("image_id", "id", "object")  # what a score is of
 COLUMNS = ["metric", "method", "against", "difference", "se", "debiased", "opposite", "p", "p_holm", "different"]
 
 # Unordered pairs of rows -> distance -> what each jackknife group adds to their difference; the tests are two-sided.
@@ -57,17 +57,8 @@ def read_row(metrics: Path, scores: Path) -> MeasuredRow:
     content = read_object(metrics, "the metrics of a row", "method", "metrics")
     known = metrics_of(content.get("protocol", {}))
     scored = [metric for metric in known.values() if metric.scores and content["metrics"].get(metric.name)]
-    columns = {*UNIT, "clip", *(metric.scores for metric in scored)}
-    try:
-        table = pd.read_parquet(scores)[list(columns)]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{scores}: not a table of scores ({error}); delete it and run again") from None
-    table = table.set_index([*UNIT]).sort_index()
-    if not table.index.is_unique:
-        image_id, number, place = table.index[table.index.duplicated()][0]
-        raise InputError(
-            f"{scores}: layout {number} (image {image_id}) has several rows of object {place}, expected one"
-        )
+    columns = {"image_id", "clip", *(metric.scores for metric in scored)}
+    table = read_table(scores, columns).set_index([*UNIT]).sort_index()
     boxes = table[table.index.get_level_values("object") >= 0]
     images = table[table.index.get_level_values("object") < 0]
     levels, units = {"image": images, "region": boxes}, {"image": images, "box": boxes, "label": boxes}

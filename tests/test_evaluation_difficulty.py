@@ -404,5 +404,5 @@ def test_scores_of_other_objects_than_the_layouts_are_refused(run) -> None:
         read_scores(run / "mine.parquet", fewer, scored({}))
     table = pd.read_parquet(run / "mine.parquet")
     pd.concat([table, table[:1]]).to_parquet(run / "odd.parquet", index=False)
-    with pytest.raises(InputError, match="has several rows of one object"):
+    with pytest.raises(InputError, match="has several rows of object"):
         read_scores(run / "odd.parquet", ROWS, scored({}))

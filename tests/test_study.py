@@ -13,7 +13,8 @@ import pytest
 
 from evaluation.figures import study as figure
 from evaluation.metrics import METRICS
-from evaluation.significance import UNIT, MeasuredRow, holm
+from evaluation.scores import UNIT
+from evaluation.significance import MeasuredRow, holm
 from evaluation.tables.study import Studied, study_table
 from evaluation.tables.table import markdown, read_table, write_table
 from formats.files import InputError

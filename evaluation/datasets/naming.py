@@ -208,7 +208,7 @@ class OutsideRow:
         """Where its images are."""
         return self.bundle or self.images
 
-    @property
+    @cached_property
     def naming(self) -> Naming:
         """Which file is which layout's; raises InputError for a pattern or table that is none."""
         if self.bundle:

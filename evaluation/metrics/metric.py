@@ -173,12 +173,10 @@ def _unit(key: Any) -> str:
 
 def _units(measured: Measured) -> pd.MultiIndex:
     """Every layout and object that a score can be of."""
-    of_layouts = [
-        {"id": row["id"], "object": place, "image_id": row["image_id"]}
-        for row in measured.layouts
-        for place in range(-1, len(row["objects"]))
+    units = [
+        (row["id"], place, row["image_id"]) for row in measured.layouts for place in range(-1, len(row["objects"]))
     ]
-    return pd.MultiIndex.from_tuples([tuple(one[key] for key in KEYS) for one in of_layouts], names=KEYS)
+    return pd.MultiIndex.from_tuples(units, names=KEYS)
 
 
 def mean_of_scores(measured: Measured, metric: Metric) -> Result:

@@ -24,7 +24,7 @@ from formats.files import InputError, sha256
 from tests.dag import ROOT
 from workflow.inputs import resolve
 from workflow.overlays import merged
-from workflow.random_weights import __main__ as writer
+from workflow.random_weights import folder as writer
 from workflow.random_weights.architecture import read_architecture
 from workflow.random_weights.containers import write_tensors
 from workflow.random_weights.values import random_value

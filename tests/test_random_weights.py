@@ -14,8 +14,9 @@ from formats.files import InputError
 from formats.layouts import Layout, Object
 from hcma.sampling.diffusion import Sampling, initial_noise, load_diffusion
 from tests.launch import status
-from workflow.random_weights import __main__ as writer
+from workflow.random_weights import __main__ as program
 from workflow.random_weights import count as counting
+from workflow.random_weights import folder as writer
 from workflow.random_weights.architecture import (
     FOLDER,
     check_count,
@@ -214,7 +215,7 @@ def test_a_folder_of_others_is_left_alone_and_an_unfinished_one_is_not_taken(tmp
     (tmp_path / "mine/thesis.txt").write_text("years")
     arguments = ["--architecture", str(reduced("gligen", tmp_path)), "--seed", "1", "--out"]
     monkeypatch.setattr(sys, "argv", ["random_weights", *arguments, str(tmp_path / "mine")])
-    assert status(writer.main) == 1
+    assert status(program.main) == 1
     error = capsys.readouterr().err
     assert "not empty, and not written by this program" in error
     assert len(error.splitlines()) == 1

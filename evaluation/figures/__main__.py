@@ -18,9 +18,6 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
-from evaluation.figures import calibration, categories, difficulty, metrics, panel, sizes, study, training
 from evaluation.layouts import read_layout_rows
 from evaluation.metrics import metrics_of
 from evaluation.tables.elsewhere import add_option, named, read_elsewhere
@@ -58,6 +55,7 @@ def main() -> None:
     for command in drawn.values():
         command.add_argument("--out", type=Path, required=True, help="path without suffix")
     arguments = parser.parse_args()
+    # Each imports its figure, and with it matplotlib: `--help` should answer at once.
     FIGURES[arguments.figure](arguments)
 
 
@@ -68,42 +66,60 @@ def _names(arguments: argparse.Namespace, methods: Iterable[str]) -> dict[str, s
 
 
 def _panel(arguments: argparse.Namespace) -> None:
+    from evaluation.figures import panel
+
     layouts, names = read_layout_rows(arguments.layouts), _names(arguments, arguments.methods)
     panel.draw_panel(layouts, arguments.samples, arguments.shard_size, arguments.methods, names, arguments.out)
 
 
 def _metrics(arguments: argparse.Namespace) -> None:
+    from evaluation.figures import metrics
+
     rows = [read_json(path) for path in arguments.metrics]
     metrics.draw(rows, _names(arguments, [row["method"] for row in rows]), arguments.out)
 
 
 def _sizes(arguments: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from evaluation.figures import sizes
+
     table = pd.concat([sizes.read_sizes(path) for path in arguments.sizes], ignore_index=True)
     sizes.draw(table, _names(arguments, table["method"].unique()), arguments.out)
 
 
 def _categories(arguments: argparse.Namespace) -> None:
+    from evaluation.figures import categories
+
     scores = dict(zip(arguments.methods, arguments.scores, strict=True))
     tables = categories.read_categories(arguments.regions, scores)
     categories.draw(tables, _names(arguments, arguments.methods), arguments.out)
 
 
 def _difficulty(arguments: argparse.Namespace) -> None:
+    from evaluation.figures import difficulty
+
     about = read_object(arguments.metrics, "the metrics of a row", "protocol")["protocol"]
     elsewhere = read_elsewhere(arguments.elsewhere)
     difficulty.draw(read_table(arguments.table), metrics_of(about), elsewhere, arguments.out)
 
 
 def _training(arguments: argparse.Namespace) -> None:
+    from evaluation.figures import training
+
     training.draw([training.read_curves(path) for path in arguments.curves], arguments.out)
 
 
 def _calibration(arguments: argparse.Namespace) -> None:
+    from evaluation.figures import calibration
+
     chosen = read_object(arguments.calibration, "a calibration of eta", "eta", "curve", "n_images", "warnings")
     calibration.draw(chosen, arguments.out)
 
 
 def _study(arguments: argparse.Namespace) -> None:
+    from evaluation.figures import study
+
     about = read_object(arguments.metrics, "the metrics of a row", "protocol")["protocol"]
     study.draw(read_table(arguments.table), metrics_of(about), arguments.out)
 

@@ -40,8 +40,8 @@ from formats.device import device_name, system, take_device
 from formats.files import read_json, write_json
 from formats.images import png_name, write_files
 from formats.records import commit, versions
-from workflow.random_weights.__main__ import write_network, write_pipeline_files
 from workflow.random_weights.architecture import Network, read_architecture
+from workflow.random_weights.folder import write_network, write_pipeline_files
 
 SIDE = 512
 DISTINCT = 64  # pictures; a shard repeats them

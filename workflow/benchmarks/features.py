@@ -85,8 +85,8 @@ def write_world(folder: Path, images: int) -> None:
 
     from evaluation.networks.open_clip import OPENAI_NUMBERS
     from evaluation.weight_files import read_weights
-    from workflow.random_weights.__main__ import write_folder
     from workflow.random_weights.architecture import read_architecture
+    from workflow.random_weights.folder import write_folder
 
     for name in ("inception", "clip"):
         write_folder(name, 0, folder / name)

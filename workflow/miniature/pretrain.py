@@ -11,20 +11,7 @@ measures it and writes the card weights.json.
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from formats.cli import options, run
-from workflow.miniature import ldm
-from workflow.miniature.autoencoder import train_vae
-from workflow.miniature.checkpoints import SCENES, base, collection, material, sd14
-from workflow.miniature.detector import train_detector
-from workflow.miniature.diffusion import train_base
-from workflow.miniature.grounded import gated, train_grounding
-from workflow.miniature.shape_classifier import train_judge
-from workflow.miniature.spatial_losses import train_located
-from workflow.miniature.text import blank_text_encoder, train_text
-from workflow.miniature.tokens import write_tokenizer
-from workflow.miniature.training import Run
+from formats.cli import options, quick_imports, run
 
 # stage -> steps, learning rate, seed
 STAGES: dict[str, tuple[int, float, int]] = {
@@ -42,7 +29,6 @@ STAGES: dict[str, tuple[int, float, int]] = {
     "ldm_grounding": (6000, 1.5e-3, 14),
 }
 ON_DEVICE = ("vae", "base", "located", "grounding", "ldm_base", "ldm_grounding")
-SD14_SHARE = 0.8  # sd14 is the base after this share of the last stage's steps, sd15 the base at the end
 CLIP_CONFIG = Path("weights/miniature/clip/config.json")
 
 
@@ -52,57 +38,26 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("results/pretrain"), help="checkpoints; kept between runs")
     parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
     parser.add_argument("--steps", type=int, help="length of the training; default: the stage's own")
-    parser.add_argument("--scenes", type=int, default=SCENES, help="how many `collection` draws, a multiple of 250")
+    parser.add_argument("--scenes", type=int, help="how many `collection` draws, a multiple of 250; default 40,000")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="for the U-Nets and the autoencoder; the rest mostly draw")
     arguments = parser.parse_args()
+    # Heavy imports stand here: `--help` should answer at once.
+    with quick_imports():
+        import torch
+
+        from workflow.miniature.checkpoints import SCENES, collection
+        from workflow.miniature.ship import ship
+        from workflow.miniature.stages import make_run, run_stage
+
     torch.set_num_threads(arguments.threads)
     if arguments.stage == "ship":
-        from workflow.miniature.ship import ship
-
         ship(arguments.work, arguments.out, list(STAGES), CLIP_CONFIG)
     elif arguments.stage == "collection":
-        collection(arguments.work, arguments.scenes)
+        collection(arguments.work, SCENES if arguments.scenes is None else arguments.scenes)
     else:
         stage = make_run(arguments.stage, arguments.work, arguments.steps, arguments.threads)
         run_stage(replace(stage, device=arguments.device) if arguments.stage in ON_DEVICE else stage)
-
-
-def make_run(stage: str, work: Path, steps: int | None = None, threads: int = 2) -> Run:
-    default, lr, seed = STAGES[stage]
-    steps = steps or default
-    snapshots = (sd14_step(steps),) if stage == "located" else ()
-    return Run(stage, work, steps, lr, seed, threads=threads, snapshots=snapshots)
-
-
-def sd14_step(steps: int) -> int:
-    """The step, a multiple of `save_every`, whose average becomes sd14."""
-    return int(steps * SD14_SHARE) // 100 * 100
-
-
-def run_stage(run: Run) -> None:
-    torch.manual_seed(run.seed)
-    if run.name == "judge":
-        train_judge(run)
-    elif run.name == "vae":
-        train_vae(run)
-    elif run.name == "text":
-        tokenizer = write_tokenizer(run.work / "tokenizer")
-        train_text(run, tokenizer, blank_text_encoder(tokenizer))
-    elif run.name == "base":
-        train_base(run, material(run.work))
-    elif run.name == "located":
-        train_located(run, material(run.work), base(run.work))
-    elif run.name == "grounding":
-        train_grounding(run, material(run.work), gated(sd14(run.work)))
-    elif run.name == "detector":
-        train_detector(run)
-    elif run.name in ldm.STAGES:
-        ldm.run_stage(run)
-    else:
-        from workflow.miniature.scoring import train_features, train_scorer
-
-        train_features(run) if run.name == "features" else train_scorer(run, CLIP_CONFIG)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("results/pretrain"), help="checkpoints; kept between runs")
     parser.add_argument("--out", type=Path, default=Path("weights/miniature"), help="where `ship` writes")
     parser.add_argument("--steps", type=int, help="length of the training; default: the stage's own")
-    parser.add_argument("--scenes", type=int, help="how many `collection` draws, a multiple of 250; default: as shipped")
+    parser.add_argument(
+        "--scenes", type=int, help="how many `collection` draws, a multiple of 250; default: as shipped"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="for the U-Nets and the autoencoder; the rest mostly draw")
     arguments = parser.parse_args()

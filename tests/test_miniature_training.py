@@ -16,8 +16,7 @@ from formats.checksums import verify_folder
 from hcma.sampling.diffusion import Sampling, load_diffusion
 from tests.dag import ROOT, snakemake
 from workflow.miniature.grounded import Grounded, gated
-from workflow.miniature.pretrain import STAGES
-from workflow.miniature.sizes import UNET
+from workflow.miniature.sizes import STAGES, UNET
 from workflow.miniature.spatial_losses import Located, places, shape_of_tokens, word_loss
 from workflow.miniature.text import SHAPES
 from workflow.miniature.training import Run, train

@@ -1,5 +1,6 @@
-"""The miniature's architectures: Stable Diffusion's own classes at small sizes."""
+"""The miniature's architectures, Stable Diffusion's own classes at small sizes, and how long each stage of them trains."""
 
+from pathlib import Path
 from typing import Any
 
 VAE: dict[str, Any] = {
@@ -56,3 +57,21 @@ LDM_UNET: dict[str, Any] = UNET | {
     "norm_num_groups": 8,
     "cross_attention_dim": LDM_TEXT["d_model"],
 }
+
+# stage -> steps, learning rate, seed
+STAGES: dict[str, tuple[int, float, int]] = {
+    "judge": (800, 2e-3, 5),
+    "vae": (4600, 2e-3, 1),
+    "text": (2000, 1e-3, 2),
+    "base": (20000, 1e-3, 3),
+    "located": (4500, 1e-3, 9),
+    "grounding": (12500, 1.5e-3, 4),
+    "features": (800, 2e-3, 6),
+    "scorer": (1200, 1e-3, 8),
+    "detector": (4000, 2e-3, 15),
+    "ldm_text": (1500, 1e-3, 12),
+    "ldm_base": (12000, 1e-3, 13),
+    "ldm_grounding": (6000, 1.5e-3, 14),
+}
+ON_DEVICE = ("vae", "base", "located", "grounding", "ldm_base", "ldm_grounding")
+CLIP_CONFIG = Path("weights/miniature/clip/config.json")

@@ -10,9 +10,9 @@ from workflow.miniature.checkpoints import base, material, sd14
 from workflow.miniature.detector import train_detector
 from workflow.miniature.diffusion import train_base
 from workflow.miniature.grounded import gated, train_grounding
-from workflow.miniature.pretrain import CLIP_CONFIG, STAGES
 from workflow.miniature.scoring import train_features, train_scorer
 from workflow.miniature.shape_classifier import train_judge
+from workflow.miniature.sizes import CLIP_CONFIG, STAGES
 from workflow.miniature.spatial_losses import train_located
 from workflow.miniature.text import blank_text_encoder, train_text
 from workflow.miniature.tokens import write_tokenizer

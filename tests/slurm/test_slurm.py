@@ -16,7 +16,7 @@ from statistics import median
 import pytest
 
 from formats.images import read_meta
-from tests.dag import ROOT, checkout, command, environment
+from tests.dag import ROOT, checkout, command, environment, link_checkout
 from tests.scale import PAPER
 from tests.slurm.cluster import Cluster, ask, jobs, why_not
 
@@ -42,15 +42,33 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[dict[str, bytes]]:
+def begun(tmp_path_factory) -> Iterator[Callable[[], dict[str, bytes]]]:
+    """The same configuration without a cluster, on its way to its tables while the cluster's queue leaves cores idle."""
+    run, folder = f"test-slurm-local-{os.getpid()}", tmp_path_factory.mktemp("local")
+    # A folder of its own, since Snakemake's runs in one folder share its lock files.
+    link_checkout(folder)
+    wanted = [f"results/{run}/tables/{name}.csv" for name in TABLES]
+    with (folder / "snakemake.log").open("w") as log:
+        process = subprocess.Popen(
+            command(*wanted, *CONFIG, "--config", f"run={run}"), cwd=folder, env=environment(), stdout=log, stderr=log
+        )
+
+    def ended() -> dict[str, bytes]:
+        assert process.wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
+        return tables(ROOT / "results" / run)
+
+    try:
+        yield ended
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(ROOT / "results" / run, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def local(begun) -> dict[str, bytes]:
     """The tables of the same configuration without a cluster."""
-    run = f"test-slurm-local-{os.getpid()}"
-    done = subprocess.run(
-        command(*CONFIG, "--config", f"run={run}"), cwd=checkout(), env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    yield tables(ROOT / "results" / run)
-    shutil.rmtree(ROOT / "results" / run)
+    return begun()
 
 
 class Run:
@@ -126,7 +144,7 @@ def last_job() -> int:
 
 
 @pytest.fixture(scope="module")
-def finished(cluster, tmp_path_factory) -> Iterator[Run]:
+def finished(cluster, begun, tmp_path_factory) -> Iterator[Run]:
     run = Run(tmp_path_factory.mktemp("slurm"))
     done = subprocess.run(
         run.command(*SLURM, "--set-resources", "sample:gpu=1"),

@@ -289,8 +289,11 @@ def test_who_is_read_from_where() -> None:
     ("data", "said"),
     [
         ({"source": {"reader": "cvs", "path": "x"}}, "data.source.reader: reader 'cvs': no such module; known are"),
-        ({"source": {"reader": "csv"}}, "data.source.path: missing"),
-        ({"source": {"reader": "csv", "path": []}}, "data.source.path: expected a path, or a list of paths, found []"),
+        ({"source": {"reader": "csv"}}, "data.source.path: give a path, or files to fetch"),
+        (
+            {"source": {"reader": "csv", "path": []}},
+            "data.source.path: expected a path, or a list of paths, or null, found []",
+        ),
         ({"source": {"reader": "csv", "path": "x", "canvas": "wide"}}, "data.source.canvas: expected a side"),
         (
             {"source": {"reader": "csv", "path": "x", "frame": "crop"}},

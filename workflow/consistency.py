@@ -369,14 +369,18 @@ def _layout_set_faults(settings: "Settings") -> Iterator[Fault]:
     """Sources have a reader each; training needs photos, and a larger set of them the data set's test."""
     data = settings.data
     stated = data.model_dump(exclude_none=True)
-    every: list[tuple[Keys, SetSource | None]] = [
-        (("data", "source"), data.source),
-        (("data", "train", "source"), data.train.source),
-        (("data", "test", "source"), data.test.source),
-    ]
-    for keys, source in every:
-        if source is not None:
-            yield from (Fault((*keys, "reader"), fault) for fault in faults_of(source.model_dump()))
+    at: dict[tuple[str, str], Source] = {}
+    for keys, layout_set in _sets(settings):
+        yield from (Fault((*keys, "reader"), fault) for fault in faults_of(layout_set.model_dump()))
+        if not layout_set.path and not layout_set.files:
+            yield Fault((*keys, "path"), "give a path, or files to fetch")
+        for name, source in (layout_set.files or {}).items():
+            if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", name):
+                yield Fault((*keys, "files", name), "not a file's name of letters, digits, and . _ + - after the first")
+            if at.setdefault((layout_set.reader, name), source) != source:
+                yield Fault(
+                    (*keys, "files", name), "another set of the same reader has another file of that name; rename one"
+                )
     train = source_of(stated, "train")
     if train is not None and not train.get("photos"):
         keys = ("data", "train", "source") if data.train.source else ("data", "source")
@@ -387,6 +391,18 @@ def _layout_set_faults(settings: "Settings") -> Iterator[Fault]:
         yield Fault(
             ("data", "val"), "is of the data set, but the test layouts are of a source; set data.val to null", by
         )
+
+
+def _sets(settings: "Settings") -> Iterator[tuple[Keys, "SetSource"]]:
+    """Every foreign set, by its keys."""
+    data = settings.data
+    for keys, layout_set in (
+        (("data", "source"), data.source),
+        (("data", "train", "source"), data.train.source),
+        (("data", "test", "source"), data.test.source),
+    ):
+        if layout_set is not None:
+            yield keys, layout_set
 
 
 def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
@@ -414,13 +430,13 @@ def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
 
 
 def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
-    """Whatever may be fetched needs the section `fetch`, a licence named there, and a checksum."""
+    """Whatever may be fetched needs the section `fetch`, a licence named there, and a checksum or a commit."""
     known = settings.fetch.licences if settings.fetch else {}
     licences: dict[Keys, str] = {}
     for keys, source in _downloads(settings):
         licences[keys] = source.licence
-        if not (source.sha256 or source.md5):
-            yield Fault(keys, "give one of sha256, md5")
+        if not (source.has_checksum or source.commit):
+            yield Fault(keys, "give one of sha256, md5, or addresses that hold a commit's full hash")
     for name, extractor in settings.extractors.given():
         hub = (extractor.hub, extractor.revision, extractor.licence)
         found = described(extractor.kind)
@@ -461,6 +477,9 @@ def _downloads(settings: "Settings") -> Iterator[tuple[Keys, "Source"]]:
     """Every file that may be fetched, by its keys."""
     for file, source in (settings.data.files or {}).items():
         yield ("data", "files", file), source
+    for keys, layout_set in _sets(settings):
+        for file, source in (layout_set.files or {}).items():
+            yield (*keys, "files", file), source
     for name, extractor in settings.extractors.given():
         if extractor.source is not None:
             yield ("extractors", name, "source"), extractor.source

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workflow.settings import Extractor, Fetch, HubNetwork, Method, Model, SetSource, Settings, Source
 
 FOLDER = "downloads"
+SETS = "sets"  # there, of layout sets, by their readers
 WEIGHTS = "model.safetensors"  # of a network in a repository of the hub
 # By these Snakemake knows what it fills in in a path: {wildcard}, <pathvar>. It has no way to quote them.
 FILLED = "{}<>"
@@ -80,9 +81,9 @@ def resolve(settings: "Settings") -> "tuple[Settings, Downloads]":
         update={
             "root": _root(settings, downloads),
             "words": place(settings.data.words),
-            "source": _placed(settings.data.source),
-            "train": settings.data.train.model_copy(update={"source": _placed(settings.data.train.source)}),
-            "test": settings.data.test.model_copy(update={"source": _placed(settings.data.test.source)}),
+            "source": _set(settings.data.source, downloads),
+            "train": settings.data.train.model_copy(update={"source": _set(settings.data.train.source, downloads)}),
+            "test": settings.data.test.model_copy(update={"source": _set(settings.data.test.source, downloads)}),
         }
     )
     models = {name: _model(name, model, downloads, settings.run) for name, model in settings.models.items()}
@@ -110,13 +111,18 @@ def _root(settings: "Settings", downloads: Downloads) -> str | None:
     return place(data.root) if data.root is not None else None
 
 
-def _placed(source: "SetSource | None") -> "SetSource | None":
-    """A source whose paths are as programs and Snakemake can take them."""
+def _set(source: "SetSource | None", downloads: Downloads) -> "SetSource | None":
+    """A layout set whose paths are as programs and Snakemake can take them."""
     if source is None:
         return None
-    paths = place(source.path) if isinstance(source.path, str) else [place(path) for path in source.path]
-    others = {name: place(path) for name in ("photos", "captions") if (path := getattr(source, name))}
-    return source.model_copy(update={"path": paths, **others})
+    own = {name: place(path) for name in ("photos", "captions") if (path := getattr(source, name))}
+    fetched = {f"{SETS}/{source.reader}/{name}": entry for name, entry in (source.files or {}).items()}
+    paths = [f"{downloads.folder}/{name}" for name in fetched]
+    if fetched and source.path in (None, paths):
+        downloads.files |= fetched
+        return source.model_copy(update={"path": paths, **own})
+    given = place(source.path) if isinstance(source.path, str) else [place(path) for path in source.path or []]
+    return source.model_copy(update={"path": given, "files": None, **own})
 
 
 def _model(name: str, model: "Model | None", downloads: Downloads, run: str) -> "Model | None":

@@ -608,7 +608,8 @@ class Plan:
     def download_key(self, name: str) -> str:
         """What a download is: neither a mirror nor a licence's name."""
         if source := self.downloads.files.get(name):
-            return digest(source.model_dump(include={"size", "sha256", "md5"}))
+            stated = source.model_dump(include={"size", "sha256", "md5"})
+            return digest(stated if source.has_checksum else [stated, source.commit])
         return self.model_key(name)
 
     def _folder_key(self, folder: Path) -> str:
@@ -651,9 +652,12 @@ class Plan:
     @cached_property
     def data_key(self) -> str:
         """What layouts depend on beside annotations and words."""
-        return digest(
-            self.settings.data.model_dump(exclude={"root", "draw", "files", "words", "shard_size"}, exclude_none=True)
+        stated = self.settings.data.model_dump(
+            exclude={"root", "draw", "files", "words", "shard_size"}, exclude_none=True
         )
+        for section in (stated, stated["train"], stated["test"]):
+            section.get("source", {}).pop("files", None)  # mirrors decide nothing
+        return digest(stated)
 
     @cached_property
     def layouts_key(self) -> str:

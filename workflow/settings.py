@@ -4,6 +4,7 @@
 where a key may be left out. `docs/configuration.md` has the tables of these models (keys.py).
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -181,6 +182,27 @@ class Split(Section):
     seed: int = Field(description="of the hash that splits")
 
 
+class Source(Section):
+    urls: list[Url] = Field(min_length=1, description="addresses of the file; the later ones are mirrors")
+    size: Count | None = Field(None, description="bytes")
+    sha256: Sha256 | None = Field(
+        None, description="of the file; this or `md5`, or addresses that hold a commit's full hash"
+    )
+    md5: Md5 | None = Field(None, description="of the file, where its publisher states no SHA-256")
+    licence: str = Field(description="a name under `fetch.licences`")
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of a repository that every address holds in full, which pins a file without a checksum."""
+        found = {match[1] if (match := re.search("/([0-9a-f]{40})/", url)) else None for url in self.urls}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether it is known what the file must be."""
+        return bool(self.sha256 or self.md5)
+
+
 class SetSource(Section):
     """A set of layouts from elsewhere: its reader and its place (docs/layouts.md)."""
 
@@ -189,7 +211,10 @@ class SetSource(Section):
     reader: Text = Field(
         description="the format: a module of evaluation/datasets/readers, or any other module by its dotted name"
     )
-    path: Places = Field(description="the set's file or folder, or several")
+    path: Places | None = Field(
+        None, description="the set's file or folder, or several; null: fetched from `files`, or it is a fault"
+    )
+    files: dict[Text, Source] | None = Field(None, description="its files by name, to fetch where `path` is null")
     photos: FilePath | None = Field(
         None, description="folder of its photos; null: there are none, so no row `real`, and distances are dashes"
     )
@@ -241,14 +266,6 @@ class TestSample(Section):
     )
     seed: int = Field(description="of the sample (A20)")
     require_boxes: bool = Field(description="leave out images without a box (A20)")
-
-
-class Source(Section):
-    urls: list[Url] = Field(min_length=1, description="addresses of the file; the later ones are mirrors")
-    size: Count | None = Field(None, description="bytes")
-    sha256: Sha256 | None = Field(None, description="of the file; this or `md5`")
-    md5: Md5 | None = Field(None, description="of the file, where its publisher states no SHA-256")
-    licence: str = Field(description="a name under `fetch.licences`")
 
 
 class WeightsSource(Source):

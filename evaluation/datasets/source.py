@@ -40,8 +40,8 @@ def needs_data_set(data: Settings) -> bool:
 
 
 def paths_of(source: Settings) -> list[str]:
-    """The files and folders of a source."""
-    path = source["path"]
+    """The files and folders of a source; none of one that is yet to be fetched."""
+    path = source.get("path") or []
     return [path] if isinstance(path, str) else list(path)
 
 

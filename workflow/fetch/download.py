@@ -66,13 +66,17 @@ class Expected:
 def fetch_file(source: Source, out: Path, network: Network) -> str:
     """Give `out` the source's bytes and return their SHA-256; raises InputError.
 
-    A part that is already whole is only verified, so a file may be brought there without a network.
+    A part that is already whole is only verified, so a file may be brought there without a network. Without a checksum nothing
+    tells of which commit bytes are that another program left: then the file is fetched from its first.
     """
     expected = Expected(source.size, source.sha256, source.md5)
     part = out.with_name(f"{out.name}.part")
     with alone(out):
-        with suppress(FileNotFoundError, InputError):  # another start fetched it meanwhile
-            return verify(out, expected)
+        if source.has_checksum:
+            with suppress(FileNotFoundError, InputError):  # another start fetched it meanwhile
+                return verify(out, expected)
+        elif not network.offline:
+            part.unlink(missing_ok=True)
         if source.size is not None and _size(part) > source.size:
             part.unlink()
         if not network.offline:

@@ -1,6 +1,7 @@
-"""Break a rule of the guided baselines or of weighting and see whether a test notices: python tests/mutants.py [word in it]
+"""Break a rule of the guided baselines or of weighting and see whether a test notices: python tests/mutants.py [word]...
 
-Each mutant is one textual change in a copy of the checkout. Prints a table; exits with 1 if a mutant survives.
+Each mutant is one textual change in a copy of the checkout; words choose those in whose description or file one of them is.
+Prints a table; exits with 1 if a mutant survives.
 """
 
 import os
@@ -13,11 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ["tests/test_golden.py", "tests/test_guided.py", "tests/test_golden_next.py", "tests/test_family.py"]
 TESTS += ["tests/test_weights.py"]
+FAMILY = ["tests/test_golden_next.py", "tests/test_family.py"]
 MAPS, LOOP, READ = "hcma/sampling/token_maps.py", "hcma/sampling/attention_guidance.py", "hcma/sampling/attention.py"
 SOLVE = "hcma/sampling/diffusion.py"
 RNB, DENSE, REFOCUS = "baselines/rnb.py", "baselines/dense_diffusion.py", "baselines/attention_refocusing.py"
 BOX, LAYOUT, EXCITE = "baselines/boxdiff.py", "baselines/layout_guidance.py", "baselines/attend_and_excite.py"
 WEIGHTS = "hcma/gradient_weighting.py"
+# The tests that are likely to notice, which go first.
+NEAREST = dict.fromkeys((RNB, DENSE, REFOCUS), FAMILY) | {WEIGHTS: ["tests/test_weights.py"]}
 # what is broken, file, text, replacement
 MUTANTS = [
     ("a true Gaussian of the stated sigma", MAPS, "(line / (2 * sigma)) ** 2", "line**2 / (2 * sigma**2)"),
@@ -139,11 +143,12 @@ MUTANTS = [
 
 
 def main() -> int:
-    chosen = [mutant for mutant in MUTANTS if len(sys.argv) < 2 or sys.argv[1] in mutant[0]]
+    words = sys.argv[1:] or [""]
+    chosen = [mutant for mutant in MUTANTS if any(word in text for word in words for text in mutant[:2])]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkout"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "results", ".snakemake", "*.zip"))
-        if notice(copy):
+        if notice(copy, TESTS):
             sys.exit("error: the tests fail without any mutant")
         survivors = 0
         for what, name, text, replacement in chosen:
@@ -152,7 +157,7 @@ def main() -> int:
             if text not in original:
                 sys.exit(f"error: {name} no longer has {text!r} ({what})")
             path.write_text(original.replace(text, replacement), encoding="utf-8")
-            found = notice(copy)
+            found = notice(copy, list(dict.fromkeys([*NEAREST.get(name, []), *TESTS])))
             path.write_text(original, encoding="utf-8")
             survivors += not found
             print(f"| {what} | `{name}` | {found or 'SURVIVES'} |", flush=True)
@@ -160,8 +165,8 @@ def main() -> int:
     return int(survivors > 0)
 
 
-def notice(copy: Path) -> str:
-    """The first test that fails, or nothing."""
+def notice(copy: Path, tests: list[str]) -> str:
+    """The first of the tests that fails, or nothing."""
     environment = os.environ | {"HCMA_GOLDEN": os.environ.get("HCMA_GOLDEN", "absent"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [
         sys.executable,
@@ -174,7 +179,7 @@ def notice(copy: Path) -> str:
         "no:cacheprovider",
         "-p",
         "no:xdist",
-        *TESTS,
+        *tests,
     ]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]

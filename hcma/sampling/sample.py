@@ -30,7 +30,17 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
-    sample(read_spec(args.spec), read_layouts(args.layouts), args)
+    sample(
+        read_spec(args.spec),
+        read_layouts(args.layouts),
+        args.out,
+        args.work,
+        model=args.model,
+        batch_size=args.batch_size,
+        compile_unet=args.compile,
+        channels_last=args.channels_last,
+        device=args.device,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,8 +65,22 @@ def _batch_size(text: str) -> int | str:
     return int(text)
 
 
-def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> None:
-    """Write `args.out`; see the module's docstring. Raises InputError and OSError."""
+def sample(
+    spec: Spec,
+    layouts: Sequence[Layout],
+    out: Path,
+    work: Path,
+    *,
+    model: str | None,
+    batch_size: int | str,
+    compile_unet: bool,
+    channels_last: bool,
+    device: str,
+) -> None:
+    """Write the zip `out`, finished batches kept in the folder `work` until then; raises InputError and OSError.
+
+    `model` is where the specification's model is now, None where it was; `batch_size` may be AUTO.
+    """
     with quick_imports():
         from formats.device import device_name, system
         from formats.records import SAMPLING, commit, versions
@@ -66,17 +90,17 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         from hcma.sampling.loading import load_method
         from hcma.sampling.shard_checkpoint import open_checkpoint
 
-        method = load_method(replace(spec, model=args.model or spec.model), args.device)
+        method = load_method(replace(spec, model=model or spec.model), device)
     made_with = {"spec": as_json(spec), "weights_sha256": method.weights, "versions": versions(SAMPLING)}
     rows = [as_row(layout) for layout in layouts]
     identity = made_with | {"layouts": rows, "device": method.sd.device.type}
-    checkpoint = open_checkpoint(args.work, identity, {"commit": commit(), "device": device_name(method.sd.device)})
-    batch = choose_batch_size(method, layouts) if args.batch_size == AUTO else Choice(args.batch_size)
-    speed_up(method.sd, args.compile, args.channels_last)
+    checkpoint = open_checkpoint(work, identity, {"commit": commit(), "device": device_name(method.sd.device)})
+    batch = choose_batch_size(method, layouts) if isinstance(batch_size, str) else Choice(batch_size)
+    speed_up(method.sd, compile_unet, channels_last)
     out_of_memory = sample_rest(method, layouts, checkpoint, batch.size)
-    seconds, work = checkpoint.totals()
+    seconds, passes = checkpoint.totals()
     counts: Counter[str] = Counter()
-    for image in work.values():
+    for image in passes.values():
         counts.update(image)
     # The commit and the device of every batch; the rest, from "system" to "speed", is this run's, which may be a later one.
     meta = made_with | {
@@ -88,19 +112,19 @@ def sample(spec: Spec, layouts: Sequence[Layout], args: argparse.Namespace) -> N
         "batches": Counter(str(len(ids)) for ids in checkpoint.batches.values()),
         "speed": {
             "compile": bool(method.sd.compiled and method.sd.compiled.works),
-            "channels_last": args.channels_last,
+            "channels_last": channels_last,
         },
         "seconds": round(seconds, 3),
         "images": len(layouts),
         "counts": counts,
         "counts_per_image": {name: count / len(layouts) for name, count in counts.items()},
-        "work": {str(layout.id): work[str(layout.id)] for layout in layouts},
+        "work": {str(layout.id): passes[str(layout.id)] for layout in layouts},
     }
     for name in LISTED:
-        meta[name] = [layout.id for layout in layouts if work[str(layout.id)].get(name)]
-    for leftover in args.out.parent.glob(f"{glob.escape(args.out.name)}.*.tmp"):
+        meta[name] = [layout.id for layout in layouts if passes[str(layout.id)].get(name)]
+    for leftover in out.parent.glob(f"{glob.escape(out.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
-    checkpoint.assemble(args.out, [layout.id for layout in layouts], meta)
+    checkpoint.assemble(out, [layout.id for layout in layouts], meta)
     checkpoint.remove()
 
 

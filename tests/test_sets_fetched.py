@@ -12,6 +12,7 @@ from formats.files import InputError, read_json
 from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.served import serving
 from tests.test_workflow_inputs import settings
+from workflow.fetch import refused
 from workflow.fetch.__main__ import fetch
 from workflow.fetch.download import Network, fetch_file
 from workflow.inputs import unusable
@@ -50,22 +51,23 @@ def test_every_named_set_is_pinned_and_lies_on_any_scale(scale, path) -> None:
     plan = Plan(read(merged(files), [], files))
     source = plan.source("test")
     assert source is not None
-    assert source["path"] == [f"downloads/sets/{source['reader']}/{name}" for name in source["files"]]
+    assert [Path(path).name for path in source["path"]] == list(source["files"])
     assert set(source["path"]) <= set(plan.annotations)
-    for name, entry in source["files"].items():
+    for path, entry in zip(source["path"], source["files"].values(), strict=True):
         (url,) = entry["urls"]
-        assert Source(**entry).commit
-        assert url.endswith(f"/{name}")
-        assert plan.downloads.files[f"sets/{source['reader']}/{name}"] == Source(**entry)
+        assert Source(**entry).identity
+        assert url.endswith(f"/{Path(path).name}")
+        assert plan.downloads.files[path.removeprefix("downloads/")] == Source(**entry)
     assert plan.settings.data.test.count > 200
     assert Plan(plan.settings).annotations == plan.annotations, "what is resolved once more stays as it is"
 
 
 def test_a_set_is_fetched_when_its_licence_is_accepted_and_read_where_it_is(shelf, tmp_path) -> None:
     url = shelf.put(f"/owner/name/{COMMIT}/7bench.csv", SET.encode())
-    name = "sets/seven_bench/7bench.csv"
+    refusing = Plan(settings("miniature", changes(url, tmp_path)))
+    (name,) = refusing.downloads.files
     with pytest.raises(InputError, match=r"not accepted: theirs: 7bench\.csv: https://theirs"):
-        fetch(name, Plan(settings("miniature", changes(url, tmp_path))))
+        fetch(name, refusing)
     assert not shelf.requests
     plan = Plan(settings("miniature", changes(url, tmp_path, "theirs")))
     fetch(name, plan)
@@ -75,15 +77,19 @@ def test_a_set_is_fetched_when_its_licence_is_accepted_and_read_where_it_is(shel
     assert (layout.caption, len(layout.objects)) == ("A rose", 1)
 
 
-def test_a_mirror_fetches_nothing_again_and_another_commit_does(tmp_path) -> None:
-    def keys(url: str, **own: Any) -> tuple[str, str]:
-        plan = Plan(settings("miniature", changes(url, tmp_path, "theirs", **own)))
-        return plan.data_key, plan.download_key("sets/seven_bench/7bench.csv")
+def test_a_mirror_fetches_nothing_again_and_another_commit_or_path_does(tmp_path) -> None:
+    def keys(*urls: str, **own: Any) -> tuple[str, str, str]:
+        given = changes(urls[0], tmp_path, "theirs", **own)
+        given["data"]["source"]["files"]["7bench.csv"]["urls"] = list(urls)
+        plan = Plan(settings("miniature", given))
+        (name,) = plan.downloads.files
+        return plan.data_key, plan.download_key(name), name
 
     first = keys(f"https://one/{COMMIT}/7bench.csv")
     assert keys(f"https://two/{COMMIT}/7bench.csv") == first
-    assert keys(f"https://one/{LATER}/7bench.csv") == (first[0], keys(f"https://two/{LATER}/7bench.csv")[1])
-    assert keys(f"https://one/{LATER}/7bench.csv")[1] != first[1]
+    assert keys(f"https://two/{COMMIT}/7bench.csv?raw=1", f"https://one/{COMMIT}/7bench.csv") == first
+    for other in (f"https://one/{LATER}/7bench.csv", f"https://one/{COMMIT}/train/7bench.csv"):
+        assert all(new != old for new, old in zip(keys(other), first, strict=True))
     stated = keys(f"https://one/{COMMIT}/7bench.csv", sha256="0" * 64)
     assert keys(f"https://one/{LATER}/7bench.csv", sha256="0" * 64) == stated
 
@@ -92,10 +98,24 @@ def test_of_another_commit_nothing_is_taken_for_this_ones(shelf, tmp_path) -> No
     """Without a checksum only the address tells."""
     out = tmp_path / "7bench.csv"
     out.write_text(OTHER)
-    (tmp_path / "7bench.csv.part").write_text(OTHER[:20])
+    for left in ("7bench.csv.part", "7bench.csv.fetching"):
+        (tmp_path / left).write_text(OTHER[:20])
+    dying = shelf.put(f"/dying/{COMMIT}/7bench.csv", OTHER.encode(), cuts=[30] + [0] * 20)
     url = shelf.put(f"/owner/name/{COMMIT}/7bench.csv", SET.encode(), cuts=[30])
-    fetch_file(Source(urls=[url], licence="theirs"), out, Network(wait=0.0, timeout=5))
+    fetch_file(Source(urls=[dying, url], licence="theirs"), out, Network(wait=0.0, timeout=5))
     assert out.read_text() == SET
+
+
+def test_every_licence_is_asked_for_though_files_share_a_name(tmp_path) -> None:
+    given = changes(f"https://one/{COMMIT}/7bench.csv", tmp_path, "theirs")
+    given["fetch"]["licences"]["others"] = "https://others"
+    other = {"urls": [f"https://one/{LATER}/7bench.csv"], "licence": "others"}
+    for accepted, left in (("theirs", "others"), ("others", "theirs")):
+        given["fetch"]["accept"] = [accepted]
+        given["data"]["test"]["source"] = {"reader": "cobench", "files": {"7bench.csv": other}}
+        plan = Plan(settings("miniature", given))
+        assert len(plan.downloads.files) == 2
+        assert refused(plan.downloads, plan.settings.fetch)[0].startswith(f"not accepted: {left}: 7bench.csv: ")
 
 
 def test_the_rules_fetch_a_set_before_its_layouts_are_prepared(shelf, tmp_path) -> None:
@@ -125,7 +145,7 @@ def test_a_path_of_ones_own_goes_before_what_would_be_fetched(tmp_path) -> None:
         (lambda source: source.pop("files"), "data.source.path: give a path, or files to fetch"),
         (
             lambda source: source["files"]["7bench.csv"].update(urls=["https://one/main/7bench.csv"]),
-            "data.source.files.7bench.csv: give one of sha256, md5, or addresses that hold a commit's full hash",
+            "data.source.files.7bench.csv: give one of sha256, md5, or addresses that hold",
         ),
         (lambda source: source["files"]["7bench.csv"].update(licence="mine"), "data.source.files.7bench.csv.licence: "),
         (
@@ -140,12 +160,3 @@ def test_what_cannot_be_fetched_is_a_line_before_any_job(tmp_path, spoil, said) 
     with pytest.raises(SettingsError) as caught:
         settings("miniature", given)
     assert any(said in fault for fault in caught.value.faults), caught.value.faults
-
-
-def test_two_sets_of_a_reader_do_not_share_a_name(tmp_path) -> None:
-    given = changes(f"https://one/{COMMIT}/7bench.csv", tmp_path)
-    other = {"urls": [f"https://one/{LATER}/7bench.csv"], "licence": "theirs"}
-    given["data"]["test"]["source"] = {"reader": "seven_bench", "files": {"7bench.csv": other}}
-    with pytest.raises(SettingsError) as caught:
-        settings("miniature", given)
-    assert any("another set of the same reader has another file of that name" in fault for fault in caught.value.faults)

@@ -369,18 +369,13 @@ def _layout_set_faults(settings: "Settings") -> Iterator[Fault]:
     """Sources have a reader each; training needs photos, and a larger set of them the data set's test."""
     data = settings.data
     stated = data.model_dump(exclude_none=True)
-    at: dict[tuple[str, str], Source] = {}
     for keys, layout_set in _sets(settings):
         yield from (Fault((*keys, "reader"), fault) for fault in faults_of(layout_set.model_dump()))
         if not layout_set.path and not layout_set.files:
             yield Fault((*keys, "path"), "give a path, or files to fetch")
-        for name, source in (layout_set.files or {}).items():
-            if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", name):
+        for name in layout_set.files or {}:
+            if not re.fullmatch(r"\w[\w.+-]*", name):
                 yield Fault((*keys, "files", name), "not a file's name of letters, digits, and . _ + - after the first")
-            if at.setdefault((layout_set.reader, name), source) != source:
-                yield Fault(
-                    (*keys, "files", name), "another set of the same reader has another file of that name; rename one"
-                )
     train = source_of(stated, "train")
     if train is not None and not train.get("photos"):
         keys = ("data", "train", "source") if data.train.source else ("data", "source")
@@ -435,8 +430,9 @@ def _fetch_faults(settings: "Settings") -> Iterator[Fault]:
     licences: dict[Keys, str] = {}
     for keys, source in _downloads(settings):
         licences[keys] = source.licence
-        if not (source.has_checksum or source.commit):
-            yield Fault(keys, "give one of sha256, md5, or addresses that hold a commit's full hash")
+        if source.identity is None:
+            text = "give one of sha256, md5, or addresses that hold a commit's full hash and, after it, the same path"
+            yield Fault(keys, text)
     for name, extractor in settings.extractors.given():
         hub = (extractor.hub, extractor.revision, extractor.licence)
         found = described(extractor.kind)

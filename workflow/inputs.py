@@ -33,10 +33,10 @@ class Downloads:
 
     def licences(self, texts: dict[str, str]) -> dict[str, dict[str, Any]]:
         """{licence: {"text", "of": what is under it}} of everything here."""
-        under = {Path(path).name: entry.licence for path, entry in self.files.items()}
-        under |= {f"{model.hub} ({name})": str(model.licence) for name, model in self.models.items()}
+        under = [(Path(path).name, entry.licence) for path, entry in self.files.items()]
+        under += [(f"{model.hub} ({name})", str(model.licence)) for name, model in self.models.items()]
         needed: dict[str, dict[str, Any]] = {}
-        for thing, name in under.items():
+        for thing, name in under:
             needed.setdefault(name, {"text": texts[name], "of": []})["of"].append(thing)
         return needed
 
@@ -116,13 +116,18 @@ def _set(source: "SetSource | None", downloads: Downloads) -> "SetSource | None"
     if source is None:
         return None
     own = {name: place(path) for name in ("photos", "captions") if (path := getattr(source, name))}
-    fetched = {f"{SETS}/{source.reader}/{name}": entry for name, entry in (source.files or {}).items()}
+    # What a file is stands in its place: one of another commit is never taken for it.
+    fetched = {f"{SETS}/{source.reader}/{_pin(entry)}/{name}": entry for name, entry in (source.files or {}).items()}
     paths = [f"{downloads.folder}/{name}" for name in fetched]
     if fetched and source.path in (None, paths):
         downloads.files |= fetched
         return source.model_copy(update={"path": paths, **own})
     given = place(source.path) if isinstance(source.path, str) else [place(path) for path in source.path or []]
     return source.model_copy(update={"path": given, "files": None, **own})
+
+
+def _pin(source: "Source") -> str:
+    return hashlib.sha256(str(source.identity).encode()).hexdigest()[:12]
 
 
 def _model(name: str, model: "Model | None", downloads: Downloads, run: str) -> "Model | None":

@@ -609,7 +609,7 @@ class Plan:
         """What a download is: neither a mirror nor a licence's name."""
         if source := self.downloads.files.get(name):
             stated = source.model_dump(include={"size", "sha256", "md5"})
-            return digest(stated if source.has_checksum else [stated, source.commit])
+            return digest(stated if source.has_checksum else [stated, source.identity])
         return self.model_key(name)
 
     def _folder_key(self, folder: Path) -> str:

@@ -186,15 +186,21 @@ class Source(Section):
     urls: list[Url] = Field(min_length=1, description="addresses of the file; the later ones are mirrors")
     size: Count | None = Field(None, description="bytes")
     sha256: Sha256 | None = Field(
-        None, description="of the file; this or `md5`, or addresses that hold a commit's full hash"
+        None,
+        description="of the file; this or `md5`, or addresses that hold a commit's full hash and, after it, the same path",
     )
     md5: Md5 | None = Field(None, description="of the file, where its publisher states no SHA-256")
     licence: str = Field(description="a name under `fetch.licences`")
 
     @property
-    def commit(self) -> str | None:
-        """The commit of a repository that every address holds in full, which pins a file without a checksum."""
-        found = {match[1] if (match := re.search("/([0-9a-f]{40})/", url)) else None for url in self.urls}
+    def identity(self) -> str | None:
+        """What the file is, whichever mirror has it: its checksum, or a repository's full commit and the file's path there.
+
+        None where it cannot be told: without a checksum every address has to hold the same commit and path.
+        """
+        if self.has_checksum:
+            return self.sha256 or self.md5
+        found = {match[1] if (match := re.search("/([0-9a-f]{40}/[^?#]+)", url)) else None for url in self.urls}
         return found.pop() if len(found) == 1 else None
 
     @property

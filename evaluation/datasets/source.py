@@ -119,6 +119,10 @@ def prepare_with_sources(dataset: Any, root: Path | None, data: Settings) -> Pre
 
 
 def _read(source: Settings) -> tuple[list[Layout], dict[str, Any]]:
+    if not paths_of(source):
+        raise InputError(
+            "a source has `files` that are to be fetched, and no path; give a path, or a run's config.json"
+        )
     layouts, report = read_set(source["reader"], [Path(path) for path in paths_of(source)], options_of(source))
     return with_photos(layouts, Path(source["photos"])) if source.get("photos") else layouts, report
 

@@ -67,16 +67,14 @@ def fetch_file(source: Source, out: Path, network: Network) -> str:
     """Give `out` the source's bytes and return their SHA-256; raises InputError.
 
     A part that is already whole is only verified, so a file may be brought there without a network. Without a checksum nothing
-    tells of which commit bytes are that another program left: then the file is fetched from its first.
+    tells whether pieces belong together: then the file is fetched from its first byte, beside what may have been brought.
     """
     expected = Expected(source.size, source.sha256, source.md5)
-    part = out.with_name(f"{out.name}.part")
+    part = out.with_name(f"{out.name}.{'part' if source.has_checksum or network.offline else 'fetching'}")
     with alone(out):
         if source.has_checksum:
             with suppress(FileNotFoundError, InputError):  # another start fetched it meanwhile
                 return verify(out, expected)
-        elif not network.offline:
-            part.unlink(missing_ok=True)
         if source.size is not None and _size(part) > source.size:
             part.unlink()
         if not network.offline:
@@ -182,6 +180,8 @@ def _first_of(source: Source, attempt: Callable[[str], T]) -> T:
 def _fetch_from(url: str, source: Source, part: Path, network: Network) -> str:
     """Complete and verify the part. One whose pieces do not belong together is fetched once more, from its first byte."""
     expected = Expected(source.size, source.sha256, source.md5)
+    if not source.has_checksum:
+        part.unlink(missing_ok=True)
     if not _complete(url, source, part, network):
         try:
             return verify(part, expected)
@@ -207,7 +207,8 @@ def _complete(url: str, source: Source, part: Path, network: Network) -> bool:
             in_one_piece, failures = False, 1 if _size(part) > before else failures + 1
             said = f"{url}: the connection broke at byte {_size(part):,} ({_reason(error)})"
             if failures > TRIES:
-                raise InputError(f"{said}; given up after {TRIES} tries, run again to go on") from None
+                go_on = " to go on" if source.has_checksum else ""
+                raise InputError(f"{said}; given up after {TRIES} tries, run again{go_on}") from None
             print(f"{said}; trying again", file=sys.stderr)
             time.sleep(network.wait * 2 ** (failures - 1))
 
@@ -272,6 +273,8 @@ def _fault(answer: requests.Response, source: Source) -> str:
         return said
     if answer.headers.get("Content-Type", "").startswith("text/html"):
         return "an HTML page came instead of the file; open it in a browser to see why"
+    if total is None and source.size is None and not source.has_checksum:
+        return "the server does not say how long the file is, so that a cut would not be seen; state its sha256"
     if total is not None and source.size not in (None, total):
         return f"the server's file has {total:,} bytes, expected {source.size:,}: cut off or another file"
     return ""

@@ -39,15 +39,6 @@ LICENCE = "creativeml-openrail-m"
 QUICK = Network(wait=0.0, timeout=5)
 
 
-@pytest.fixture
-def shelf(monkeypatch) -> Shelf:
-    for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    with serving() as shelf:
-        yield shelf
-
-
 def source(*urls: str, **expected) -> Source:
     return Source(**({"urls": list(urls), "licence": "cc", "size": len(CONTENT), "sha256": SHA256} | expected))
 

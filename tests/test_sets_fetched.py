@@ -10,7 +10,6 @@ from evaluation.datasets.readers import read_set
 from evaluation.datasets.source import options_of
 from formats.files import InputError, read_json
 from tests.dag import ROOT, jobs_by_rule, snakemake
-from tests.served import serving
 from tests.test_workflow_inputs import settings
 from workflow.fetch import refused
 from workflow.fetch.__main__ import fetch
@@ -24,15 +23,6 @@ SETS = sorted((ROOT / "workflow/config/sets").glob("*.yaml"))
 COMMIT, LATER = "ab" * 20, "cd" * 20
 SET = 'id,category,prompt,obj1,bbox1\n000,object_binding,A rose,rose,"175,108,347,430"\n'
 OTHER = SET.replace("A rose,rose", "A cat,cat")
-
-
-@pytest.fixture
-def shelf(monkeypatch):
-    for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    with serving() as shelf:
-        yield shelf
 
 
 def changes(url: str, folder: Path, *accept: str, **own: Any) -> dict[str, Any]:

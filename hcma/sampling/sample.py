@@ -98,9 +98,9 @@ def sample(
     batch = choose_batch_size(method, layouts) if isinstance(batch_size, str) else Choice(batch_size)
     speed_up(method.sd, compile_unet, channels_last)
     out_of_memory = sample_rest(method, layouts, checkpoint, batch.size)
-    seconds, passes = checkpoint.totals()
+    seconds, work_by_image = checkpoint.totals()
     counts: Counter[str] = Counter()
-    for image in passes.values():
+    for image in work_by_image.values():
         counts.update(image)
     # The commit and the device of every batch; the rest, from "system" to "speed", is this run's, which may be a later one.
     meta = made_with | {
@@ -118,10 +118,10 @@ def sample(
         "images": len(layouts),
         "counts": counts,
         "counts_per_image": {name: count / len(layouts) for name, count in counts.items()},
-        "work": {str(layout.id): passes[str(layout.id)] for layout in layouts},
+        "work": {str(layout.id): work_by_image[str(layout.id)] for layout in layouts},
     }
     for name in LISTED:
-        meta[name] = [layout.id for layout in layouts if passes[str(layout.id)].get(name)]
+        meta[name] = [layout.id for layout in layouts if work_by_image[str(layout.id)].get(name)]
     for leftover in out.parent.glob(f"{glob.escape(out.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
     checkpoint.assemble(out, [layout.id for layout in layouts], meta)

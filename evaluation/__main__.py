@@ -11,10 +11,9 @@ distance is measured. --extractors is a configuration as JSON or YAML, whose `me
 scored where it is not) and features of both sides, and prints the metrics.
 """
 
-import argparse
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from evaluation.metrics.measure import measure
 from evaluation.metrics.summary import Summaries, write_summaries
 from evaluation.networks import NEEDED, described, faults
 from evaluation.printing import number, write_csv
-from evaluation.protocol import add_options, check_resolution, chosen
+from evaluation.protocol import Protocol, add_options, check_resolution, chosen
 from evaluation.regions import regions
 from evaluation.tables.headline import cut_texts
 from formats import shown
@@ -52,7 +51,16 @@ def main() -> None:
     add_device_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
-    found, table = score(arguments)
+    found, table = score(
+        arguments.layouts,
+        arguments.images,
+        arguments.real,
+        arguments.extractors,
+        arguments.out,
+        protocol=chosen(arguments),
+        device=arguments.device,
+        workers=arguments.workers,
+    )
     widest = max(18, *map(len, found["metrics"]))
     for name, metric in found["metrics"].items():
         print(f"{name:{widest}} {number(metric['value'], se=metric['se']) if metric else '-'}")
@@ -60,70 +68,86 @@ def main() -> None:
         print(note)
 
 
-def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Extract, sum up and measure; returns what metrics.json holds, and the table of all regions.
+def score(
+    layouts: Sequence[Path],
+    images: Sequence[Path],
+    real: Sequence[Path] | None,
+    extractors: Path,
+    out: Path,
+    *,
+    protocol: Protocol,
+    device: str,
+    workers: int | None = None,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Extract, sum up and measure into the folder `out`; returns what metrics.json holds, and the table of all regions.
 
+    layouts: JSON lines. images, real: a folder or zip each, in the same order. extractors: a configuration, or its section.
     Raises InputError before any network is loaded.
     """
-    shards = [read_layout_rows(path) for path in arguments.layouts]
-    stanzas, owns = _stanzas(arguments.extractors)
+    shards = [read_layout_rows(path) for path in layouts]
+    _check_layouts(layouts, shards)
+    stanzas, owns = _stanzas(extractors)
     own.check_names(owns)
-    canvas, protocol = _check(arguments, shards), chosen(arguments)
+    places = {"images": images} | ({"real": real} if real else {})
+    sizes = {name: _sizes(f"--{name}", paths, shards, protocol.resolution) for name, paths in places.items()}
+    canvas = sizes.get("real", sizes["images"])
     tables = [regions(rows, canvas, protocol.min_side, protocol.max_per_image) for rows in shards]
     table = pd.concat(tables, ignore_index=True)
     with quick_imports():
         from formats.device import take_device
 
-        networks = load_networks(stanzas, take_device(arguments.device))
-    workers = chosen_workers(arguments.workers, arguments.device)
-    features: dict[str, list[Path]] = {name: [] for name in ("images", "real") if getattr(arguments, name)}
+        networks = load_networks(stanzas, take_device(device))
+    loaders = chosen_workers(workers, device)
+    features: dict[str, list[Path]] = {name: [] for name in places}
     for place, (rows, part) in enumerate(zip(shards, tables, strict=True)):
         kept = part[part["kept"].astype(bool)].reset_index(drop=True)
         for name, paths in features.items():
-            paths.append(arguments.out / "features" / name / f"{place:04d}.npz")
-            source = getattr(arguments, name)[place]
-            write_features(source, rows, kept, networks, protocol, paths[-1], workers, owns)
-    summaries = {name: arguments.out / "features" / f"{name}.npz" for name in features}
+            paths.append(out / "features" / name / f"{place:04d}.npz")
+            write_features(places[name][place], rows, kept, networks, protocol, paths[-1], loaders, owns)
+    summaries = {name: out / "features" / f"{name}.npz" for name in features}
     for name, paths in features.items():
         write_summaries(FeatureShards(paths), summaries[name])
-    images, real = (Summaries(summaries[name]) if name in summaries else None for name in ("images", "real"))
-    assert images is not None
-    found, scores = measure(images, real, [row for rows in shards for row in rows], own=owns)
-    with replacing(arguments.out / "scores.parquet") as beside:
+    reference = Summaries(summaries["real"]) if real else None
+    found, scores = measure(
+        Summaries(summaries["images"]), reference, [row for rows in shards for row in rows], own=owns
+    )
+    with replacing(out / "scores.parquet") as beside:
         scores.to_parquet(beside, index=False)
-    write_csv(arguments.out / "regions.csv", table)
-    write_json(arguments.out / "metrics.json", found)
+    write_csv(out / "regions.csv", table)
+    write_json(out / "metrics.json", found)
     return found, table
 
 
-def _check(arguments: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> dict[int, tuple[int, int]]:
-    """Width and height of every layout's real image, or where there are none of its image.
-
-    Raises InputError unless every file of layouts has its images, no layout comes twice, and no image is smaller than the
-    resolution asked for.
-    """
+def _check_layouts(layouts: Sequence[Path], shards: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """Raises InputError for a file without layouts, and for a layout that comes twice."""
     seen: set[int] = set()
-    for path, rows in zip(arguments.layouts, shards, strict=True):
+    for path, rows in zip(layouts, shards, strict=True):
         if not rows:
             raise InputError(f"{path}: no layouts")
         for layout in _ids(rows):
             if layout in seen:
                 raise InputError(f"{path}: layout {layout} comes twice")
             seen.add(layout)
-    sizes: dict[str, dict[int, tuple[int, int]]] = {}
-    given = {"--images": arguments.images, "--real": arguments.real}
-    for option, paths in ((option, paths) for option, paths in given.items() if paths):
-        sizes[option] = {}
-        if len(paths) != len(shards):
-            raise InputError(f"{option}: {len(paths)} given for {len(shards)} files of layouts")
-        for path, rows in zip(paths, shards, strict=True):
-            found = check_images(path, _ids(rows))
-            check_resolution(path, found, arguments.resolution)
-            sizes[option] |= found
-    return sizes.get("--real", sizes["--images"])
 
 
-def _ids(rows: list[dict[str, Any]]) -> list[int]:
+def _sizes(
+    option: str, paths: Sequence[Path], shards: Sequence[Sequence[Mapping[str, Any]]], resolution: int | None
+) -> dict[int, tuple[int, int]]:
+    """Width and height of every layout's image.
+
+    Raises InputError unless every file of layouts has its images, and none is smaller than the resolution asked for.
+    """
+    if len(paths) != len(shards):
+        raise InputError(f"{option}: {len(paths)} given for {len(shards)} files of layouts")
+    sizes: dict[int, tuple[int, int]] = {}
+    for path, rows in zip(paths, shards, strict=True):
+        found = check_images(path, _ids(rows))
+        check_resolution(path, found, resolution)
+        sizes |= found
+    return sizes
+
+
+def _ids(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return [row["id"] for row in rows]
 
 

@@ -98,7 +98,7 @@ def compare_pairs(rows: dict[str, MeasuredRow], pairs: Sequence[tuple[str, str]]
     """The same of these pairs alone, the first row minus the second: p-values are Holm's over them, metric by metric."""
     lines: list[dict[str, Any]] = []
     for metric in dict.fromkeys(metric for row in rows.values() for metric in row.metrics):
-        # A pair that is printed both ways round is one test.
+        # A pair that is printed both ways round is one test, of the way that comes last.
         tested = {frozenset(pair): pair for pair in pairs}
         family = {
             pair: difference(
@@ -109,9 +109,9 @@ def compare_pairs(rows: dict[str, MeasuredRow], pairs: Sequence[tuple[str, str]]
         }
         adjusted = dict(zip(family, holm([float(found["p"]) for found in family.values()]), strict=True))
         lines += [
-            _line(metric, tested[pair], printed, family[pair] | {"p_holm": adjusted[pair]})
-            for printed in pairs
-            if (pair := frozenset(printed)) in family
+            _line(metric, name, other, family[pair] | {"p_holm": adjusted[pair]}, -1 if tested[pair][0] == other else 1)
+            for name, other in pairs
+            if (pair := frozenset({name, other})) in family
         ]
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -127,9 +127,8 @@ def _swapped(metric: Metric, pair: frozenset[str], swaps: Swaps) -> list[float] 
         ) from None
 
 
-def _line(metric: str, tested: tuple[str, str], printed: tuple[str, str], found: dict[str, float]) -> dict[str, Any]:
-    sign = 1 if tested == printed else -1
-    line = {"metric": metric, "method": printed[0], "against": printed[1]} | found
+def _line(metric: str, method: str, against: str, found: dict[str, float], sign: int) -> dict[str, Any]:
+    line = {"metric": metric, "method": method, "against": against} | found
     line |= {key: sign * found[key] for key in ("difference", "debiased")}
     return line | {"opposite": opposite(found["difference"], found["debiased"]), "different": verdict(found["p_holm"])}
 

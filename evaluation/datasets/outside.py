@@ -14,7 +14,6 @@ whose captions differ. With --check only names and headers are looked at, and no
 From a bundle (formats.bundles) images are taken whose layouts there are the layouts here, word by word and box by box.
 """
 
-import argparse
 import hashlib
 import io
 import sys
@@ -148,7 +147,17 @@ class BundledFiles:
 
 def main() -> None:
     arguments = _parser().parse_args()
-    row = _described(arguments)
+    row = OutsideRow(
+        row=arguments.row,
+        made_by=arguments.made_by,
+        images=arguments.images or "",
+        bundle=arguments.bundle or "",
+        bundle_row=arguments.bundle_row or arguments.row,
+        pattern=arguments.pattern,
+        table=arguments.table or "",
+        size=_size(arguments.size),
+        surplus=arguments.surplus == "pass_over",
+    )
     if arguments.check:
         _stop(faults_of(row, [one for path in arguments.layouts for one in read_layout_rows(path)], arguments.count))
         return
@@ -201,20 +210,6 @@ def _parser() -> Parser:
     parser.add_argument("--check", action="store_true", help="look at names and headers alone")
     parser.add_argument("--out", type=Path, help="folder of the shards")
     return parser
-
-
-def _described(arguments: argparse.Namespace) -> OutsideRow:
-    return OutsideRow(
-        row=arguments.row,
-        made_by=arguments.made_by,
-        images=arguments.images or "",
-        bundle=arguments.bundle or "",
-        bundle_row=arguments.bundle_row or arguments.row,
-        pattern=arguments.pattern,
-        table=arguments.table or "",
-        size=_size(arguments.size),
-        surplus=arguments.surplus == "pass_over",
-    )
 
 
 def _stop(lines: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def draw(tables: dict[str, pd.DataFrame], names: dict[str, str], out: Path) -> N
     for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):
         if "real" in tables and method != "real":
             axis.plot(tables["real"]["clip"], range(len(first)), "s", color="0.85", markersize=5)
-        _panel(axis, table, look[method])
+        _panel(axis, table, *look[method])
         axis.set_title(names[method], fontsize=8)
     axes[0][0].set_yticks(range(len(first)), [f"{plain(str(row.phrase))} ({row.n})" for row in first.itertuples()])
     axes[0][0].set_ylim(len(first) - 0.5, -0.5)
@@ -73,8 +73,7 @@ def draw(tables: dict[str, pd.DataFrame], names: dict[str, str], out: Path) -> N
     save(figure, out)
 
 
-def _panel(axis: Axes, table: pd.DataFrame, look: tuple[str, str]) -> None:
-    colour, marker = look
+def _panel(axis: Axes, table: pd.DataFrame, colour: str, marker: str) -> None:
     axis.errorbar(
         table["clip"], range(len(table)), xerr=table["se"], color=colour, marker=marker, markersize=3, linestyle="none"
     )

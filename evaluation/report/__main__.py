@@ -9,9 +9,7 @@ Strips (evaluation.contact_sheets) are embedded as long as all of them take at m
 them, a layout at a time, from where they lie, and has to be moved together with that folder.
 """
 
-import argparse
 from pathlib import Path
-from typing import Any
 
 from evaluation import difficulty
 from evaluation.contact_sheets import read_index
@@ -52,11 +50,6 @@ def main() -> None:
     parser.add_argument("--embed", type=int, default=EMBED, help=f"bytes of strips that are embedded at most ({EMBED})")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    write_text(arguments.out, fill(content(arguments)))
-
-
-def content(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the page shows, of the arguments that `main` takes; raises InputError for what does not fit together."""
     layouts, methods = read_layout_rows(arguments.layouts), arguments.methods
     if unknown := [name for name in arguments.compare if name not in methods]:
         raise InputError(f"--compare {unknown[0]}: not among the methods, {', '.join(methods)}")
@@ -66,7 +59,7 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
     strips = [read_index(path, methods) for path in arguments.strips]
     elsewhere = read_elsewhere(arguments.elsewhere)
     called = {method: named(method, method, elsewhere) for method in methods}
-    return {
+    content = {
         "run": arguments.run,
         "caveat": arguments.caveat,
         "tables": [pack_table(path, arguments.caveat) for path in arguments.tables],
@@ -78,6 +71,7 @@ def content(arguments: argparse.Namespace) -> dict[str, Any]:
         "scores": pack_scores(scores, metrics),
         "strips": strip_sources(strips, [row["id"] for row in layouts], arguments.embed, arguments.out),
     }
+    write_text(arguments.out, fill(content))
 
 
 if __name__ == "__main__":

@@ -50,15 +50,15 @@ def _lines(metrics: Path, scores: Path) -> list[Row]:
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{scores}: not a table of scores ({error}); delete it and run again") from None
     boxes = table[table["object"] >= 0].dropna()
-    return [_line(content["method"], about, pair, boxes) for pair in combinations(found, 2)]
+    return [_line(content["method"], about, first, second, boxes) for first, second in combinations(found, 2)]
 
 
-def _line(method: str, about: dict[str, Any], pair: tuple[Metric, Metric], boxes: pd.DataFrame) -> Row:
-    names = dict(zip(("first", "second"), (Cell(about[metric.extractor]["name"]) for metric in pair), strict=True))
+def _line(method: str, about: dict[str, Any], first: Metric, second: Metric, boxes: pd.DataFrame) -> Row:
+    names = {"first": Cell(about[first.extractor]["name"]), "second": Cell(about[second.extractor]["name"])}
     line = {"method": Cell(method), **names, "boxes": Cell(len(boxes))}
     if boxes.empty:
         return line
-    a, b = (boxes[metric.scores].astype(bool).to_numpy() for metric in pair)
+    a, b = (boxes[metric.scores].astype(bool).to_numpy() for metric in (first, second))
     numbers = groups(boxes["image_id"])
     statistics = {
         "found_first": lambda inside: a[inside].mean(),

@@ -5,6 +5,7 @@ A phrase is [/EN#chain/type words]; a box belongs to one chain or more, in pixel
 
 import re
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.datasets.opening import open_lines, open_xml
@@ -14,6 +15,25 @@ from formats.files import InputError
 
 PHRASE = re.compile(r"\[/EN#([^/\]\s]+)((?:/[^/\s\]]+)*) ([^\[\]]*)\]")
 CAPTIONS = 10  # a photo's number times this, and the line, is a layout's
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A marked phrase: its chain, its types, and its characters in the caption."""
+
+    chain: str
+    types: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class PhotoBoxes:
+    """What a photo's XML says: its size (pixels), each chain's boxes with their places in the file, and the chains without."""
+
+    size: tuple[float, float]
+    of_chain: dict[str, list[tuple[str, list[float]]]]
+    unboxed: set[str]
 
 
 def read(source: Source) -> None:
@@ -41,15 +61,15 @@ def read(source: Source) -> None:
                 layout = row.layout(caption, f"{path.stem}#{place - 1}", photo, f"{path.stem}.jpg")
                 layout.number = photo * CAPTIONS + place - 1
                 if boxes is not None:
-                    _add(layout, caption, phrases, *boxes)
+                    _add(layout, caption, phrases, boxes)
 
 
-def _marked(line: str) -> tuple[str, list[tuple[str, str, int, int]]]:
-    """The caption without marks, and of each phrase its chain, types and span."""
+def _marked(line: str) -> tuple[str, list[Phrase]]:
+    """The caption without marks, and its phrases."""
     caption, phrases, read = "", [], 0
     for match in PHRASE.finditer(line):
         caption += line[read : match.start()]
-        phrases.append((match[1], match[2].strip("/"), len(caption), len(caption) + len(match[3])))
+        phrases.append(Phrase(match[1], match[2].strip("/"), len(caption), len(caption) + len(match[3])))
         caption, read = caption + match[3], match.end()
     caption += line[read:]
     if re.search(r"\[/EN#|[\[\]]", caption):
@@ -57,38 +77,30 @@ def _marked(line: str) -> tuple[str, list[tuple[str, str, int, int]]]:
     return caption, phrases
 
 
-def _add(
-    layout: Draft,
-    caption: str,
-    phrases: list[tuple[str, str, int, int]],
-    canvas: tuple[float, float],
-    boxes: dict[str, list[tuple[str, list[float]]]],
-    unboxed: set[str],
-) -> None:
-    for chain, kinds, start, stop in phrases:
-        if chain not in boxes:
+def _add(layout: Draft, caption: str, phrases: list[Phrase], boxes: PhotoBoxes) -> None:
+    for phrase in phrases:
+        words, chain = caption[phrase.start : phrase.stop], phrase.chain
+        if chain not in boxes.of_chain:
             said = (
                 "phrase of a scene, or without a box in the photo"
-                if chain in unboxed or chain == "0"
+                if chain in boxes.unboxed or chain == "0"
                 else "phrase without box"
             )
-            layout.drop(said, f"{chain}: {caption[start:stop]}")
-        for field, edges in boxes.get(chain, ()):
+            layout.drop(said, f"{chain}: {words}")
+        for field, edges in boxes.of_chain.get(chain, ()):
             layout.add(
-                caption[start:stop],
+                words,
                 edges,
                 field,
-                canvas,
+                boxes.size,
                 cut=True,
-                span=(start, stop),
-                attributes={"type": kinds, "chain": chain},
+                span=(phrase.start, phrase.stop),
+                attributes={"type": phrase.types, "chain": chain},
             )
 
 
-def _boxes(
-    source: Source, path: Path
-) -> tuple[tuple[float, float], dict[str, list[tuple[str, list[float]]]], set[str]] | None:
-    """The photo's size, boxes by chain, and the chains that have none; None where they cannot be read, which is a fault."""
+def _boxes(source: Source, path: Path) -> PhotoBoxes | None:
+    """None where they cannot be read, which is a fault."""
     if not path.is_file():
         source.fault(path, "", "no such file, which has the boxes of the sentences")
         return None
@@ -97,7 +109,7 @@ def _boxes(
             root = open_xml(path)
         except InputError as error:
             raise RowError("", str(error).removeprefix(f"{path}: ")) from None
-        canvas, boxes, unboxed = size_of(root), defaultdict(list), set()
+        size, boxes, unboxed = size_of(root), defaultdict(list), set()
         for place, thing in enumerate(root.findall("object"), 1):
             chains, box = [(name.text or "").strip() for name in thing.findall("name")], thing.find("bndbox")
             if not chains or not all(chains):
@@ -108,5 +120,5 @@ def _boxes(
             edges = edges_of(box, f"object {place}", 1)
             for chain in chains:
                 boxes[chain].append((f"{path.name}, object {place}", edges))
-        return canvas, dict(boxes), unboxed
+        return PhotoBoxes(size, dict(boxes), unboxed)
     return None

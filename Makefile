@@ -8,7 +8,8 @@ CORES ?= all
 TORCH ?= cuda
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 CPU_BUILDS = $(shell sed -nE 's/^(torch|torchvision)(==[^ ;]*).*/\1\2/p' requirements-torch.lock)
-QUIET := --quiet --disable-pip-version-check --no-deps
+# Modules are compiled at their first import: of what is installed most are never imported.
+QUIET := --quiet --disable-pip-version-check --no-deps --no-compile
 # Of the rehearsal: its jobs ask for 15 GB each, so that this much runs them one at a time.
 MEM_MB ?= 16000
 

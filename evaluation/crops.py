@@ -70,11 +70,16 @@ def read_regions(path: Path, ids: Sequence[int]) -> pd.DataFrame:
 
 
 def kept_boxes(layouts: Sequence[dict[str, Any]], table: pd.DataFrame) -> dict[int, list[tuple[int, list[float]]]]:
-    """layout id -> (object, its box in the unit square) of the rows of a table of regions, in its order."""
+    """layout id -> (object, its box in the unit square) of the rows of a table of regions, in its order.
+
+    The box is the layout's, or where the table has boxes (evaluation.detected_regions) its own.
+    """
     objects = {layout["id"]: layout["objects"] for layout in layouts}
     boxes: dict[int, list[tuple[int, list[float]]]] = {number: [] for number in objects}
-    for number, place in zip(table["id"].tolist(), table["object"].tolist(), strict=True):
-        boxes[number].append((place, objects[number][place]["box"]))
+    places = list(zip(table["id"].tolist(), table["object"].tolist(), strict=True))
+    own = map(list, table["box"]) if "box" in table else (objects[number][place]["box"] for number, place in places)
+    for (number, place), box in zip(places, own, strict=True):
+        boxes[number].append((place, box))
     return boxes
 
 

@@ -7,6 +7,7 @@ The npz holds, in the order of the layouts and regions (I images, R regions, B b
 
     image_ids, image_image_ids [I], region_ids, region_objects, region_image_ids [R]: which layout, object and photo
     image_NAME [I, D], region_NAME [R, D]: features by each extractor, float32
+    region_found [R]: of a table of regions that says so, whether the object was found (evaluation.detected_regions)
     image_text [I, D], region_text [R, D], image_text_cut [I], region_text_cut [R]: CLIP's of the captions and labels, and
         whether a text was longer than its context
     detection_{ids,boxes,scores,labels} [F]: what `detector` found; of a further detector NAME_detection_...
@@ -150,6 +151,8 @@ def write_features(
     arrays = extract(images, layouts, table, networks, protocol, workers)
     labels = [protocol.label_template.format(label=phrase) for phrase in table["phrase"]]
     arrays |= keys(layouts, table)
+    detected = {"region_found": table["found"].to_numpy(bool)} if "found" in table else {}
+    arrays |= detected
     clip = networks.extractors["clip"]
     arrays |= _texts(clip, "image", [row["caption"] for row in layouts])
     arrays |= _texts(clip, "region", labels)
@@ -159,7 +162,7 @@ def write_features(
         arrays |= one.carry(shard)
     made = about(networks, protocol)
     made |= {SECTION: {one.name: one.stated() for one in carrying}} if carrying else {}
-    stated = {"about": made, "source": source(read_meta(images))}
+    stated = {"about": made, "source": source(read_meta(images)) | ({"crops": "detected"} if detected else {})}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)
@@ -280,7 +283,7 @@ def extract(
             encode(level, name, waiting[f"{level}_{name}"].rest())
     found = _arrays(parts, gpus)
     for name, detector in networks.detectors.items():
-        found |= _detections(name, batchers[name].finish())
+        found |= detection_columns(name, batchers[name].finish())
         if name not in ROLES:
             found[f"{name}_detection_cut"] = _truncated_phrases(detector, layouts)
     for name in networks.judges:
@@ -337,8 +340,8 @@ def _arrays(parts: "dict[str, list[torch.Tensor]]", gpus: "set[torch.device]") -
     return {name: joined([part.numpy() for part in found] or none) for name, found in parts.items()}
 
 
-def _detections(name: str, found: "Sequence[tuple[int, Detections]]") -> dict[str, np.ndarray]:
-    """One row a detection, in the order of the images."""
+def detection_columns(name: str, found: "Sequence[tuple[int, Detections]]") -> dict[str, np.ndarray]:
+    """What a detector found, by the names of its arrays: one row a detection, in the order of the images."""
     columns = (
         np.array([number for number, seen in found for _ in seen.labels], np.int64),
         np.concatenate([np.zeros((0, 4), np.float32), *(seen.boxes_N4 for _, seen in found)]),

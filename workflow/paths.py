@@ -52,6 +52,10 @@ class Paths:
     def regions(self, split: str = "{split}", shard: str = "{shard}") -> str:
         return f"{self.folder}/regions/{split}/{shard}.parquet"
 
+    def detected_regions(self, row: str = "{method}", split: str = "{split}", shard: str = "{shard}") -> str:
+        """The same regions where a detector finds their objects in the row's images."""
+        return f"{self.folder}/regions/{row}/{split}/{shard}.parquet"
+
     def spec(self, row: str = "{method}") -> str:
         """All that decides a row's images beside the layouts."""
         return f"{self.folder}/methods/{row}.json"

@@ -618,6 +618,11 @@ class Method(Section):
         " bundle has them, else by its summary, if layouts, networks and protocol are the same",
     )
     row: RowName | None = Field(None, description="of a bundle: the row that is taken; null: the one of this name")
+    crops: Literal["layout", "detected"] = Field(
+        "layout",
+        description="where regions are cut from the row's images: at the layout's boxes, or where `extractors.detector` finds"
+        " their objects, and at the layout's box where it does not (A36)",
+    )
     source: str = Field(
         "", description="where the values of the module's other parameters are from, printed under the tables"
     )
@@ -719,6 +724,7 @@ Rule = Literal[
     "compare_rows",
     "count_parameters",
     "cut_strips",
+    "detect_regions",
     "extract_features",
     "measure",
     "measure_by_size",

@@ -152,6 +152,24 @@ def match(
     )
 
 
+def found_boxes(
+    layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], limits: Limits = USUAL
+) -> dict[tuple[int, int], list[float]]:
+    """(layout id, object) -> the box of the sure detection of its label that takes it, as in `match`, but however far away."""
+    of_image, found = dict(_by_image(detections)), {}
+    for row in layouts:
+        if row["id"] not in of_image:
+            continue
+        seen = of_image[row["id"]].sort_values("score", ascending=False, kind="stable")
+        sure = seen[seen["score"] >= limits.sure]
+        things = pd.DataFrame(row["objects"], columns=["phrase", "box"]).reset_index(names="object")
+        for phrase, wanted in things.groupby("phrase", sort=False):
+            boxes = _stacked(sure.loc[sure["label"] == phrase, "box"])
+            for place, number in _assigned(overlaps(_stacked(wanted["box"]), boxes), 0).items():
+                found[row["id"], int(wanted["object"].iloc[place])] = boxes[number].tolist()
+    return found
+
+
 def _by_image(detections: dict[str, np.ndarray]) -> Iterator[tuple[int, pd.DataFrame]]:
     table = pd.DataFrame({"id": detections["detection_ids"], "label": detections["detection_labels"]})
     table = table.assign(score=detections["detection_scores"], box=list(detections["detection_boxes"]))

@@ -17,7 +17,7 @@ from evaluation.metrics.neighbours import COUNTS
 from evaluation.metrics.own import SECTION, Own
 from evaluation.metrics.pairs import across, within
 from evaluation.metrics.permutation import contributions
-from evaluation.metrics.summary import KNOWN, LEVELS, NO_PHOTOS, Summaries, Summary
+from evaluation.metrics.summary import FOUND, KNOWN, LEVELS, NO_PHOTOS, Summaries, Summary
 from evaluation.networks import DETECTIONS, ROLES, SCORES, networks_in
 from formats.files import InputError
 
@@ -45,6 +45,7 @@ def measure(
         raise InputError(f"{row.path}: images of other layouts than those given")
     counts = {f"n_{level}s": len(row.read(f"{level}_ids")) for level in LEVELS}
     counts |= {f"n_{level}s_text_cut": int(row.read(f"{level}_text_cut").sum()) for level in LEVELS}
+    counts |= {"n_regions_found": int(row.read(FOUND).sum())} if row.source.get("crops") else {}
     measured = Measured(row, real, layouts)
     measurable = _measurable(row, own)
     metrics, distances = _metrics(measured, measurable)

@@ -35,6 +35,8 @@ KNOWN = "known_"
 Pairs = Callable[[str, str, "Summary"], dict[str, np.ndarray]] | None
 # Before the names of what metrics of one's own carry from features.
 CARRIED = "metrics/"
+# Which regions a detector found, of rows that are cropped where it did.
+FOUND = "region_found"
 
 
 def carried(name: str, key: str) -> str:
@@ -189,7 +191,8 @@ def write_summaries(shards: FeatureShards, out: Path, pairs: Pairs = None) -> No
             arrays |= {name: shards.read(name) for name in names}
         elif measured == SCORES:
             arrays |= {name: shards.read(name) for name in (f"judge_{network}", f"judge_{network}_cut")}
-    arrays |= {name: shards.read(name) for name in shards.names if name.startswith(CARRIED)}
+    further = [name for name in shards.names if name.startswith(CARRIED) or name == FOUND]
+    arrays |= {name: shards.read(name) for name in further}
     # What is known of pairs follows from the rest, and differs in its last digits between devices.
     stated = {"about": shards.about, "source": shards.source, "content": _digest(arrays)}
     with replacing(out) as beside, open(beside, "wb") as file:

@@ -70,6 +70,7 @@ def headline_table(
         rows=cells,
         notes=[
             *_protocol(columns, metrics, data),
+            *_found_regions(measured, called),
             *made(spent),
             _bold(leading),
             *[_mark(mark_against)] * marked,
@@ -224,6 +225,19 @@ def _regions(rule: dict[str, Any]) -> str:
         f"Regions: boxes of at least {rule['min_side']} px a side{most}, also of rows that do not see boxes. A region is the "
         f"box's pixels at the image's own resolution, rounded outwards, {shape}."
     )
+
+
+def _found_regions(measured: dict[str, dict[str, Any]], called: dict[str, str]) -> list[str]:
+    """Of rows that are cropped where a detector finds the objects, how many it found."""
+    found = {row: metrics for row, metrics in measured.items() if "n_regions_found" in metrics}
+    counts = [f"{called[row]} {one['n_regions_found']} of {one['n_regions']}" for row, one in found.items()]
+    if not counts:
+        return []
+    detector = next(iter(found.values()))["protocol"]["detector"]["name"]
+    return [
+        f"Cropped where {detector} finds the object in the row's own image, at the layout's box where it does not: "
+        f"{', '.join(counts)} regions found."
+    ]
 
 
 def made(cost: pd.DataFrame) -> list[str]:

@@ -25,10 +25,43 @@ rule tabulate_regions:
         " --out {output} > {log} 2>&1"
 
 
+# The same regions where a detector finds their objects, of rows whose stanza says so.
+rule detect_regions:
+    input:
+        layouts=plan.path.layout_shard(),
+        images=plan.path.samples(),
+        regions=plan.path.regions(),
+        weights=plan.extractors_made,
+    output:
+        plan.path.detected_regions(),
+    log:
+        plan.path.log("detect_regions/{method}-{split}-{shard}"),
+    benchmark:
+        plan.path.benchmark("detect_regions/{method}-{split}-{shard}")
+    priority: 7
+    conda:
+        "../envs/harness.yaml"
+    threads: plan.evaluation_threads
+    resources:
+        **plan.needs("detect_regions"),
+        gpu=plan.evaluation_gpus,
+    params:
+        key=plan.extractors_key,
+        device=plan.untracked(plan.evaluation_device),
+        workers=lambda wildcards, output, threads: threads * plan.evaluation_gpus,
+        config=plan.untracked(plan.path.config),
+    message:
+        "Finding the regions of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
+    shell:
+        "python -m evaluation.detected_regions --layouts {input.layouts} --images {input.images}"
+        " --regions {input.regions} --extractors {params.config} --device {params.device} --workers {params.workers}"
+        " --out {output} > {log} 2>&1"
+
+
 rule export_crops:
     input:
         images=plan.path.samples(),
-        regions=plan.path.regions(),
+        regions=lambda wildcards: plan.regions(wildcards.method, wildcards.split, wildcards.shard),
         layouts=plan.path.layout_shard(),
     output:
         plan.path.crops(),
@@ -56,7 +89,7 @@ rule extract_features:
     input:
         layouts=plan.path.layout_shard(),
         images=plan.path.samples(),
-        regions=plan.path.regions(),
+        regions=lambda wildcards: plan.regions(wildcards.method, wildcards.split, wildcards.shard),
         weights=plan.extractors_made,
     output:
         temp(plan.path.features()),

@@ -52,6 +52,12 @@ def test_every_named_set_is_pinned_and_lies_on_any_scale(scale, path) -> None:
     assert Plan(plan.settings).annotations == plan.annotations, "what is resolved once more stays as it is"
 
 
+def test_two_sets_for_one_split_are_refused() -> None:
+    hrs, tolo = (ROOT / f"workflow/config/sets/{name}.yaml" for name in ("hrs", "hrs_tolo"))
+    with pytest.raises(SettingsError, match=r"hrs_tolo\.yaml: data\.source: .*hrs\.yaml names a layout set too"):
+        read(merged([hrs, tolo]), [], [hrs, tolo])
+
+
 def test_a_set_is_fetched_when_its_licence_is_accepted_and_read_where_it_is(shelf, tmp_path) -> None:
     url = shelf.put(f"/owner/name/{COMMIT}/7bench.csv", SET.encode())
     refusing = Plan(settings("miniature", changes(url, tmp_path)))

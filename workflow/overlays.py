@@ -63,6 +63,23 @@ def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
     return found
 
 
+def stacked_sets(over: Sequence[Path]) -> list[str]:
+    """A line where two files of the command line name layout sets for one split: merged, their files would be read together."""
+    first: dict[Keys, Path] = {}
+    lines = []
+    for path in over:
+        for keys in (("data", "source"), ("data", "train", "source"), ("data", "test", "source")):
+            found: Any = content(path)
+            for key in keys:
+                found = found.get(key) if isinstance(found, Mapping) else None
+            if not isinstance(found, Mapping) or not {"reader", "files"} <= found.keys():
+                continue
+            if keys in first:
+                lines.append(f"{path}: {'.'.join(keys)}: {first[keys]} names a layout set too; lay one of them")
+            first.setdefault(keys, path)
+    return lines
+
+
 def merged(over: Sequence[str | Path] = (), given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration that Snakemake makes of files and of single values on its command line."""
     above: Any = reduce(laid, [*map(content, over), given or {}], {})

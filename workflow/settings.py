@@ -16,7 +16,7 @@ from formats.files import InputError
 from workflow.consistency import contradictions
 from workflow.inputs import FILLED
 from workflow.keys import explained
-from workflow.overlays import blamed, merge_faults, resolved
+from workflow.overlays import blamed, merge_faults, resolved, stacked_sets
 from workflow.paths import Paths
 
 
@@ -868,6 +868,8 @@ def read(
     It was merged as Snakemake does: `files`, which the Snakefile names, and over them what `over`, the files of the command
     line, and `given`, its single values, make together; later ones win.
     """
+    if lines := stacked_sets(over):
+        raise SettingsError(lines)
     if found := merge_faults(config):
         raise SettingsError(blamed(found, config, files, over, given))
     try:

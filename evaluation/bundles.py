@@ -27,22 +27,34 @@ from formats.bundles import Bundle
 from formats.cli import options, run
 from formats.files import InputError, replacing
 
+# Where a row's regions are cut.
+CROPS = ("layout", "detected")
+
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--row", required=True, help="of the bundle")
     parser.add_argument("--made-by", required=True, help="what the summary says of who made the row's images")
+    parser.add_argument("--crops", choices=CROPS, default=CROPS[0], help="where its regions have to have been cut")
     parser.add_argument("--layouts", type=Path, nargs="+", required=True, help="of this run, in order")
     parser.add_argument("--like", type=Path, nargs="*", default=[], help="summary of a row of this run")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     rows = [row for path in arguments.layouts for row in read_layout_rows(path)]
-    take_summary(arguments.bundle, arguments.row, arguments.made_by, rows, arguments.like, arguments.out)
+    take_summary(
+        arguments.bundle, arguments.row, arguments.made_by, rows, arguments.like, arguments.out, arguments.crops
+    )
 
 
 def take_summary(
-    path: Path, row: str, made_by: str, layouts: Sequence[Mapping[str, Any]], like: Sequence[Path], out: Path
+    path: Path,
+    row: str,
+    made_by: str,
+    layouts: Sequence[Mapping[str, Any]],
+    like: Sequence[Path],
+    out: Path,
+    crops: str = CROPS[0],
 ) -> None:
     """Write a row's summary; raises InputError where its layouts, networks or protocol are others than here."""
     name = f"summaries/{row}/test.npz"
@@ -57,6 +69,7 @@ def take_summary(
         with tempfile.TemporaryDirectory() as folder:
             bundle.unpack([name], Path(folder))
             theirs = Summaries(Path(folder) / name)
+            faults += _differences({"crops": theirs.source.get("crops", CROPS[0])}, {"crops": crops})
             for ours in map(Summaries, like):
                 faults += _differences(flat(theirs.about), flat(ours.about))
             if faults:

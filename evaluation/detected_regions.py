@@ -1,25 +1,28 @@
 r"""Regions of one shard of one row where a detector finds their objects: another reading of where rows are cropped (A36).
 
     python -m evaluation.detected_regions --layouts layouts/test/0000.jsonl --images samples/sd14/test/0000.zip \
-        --regions regions/test/0000.parquet --extractors extractors.json --out regions/sd14/test/0000.parquet
+        --regions regions/test/0000.parquet --size 64 --min-side 6 --extractors extractors.json \
+        --out regions/sd14_detected/test/0000.parquet
 
 The table has the regions of --regions, so that rows stay paired: the same objects, each at the box of a detection of its label
-in this row's own image, or where there is none at the layout's box. Detections that are sure are handed out in order of their
-scores, each to the free object of its label that it covers best, however far away. A column says which objects were found.
+in this row's own image, or where there is none at the layout's box (`adherence.found_boxes`). What is too small on the canvas
+to be a region is not found. A column says which objects were.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from evaluation.crops import read_regions
+from evaluation.crops import pixel_box, read_regions
 from evaluation.features import Batcher, add_device_options, chosen_workers, detection_columns
 from evaluation.layouts import read_layout_rows
 from evaluation.metrics.adherence import asked, check_labels, found_boxes, named
 from evaluation.networks import DETECTOR
-from formats.cli import options, quick_imports, run
+from evaluation.protocol import Protocol, add_options, chosen
+from formats.cli import integer_from, options, quick_imports, run
 from formats.files import InputError, read_json, replacing
 from formats.images import check_images
 
@@ -32,9 +35,11 @@ def main() -> None:
     parser.add_argument("--layouts", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)
+    parser.add_argument("--size", type=integer_from(1), required=True, help="side of the canvas in pixels")
     parser.add_argument(
         "--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`"
     )
+    add_options(parser)
     add_device_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -52,22 +57,30 @@ def main() -> None:
 
         detector = load_detector(stanza, take_device(arguments.device), DETECTOR)
     workers = chosen_workers(arguments.workers, arguments.device)
-    found = detected_regions(arguments.images, layouts, table, detector, workers)
+    least = chosen(arguments).min_side
+    found = detected_regions(arguments.images, layouts, table, detector, arguments.size, least, workers)
     with replacing(arguments.out) as beside:
         found.to_parquet(beside, index=False)
     print(f"{int(found['found'].sum())} of {len(found)} regions found by {detector.name}")
 
 
 def detected_regions(
-    images: Path, layouts: Sequence[dict[str, Any]], table: pd.DataFrame, detector: "Detector", workers: int = 0
+    images: Path,
+    layouts: Sequence[dict[str, Any]],
+    table: pd.DataFrame,
+    detector: "Detector",
+    size: int,
+    min_side: int,
+    workers: int = 0,
 ) -> pd.DataFrame:
     """A table of regions with the boxes that `evaluation.crops` cuts in the place of the layouts': `box` (xyxy in the unit
     square), and `found`.
 
-    workers: as `loader.load`. Raises InputError for an object that the detector has no word for.
+    size, min_side: pixels of the canvas; workers: as `loader.load`.
+
+    Raises InputError for an object that the detector has no word for.
     """
     from evaluation.loader import Pictures, load
-    from evaluation.protocol import Protocol
 
     if detector.labels is not None:
         check_labels(layouts, detector.labels, detector.name)
@@ -75,7 +88,7 @@ def detected_regions(
     pictures = Pictures(images, {row["id"]: [] for row in layouts}, Protocol(), {}, {DETECTOR: detector.prepare})
     for chunk in load(pictures, workers, detector.device.type == "cuda"):
         batcher.add(chunk.ids, chunk.seen[DETECTOR])
-    detections = detection_columns(DETECTOR, batcher.finish())
+    detections = large_enough(detection_columns(DETECTOR, batcher.finish()), size, min_side)
     boxes = found_boxes([named(row, detector.params) for row in layouts], detections, detector.params)
     places = list(zip(table["id"].tolist(), table["object"].tolist(), strict=True))
     of_layout = {row["id"]: [thing["box"] for thing in row["objects"]] for row in layouts}
@@ -83,6 +96,16 @@ def detected_regions(
         box=[boxes.get(place, of_layout[place[0]][place[1]]) for place in places],
         found=[place in boxes for place in places],
     )
+
+
+def large_enough(detections: dict[str, np.ndarray], size: int, min_side: int) -> dict[str, np.ndarray]:
+    """Those whose part in the image has an area, and both sides on a canvas of `size` pixels at least `min_side`."""
+    boxes_N4 = detections["detection_boxes"].clip(0, 1)
+    sides_N = [
+        min(x1 - x0, y1 - y0) for x0, y0, x1, y1 in (pixel_box(box, size, size) for box in boxes_N4.astype(float))
+    ]
+    inside_N = (boxes_N4[:, 2:] > boxes_N4[:, :2]).all(1) & (np.array(sides_N, int) >= min_side)
+    return {name: column[inside_N] for name, column in (detections | {"detection_boxes": boxes_N4}).items()}
 
 
 if __name__ == "__main__":

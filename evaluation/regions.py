@@ -3,8 +3,8 @@ r"""Regions of one shard: where every box of every layout lies on the canvas in 
     python -m evaluation.regions --layouts layouts/test/0000.jsonl --size 64 --min-side 6 --max-per-image 8 \
         --out regions/test/0000.parquet
 
-One table serves every method, so that rows stay paired: which boxes are scored is decided on the canvas, which is that of the
-real images. `evaluation.crops` cuts them.
+One table serves every row, so that rows stay paired: which boxes are scored is decided on the canvas, which is that of the
+real images. `evaluation.crops` cuts them; `evaluation.detected_regions` moves the boxes for a row.
 """
 
 from collections.abc import Mapping, Sequence

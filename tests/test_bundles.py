@@ -223,6 +223,12 @@ def test_every_difference_that_forbids_a_summary_is_named(packed, tmp_path) -> N
     assert "layout 3 has the caption" in str(raised.value) and not (tmp_path / "out/test.npz").exists()
 
 
+def test_a_summary_of_other_crops_is_not_taken(packed, tmp_path) -> None:
+    ours = summary(tmp_path / "ours.npz", ABOUT_NETWORKS)
+    with pytest.raises(InputError, match="crops is 'layout' there, 'detected' here"):
+        take_summary(packed, "hcma", "x", ROWS, [ours], tmp_path / "out/test.npz", "detected")
+
+
 def test_layouts_are_compared_by_what_a_method_is_told(packed) -> None:
     same = [row | {"image_id": 77, "captions": ["other"]} for row in ROWS]
     with Bundle(packed) as bundle:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from evaluation import crops, detected_regions, features
 from evaluation.crops import kept_boxes
+from evaluation.detected_regions import large_enough
 from evaluation.feature_files import FeatureShards
 from evaluation.layouts import write_layouts
 from evaluation.metrics.adherence import found_boxes, overlaps
@@ -24,7 +25,7 @@ from tests.dag import ROOT, jobs_by_rule, snakemake
 from tests.test_plan import planned
 from workflow.miniature.captions import captions
 from workflow.miniature.world import SIDE, draw, scene
-from workflow.overlays import merged
+from workflow.overlays import merged, resolved
 from workflow.settings import SettingsError, read
 
 WEIGHTS = ROOT / "weights/miniature"
@@ -48,7 +49,27 @@ def detections(*found: tuple[int, str, list[float], float]) -> dict[str, np.ndar
     }
 
 
-def test_sure_detections_go_to_the_free_object_that_they_cover_best_however_far_away() -> None:
+def test_an_object_in_its_place_has_its_own_box_whatever_is_surer_elsewhere() -> None:
+    row = {"id": 1, "objects": [{"phrase": "star", "box": LEFT}, {"phrase": "star", "box": RIGHT}]}
+    seen = detections((1, "star", TOP, 0.95), (1, "star", LEFT, 0.9), (1, "star", RIGHT, 0.9))
+    found = found_boxes([row], seen, Limits())
+    assert found[1, 0] == pytest.approx(LEFT)
+    assert found[1, 1] == pytest.approx(RIGHT)
+    one = found_boxes(
+        [row | {"objects": row["objects"][:1]}], detections((1, "star", RIGHT, 0.91), (1, "star", LEFT, 0.9))
+    )
+    assert one[1, 0] == pytest.approx(LEFT)
+
+
+def test_what_is_outside_or_too_small_is_not_found() -> None:
+    boxes = [[-0.2, 0.0, 0.5, 0.5], [1.1, 0.0, 1.3, 0.5], [0.2, 0.2, 0.21, 0.9], [0.5, 0.5, 0.59, 0.59]]
+    seen = detections(*((1, "star", box, 0.9) for box in boxes))
+    found = large_enough(seen, 64, 6)
+    np.testing.assert_allclose(found["detection_boxes"], [[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 0.59, 0.59]], rtol=1e-6)
+    assert len(found["detection_labels"]) == len(large_enough(seen, 64, 7)["detection_ids"]) + 1 == 2
+
+
+def test_what_is_left_goes_to_the_free_object_that_it_covers_best_however_far_away() -> None:
     rows = [
         {"id": 1, "objects": [{"phrase": "star", "box": LEFT}, {"phrase": "star", "box": RIGHT}]},
         {"id": 2, "objects": [{"phrase": "star", "box": LEFT}, {"phrase": "ring", "box": LEFT}]},
@@ -59,11 +80,11 @@ def test_sure_detections_go_to_the_free_object_that_they_cover_best_however_far_
         (1, "star", TOP, 0.9),  # the better one, on neither: the first free object's
         (2, "star", TOP, 0.4),  # not sure
         (2, "ring", TOP, 0.7),
-        (2, "ring", LEFT, 0.6),  # of no object any more
+        (2, "ring", LEFT, 0.6),  # in its place, so the surer one is of no object
     )
     found = found_boxes(rows, seen, Limits())
     assert found.keys() == {(1, 0), (1, 1), (2, 1)}
-    for place, box in {(1, 0): TOP, (1, 1): RIGHT, (2, 1): TOP}.items():
+    for place, box in {(1, 0): TOP, (1, 1): RIGHT, (2, 1): LEFT}.items():
         assert found[place] == pytest.approx(box)
 
 
@@ -87,7 +108,8 @@ def mirrored(tmp_path_factory) -> Path:
     write_layouts(folder / "layouts.jsonl", rows)
     write_json(folder / "config.json", {"extractors": NETWORKS})
     regions(rows, SIDE, 6).to_parquet(folder / "regions.parquet")
-    run(detected_regions, folder, "--images", "mine", "--extractors", "config.json", "--out", "moved.parquet")
+    words = ("--images", "mine", "--extractors", "config.json", "--out", "moved.parquet", "--size=64", "--min-side=6")
+    run(detected_regions, folder, *words)
     return folder
 
 
@@ -173,6 +195,15 @@ def test_the_graph_finds_the_regions_of_such_rows_alone(tmp_path, monkeypatch) -
     done = snakemake("-n", "--configfile", str(tmp_path / "config.json"))
     assert done.returncode == 0, done.stderr
     assert jobs_by_rule(done.stdout + done.stderr)["detect_regions"] == len(plan.shards("test"))
+
+
+def test_a_row_says_in_its_name_that_it_is_cropped_so() -> None:
+    with pytest.raises(SettingsError, match=r"methods\.sd14\.crops: 'detected' is for a row whose name says so"):
+        read(merged(given={"methods": {"sd14": {"crops": "detected"}}}), [])
+    like = ROW | {"other": {"like": "sd14", "crops": "detected"}}
+    assert resolved({"methods": {"sd14": {"crops": "detected"}, "other": {"like": "sd14"}}})["methods"]["other"] == {}
+    with pytest.raises(SettingsError, match=r"methods\.other\.crops"):
+        read(merged(given={"methods": like}), [])
 
 
 def test_without_a_detector_it_is_refused_before_the_first_job() -> None:

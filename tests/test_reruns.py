@@ -189,6 +189,14 @@ def test_an_added_row_runs_alone(folder) -> None:
     assert {*found.values()} <= {"write_method", *ROWS} | SUMMARIES
 
 
+def test_a_row_that_is_cropped_otherwise_reruns_nothing_of_the_row_it_is_like(folder) -> None:
+    like = {"methods": {"sd14_detected": {"like": "sd14", "crops": "detected"}}}
+    found = folder.reruns(like | {"tables": {"table2": ["gligen_sd", "hcma", "sd14_detected"]}})
+    assert sampled(found) == rows(found) == {"sd14_detected"}
+    assert {*found.values()} <= {"write_method", "detect_regions", *ROWS} | SUMMARIES
+    assert "detect_regions" in found.values()
+
+
 def test_an_added_seed_runs_alone(folder) -> None:
     found = folder.reruns({"seeds": [0, 3]})
     added = {f"{row}_seed_3" for row in ("sd14", "layout_guidance", "gligen_sd", "hcma")}

@@ -416,6 +416,11 @@ def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
             key: Keys = ("methods", row, "crops")
             text = "'detected' needs extractors.detector, which is null"
             yield Fault(key, text, (key, ("extractors", "detector")))
+        if method.crops == "detected" and not row.endswith("_detected"):
+            text = (
+                f"'detected' is for a row whose name says so, such as {row}_detected: {{like: {row}, crops: detected}}"
+            )
+            yield Fault(("methods", row, "crops"), text)
     asked = data.val.count if data.val else 0
     if settings.evaluation.reference == "full_val" and asked < data.test.count:
         text = f"'full_val' needs data.val.count of at least data.test.count, {data.test.count}; found {asked}"

@@ -65,7 +65,7 @@ def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
 
 def stacked_sets(over: Sequence[Path]) -> list[str]:
     """A line where two files of the command line name layout sets for one split: merged, their files would be read together."""
-    first: dict[Keys, Path] = {}
+    first: dict[Keys, tuple[Path, Any]] = {}
     lines = []
     for path in over:
         for keys in (("data", "source"), ("data", "train", "source"), ("data", "test", "source")):
@@ -74,9 +74,10 @@ def stacked_sets(over: Sequence[Path]) -> list[str]:
                 found = found.get(key) if isinstance(found, Mapping) else None
             if not isinstance(found, Mapping) or not {"reader", "files"} <= found.keys():
                 continue
-            if keys in first:
-                lines.append(f"{path}: {'.'.join(keys)}: {first[keys]} names a layout set too; lay one of them")
-            first.setdefault(keys, path)
+            named = found["reader"], set(found["files"])
+            earlier, of_it = first.setdefault(keys, (path, named))
+            if named != of_it:
+                lines.append(f"{path}: {'.'.join(keys)}: {earlier} names a layout set too; lay one of them")
     return lines
 
 
@@ -101,9 +102,8 @@ def _row(methods: Mapping[str, Any], name: str) -> Any:
     other = _like(methods, name)
     if other is None:
         return methods[name]
-    inherited = {
-        key: value for key, value in methods[other].items() if key != "label"
-    }  # two rows of one name tell nothing
+    # Two rows of one name tell nothing, and one that is cropped otherwise has to say so itself.
+    inherited = {key: value for key, value in methods[other].items() if key not in ("label", "crops")}
     return laid(inherited, {key: value for key, value in methods[name].items() if key != "like"})
 
 

@@ -26,7 +26,7 @@ from evaluation.networks import DETECTIONS, SCORES, described, measured_by
 from formats.archives import is_litter
 from formats.bundles import Bundle, BundledRow
 from formats.checksums import SUMS
-from formats.files import InputError, read_json, sha256, write_json
+from formats.files import read_json, sha256, write_json
 from formats.modules import defined
 from formats.modules import source_of as code_of
 from workflow.inputs import linked, place, resolve
@@ -319,10 +319,6 @@ class Plan:
             if stanza.bundle:
                 with Bundle(Path(stanza.bundle)) as bundle:
                     told, name = bundle.row(stanza.row or row), stanza.row or row
-                    if stanza.crops == "detected" and not told.images:
-                        raise InputError(
-                            f"methods.{row}.crops: 'detected' needs the row's images, and {stanza.bundle} has none of {name}"
-                        )
                     of = told.made_by or f"row {name} of the run {bundle.run}, at commit {bundle.commit or 'unknown'}"
                     found[row] = replace(told, made_by=stanza.made_by or of)
         return found

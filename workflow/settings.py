@@ -620,8 +620,8 @@ class Method(Section):
     row: RowName | None = Field(None, description="of a bundle: the row that is taken; null: the one of this name")
     crops: Literal["layout", "detected"] = Field(
         "layout",
-        description="where regions are cut from the row's images: at the layout's boxes, or where `extractors.detector` finds"
-        " their objects, and at the layout's box where it does not (A36)",
+        description="where regions are cut from the row's test images: at the layout's boxes, or where `extractors.detector`"
+        " finds their objects, and at the layout's box where it does not (A36). For a row whose name ends with _detected",
     )
     source: str = Field(
         "", description="where the values of the module's other parameters are from, printed under the tables"

@@ -155,7 +155,11 @@ def match(
 def found_boxes(
     layouts: Sequence[dict[str, Any]], detections: dict[str, np.ndarray], limits: Limits = USUAL
 ) -> dict[tuple[int, int], list[float]]:
-    """(layout id, object) -> the box of the sure detection of its label that takes it, as in `match`, but however far away."""
+    """(layout id, object) -> the box of a sure detection of its label.
+
+    An object that succeeds in `match` has the box of that detection; the others have what is left, the best first, each the
+    one that covers it best, however far away.
+    """
     of_image, found = dict(_by_image(detections)), {}
     for row in layouts:
         if row["id"] not in of_image:
@@ -165,7 +169,10 @@ def found_boxes(
         things = pd.DataFrame(row["objects"], columns=["phrase", "box"]).reset_index(names="object")
         for phrase, wanted in things.groupby("phrase", sort=False):
             boxes = _stacked(sure.loc[sure["label"] == phrase, "box"])
-            for place, number in _assigned(overlaps(_stacked(wanted["box"]), boxes), 0).items():
+            iou = overlaps(_stacked(wanted["box"]), boxes)
+            taken = _assigned(iou, limits.overlap)
+            iou[list(taken)], iou[:, list(taken.values())] = -1, -1
+            for place, number in (taken | _assigned(iou, 0)).items():
                 found[row["id"], int(wanted["object"].iloc[place])] = boxes[number].tolist()
     return found
 

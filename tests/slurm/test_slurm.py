@@ -265,7 +265,8 @@ def test_a_job_out_of_memory_gets_more(finished, local) -> None:
 
 def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local, cluster) -> None:
     before = last_job()
-    with finished.slow(*SLURM, SLOW_SECONDS=10) as process:
+    # Eighty seconds a batch: on a busy machine it may take long until another job goes on with the shard.
+    with finished.slow(*SLURM, SLOW_SECONDS=20, SLOW_FIRST=1) as process:
         (running,) = slow_jobs(before)
         node, orphan = running["NodeList"], finished.sampled()[0][0]
         step = os.getpgid(orphan)
@@ -274,7 +275,7 @@ def test_a_lost_node_costs_a_batch_and_its_orphan_ends_by_itself(finished, local
             finished.end(process)
         finally:
             cluster.start_node(node)
-    wait(lambda: not running_program(orphan), "the orphan's end", 60)
+    wait(lambda: not running_program(orphan), "the orphan's end", 150)
     # The Snakemake around it, cut off from SLURM, would wait for ever.
     with suppress(ProcessLookupError):
         os.killpg(step, signal.SIGKILL)

@@ -49,13 +49,15 @@ rule detect_regions:
         key=plan.extractors_key,
         device=plan.untracked(plan.evaluation_device),
         workers=lambda wildcards, output, threads: threads * plan.evaluation_gpus,
+        size=plan.settings.data.size,
+        protocol=lambda wildcards: plan.protocol,
         config=plan.untracked(plan.path.config),
     message:
         "Finding the regions of {wildcards.method}, {wildcards.split} shard {wildcards.shard}"
     shell:
         "python -m evaluation.detected_regions --layouts {input.layouts} --images {input.images}"
-        " --regions {input.regions} --extractors {params.config} --device {params.device} --workers {params.workers}"
-        " --out {output} > {log} 2>&1"
+        " --regions {input.regions} --size {params.size} {params.protocol:q} --extractors {params.config}"
+        " --device {params.device} --workers {params.workers} --out {output} > {log} 2>&1"
 
 
 rule export_crops:
@@ -158,11 +160,12 @@ rule take_summary:
     params:
         row=lambda wildcards: plan.settings.methods[wildcards.method].row or wildcards.method,
         made_by=lambda wildcards: plan.elsewhere[wildcards.method],
+        crops=lambda wildcards: plan.settings.methods[wildcards.method].crops,
     message:
         "Taking the summary of {wildcards.method} from its bundle"
     shell:
         "python -m evaluation.bundles --bundle {input.bundle:q} --row {params.row} --made-by={params.made_by:q}"
-        " --layouts {input.layouts}"
+        " --crops {params.crops} --layouts {input.layouts}"
         " --like {input.like} --out {output} > {log} 2>&1"
 
 

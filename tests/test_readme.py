@@ -67,6 +67,28 @@ def test_every_make_target_the_readme_names_exists() -> None:
     assert named and named <= targets
 
 
+def test_what_is_said_of_the_readings_is_what_their_table_says() -> None:
+    lines = json.loads((ROOT / "results/reference/readings/readings.json").read_text())["rows"]
+    rows = [{key: cell.get("value") for key, cell in line.items()} for line in lines]
+    page = " ".join((ROOT / "docs/reproduction.md").read_text(encoding="utf-8").split())
+    compared = [row for row in rows if row.get("against")]
+    over = {row["method"]: row for row in compared if row["against"] == "gligen_sd"}
+    assert f"the study's {len(compared)} comparisons" in page
+    told = {name: row["image_clip"] for name, row in over.items() if row["image_clip_different"] == "yes"}
+    named = {"tau_0_3": "+0.057", "schedule_sqrt_one_minus_acp": "+0.045", "box_feature_fourier_mlp": "+0.035"}
+    named = {f"hcma_{name}": text for name, text in (named | {"weights_equal_norm": "+0.013"}).items()}
+    assert {name: f"{value:+.3f}" for name, value in told.items()} == named
+    assert all(text in page for text in named.values())
+    aligned = {name: row for name, row in over.items() if not name.endswith("alignment_off")}
+    assert [name for name, row in aligned.items() if row["image_clip"] < 0] == ["hcma_tau_1_0"]
+    assert [name for name, row in aligned.items() if row["image_fid"] < 0] == ["hcma_box_feature_fourier_literal"]
+    better = [row for row in over.values() if row["image_fid_different"] == "yes" and row["image_fid"] < 0]
+    assert not better and "image FD** no reading lowers" in page.replace("Image FD", "image FD")
+    shares = {row["method"]: row.get("opposed_steps") for row in rows if not row.get("against")}
+    assert f"{100 * shares['hcma_weights_conflict_free']:.0f} % of the aligned steps" in page
+    assert f"in {100 * shares['hcma_weights_equal_norm']:.0f} % (" in page
+
+
 @pytest.mark.parametrize(("trained", "name"), [("fusers", "fuser"), ("the whole U-Net", "unet")])
 def test_held_out_noise_losses_are_those_of_the_kept_curves(trained, name) -> None:
     with open(ROOT / f"results/reference/readings/train/denoiser_{name}.csv", newline="") as file:

@@ -1,7 +1,7 @@
 """Keep a finished miniature run as the reference, and show it in README and docs: tables, panel, stage times, bars.
 
     python -m workflow.scripts.reference --run results/miniature --total-seconds 600
-    python -m workflow.scripts.reference --run results/miniature --study denoiser --config denoiser.yaml
+    python -m workflow.scripts.reference --run results/miniature --study readings --config readings.yaml
 
 The second keeps the study of a run instead, under a name, with the configuration that it was made with. The pages' blocks
 between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
@@ -113,9 +113,9 @@ def times_block() -> str:
 
 
 def answers_block() -> str:
-    """What readings of the denoiser gave: their values, and what they are over GLIGEN."""
+    """What the readings gave: their values, and what they are over GLIGEN."""
     parts = []
-    for view, columns, cells in printed(read_table(READINGS / "denoiser.json")):
+    for view, columns, cells in printed(read_table(READINGS / "readings.json")):
         if view.lead in ("Values:", "Minus gligen_sd:"):
             parts += [view.lead, markdown_grid(columns, cells)]
     return "\n\n".join(parts)

@@ -17,6 +17,7 @@ from evaluation.tables.table import Row, Table
 
 LEVEL = 0.95
 TRAININGS = "0.75"
+GREY = "\nGrey: from the least to the most over trainings, each with its seed."
 
 
 def draw(table: Table, known: Mapping[str, Metric], out: Path) -> None:
@@ -41,9 +42,11 @@ def draw(table: Table, known: Mapping[str, Metric], out: Path) -> None:
             line[place].text(-0.03, 1.04, plain(lead), **title)
         else:
             line[place].set_yticks(range(len(rows)), [])
+    cells = [row.get(metric.name) for _, rows in blocks for row in rows for metric in metrics]
+    several = any(cell is not None and cell.least is not None for cell in cells)
     figure.supxlabel(
         f"Differences and their {LEVEL:.0%} intervals (paired jackknife over images); filled: told apart by Holm's correction "
-        "over the study.\nGrey: from the least to the most over trainings, each with its seed.",
+        f"over the study.{several * GREY}",
         fontsize=7,
     )
     save(figure, out)

@@ -84,6 +84,12 @@ def test_what_is_said_of_the_readings_is_what_their_table_says() -> None:
     assert [name for name, row in aligned.items() if row["image_fid"] < 0] == ["hcma_box_feature_fourier_literal"]
     better = [row for row in over.values() if row["image_fid_different"] == "yes" and row["image_fid"] < 0]
     assert not better and "image FD** no reading lowers" in page.replace("Image FD", "image FD")
+    crops = json.loads((ROOT / "results/reference/readings/crops.json").read_text())
+    pairs = [(crops[row]["region_fid"]["value"], crops[row]["region_clip"]["value"]) for row in crops]
+    (plain, found, gligen) = [f"{distance:.1f} and {cosine:.3f}" for distance, cosine in pairs]
+    assert f"region FD {plain.replace('and', 'and region CLIP')};" in page
+    assert f"{crops['sd14_detected']['n_regions_found']} of {crops['sd14']['n_regions']} regions" in page
+    assert f"{found}; GLIGEN has {gligen}" in page
     shares = {row["method"]: row.get("opposed_steps") for row in rows if not row.get("against")}
     assert f"{100 * shares['hcma_weights_conflict_free']:.0f} % of the aligned steps" in page
     assert f"in {100 * shares['hcma_weights_equal_norm']:.0f} % (" in page

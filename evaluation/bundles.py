@@ -21,14 +21,12 @@ import numpy as np
 
 from evaluation.layouts import judged, read_layout_rows, told
 from evaluation.metrics.summary import Summaries
+from evaluation.protocol import CROPS
 from evaluation.regression import LAYOUTS, flat
 from formats import listed, shown
 from formats.bundles import Bundle
 from formats.cli import options, run
 from formats.files import InputError, replacing
-
-# Where a row's regions are cut.
-CROPS = ("layout", "detected")
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from evaluation.crops import pixel_box, read_regions
-from evaluation.features import Batcher, add_device_options, chosen_workers, detection_columns
+from evaluation.features import Batcher, add_shard_options, chosen_workers, detection_columns
 from evaluation.layouts import read_layout_rows
 from evaluation.metrics.adherence import asked, check_labels, found_boxes, named
 from evaluation.networks import DETECTOR
-from evaluation.protocol import Protocol, add_options, chosen
+from evaluation.protocol import Protocol, chosen
 from formats.cli import integer_from, options, quick_imports, run
 from formats.files import InputError, read_json, replacing
 from formats.images import check_images
@@ -32,16 +32,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--regions", type=Path, required=True)
+    add_shard_options(parser)
     parser.add_argument("--size", type=integer_from(1), required=True, help="side of the canvas in pixels")
-    parser.add_argument(
-        "--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`"
-    )
-    add_options(parser)
-    add_device_options(parser)
-    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     layouts = read_layout_rows(arguments.layouts)
     ids = [row["id"] for row in layouts]

@@ -51,7 +51,7 @@ from evaluation.networks import (
     measured_by,
     stated_of,
 )
-from evaluation.protocol import Protocol, add_options, check_resolution, chosen
+from evaluation.protocol import CROPS, Protocol, add_options, check_resolution, chosen
 from formats.cli import integer_from, options, quick_imports, run
 from formats.files import InputError, read_json, replacing
 from formats.images import check_images, read_meta
@@ -80,15 +80,7 @@ class Networks:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--layouts", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--regions", type=Path, required=True)
-    parser.add_argument(
-        "--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`"
-    )
-    add_options(parser)
-    add_device_options(parser)
-    parser.add_argument("--out", type=Path, required=True)
+    add_shard_options(parser)
     arguments = parser.parse_args()
     layouts = read_layout_rows(arguments.layouts)
     ids = [row["id"] for row in layouts]
@@ -106,6 +98,19 @@ def main() -> None:
         networks = load_networks(stanzas, device)
     workers = chosen_workers(arguments.workers, arguments.device)
     write_features(arguments.images, layouts, table, networks, protocol, arguments.out, workers, own)
+
+
+def add_shard_options(parser: argparse.ArgumentParser) -> None:
+    """What a program takes that looks at a shard's images with networks."""
+    parser.add_argument("--layouts", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--regions", type=Path, required=True)
+    parser.add_argument(
+        "--extractors", type=Path, required=True, help="a configuration as JSON, or its section `extractors`"
+    )
+    add_options(parser)
+    add_device_options(parser)
+    parser.add_argument("--out", type=Path, required=True)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -162,7 +167,7 @@ def write_features(
         arrays |= one.carry(shard)
     made = about(networks, protocol)
     made |= {SECTION: {one.name: one.stated() for one in carrying}} if carrying else {}
-    stated = {"about": made, "source": source(read_meta(images)) | ({"crops": "detected"} if detected else {})}
+    stated = {"about": made, "source": source(read_meta(images)) | ({"crops": CROPS[1]} if detected else {})}
     arrays |= {name: np.array(json.dumps(content, sort_keys=True)) for name, content in stated.items()}
     with replacing(out) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays, allow_pickle=False)

@@ -20,6 +20,8 @@ from formats.files import InputError
 
 RESIZES = ("squash", "short_side_center_crop")
 PADS = ("none", "mean")
+# Where a row's regions are cut: at the layout's boxes, or where a detector finds the objects.
+CROPS = ("layout", "detected")
 # Extractors of the paper's Frechet distances: they see whole images at the protocol's resolution.
 FRECHET = ("frechet", "frechet_legacy")
 

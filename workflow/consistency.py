@@ -411,16 +411,14 @@ def _evaluation_faults(settings: "Settings") -> Iterator[Fault]:
             yield Fault(("extractors", name), "not a name of small letters, digits and _")
         for fault in faults(name, extractor.model_dump(exclude_none=True)):
             yield Fault(("extractors", name, *filter(None, [fault.key])), fault.text)
-    for row, method in settings.methods.items():
-        if method.crops == "detected" and "detector" not in dict(settings.extractors.given()):
-            key: Keys = ("methods", row, "crops")
+    for row in (row for row, method in settings.methods.items() if method.crops == "detected"):
+        key: Keys = ("methods", row, "crops")
+        if "detector" not in dict(settings.extractors.given()):
             text = "'detected' needs extractors.detector, which is null"
             yield Fault(key, text, (key, ("extractors", "detector")))
-        if method.crops == "detected" and not row.endswith("_detected"):
-            text = (
-                f"'detected' is for a row whose name says so, such as {row}_detected: {{like: {row}, crops: detected}}"
-            )
-            yield Fault(("methods", row, "crops"), text)
+        if not row.endswith("_detected"):
+            row_so = f"{row}_detected: {{like: {row}, crops: detected}}"
+            yield Fault(key, f"'detected' is for a row whose name says so, such as {row_so}")
     asked = data.val.count if data.val else 0
     if settings.evaluation.reference == "full_val" and asked < data.test.count:
         text = f"'full_val' needs data.val.count of at least data.test.count, {data.test.count}; found {asked}"

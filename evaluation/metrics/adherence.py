@@ -131,14 +131,11 @@ def match(
     boxes, counts = [], []
     of_image = dict(_by_image(detections))
     for row in layouts:
-        found = of_image.get(row["id"], pd.DataFrame(columns=["label", "score", "box"]))
-        things = pd.DataFrame(row["objects"], columns=["phrase", "box"]).reset_index(names="object")
-        for phrase, wanted in things.groupby("phrase", sort=False):
-            seen = found[found["label"] == phrase].sort_values("score", ascending=False, kind="stable")
+        for phrase, wanted, seen in _by_phrase(row, of_image):
             iou = overlaps(_stacked(wanted["box"]), _stacked(seen["box"]))
             sure = int((seen["score"] >= limits.sure).sum())
             won = _assigned(iou[:, :sure], limits.overlap)
-            on_ignored = _excused(row, str(phrase), _stacked(seen["box"])[:sure], limits.overlap)
+            on_ignored = _excused(row, phrase, _stacked(seen["box"])[:sure], limits.overlap)
             excused = on_ignored - set(won.values())
             for place, number in enumerate(wanted["object"]):
                 best = float(iou[place, :sure].max(initial=0))
@@ -162,19 +159,25 @@ def found_boxes(
     """
     of_image, found = dict(_by_image(detections)), {}
     for row in layouts:
-        if row["id"] not in of_image:
-            continue
-        seen = of_image[row["id"]].sort_values("score", ascending=False, kind="stable")
-        sure = seen[seen["score"] >= limits.sure]
-        things = pd.DataFrame(row["objects"], columns=["phrase", "box"]).reset_index(names="object")
-        for phrase, wanted in things.groupby("phrase", sort=False):
-            boxes = _stacked(sure.loc[sure["label"] == phrase, "box"])
+        for _, wanted, seen in _by_phrase(row, of_image):
+            boxes = _stacked(seen.loc[seen["score"] >= limits.sure, "box"])
             iou = overlaps(_stacked(wanted["box"]), boxes)
             taken = _assigned(iou, limits.overlap)
             iou[list(taken)], iou[:, list(taken.values())] = -1, -1
             for place, number in (taken | _assigned(iou, 0)).items():
                 found[row["id"], int(wanted["object"].iloc[place])] = boxes[number].tolist()
     return found
+
+
+def _by_phrase(
+    row: dict[str, Any], of_image: Mapping[int, pd.DataFrame]
+) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Of each phrase of a layout its objects, and the detections of that label, best first."""
+    found = of_image.get(row["id"], pd.DataFrame(columns=["label", "score", "box"]))
+    things = pd.DataFrame(row["objects"], columns=["phrase", "box"]).reset_index(names="object")
+    for phrase, wanted in things.groupby("phrase", sort=False):
+        seen = found[found["label"] == phrase].sort_values("score", ascending=False, kind="stable")
+        yield str(phrase), wanted, seen
 
 
 def _by_image(detections: dict[str, np.ndarray]) -> Iterator[tuple[int, pd.DataFrame]]:

@@ -8,7 +8,8 @@ CORES ?= all
 TORCH ?= cuda
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 CPU_BUILDS = $(shell sed -nE 's/^(torch|torchvision)(==[^ ;]*).*/\1\2/p' requirements-torch.lock)
-# Modules are compiled at their first import: of what is installed most are never imported.
+# Compiled on all cores afterwards, which pip does on one. Not left to the first import: many a container forbids that one to write
+# (PYTHONDONTWRITEBYTECODE), and then every start of Snakemake and of a job compiles a thousand modules anew.
 QUIET := --quiet --disable-pip-version-check --no-deps --no-compile
 # Of the rehearsal: its jobs ask for 15 GB each, so that this much runs them one at a time.
 MEM_MB ?= 16000
@@ -43,6 +44,7 @@ help:
 	$(PYTHON) -m venv .venv
 	"$(BIN)/python" -m pip install $(QUIET) --require-hashes -r requirements.lock $(if $(filter cuda,$(TORCH)),-r requirements-torch.lock)
 	$(if $(filter cpu,$(TORCH)),"$(BIN)/python" -m pip install $(QUIET) --index-url $(CPU_INDEX) $(CPU_BUILDS))
+	"$(BIN)/python" -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true  # one of torch's modules is a newer Python's
 	@touch $@
 
 .venv: .venv/installed

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def wheel(folder: Path, name: str, version: str) -> str:
-    """A package of nothing but its name in an index's folder; its SHA-256."""
+    """A package of one empty module in an index's folder; its SHA-256."""
     folder = folder / name.replace("_", "-")
     folder.mkdir(parents=True)
     path = folder / f"{name}-{version}-py3-none-any.whl"
@@ -24,6 +24,7 @@ def wheel(folder: Path, name: str, version: str) -> str:
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         archive.writestr(f"{info}/RECORD", "")
+        archive.writestr(f"{name}.py", "")
     (folder / "index.html").write_text(f'<!DOCTYPE html><a href="{path.name}">{path.name}</a>')
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -47,6 +48,7 @@ def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     indexes = {kind: (checkout.parent / kind).as_uri() for kind in ("pypi", "cpu")}
     command = ["make", ".venv", f"PYTHON={sys.executable}", f"CPU_INDEX={indexes['cpu']}", *words]
     environment = {"PATH": "/usr/bin:/bin", "PIP_CONFIG_FILE": "/dev/null", "PIP_INDEX_URL": indexes["pypi"]}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # as in many a container
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -59,6 +61,10 @@ def test_both_parts_of_the_lock_are_installed(checkout) -> None:
     done = make(checkout)
     assert done.returncode == 0, done.stderr
     assert installed(checkout) == {"some_package-1.0", "nvidia_thing-1.0", "torch-1.0", "torchvision-1.0"}
+    compiled = {
+        path.name.split(".")[0] for path in (checkout / ".venv").glob("lib/python3*/site-packages/__pycache__/*.pyc")
+    }
+    assert compiled >= {"some_package", "nvidia_thing", "torch", "torchvision"}
 
 
 def test_without_cuda_torch_is_pytorchs_cpu_build(checkout) -> None:

@@ -68,8 +68,10 @@ rehearsal: .venv/installed
 	$(RUN) snakemake --cores $(CORES) --resources mem_mb=$(MEM_MB) --configfile workflow/config/rehearsal.yaml .snakemake/rehearsal.json
 	@cat results/rehearsal/tables/table1.md; echo; cat results/rehearsal/tables/table2.md
 
+# Three on two cores: a test that starts Snakemake waits for its jobs.
+WORKERS ?= 3
 test: .venv/installed
-	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The suite as older processors run it, with one and two threads, and beside other work: some 25 minutes on two cores.
 test-processors: .venv/installed
@@ -78,7 +80,7 @@ test-processors: .venv/installed
 test-slow: .venv/installed
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slow
 
-# For CI, one run of the DAG: make test-slurm TESTS="-k whole_dag"
+# One run of the DAG: make test-slurm TESTS="-k whole_dag"
 test-slurm: .venv/installed
 	$(RUN) python -m tests.slurm.cluster install
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m slurm -rs $(TESTS)
@@ -100,10 +102,11 @@ bench: .venv/installed
 bench-scale: .venv/installed
 	$(RUN) python -m workflow.benchmarks scale --work .bench-scale $(SCALE)
 
-# Editing a program re-runs nothing by itself: the subset is always made from nothing.
+# Editing a program re-runs nothing by itself: the subset is always made from nothing. On a cluster: make regress ON="--profile profiles/slurm".
+ON ?= --cores $(CORES)
 regress: .venv/installed
 	rm -rf results/regress
-	$(RUN) snakemake regress --cores $(CORES) $(REGRESS)
+	$(RUN) snakemake regress $(ON) $(REGRESS)
 
 regress-accept: .venv/installed
 	@test -n "$$REASON" || { echo "error: say why the numbers may change: make regress-accept REASON='...'" >&2; exit 1; }

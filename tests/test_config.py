@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import get_args
 
@@ -327,6 +328,18 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         ({"methods": {"mine": {"like": "hcam"}}}, "methods.mine.like: 'hcam' is not one of sd14"),
         ({"methods": {"mine": {"like": "hcma_no_c2ia"}}}, "methods.mine.like: 'hcma_no_c2ia' is like 'hcma' itself"),
         ({"methods": {"mine": {"like": "mine"}}}, "methods.mine.like: 'mine' is not one of sd14"),
+        ({"alignment": {"model": {"heads": 7}}}, "alignment.model.heads: 7 does not divide the width, 64"),
+        ({"alignment": {"train": {"batch": 9999}}}, "alignment.train.batch: 9999, but data.train.count is 1536"),
+        (
+            {"compare_with": ["hcam"]},
+            "compare_with: 'hcam' is not one of methods: sd14, sd15, gligen_sd, gligen_ldm, hcma",
+        ),
+        ({"methods": {"hcma": "foo"}}, "methods.hcma: expected a mapping, found 'foo'"),
+        ({"methods": {"hcma": {"params": {"tau": date(2020, 1, 1)}}}}, "found 2020-01-01; write it in quotes"),
+        (
+            {"methods": {"hcma": {"params": {True: 1}}}},
+            "hcma.params.True: expected text as a key, found true; write it",
+        ),
         # A fault of a row is that row's alone, whoever is like it.
         (
             {"methods": {"hcma": {"version": "2"}}},
@@ -367,6 +380,30 @@ def test_a_fault_is_one_line_naming_key_and_file(change, line, monkeypatch) -> N
     assert "\n" not in fault
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "line"),
+    [
+        ("models", "sd41", "models.sd41: null, but 'sd41' is not one of sd14, sd15, gligen, gligen_ldm, nearest is"),
+        ("tables", "tabel1", "tables.tabel1: null, but 'tabel1' is not one of table1, table2, difficulty, nearest is"),
+        ("extractors", "detectr", "extractors.detectr: null, but 'detectr' is not one of frechet, clip,"),
+        ("metrics", "colur", "metrics.colur: null, but 'colur' is not one of colour, relations, counts"),
+    ],
+)
+def test_a_null_that_leaves_nothing_out_is_one_line(section, name, line) -> None:
+    def lines(change: dict) -> list[str]:
+        try:
+            read(overlays.merged(given=change), [ROOT / overlays.BASE, ROOT / FILE], given=change)
+        except SettingsError as error:
+            return error.faults
+        return []
+
+    (fault,) = lines({section: {name: None}})
+    assert fault.startswith(f"the command line: {line}")
+    assert not lines(
+        {"extractors": {"cmmd": None, "detector": None}, "metrics": {"counts": None}, "tables": {"table2": None}}
+    )
+
+
 def test_rules_that_ask_by_the_configuration_are_those_it_may_name() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     assert sorted(re.findall(r'\*\*(?:plan\.)?needs\("(\w+)"\)', rules)) == list(get_args(Rule))
@@ -374,9 +411,10 @@ def test_rules_that_ask_by_the_configuration_are_those_it_may_name() -> None:
 
 def test_the_alignment_needs_a_model_that_is_there(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    found = faults(merged(CONFIG, {"models": {"gligen": None}}), [FILE])
-    assert len(found) == 3
-    assert all("has no model folder: it is null under models" in fault for fault in found)
+    (found,) = faults(merged(CONFIG, {"alignment": {"base": "sd15"}, "models": {"sd15": None}}), [FILE])
+    assert "alignment.base: 'sd15' has no model folder: it is null under models" in found
+    # Without its own model the aligned row shows published values, and nothing is trained for it.
+    assert not faults(merged(CONFIG, {"models": {"gligen": None}}), [FILE])
 
 
 def test_the_readings_of_algorithm_1_have_no_fault(monkeypatch) -> None:
@@ -435,7 +473,7 @@ def blamed(tmp_path: Path, *contents: dict, given: dict | None = None) -> str:
         ([{"evaluation": {"resolution": 48}}, {"data": {"size": 32}}], {}, "1.yaml"),
         ([{"data": {"size": 32}}, {"evaluation": {"resolution": 48}}], {}, "1.yaml"),
         ([{"data": {"root": "/coco"}}], {}, "0.yaml"),
-        ([{"models": {"gligen": None}}], {"run": "mine"}, "0.yaml"),
+        ([{"models": {"sd15": None}}, {"alignment": {"base": "sd15"}}], {"run": "mine"}, "1.yaml"),
         ([{"data": {"heldout": {"count": 8}}}], {}, "0.yaml"),
         ([{"methods": {"hcma": {"artefacts": {"eta": None}}}}], {}, "0.yaml"),
         ([{"sampling": {"seed": 3}, "seeds": [3, 4]}], {"seeds": [4]}, "the command line"),

@@ -17,7 +17,7 @@ from tests.test_config import CONFIG, FILE, faults, merged
 from tests.test_plan import planned
 from workflow import preflight, products
 from workflow.inputs import unusable
-from workflow.plan import called, listing, run_of
+from workflow.plan import OF_TRAINING, called, listing, run_of
 from workflow.settings import read
 
 MIGC = {"images": "there", "made_by": "MIGC at 1a2b3c, seed 1"}
@@ -107,7 +107,7 @@ def test_every_table_and_figure_of_rows_is_told_who_made_them(table) -> None:
     plan = planned(methods={"migc": MIGC | {"images": ["a", "b"]}}, tables=TABLES)
     options = products.paired_options if table in products.PAIRED else products.table_options
     assert f"migc={MIGC['made_by']}" in options(plan, table)
-    for figure in set(plan.figure_names) - {*products.ALONE}:
+    for figure in set(plan.figure_names) - {*OF_TRAINING}:
         assert f"migc={MIGC['made_by']}" in products.figure_options(plan, figure)
     assert "--elsewhere" not in options(planned(tables={"table1": ["real", "sd14", "hcma"]}), table)
 

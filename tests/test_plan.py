@@ -42,6 +42,19 @@ def test_seeds_and_candidates_are_rows_of_their_own() -> None:
     assert plan.artefacts("sd14") == {}
 
 
+def test_without_an_aligned_row_nothing_is_trained_and_no_weights_of_it_are_needed() -> None:
+    few = {"table1": ["real", "sd14", "boxdiff"], "table2": None, "difficulty": None}
+    plan = planned(tables=few, models={"gligen": None, "gligen_ldm": None}, compare_with=["boxdiff"])
+    assert not {"training", "calibration"} & set(plan.figure_names)
+    assert {one.split for one in plan.sampled} == {"test"}
+    assert plan.compared_with == ["boxdiff"]
+    assert "--mark-against boxdiff" in " ".join(table_options(plan, "table1"))
+    without_photos = {"data": {"source": {"reader": "coco", "path": "x.json"}, "draw": None}}
+    assert not planned(tables=few, **without_photos).has_photos("test")
+    studied = {"base": "hcma", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}}
+    assert "training" in planned(tables=few, study=studied).figure_names
+
+
 def test_shards_hold_all_layouts_and_parts_all_shards() -> None:
     plan = planned(data={"train": {"count": 1000}, "shard_size": 300}, resources={"encode_shards": 3})
     assert plan.shards("train") == ["0000", "0001", "0002", "0003"]

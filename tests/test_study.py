@@ -210,7 +210,7 @@ def test_what_a_study_names_must_be_there(study, told) -> None:
         ({"key": "params.tao", "levels": [1]}, r"study.factors.x.levels.1.params.tao: unknown key, nearest is tau"),
         (
             {"key": "params.tau", "levels": [0.7]},
-            "study.factors.x.levels.0_7: is what the base, 'hcma', has; leave it out",
+            "study.factors.x.levels.0_7: equals what the base, 'hcma', has; leave this level out",
         ),
         ({"key": "params.tau", "levels": ["a b", "a-b"]}, "study.factors.x.levels: two levels would be called 'a_b'"),
         ({"key": "sampling.stepz", "levels": [3]}, "sampling.stepz: unknown key, nearest is steps"),
@@ -219,6 +219,8 @@ def test_what_a_study_names_must_be_there(study, told) -> None:
         ({"key": "alignment.text.model", "levels": ["sd99"]}, "alignment.text.model: 'sd99' is not one of"),
         ({"key": "alignment.calibrate.count", "levels": [3]}, "levels.3.alignment.calibrate: unknown key"),
         ({"levels": {"A B": {"params": {"tau": 0.1}}}}, "levels.A B: not a name of small letters, digits and _"),
+        ({"levels": {1: {"params": {"tau": 0.1}}}}, "levels.1: expected text as a key, found 1; write it in quotes"),
+        ({"levels": {"a": None}}, "levels.a: expected a mapping, found null"),
         ({"levels": {"a": {}}}, "levels.a: changes nothing; give some of params, sampling, alignment"),
         ({"levels": {"a": {"parms": {"tau": 0.1}}}}, "levels.a.parms: unknown key, nearest is params"),
         ({"key": "params.tau", "levels": {"a": {"params": {"tau": 0.1}}}}, "x.key: is for a list of levels"),
@@ -227,6 +229,19 @@ def test_what_a_study_names_must_be_there(study, told) -> None:
 )
 def test_a_faulty_level_is_one_line_that_names_it(factor, told) -> None:
     assert_told({"base": "hcma", "factors": {"x": factor}}, told)
+
+
+def test_two_factors_are_paired_once_and_a_fault_is_the_single_levels() -> None:
+    factors = {
+        "tau": {"key": "params.tau", "levels": [0.3]},
+        "few": {"sampling_only": True, "levels": {"x": {"sampling": {"steps": 3}}}},
+    }
+    study = {"base": "hcma", "factors": factors}
+    assert_told(
+        study | {"pairs": [["tau", "few"], ["few", "tau.0_3"]]}, "study.pairs: 'hcma_tau_0_3_few_x' is paired twice"
+    )
+    factors["tau"] = {"key": "params.tao", "levels": [0.3]}
+    assert_told(study | {"pairs": [["tau", "few"]]}, "factors.tau.levels.0_3.params.tao: unknown key")
 
 
 def test_metrics_of_ones_own_and_by_further_networks_may_be_compared() -> None:
@@ -250,7 +265,7 @@ def test_levels_of_alignment_need_an_aligned_base() -> None:
 def test_a_row_may_not_have_anothers_name() -> None:
     over = {"methods": {"hcma_tau_0_3": {"like": "hcma", "params": {"tau": 0.3}}}}
     study = {"base": "hcma", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}}
-    assert_told(study, "would be the row 'hcma_tau_0_3', which there is already", **over)
+    assert_told(study, "would be the row 'hcma_tau_0_3', which already exists", **over)
 
 
 def assert_told(study: dict, told: str, **over) -> None:

@@ -33,6 +33,7 @@ def contradictions(settings: "Settings") -> Iterator[Fault]:
     yield from _row_faults(settings)
     yield from _metric_module_faults(settings)
     yield from _table_faults(settings)
+    yield from _comparison_faults(settings)
     yield from _alignment_faults(settings)
     yield from _training_faults(settings)
     yield from _data_faults(settings)
@@ -135,15 +136,20 @@ def _study_faults(settings: "Settings") -> Iterator[Fault]:
                 by: Keys = ("extractors", metrics[name].extractor)
                 text = f"{name!r} needs extractors.{metrics[name].extractor}, which is null"
                 yield Fault(("study", "metrics"), text, (("study", "metrics"), by))
-    known = [*_alignment_faults(settings), *_training_faults(settings)]
+    known = {*_alignment_faults(settings), *_training_faults(settings)}
     for reading in readings.values():
-        if reading.choices:
-            keys = _keys_of(reading)
-            yield from _stanza_faults(settings, keys, reading.stanza)
-            changed = settings.model_copy(update={"alignment": reading.alignment})
-            for fault in [*_alignment_faults(changed), *_training_faults(changed)]:
-                if fault not in known:
-                    yield Fault((*keys, *fault.keys), fault.text)
+        if not reading.choices:
+            continue
+        changed = settings.model_copy(update={"alignment": reading.alignment})
+        for fault in [
+            *_stanza_faults(settings, (), reading.stanza),
+            *_alignment_faults(changed),
+            *_training_faults(changed),
+        ]:
+            # A pair's is already reported for the single level.
+            if fault not in known:
+                known.add(fault)
+                yield Fault((*_keys_of(reading), *fault.keys), fault.text)
 
 
 def _keys_of(reading: Reading) -> Keys:
@@ -231,6 +237,12 @@ def _table_faults(settings: "Settings") -> Iterator[Fault]:
                 yield Fault(keys, text, (keys, ("models", base)))
 
 
+def _comparison_faults(settings: "Settings") -> Iterator[Fault]:
+    for row in settings.compare_with:
+        if row not in settings.methods:
+            yield Fault(("compare_with",), unknown_name(row, settings.methods, "methods: "))
+
+
 def _column_faults(settings: "Settings", table: str, stanza: "TableStanza") -> Iterator[Fault]:
     """Columns are metrics whose network is there; those of a table with `by` are means."""
     if not stanza.columns:
@@ -283,6 +295,7 @@ def _published(table: str) -> set[str]:
 
 
 def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
+    """Names that must be there; what they stand for is needed where a row is aligned."""
     alignment, methods, models = settings.alignment, settings.methods, settings.models
     found = []
     for key, value, known in (
@@ -293,6 +306,8 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
         keys: Keys = ("alignment", key)
         if value not in known:
             found.append(Fault(keys, unknown_name(value, known)))
+        elif not settings.aligns:
+            continue
         elif key != "base" and not methods[value].is_sampled:
             found.append(Fault(keys, f"{value!r} is not sampled here, and is needed on held-out layouts too"))
         elif _absent(settings, base := value if key == "base" else methods[value].base):
@@ -319,12 +334,24 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
 
 
 def _training_faults(settings: "Settings") -> Iterator[Fault]:
-    """The noise loss has something to train, and there are as many held-out images as are asked for."""
+    """The module can be built, the noise loss has something to train, and there are as many images as are asked for."""
     train, section = settings.alignment.train, ("alignment", "train")
+    model, images = settings.alignment.model, settings.data.train.count
+    if model.width % model.heads:
+        keys: Keys = ("alignment", "model", "heads")
+        yield Fault(
+            keys, f"{model.heads} does not divide the width, {model.width}", (keys, ("alignment", "model", "width"))
+        )
+    batches: dict[Keys, int] = {(*section, "batch"): train.batch}
+    if train.objective == "align+noise":
+        batches[(*section, "denoiser", "batch")] = train.denoiser.batch
+    for keys, batch in batches.items():
+        if settings.aligns and batch > images:
+            yield Fault(keys, f"{batch}, but data.train.count is {images}", (keys, ("data", "train", "count")))
     noise, trained = train.objective == "align+noise", train.train_denoiser != "none"
     for key, is_set in (("train_denoiser", trained), ("second_order", train.second_order)):
         if is_set and not noise:
-            keys: Keys = (*section, key)
+            keys = (*section, key)
             text = f"{shown(getattr(train, key))} needs objective: align+noise"
             yield Fault(keys, text, (keys, (*section, "objective")))
     if noise and not (trained or train.second_order):
@@ -377,7 +404,7 @@ def _layout_set_faults(settings: "Settings") -> Iterator[Fault]:
             if not re.fullmatch(r"\w[\w.+-]*", name):
                 yield Fault((*keys, "files", name), "not a file's name of letters, digits, and . _ + - after the first")
     train = source_of(stated, "train")
-    if train is not None and not train.get("photos"):
+    if train is not None and not train.get("photos") and settings.aligns:
         keys = ("data", "train", "source") if data.train.source else ("data", "source")
         text = "has no photos, and aligned rows are trained on them; give photos, or data.train.source or a data set with some"
         yield Fault((*keys, "photos"), text, (keys,))

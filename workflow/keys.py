@@ -60,7 +60,7 @@ def _bounds(notes: Iterable[Any]) -> str:
 def explained(model: type[BaseModel], error: ValidationError) -> Iterator[Fault]:
     """One fault for each of pydantic's."""
     for one in error.errors(include_url=False):
-        kind, found, of_a_name = one["type"], one["input"], one["loc"][-1] == "[key]"
+        kind, found, of_a_name = one["type"], one["input"], one["loc"][-1:] == ("[key]",)
         keys: Keys = one["loc"][:-1] if of_a_name else one["loc"]
         if kind in ("extra_forbidden", "invalid_key") or (of_a_name and kind == "literal_error"):
             yield Fault(keys, unknown_key(str(keys[-1]), _names(model, keys[:-1])))

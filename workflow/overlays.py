@@ -1,13 +1,14 @@
 """How a configuration is merged: the scale on base.yaml, rows that are like others, and the file or option a value is from."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from formats import shown
 from formats.params import unknown_name
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +17,8 @@ BASE = f"{CONFIGS}/base.yaml"
 PUBLISHED = f"{CONFIGS}/published.csv"  # the paper's cells
 CLAIMS = f"{CONFIGS}/claims.csv"  # what others have published
 Keys = tuple[str | int, ...]
+# Sections whose keys are names; null there leaves out what a file below has by that name.
+NAMED = ("extractors", "methods", "metrics", "models", "tables")
 
 
 class Fault(NamedTuple):
@@ -46,11 +49,18 @@ def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
     """What is wrong with the keys by which files and rows lie on one another; all other keys depend on these."""
     if config.get("scale") not in _scales():
         return [Fault(("scale",), f"{unknown_name(str(config.get('scale')), _scales())}: files of {CONFIGS}")]
+    if found := list(_not_json(config)):
+        return found
     methods = config.get("methods")
     rows = methods if isinstance(methods, Mapping) else {}
-    found = []
+    if found := [
+        Fault(("methods", name), f"expected a mapping, found {shown(stanza)}")
+        for name, stanza in rows.items()
+        if not isinstance(stanza, Mapping)
+    ]:
+        return found
     for name, stanza in rows.items():
-        if not isinstance(stanza, Mapping) or "like" not in stanza:
+        if "like" not in stanza:
             continue
         if (other := _like(rows, name)) is None:
             others = [row for row in rows if row != name]
@@ -61,6 +71,47 @@ def merge_faults(config: Mapping[str, Any]) -> list[Fault]:
                 Fault(("methods", name, "like"), text, (("methods", name, "like"), ("methods", other, "like")))
             )
     return found
+
+
+def _not_json(value: Any, keys: Keys = ()) -> Iterator[Fault]:
+    """What YAML has and JSON has not, which is what a configuration is written as: dates, and keys that are no text."""
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            if isinstance(key, str):
+                yield from _not_json(below, (*keys, key))
+            else:
+                yield Fault((*keys, key), f"expected text as a key, found {shown(key)}; write it in quotes")
+    elif isinstance(value, list):
+        for place, below in enumerate(value):
+            yield from _not_json(below, (*keys, place))
+    elif not isinstance(value, str | int | float | None):
+        yield Fault(keys, f"expected text, a number, true, false or null, found {value}; write it in quotes")
+
+
+def vain_nulls(
+    files: Sequence[Path], over: Sequence[Path], given: Mapping[str, Any] | None, declared: Mapping[str, Iterable[str]]
+) -> list[str]:
+    """A line for each null that leaves nothing out: no other source has the name, nor does its section declare it."""
+    sources = [*((str(path), content(path)) for path in over), ("the command line", given or {})]
+    lines = []
+    for section in NAMED:
+        known = dict.fromkeys(name for path in files for name in _below(content(path), section))
+        known |= dict.fromkeys(declared.get(section, ()))
+        known |= dict.fromkeys(
+            name for _, each in sources for name, one in _below(each, section).items() if one is not None
+        )
+        lines += [
+            f"{source}: {section}.{name}: null, but {unknown_name(str(name), known)}"
+            for source, each in sources
+            for name, one in _below(each, section).items()
+            if one is None and name not in known
+        ]
+    return lines
+
+
+def _below(config: Any, section: str) -> Mapping[str, Any]:
+    found = config.get(section) if isinstance(config, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def stacked_sets(over: Sequence[Path]) -> list[str]:

@@ -38,7 +38,8 @@ from workflow.trained import Trained, digest
 REAL = "real"
 TABLES = ("best", "significance", "adherence", "distances", "cost")  # behind those that the configuration names
 BELOW = 8  # folders below a layout set's in which its files are looked for; links in a circle end there
-FIGURES = ("panel", "metrics", "sizes", "categories", "training", "calibration")
+FIGURES = ("panel", "metrics", "sizes", "categories")
+OF_TRAINING = ("training", "calibration")  # figures without rows
 
 
 class Seeded(NamedTuple):
@@ -167,7 +168,7 @@ class Plan:
     @cached_property
     def compared_with(self) -> list[str]:
         """Rows that every other row is compared with, in the table of significance."""
-        return [row for row in (self.settings.alignment.method, self.settings.alignment.reference) if row in self.rows]
+        return [row for row in self.settings.compare_with if row in self.rows]
 
     def partners(self, row: str) -> list[str]:
         """Rows after `row`, by name, that some table compares it with."""
@@ -287,9 +288,8 @@ class Plan:
         studied = [row for row in [*self.readings, *self.retrainings] if row not in self.methods]
         made_here = [row for row in [*self.methods, *self.repeats] if self.stanza(row).is_sampled]
         rows = [Sampled(row, "test", self.count("test")) for row in [*made_here, *studied]]
-        return rows + [
-            Sampled(row, "heldout", heldout) for row in [*self.candidates, self.settings.alignment.reference]
-        ]
+        choosing = [*self.candidates, self.settings.alignment.reference] if self.settings.aligns else []
+        return rows + [Sampled(row, "heldout", heldout) for row in choosing]
 
     # Rows made elsewhere.
 
@@ -829,8 +829,8 @@ class Plan:
 
     def against(self, table: str) -> str | None:
         """The row that a table by difficulty tests its rows against, where it has it."""
-        reference = self.settings.alignment.reference
-        return reference if reference in self.runnable(self.rows_of(table)) else None
+        other = self.settings.compare_with[-1]
+        return other if other in self.runnable(self.rows_of(table)) else None
 
     @cached_property
     def bands(self) -> list[str]:
@@ -858,11 +858,11 @@ class Plan:
 
     @cached_property
     def figure_names(self) -> list[str]:
-        """Without the distance against the number of images where there are no photos to measure it to; and one a table by
-        difficulty.
+        """Without the distance against the number of images where there are no photos to measure it to, without those of the
+        training where no row needs it; and one a table by difficulty.
         """
         names = [name for name in FIGURES if name != "sizes" or self.has_photos("test")]
-        return [*names, *self.by_difficulty]
+        return [*names, *(OF_TRAINING if self.settings.aligns else ()), *self.by_difficulty]
 
 
 def run_of(stated: str) -> str:

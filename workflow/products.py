@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from workflow.overlays import CLAIMS, PUBLISHED
-from workflow.plan import FIGURES, Plan, called
+from workflow.plan import FIGURES, OF_TRAINING, Plan, called
 
 HELD = ("reproduction", "claims")  # against published values
 OF_METRICS = ("distances", "adherence", "judges")
@@ -11,7 +11,6 @@ PAIRED = ("significance", "best")
 # Tables beside those of the configuration; which of them it has, its plan says.
 KINDS = (*OF_METRICS, *PAIRED, "agreement", "cost", "seeds", *HELD)
 BY_DIFFICULTY = "difficulty"  # the verb of tables and figures of the configuration that are broken down
-ALONE = ("training", "calibration")  # figures without rows
 STUDY = "study"  # table and figure of the study
 
 Inputs = dict[str, str | list[str]]
@@ -22,7 +21,7 @@ def clashes(plan: Plan) -> list[str]:
     each row that the run makes of another and that has a third one's name.
     """
     taken = {name: "table" for name in plan.settings.tables if name in (*KINDS, STUDY)}
-    taken |= {name: "figure" for name in plan.by_difficulty if name in (*FIGURES, STUDY)}
+    taken |= {name: "figure" for name in plan.by_difficulty if name in (*FIGURES, *OF_TRAINING, STUDY)}
     named = [f"tables: {name} is the name of another {what}; choose one" for name, what in taken.items()]
     return named + _row_clashes(plan)
 
@@ -124,7 +123,7 @@ def table_options(plan: Plan, table: str) -> list[str]:
     if "published" in inputs:
         words.append(f"--caveat={plan.settings.caveat}")
     if table in plan.settings.tables:
-        words += ["--name", table, "--mark-against", plan.settings.alignment.method, "--data", plan.path.config]
+        words += ["--name", table, "--mark-against", plan.settings.compare_with[0], "--data", plan.path.config]
         words += ["--rows", *plan.rows_of(table), "--labels", *plan.labels, *_title_options(plan, table)]
     return words
 
@@ -213,14 +212,14 @@ def figure_inputs(plan: Plan, figure: str) -> Inputs:
         "training": {"curves": plan.curves},
         "calibration": {"calibration": plan.path.train("").calibration},
     }
-    return found[figure] if figure in ALONE else found[figure] | {"published": PUBLISHED}
+    return found[figure] if figure in OF_TRAINING else found[figure] | {"published": PUBLISHED}
 
 
 def figure_options(plan: Plan, figure: str) -> list[str]:
     """Words for the shell. The panel finds its images by the shards that its layouts are in."""
     words = _options({name: paths for name, paths in figure_inputs(plan, figure).items() if name != "images"})
-    words += [] if figure in (*ALONE, *plan.by_difficulty) else ["--labels", *plan.labels]
-    words += [] if figure in ALONE else elsewhere(plan)
+    words += [] if figure in (*OF_TRAINING, *plan.by_difficulty) else ["--labels", *plan.labels]
+    words += [] if figure in OF_TRAINING else elsewhere(plan)
     methods = {"panel": plan.pictured, "categories": plan.rows}
     words += ["--methods", *methods[figure]] if figure in methods else []
     if figure == "panel":

@@ -16,7 +16,7 @@ from formats.files import InputError
 from workflow.consistency import contradictions
 from workflow.inputs import FILLED
 from workflow.keys import explained
-from workflow.overlays import blamed, merge_faults, resolved, stacked_sets
+from workflow.overlays import blamed, merge_faults, resolved, stacked_sets, vain_nulls
 from workflow.paths import Paths
 
 
@@ -794,7 +794,8 @@ class TableStanza(Section):
     by: Annotated[list[FacetName], Field(min_length=1), Unique] | None = Field(
         None,
         description="break the rows down by difficulty: `objects`, `size`, `overlap`, `tags` (each that has few values) or"
-        " `tags.NAME`, with the bands of `difficulty`, a figure of the table's name, and tests against `alignment.reference`",
+        " `tags.NAME`, with the bands of `difficulty`, a figure of the table's name, and tests against the last of"
+        " `compare_with`",
     )
 
 
@@ -851,10 +852,23 @@ class Settings(Section):
     tables: dict[TableName, Annotated[TableStanza, BeforeValidator(_rows), "a mapping, or a list of rows"]] = Field(
         description="the tables; a list in the place of a mapping is of its `rows`"
     )
+    compare_with: Annotated[list[str], Field(min_length=1), Unique] = Field(
+        description="rows that every other row is compared with in the table of significance and on the page, where they are"
+        " rows of a table: † marks what cannot be told from the first, and tables by difficulty test against the last"
+    )
     difficulty: Difficulty
     study: Study | None = Field(None, description="what `snakemake study` compares (docs/study.md); null: nothing")
     pretrain: Pretrain
     resources: Resources
+
+    @property
+    def aligns(self) -> bool:
+        """Whether a row of the tables or of the study loads the module that is trained here, or the eta that is chosen."""
+        named = [row for table in self.tables.values() for row in table.rows or []]
+        rows = [
+            self.methods[row] for row in [*named, *([self.study.base] if self.study else [])] if row in self.methods
+        ]
+        return any((row.is_aligned or row.takes_eta) and self.models.get(row.base) is not None for row in rows)
 
 
 def read(
@@ -868,10 +882,10 @@ def read(
     It was merged as Snakemake does: `files`, which the Snakefile names, and over them what `over`, the files of the command
     line, and `given`, its single values, make together; later ones win.
     """
-    if lines := stacked_sets(over):
-        raise SettingsError(lines)
     if found := merge_faults(config):
         raise SettingsError(blamed(found, config, files, over, given))
+    if lines := stacked_sets(over) + vain_nulls(files, over, given, {"extractors": Extractors.model_fields}):
+        raise SettingsError(lines)
     try:
         settings = Settings.model_validate(resolved(config))
         found = list(contradictions(settings))

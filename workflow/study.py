@@ -66,13 +66,16 @@ def expand(settings: "Settings") -> tuple[dict[str, Reading], list[Fault]]:
     for choices in single + crossed:
         name = row_of(study.base, choices)
         keys: Keys = ("study", "factors", choices[0].factor, "levels", choices[0].level)
+        if alike := [row for row, one in readings.items() if len(choices) > 1 and {*one.choices} == {*choices}]:
+            faults.append(Fault(("study", "pairs"), f"{alike[0]!r} is paired twice; leave one of the two"))
+            continue
         if name in settings.methods or name in readings:
-            faults.append(Fault(keys, f"would be the row {name!r}, which there is already; choose another name"))
+            faults.append(Fault(keys, f"would be the row {name!r}, which already exists; choose another name"))
             continue
         try:
             readings[name] = _reading(settings, study, choices)
         except ValidationError as error:
-            # Of a pair it is that of one of the two, and has been told.
+            # A pair's is already reported for the single level.
             faults += [
                 Fault((*keys, "alignment", *fault.keys), fault.text)
                 for fault in explained(type(settings.alignment), error)
@@ -231,7 +234,7 @@ def _level_faults(base: Reading, reading: Reading) -> Iterator[Fault]:
         base.alignment,
     )
     if same:
-        yield Fault(keys, f"is what the base, {base.row!r}, has; leave it out")
+        yield Fault(keys, f"equals what the base, {base.row!r}, has; leave this level out")
     if reading.alignment == base.alignment:
         return
     if not base.stanza.is_aligned:

@@ -62,7 +62,7 @@ rule write_page:
         bands=plan.bands,
         compare=[
             row if row in plan.pictured else plan.pictured[0]
-            for row in (plan.settings.alignment.method, plan.settings.alignment.reference)
+            for row in [*plan.settings.compare_with, *plan.pictured][:2]
         ],
         elsewhere=lambda wildcards: products.elsewhere(plan),
     message:

@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evaluation.datasets.coco import ANNOTATIONS
 from formats.checksums import read_sums, verify_folder
 from formats.files import InputError, sha256
-from tests.dag import ROOT, is_nothing_to_do, jobs_by_rule, snakemake
+from tests.dag import ROOT, checkout, command, environment, is_nothing_to_do, jobs_by_rule, snakemake
 from tests.served import Shelf, serve_repository, serving
 from tests.tiny import write_tiny
 from workflow.disk_space import Need, lacking
@@ -536,7 +537,7 @@ def test_parts_that_are_links_to_another_folders_are_sealed_too(tmp_path) -> Non
 
 
 def write_archive(path: Path, **changes: bytes | None) -> Path:
-    files = {Path(name).stem: name.encode() for name in program.ANNOTATIONS} | changes
+    files = {Path(name).stem: name.encode() for name in ANNOTATIONS} | changes
     with zipfile.ZipFile(path, "w") as archive:
         for stem, content in files.items():
             if content is not None:
@@ -547,22 +548,47 @@ def write_archive(path: Path, **changes: bytes | None) -> Path:
 
 
 def test_only_the_four_annotation_files_leave_the_zip(tmp_path) -> None:
-    program.unpack(write_archive(tmp_path / "a.zip"), tmp_path / "coco")
+    program.unpack(write_archive(tmp_path / "a.zip"), tmp_path / "coco", ANNOTATIONS)
     assert left(tmp_path) == ["a.zip", "coco"]
-    assert left(tmp_path / "coco/annotations") == sorted(Path(name).name for name in program.ANNOTATIONS)
-    assert (tmp_path / "coco" / program.ANNOTATIONS[0]).read_text() == program.ANNOTATIONS[0]
+    assert left(tmp_path / "coco/annotations") == sorted(Path(name).name for name in ANNOTATIONS)
+    assert (tmp_path / "coco" / ANNOTATIONS[0]).read_text() == ANNOTATIONS[0]
 
 
 def test_a_zip_without_annotations_or_damaged_or_a_bomb_is_one_line(tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match=r"has no annotations/captions_val2014\.json"):
-        program.unpack(write_archive(tmp_path / "a.zip", captions_val2014=None), tmp_path)
+        program.unpack(write_archive(tmp_path / "a.zip", captions_val2014=None), tmp_path, ANNOTATIONS)
     broken = write_archive(tmp_path / "b.zip")
     broken.write_bytes(broken.read_bytes().replace(b"annotations/instances_train2014.json", b"x" * 36, 1))
     with pytest.raises(InputError, match="not a readable zip"):
-        program.unpack(broken, tmp_path)
+        program.unpack(broken, tmp_path, ANNOTATIONS)
     monkeypatch.setattr(program, "LIMIT", 10)
     with pytest.raises(InputError, match="would have 36 bytes, expected under 10"):
-        program.unpack(write_archive(tmp_path / "c.zip"), tmp_path)
+        program.unpack(write_archive(tmp_path / "c.zip"), tmp_path, ANNOTATIONS)
+
+
+def test_another_data_sets_annotations_are_fetched_and_unpacked_too(tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/archived.py").write_text("from tests.jsonl_dataset import *\n\nARCHIVE = 'annotations.zip'\n")
+    config = {
+        "run": f"test-archived-{os.getpid()}",
+        "fetch": {"folder": str(tmp_path / "down"), "licences": {"cc": "https://cc"}, "accept": ["cc"]},
+        "data": {"dataset": "mine.archived", "draw": None, "test": {"count": 3}},
+        "tables": {"table1": ["real", "sd14"], "table2": None, "difficulty": None},
+    }
+    source = {"urls": ["https://somewhere/x.zip"], "size": 1, "sha256": "0" * 64, "licence": "cc"}
+    config["data"]["files"] = {"photos.zip": source, "annotations.zip": source}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    env = environment() | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        command("-n", "--configfile", str(tmp_path / "config.yaml")),
+        cwd=checkout(),
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    jobs = jobs_by_rule(done.stdout + done.stderr)
+    assert (jobs["fetch_file"], jobs["unpack_annotations"]) == (2, 1)
+    assert f"{tmp_path}/down/mine.archived/test.jsonl" in done.stdout
 
 
 def entry_of(shelf: Shelf, path: Path, licence: str = "cc") -> dict:
@@ -616,7 +642,7 @@ def test_the_rules_fetch_what_a_configuration_names_and_nothing_before_its_licen
         },
         "models": {"gligen": {"hub": "some/gligen", "revision": COMMIT, "licence": LICENCE}},
         "extractors": {"frechet": {"path": None, "source": features}},
-        "alignment": {"calibrate": {"count": 8}},
+        "alignment": {"train": {"batch": 32}, "calibrate": {"count": 8}},
     }
     results = ROOT / "results" / run
     targets = ["fetch", f"results/{run}/samples/real/test/0000.zip", f"results/{run}/methods/gligen_sd.json"]

@@ -10,7 +10,7 @@ from workflow.inputs import resolve
 from workflow.overlays import merged
 from workflow.plan import Plan, read_plan
 from workflow.products import clashes, paired_options, table_options
-from workflow.settings import read
+from workflow.settings import SettingsError, read
 
 
 def planned(scale: str = "miniature", **over) -> Plan:
@@ -51,6 +51,13 @@ def test_without_an_aligned_row_nothing_is_trained_and_no_weights_of_it_are_need
     assert "--mark-against boxdiff" in " ".join(table_options(plan, "table1"))
     without_photos = {"data": {"source": {"reader": "coco", "path": "x.json"}, "draw": None}}
     assert not planned(tables=few, **without_photos).has_photos("test")
+    test_alone = {"data": {"dataset": "tests.jsonl_dataset", "root": "x", "draw": None}}
+    assert planned(tables=few, **test_alone).splits == ["test"]
+    with pytest.raises(SettingsError) as refused:
+        planned(**test_alone)
+    assert [
+        "no photos of the split train, on which aligned rows are trained" in fault for fault in refused.value.faults
+    ] == [True]
     studied = {"base": "hcma", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}}
     assert "training" in planned(tables=few, study=studied).figure_names
 

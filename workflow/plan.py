@@ -225,7 +225,12 @@ class Plan:
 
     @cached_property
     def splits(self) -> list[str]:
-        return ["train", "heldout", "test", *(["val"] if self.settings.data.val else [])]
+        """Without those to train on where no row needs them and the data set has none: it may have a test split alone."""
+        photos = getattr(self.dataset, "PHOTOS", {})
+        train = [
+            split for split in ("train", "heldout") if self.settings.aligns or self.source(split) or split in photos
+        ]
+        return [*train, "test", *(["val"] if self.settings.data.val else [])]
 
     def real_summary(self, split: str) -> list[str]:
         """The photos that a split's images are measured against; more than the test sample's with `full_val`, none where the
@@ -439,8 +444,8 @@ class Plan:
 
     def archives(self, *splits: str) -> list[str]:
         """The zips of splits' photos that a rule makes; a folder of the user's own is read without being watched."""
-        own = [split for split in splits if self.source(split) is None and hasattr(self.dataset, "PHOTOS")]
-        names = dict.fromkeys(f"{self.dataset.PHOTOS[split]}.zip" for split in own)
+        photos = getattr(self.dataset, "PHOTOS", {})
+        names = dict.fromkeys(f"{photos[split]}.zip" for split in splits if split in photos and not self.source(split))
         fetched = {name.partition("/")[2] for name in self.downloads.files}
         return [f"{self.root}/{name}" for name in names if self.settings.data.draw or name in fetched]
 

@@ -1,4 +1,4 @@
-"""Fetch one file or model that a configuration names; unpack COCO's annotations; seal a model folder of your own.
+"""Fetch one file or model that a configuration names; unpack a data set's annotations; seal a model folder of your own.
 
     python -m workflow.fetch file coco/val2014.zip --config results/paper/config.json
     python -m workflow.fetch model sd14 --config results/paper/config.json
@@ -13,9 +13,11 @@ An interrupted download goes on with the same command. Beside a file comes FILE.
 import shutil
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.datasets.coco import ANNOTATIONS
+from evaluation.datasets import find_dataset
+from formats import listed
 from formats.checksums import SUMS, digests, write_sums
 from formats.cli import options, run
 from formats.files import InputError, replacing, write_json
@@ -36,12 +38,15 @@ def main() -> None:
     archive = actions.add_parser("unpack")
     archive.add_argument("archive", type=Path)
     archive.add_argument("--out", type=Path, required=True)
+    archive.add_argument(
+        "--dataset", default="coco", help="whose annotations they are: a module of evaluation/datasets"
+    )
     actions.add_parser("seal").add_argument("folder", type=Path)
     arguments = parser.parse_args()
     if arguments.action == "seal":
         seal(arguments.folder)
     elif arguments.action == "unpack":
-        unpack(arguments.archive, arguments.out)
+        unpack(arguments.archive, arguments.out, find_dataset(arguments.dataset).ANNOTATIONS)
     else:
         fetch(arguments.name, read_plan(arguments.config))
 
@@ -66,14 +71,14 @@ def fetch(name: str, plan: Plan) -> None:
     return write_json(out.with_name(f"{out.name}.source.json"), record)
 
 
-def unpack(archive: Path, out: Path) -> None:
-    """Write COCO's captions and instances below `out`; raises InputError. Names come from here: none can leave the folder."""
+def unpack(archive: Path, out: Path, names: Sequence[str]) -> None:
+    """Write the members of those names below `out`; raises InputError. The names are a data set's, not the zip's."""
     try:
         with zipfile.ZipFile(archive) as members:
-            for name in ANNOTATIONS:
+            for name in names:
                 _write(members, members.getinfo(name), out / name)
     except KeyError:
-        raise InputError(f"{archive}: has no {name}; expected COCO 2014's annotations") from None
+        raise InputError(f"{archive}: has no {name}; expected {listed(names)}") from None
     # zipfile calls a compression that it does not know not implemented.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(f"{archive}: not a readable zip ({error}); remove it and run again") from None

@@ -2,7 +2,6 @@
 import sys
 
 sys.path.insert(0, str(workflow.basedir))
-from evaluation.datasets import coco
 from workflow import preflight, products
 from workflow.inputs import place, linked
 from workflow.plan import called, run_of

@@ -1,4 +1,5 @@
 # COCO's annotations and photos, drawn or real, to layouts in shards, and the row `real`.
+from evaluation.datasets import coco
 
 
 rule draw_coco:

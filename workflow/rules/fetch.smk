@@ -9,7 +9,6 @@ DOWNLOADS = plan.downloads.folder
 localrules:
     fetch_file,
     fetch_model,
-    unpack_annotations,
     fetch,
 
 
@@ -52,22 +51,29 @@ rule fetch_model:
         "python -m workflow.fetch model {wildcards.model:q} --config {params.config:q} > {log:q} 2>&1"
 
 
-rule unpack_annotations:
-    input:
-        f"{DOWNLOADS}/coco/{coco.ARCHIVE}",
-    output:
-        [f"{DOWNLOADS}/coco/{name}" for name in coco.ANNOTATIONS],
-    log:
-        f"{DOWNLOADS}/logs/unpack_annotations.log",
-    priority: 30
-    conda:
-        "../envs/harness.yaml"
-    params:
-        out=lambda wildcards: f"{DOWNLOADS}/coco",
-    message:
-        "Unpacking COCO's annotations"
-    shell:
-        "python -m workflow.fetch unpack {input:q} --out {params.out:q} > {log:q} 2>&1"
+if hasattr(plan.dataset, "ARCHIVE"):
+
+    rule unpack_annotations:
+        input:
+            f"{DOWNLOADS}/{plan.settings.data.dataset}/{plan.dataset.ARCHIVE}",
+        output:
+            [
+                f"{DOWNLOADS}/{plan.settings.data.dataset}/{name}"
+                for name in plan.dataset.ANNOTATIONS
+            ],
+        log:
+            f"{DOWNLOADS}/logs/unpack_annotations.log",
+        priority: 30
+        localrule: True
+        conda:
+            "../envs/harness.yaml"
+        params:
+            out=lambda wildcards: f"{DOWNLOADS}/{plan.settings.data.dataset}",
+            dataset=plan.untracked(plan.settings.data.dataset),
+        message:
+            "Unpacking annotations"
+        shell:
+            "python -m workflow.fetch unpack {input:q} --out {params.out:q} --dataset {params.dataset:q} > {log:q} 2>&1"
 
 
 rule fetch:

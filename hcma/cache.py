@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with quick_imports():
         from formats.device import take_device
         from hcma.sampling.diffusion import Sampling, load_diffusion
+        from hcma.sampling.loading import quiet_loading
 
+        quiet_loading()
         sd = load_diffusion(args.model, Sampling(), take_device(args.device))
         from hcma.sampling.text import load_text_features
 

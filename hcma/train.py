@@ -14,6 +14,7 @@ from pathlib import Path
 from formats.cli import options, quick_imports, run
 from formats.files import read_object
 from formats.params import from_keys
+from hcma.train_keys import NOISE
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with quick_imports():
         from hcma.alignment import save_alignment
         from hcma.cache import read_cache
-        from hcma.trainer import NOISE, Trainer, Training
+        from hcma.trainer import Trainer, Training
 
     train = {key: value for key, value in alignment["train"].items() if key not in NOISE}
     train |= {"micro_batch": args.micro_batch} if args.micro_batch else {}

@@ -16,6 +16,7 @@ from formats.cli import options, quick_imports, run
 from formats.files import read_object
 from formats.layouts import Layout, read_layouts
 from formats.params import from_keys
+from hcma.train_keys import NOISE
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,8 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         from hcma.method import Params, State
         from hcma.processes import Processes
         from hcma.sampling.diffusion import Sampling, load_diffusion
+        from hcma.sampling.loading import quiet_loading
         from hcma.sampling.weights import write_model
-        from hcma.trainer import NOISE, Training
+        from hcma.trainer import Training
 
     config = read_object(args.config, "a run's config.json", "alignment", "methods")
     alignment, stated = config["alignment"], config["alignment"]["train"]
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     denoiser |= {"micro_batch": args.micro_batch} if args.micro_batch else {}
     aligning = {key: value for key, value in stated.items() if key not in NOISE}
     eta = read_object(args.eta, "a calibration", "eta")["eta"]
+    quiet_loading()
     sd = load_diffusion(args.model, Sampling(), Processes(args.device).device)
     run = DenoiserTrainer(
         sd,

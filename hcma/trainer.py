@@ -16,14 +16,13 @@ from hcma.cache import Cache
 from hcma.loop import Loop, identity_of
 from hcma.processes import Processes
 from hcma.sampling.seeds import seeded
+from hcma.train_keys import MEMORY
 from hcma.validate import validate
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-# Keys of `alignment.train` that hcma.train_denoiser alone reads.
-NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -165,7 +164,7 @@ def expect_validated(key: str, images: Any) -> None:
 
 def lasting(settings: "DataclassInstance") -> dict[str, Any]:
     """The settings without the size of a batch's parts, which another run, on other devices, may go on with another of."""
-    return {name: value for name, value in asdict(settings).items() if name != "micro_batch"}
+    return {name: value for name, value in asdict(settings).items() if name not in MEMORY}
 
 
 def cached(data: Cache) -> tuple[torch.Tensor, ...]:

@@ -146,7 +146,7 @@ def test_a_damaged_set_is_read_or_refused_in_one_line(reader, tmp_path) -> None:
 def test_what_is_not_there_is_one_line(reader, tmp_path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         read_set(reader, [tmp_path / "none"], Options())
-    with pytest.raises(InputError, match="no file in it is called"):
+    with pytest.raises(InputError, match="contains no "):
         read_set(reader, [tmp_path], Options())
 
 

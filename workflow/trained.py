@@ -5,11 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from hcma.train_keys import MEMORY, NOISE
 from workflow.settings import Alignment
-
-# Keys of `alignment.train` that only the noise loss asks for, and one that decides nothing but memory.
-NOISE = {"objective", "train_denoiser", "second_order", "denoiser"}
-MEMORY = {"micro_batch"}
 
 
 @dataclass(frozen=True)

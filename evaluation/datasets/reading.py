@@ -92,7 +92,7 @@ class Source:
             inside = (sorted(one for one in path.glob(pattern) if one.is_file()) for pattern in patterns)
             chosen = next((files for files in inside if files), None)
             if chosen is None:
-                raise InputError(f"{path}: no file in it is called {', or '.join(patterns)}")
+                raise InputError(f"{path}: contains no {' or '.join(patterns)}")
             found += chosen
         return found
 

@@ -24,7 +24,7 @@ use rule calibrate_eta as carry_eta with:
         method=lambda wildcards: plan.variants[wildcards.variant].row,
         step=plan.settings.alignment.calibrate.relative_step,
         latents=plan.settings.alignment.calibrate.count,
-        # In the command no candidates, and this option.
+        # The command writes no candidates but takes over what was chosen.
         multiples=lambda wildcards, input: ["--chosen", *input.chosen],
         config=plan.sections,
     message:

@@ -1,24 +1,32 @@
 """Every method of every shipped configuration keeps the contract, and wrong parameters are refused before the first job."""
 
 import importlib
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
 
+from evaluation.datasets.canvas import FRAMES
+from evaluation.datasets.photos import EXIF
+from evaluation.datasets.reading import Form
+from evaluation.difficulty import Bands
+from evaluation.metrics.summary import REFERENCE_SETS
+from evaluation.protocol import CROPS, PADS, RESIZES
 from formats.layouts import Layout, Object
 from formats.params import from_keys
 from hcma.alignment import BOX_FEATURES, POOLS, TIME, Alignment, AlignmentConfig, save_alignment
+from hcma.denoiser import TRAINED, Denoising
 from hcma.sampling.diffusion import OWN, PRECISIONS, SCHEDULERS, Sampling, initial_noise
 from hcma.sampling.loading import Method, open_model
 from hcma.sampling.spec import Artefact, read_artefact
+from hcma.trainer import OPTIMIZERS
 from tests.test_config import CONFIG, FILE, OVERLAYS, ROOT, merged
 from tests.tiny import WIDTH, write_tiny, write_tiny_ldm
 from workflow import overlays, settings
 from workflow.consistency import parameter_faults
-from workflow.overlays import resolved
+from workflow.overlays import BASE, content, resolved
 from workflow.settings import read
 
 
@@ -119,7 +127,29 @@ def test_every_method_keeps_the_contract(stanza, models, artefacts) -> None:
         (settings.AlignmentModel, "box_feature", BOX_FEATURES),
         (settings.AlignmentModel, "pool", POOLS),
         (settings.AlignmentModel, "time_conditioning", TIME),
+        (settings.AlignmentTraining, "optimizer", OPTIMIZERS),
+        (settings.AlignmentTraining, "train_denoiser", TRAINED),
+        (settings.NoiseTraining, "optimizer", OPTIMIZERS),
+        (settings.SetSource, "frame", FRAMES),
+        (settings.SetSource, "boxes", get_args(Form)),
+        (settings.Data, "exif", EXIF),
+        (settings.Regions, "resize", RESIZES),
+        (settings.Regions, "pad", PADS),
+        (settings.Evaluation, "reference", REFERENCE_SETS),
+        (settings.Method, "crops", CROPS),
     ],
 )
 def test_the_choices_of_a_key_are_those_of_what_it_configures(section, key, known) -> None:
-    assert set(get_args(section.model_fields[key].annotation)) == set(known)
+    choices = get_args(section.model_fields[key].annotation)
+    stated = get_args(choices[0]) if type(None) in choices else choices
+    assert set(stated) == set(known)
+
+
+def test_the_defaults_of_base_yaml_are_those_of_what_they_configure() -> None:
+    base = content(ROOT / BASE)
+    bands = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(Bands()).items()}
+    assert bands == base["difficulty"]
+    own, stated = asdict(Denoising("fuser")), base["alignment"]["train"]["denoiser"]
+    alike = stated.keys() & own.keys() - {"steps", "batch", "micro_batch", "validate_every", "validate_images"}
+    assert {key: own[key] for key in alike} == {key: stated[key] for key in alike}
+    assert alike >= {"lr", "optimizer", "weight_decay", "caption_dropout", "grounding_dropout", "relative_step"}

@@ -485,3 +485,14 @@ def test_the_shipped_readings_are_planned() -> None:
     plan = Plan(read(merged([Path("workflow/config/readings.yaml")]), []))
     assert {"hcma_denoiser_fuser", "hcma_denoiser_fuser_alignment_off", "hcma_text_scorer"} <= {*plan.readings}
     assert plan.path.folder == "results/miniature"
+    trained, usual = plan.variants, Plan(read(merged(), []))
+    modules = {plan.untuned_module(variant) for variant in trained}
+    denoisers = {one.denoiser_key for one in trained.values() if one.noise_loss}
+    rows = len({*plan.readings, *plan.retrainings} - {*usual.rows})
+    held_out = sum(one.images for one in plan.sampled if one.split == "heldout") - sum(
+        one.images for one in usual.sampled if one.split == "heldout"
+    )
+    page = " ".join((ROOT / "docs/study.md").read_text(encoding="utf-8").split())
+    said = f"{rows} rows of 256 images and {held_out:,} held-out ones, {len(modules) - 1} further modules"
+    said += f" and {len(denoisers)} denoisers"
+    assert said in page

@@ -56,6 +56,7 @@ def furnished(folder: Path, run: str) -> Path:
         "alignment": {
             "text": {"model": "sd14"},
             "model": {"label_template": "- {label}'s"},
+            "train": {"batch": 16},
             "calibrate": {"count": 2, "multiples": [1.0]},
         },
         "pretrain": {"out": f"{folder}/out"},

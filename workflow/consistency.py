@@ -385,7 +385,8 @@ def _data_faults(settings: "Settings") -> Iterator[Fault]:
         yield Fault(("data", "draw"), text, (("data", "draw"), ("data", "dataset")))
     if needed:
         yield from (Fault(("data",), fault) for fault in dataset.faults(stated))
-    if settings.aligns and source_of(stated, "train") is None and "train" not in getattr(dataset, "PHOTOS", {}):
+    sourced_train = source_of(stated, "train") is not None or data.draw is not None
+    if settings.aligns and not sourced_train and "train" not in getattr(dataset, "PHOTOS", {}):
         text = f"{data.dataset!r} has no photos of the split train, on which aligned rows are trained; give data.train.source"
         yield Fault(("data", "dataset"), text)
     if data.files is not None:

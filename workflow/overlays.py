@@ -89,13 +89,17 @@ def _not_json(value: Any, keys: Keys = ()) -> Iterator[Fault]:
 
 
 def vain_nulls(
-    files: Sequence[Path], over: Sequence[Path], given: Mapping[str, Any] | None, declared: Mapping[str, Iterable[str]]
+    config: Mapping[str, Any],
+    over: Sequence[Path],
+    given: Mapping[str, Any] | None,
+    declared: Mapping[str, Iterable[str]],
 ) -> list[str]:
     """A line for each null that leaves nothing out: no other source has the name, nor does its section declare it."""
     sources = [*((str(path), content(path)) for path in over), ("the command line", given or {})]
+    below = [content(ROOT / path) for path in (BASE, scale_file(config))]
     lines = []
     for section in NAMED:
-        known = dict.fromkeys(name for path in files for name in _below(content(path), section))
+        known = dict.fromkeys(name for each in below for name in _below(each, section))
         known |= dict.fromkeys(declared.get(section, ()))
         known |= dict.fromkeys(
             name for _, each in sources for name, one in _below(each, section).items() if one is not None

@@ -884,7 +884,7 @@ def read(
     """
     if found := merge_faults(config):
         raise SettingsError(blamed(found, config, files, over, given))
-    if lines := stacked_sets(over) + vain_nulls(files, over, given, {"extractors": Extractors.model_fields}):
+    if lines := stacked_sets(over) + vain_nulls(config, over, given, {"extractors": Extractors.model_fields}):
         raise SettingsError(lines)
     try:
         settings = Settings.model_validate(resolved(config))

@@ -36,6 +36,7 @@ OVERLAYS = [
     "workflow/config/regress.yaml",
     "workflow/config/extras.yaml",
     "workflow/config/readings.yaml",
+    "workflow/config/trainings.yaml",
     "tests/config/small.yaml",
 ]
 
@@ -356,7 +357,7 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         ({"methods": {"real": {"like": "hcma"}}}, "methods.real: the photos have this name; choose another"),
         (
             {"scale": "papre"},
-            "scale: 'papre' is not one of base, coco, extras, miniature, paper, readings, regress, rehearsal, nearest is paper",
+            "scale: 'papre' is not one of base, coco, extras, miniature, paper, readings, regress, rehearsal, trainings, nearest is paper",
         ),
         (
             {"sampling": {"guidance_scale": "1e-3"}},

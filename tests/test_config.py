@@ -357,7 +357,8 @@ def test_the_documentation_has_every_key_as_it_is() -> None:
         ({"methods": {"real": {"like": "hcma"}}}, "methods.real: the photos have this name; choose another"),
         (
             {"scale": "papre"},
-            "scale: 'papre' is not one of base, coco, extras, miniature, paper, readings, regress, rehearsal, trainings, nearest is paper",
+            "scale: 'papre' is not one of base, coco, extras, miniature, paper, readings, regress, rehearsal, trainings,"
+            " nearest is paper",
         ),
         (
             {"sampling": {"guidance_scale": "1e-3"}},

@@ -42,7 +42,7 @@ def choice(known: list[str]) -> str:
 
 
 @cache
-def source_of(module: str) -> Path | None:
+def file_of(module: str) -> Path | None:
     """A module's file; None where there is no such module, or none of Python.
 
     Raises InputError where a package that it lies in, which is imported, cannot be.
@@ -59,7 +59,7 @@ def source_of(module: str) -> Path | None:
 @cache
 def statements(module: str) -> list[ast.stmt] | None:
     """The statements of a module's file; None where there is no such file. Raises InputError for one that is not Python."""
-    path = source_of(module)
+    path = file_of(module)
     try:
         return ast.parse(path.read_text(encoding="utf-8")).body if path else None
     except SyntaxError as error:

@@ -514,7 +514,7 @@ def example(tmp_path, monkeypatch) -> dict:
     (package / "__init__.py").write_text("")
     (package / "colours.py").write_text(module)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for known_modules in (modules.source_of, modules.statements):
+    for known_modules in (modules.file_of, modules.statements):
         known_modules.cache_clear()
     yield yaml.safe_load(stanzas)["extractors"]
     for name in [name for name in sys.modules if name.startswith("my_networks")]:

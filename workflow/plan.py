@@ -27,8 +27,7 @@ from formats.archives import is_litter
 from formats.bundles import Bundle, BundledRow
 from formats.checksums import SUMS
 from formats.files import read_json, sha256, write_json
-from formats.modules import defined
-from formats.modules import source_of as code_of
+from formats.modules import defined, file_of
 from workflow.inputs import linked, place, resolve
 from workflow.paths import Paths
 from workflow.settings import Architecture, Extractor, Method, Section, Settings
@@ -679,7 +678,7 @@ class Plan:
         listed = [listing(Path(path), BELOW) for path in named if Path(path).is_dir()]
         modules = [*(one["reader"] for one in self.sources), *[self.settings.data.dataset] * self.needs_data_set]
         own = [name for name in modules if "." in name and not name.startswith("evaluation.datasets.")]
-        code = {name: sha256(file) for name in own if (file := code_of(name))}
+        code = {name: sha256(file) for name in own if (file := file_of(name))}
         return digest([self.data_key, listed, code]) if listed or code else self.data_key
 
     def method_key(self, row: str) -> str:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from formats import shown
 from formats.files import InputError
-from formats.modules import choice, defined, dotted, fields_of, source_of, statements
+from formats.modules import choice, defined, dotted, fields_of, file_of, statements
 from formats.params import expect_each, is_count, is_number, unknown_key
 
 FEATURES, DETECTIONS, SCORES = "features", "detections", "scores"
@@ -148,7 +148,7 @@ def described(kind: str) -> Description | None:
     """The network of a kind; None where there is none, or none that could be read."""
     module = dotted(kind, __name__)
     try:
-        names, source = defined(module), source_of(module)
+        names, source = defined(module), file_of(module)
     except InputError:
         return None
     found = [measured for function, measured in FUNCTIONS.items() if function in names]

@@ -175,8 +175,13 @@ def test_speed_memory_and_mirrors_rerun_nothing(folder, over) -> None:
 
 @pytest.mark.parametrize(
     "over",
-    [{"caveat": "another"}, {"methods": {"sd14": {"label": "Plain"}}}, {"methods": {"sd14": {"source": "mine"}}}],
-    ids=["caveat", "label", "source"],
+    [
+        {"caveat": "another"},
+        {"compare_with": ["sd14"]},
+        {"methods": {"sd14": {"label": "Plain"}}},
+        {"methods": {"sd14": {"source": "mine"}}},
+    ],
+    ids=["caveat", "compare_with", "label", "source"],
 )
 def test_a_caveat_or_label_reruns_what_shows_it(folder, over) -> None:
     found = folder.reruns(over)
@@ -187,6 +192,11 @@ def test_an_added_row_runs_alone(folder) -> None:
     found = folder.reruns({"tables": {"table2": ["gligen_sd", "hcma", "multidiffusion"]}})
     assert sampled(found) == rows(found) == {"multidiffusion"}
     assert {*found.values()} <= {"write_method", *ROWS} | SUMMARIES
+
+
+def test_without_the_last_aligned_row_the_others_are_as_they_were(folder) -> None:
+    found = folder.reruns({"tables": {"table1": ["real", "sd14"], "table2": ["layout_guidance", "sd14"]}})
+    assert {*found.values()} <= SUMMARIES
 
 
 def test_a_row_that_is_cropped_otherwise_reruns_nothing_of_the_row_it_is_like(folder) -> None:

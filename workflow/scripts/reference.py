@@ -2,8 +2,10 @@
 
     python -m workflow.scripts.reference --run results/miniature --total-seconds 600
     python -m workflow.scripts.reference --run results/miniature --study readings --config readings.yaml
+    python -m workflow.scripts.reference --run results/miniature --extras
 
-The second keeps the study of a run instead, under a name, with the configuration that it was made with. The pages' blocks
+The second keeps the study of a run instead, under a name, with the configuration that it was made with; the third what
+workflow/config/extras.yaml adds to a run: the table of the family, its adherence, its cost and the panel. The pages' blocks
 between <!-- NAME --> and <!-- /NAME --> are rewritten; a test compares them with the reference.
 """
 
@@ -13,6 +15,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from evaluation.tables.headline import MARK
@@ -22,9 +25,14 @@ from formats.files import replacing, write_json
 
 REFERENCE = Path("results/reference/miniature")
 READINGS = Path("results/reference/readings")
+EXTRAS = Path("results/reference/extras")
 TABLES = ("table1", "table2", "difficulty", "cost", "adherence", "distances", "best", "significance")
 # The Markdown is for people; programs read the JSON.
 KEPT = [*(f"tables/{name}.{form}" for name in TABLES for form in ("json", "md")), "figures/panel.png"]
+FAMILY = [
+    *(f"tables/{name}.{form}" for name in ("family", "adherence", "cost") for form in ("json", "md")),
+    "figures/panel.png",
+]
 CARD = Path("weights/miniature/weights.json")
 
 
@@ -34,15 +42,18 @@ def main() -> None:
     parser.add_argument("--total-seconds", type=float, help="wall time of the whole `make demo`")
     parser.add_argument("--study", help="keep the run's study, under this name")
     parser.add_argument("--config", type=Path, help="of --study: the overlay that it was made with")
+    parser.add_argument("--extras", action="store_true", help="keep the tables of the family")
     arguments = parser.parse_args()
-    if arguments.study and arguments.config:
+    if arguments.extras:
+        keep({str(EXTRAS / Path(name).name): arguments.run / name for name in FAMILY})
+    elif arguments.study and arguments.config:
         keep({f"{READINGS}/{arguments.study}.yaml": arguments.config} | study_files(arguments.run, arguments.study))
     elif arguments.total_seconds and not arguments.study:
         keep({str(REFERENCE / name): arguments.run / name for name in (*KEPT, "train/calibration.json")})
         times = {"total": arguments.total_seconds, "cores": os.cpu_count(), "stages": stage_seconds(arguments.run)}
         write_json(REFERENCE / "times.json", times)
     else:
-        parser.error("give --total-seconds, or --study with --config")
+        parser.error("give --total-seconds, --extras, or --study with --config")
     for page, blocks in BLOCKS.items():
         text = Path(page).read_text(encoding="utf-8")
         for name, block in blocks.items():
@@ -121,6 +132,17 @@ def answers_block() -> str:
     return "\n\n".join(parts)
 
 
+def family_block() -> str:
+    """The metrics of the family, and how well its objects lie in their boxes."""
+    table, adherence = read_table(EXTRAS / "family.json"), read_table(EXTRAS / "adherence.json")
+    ((view, shown, _),) = printed(table)
+    (ap50,) = (column for column in adherence.columns if column.key == "ap50")
+    found = {row["method"].value: row["ap50"] for row in adherence.rows}
+    rows = [row | {"ap50": found[row["method"].value]} for row in table.rows]
+    view = replace(view, columns=[*(column.key for column in shown), "ap50"])
+    return _grid(replace(table, columns=[*table.columns, ap50], rows=rows, views=[view]))
+
+
 def bars_block() -> str:
     """The bars of the weights' card."""
     bars = json.loads(CARD.read_text())["bars"]
@@ -134,6 +156,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/results.md": {"RESULTS": results_block, "TIMES": times_block},
     "docs/miniature.md": {"BARS": bars_block},
     "docs/reproduction.md": {"ANSWERS": answers_block},
+    "docs/methods.md": {"FAMILY": family_block},
 }
 
 

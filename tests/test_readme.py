@@ -95,15 +95,37 @@ def test_what_is_said_of_the_readings_is_what_their_table_says() -> None:
     assert [name for name, row in aligned.items() if row["image_clip"]["most"] < 0] == ["hcma_tau_1_0"]
     assert not [name for name, row in spread.items() if row["image_fid"]["most"] < 0]
     assert "Image FD** no reading lowers against GLIGEN with both trainings" in page
-    crops = json.loads((ROOT / "results/reference/readings/crops.json").read_text())
-    pairs = [(crops[row]["region_fid"]["value"], crops[row]["region_clip"]["value"]) for row in crops]
-    (plain, found, gligen) = [f"{distance:.1f} and {cosine:.3f}" for distance, cosine in pairs]
-    assert f"region FD {plain.replace('and', 'and region CLIP')};" in page
-    assert f"{crops['sd14_detected']['n_regions_found']} of {crops['sd14']['n_regions']} regions" in page
-    assert f"{found}; GLIGEN has {gligen}" in page
+    table = json.loads((ROOT / "results/reference/readings/crops.json").read_text())
+    crops = {row["method"]["value"]: (row["region_fid"]["value"], row["region_clip"]["value"]) for row in table["rows"]}
+    pairs = {row: f"{distance:.1f} and {cosine:.3f}" for row, (distance, cosine) in crops.items()}
+    assert f"region FD {pairs['sd14'].replace('and', 'and region CLIP')};" in page
+    counts = re.findall(r"detected crops (\d+ of \d+)", " ".join(table["notes"]))
+    assert f"({counts[0]} regions, the rest at the layout's boxes) {pairs['sd14_detected']}" in page
+    excited = (pairs["attend_and_excite"], f"{pairs['attend_and_excite_detected']} ({counts[1]})")
+    assert f"Attend-and-Excite {' becomes '.join(excited)}; GLIGEN has {pairs['gligen_sd']}" in page
     shares = {row["method"]: row.get("opposed_steps") for row in rows if not row.get("against")}
     assert f"{100 * shares['hcma_weights_conflict_free']:.0f} % of the aligned steps" in page
     assert f"in {100 * shares['hcma_weights_equal_norm']:.0f} % (" in page
+
+
+def test_what_is_said_of_the_family_is_what_its_tables_say() -> None:
+    kept = ROOT / "results/reference/extras"
+    family, adherence = (
+        {row["method"]["value"]: row for row in json.loads((kept / f"{name}.json").read_text())["rows"]}
+        for name in ("family", "adherence")
+    )
+    page = " ".join((ROOT / "docs/methods.md").read_text(encoding="utf-8").split())
+    guided = ["gligen_attend_and_excite", "gligen_boxdiff", "gligen_layout_guidance", "attention_refocusing"]
+    alone = adherence["gligen_sd"]["ap50"]
+    assert all(adherence[row]["ap50"]["value"] < alone["value"] + alone["standard_error"] for row in guided)
+    distances = sorted(family[row]["image_fid"]["value"] for row in guided)
+    assert (
+        f"from {family['gligen_sd']['image_fid']['value']:.2f} to between {distances[0]:.2f} and {distances[-1]:.2f}"
+        in page
+    )
+    colours = sorted(adherence[row]["region_colour"]["value"] for row in guided)
+    said = f"{colours[0]:.3f} to {colours[-1]:.3f} have their colour, and {adherence['gligen_sd']['region_colour']['value']:.3f} with"
+    assert said in page
 
 
 def test_what_is_said_of_five_trainings_is_what_they_gave() -> None:

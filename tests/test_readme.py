@@ -124,7 +124,8 @@ def test_what_is_said_of_the_family_is_what_its_tables_say() -> None:
         in page
     )
     colours = sorted(adherence[row]["region_colour"]["value"] for row in guided)
-    said = f"{colours[0]:.3f} to {colours[-1]:.3f} have their colour, and {adherence['gligen_sd']['region_colour']['value']:.3f} with"
+    said = f"{colours[0]:.3f} to {colours[-1]:.3f} have their colour, and"
+    said += f" {adherence['gligen_sd']['region_colour']['value']:.3f} with"
     assert said in page
 
 

@@ -39,9 +39,9 @@ help:
 	@echo "make lint | format     ruff, snakefmt, mypy, snakemake --lint, dry run | apply the formatters"
 
 .venv/installed: requirements.lock requirements-torch.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "error: Python 3.11 to 3.13 is needed, found %d.%d; set PYTHON=..." % v)'
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "error: Python 3.11 to 3.13 is needed, found %d.%d; set PYTHON=..." % v)'
 	@test "$(TORCH)" = cuda || test "$(TORCH)" = cpu || { echo "error: TORCH is cuda or cpu, found $(TORCH)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	"$(PYTHON)" -m venv .venv
 	"$(BIN)/python" -m pip install $(QUIET) --require-hashes -r requirements.lock $(if $(filter cuda,$(TORCH)),-r requirements-torch.lock)
 	$(if $(filter cpu,$(TORCH)),"$(BIN)/python" -m pip install $(QUIET) --index-url $(CPU_INDEX) $(CPU_BUILDS))
 	"$(BIN)/python" -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true  # one of torch's modules is a newer Python's
@@ -143,7 +143,7 @@ format: .venv/installed
 # Versions move where pyproject.toml asks for it; all of them with UPGRADE=--upgrade.
 lock:
 	rm -rf .venv-lock
-	$(PYTHON) -m venv .venv-lock
+	"$(PYTHON)" -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv==0.13.9
 	cat requirements.lock requirements-torch.lock > .venv-lock/resolved
 	.venv-lock/bin/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE) -o .venv-lock/resolved

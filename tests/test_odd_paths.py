@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from tests.test_config import CONFIG, faults, merged
 from workflow import overlays
 from workflow.inputs import LINKS, linked, place, resolve, unlinked
 from workflow.miniature.draw import write_split
+from workflow.preflight import lost_on_the_way
 from workflow.settings import read
 
 ODD = 'it\'s {odd} $HOME "x" folder'
@@ -165,10 +167,18 @@ def test_what_a_clusters_jobs_would_get_otherwise_is_refused_before_the_first(ow
         f"run={run}",
     )
     assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: the command line: ")]
     assert line.startswith(f"error: the command line: {given}: Snakemake cannot hand apostrophes, backslashes")
     assert not (ROOT / "results" / run).exists()
     assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_python_whose_path_a_clusters_shell_would_split_is_refused(elsewhere, monkeypatch) -> None:
+    workflow = SimpleNamespace(non_local_exec=elsewhere, config_settings=SimpleNamespace(config_args=["run=a"]))
+    monkeypatch.setattr(sys, "executable", "/a b/.venv/bin/python")
+    found = lost_on_the_way(workflow)
+    assert [line.partition(":")[0] for line in found] == ["/a b/.venv/bin/python"] * elsewhere
 
 
 def make(target: str, coco: str, cores: str = "1 -n -p") -> subprocess.CompletedProcess[str]:

@@ -11,6 +11,7 @@ that passed.
 
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -269,17 +270,24 @@ def configured_by(workflow: Any) -> tuple[list[Path], list[Path], dict[str, Any]
 
 
 def lost_on_the_way(workflow: Any) -> list[str]:
-    """Values of --config that a cluster's jobs would not get as they are.
+    """Values of --config, and a Python, that a cluster's jobs would not get as they are.
 
-    Snakemake (9.27) quotes them as Python does, and a shell reads that. Which executor it is, is known when the run starts,
-    not before.
+    Snakemake (9.27) quotes the former as Python does, and the latter not at all, and a shell reads that. Which executor it is,
+    is known when the run starts, not before.
     """
     try:
-        words = list(workflow.config_settings.config_args or []) * workflow.non_local_exec
+        elsewhere, words = workflow.non_local_exec, list(workflow.config_settings.config_args or [])
     except AttributeError:
         return []
+    if not elsewhere:
+        return []
     lost = [word for word in words if repr(word) != f"'{word}'"]
+    split = [sys.executable] * (shlex.quote(sys.executable) != sys.executable)
     return [
+        f"{python}: Snakemake does not quote the path of its Python for a cluster's jobs, whose shell would read it otherwise;"
+        " install into a folder whose path holds letters, digits and _ . / - alone"
+        for python in split
+    ] + [
         f"the command line: {word}: Snakemake cannot hand apostrophes, backslashes and control characters on to a"
         " cluster's jobs; write the value into a file and give that with --configfile"
         for word in lost

@@ -9,6 +9,7 @@ No authentication: whoever has an account here may run jobs as anybody. For mach
 import argparse
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -91,6 +92,8 @@ def why_not(accounting: bool = False) -> str | None:
         return f"{config}: this machine belongs to a SLURM already"
     if _alive("slurmctld"):
         return "a SLURM of these tests is running already; `python -m tests.slurm.cluster down` ends it"
+    if shlex.quote(sys.executable) != sys.executable:
+        return f"{sys.executable}: Snakemake does not quote this path for a cluster's jobs"
     wanted = PROGRAMS | (ACCOUNTING if accounting else {})
     if missing := [package for program, package in wanted.items() if not shutil.which(program)]:
         return (

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,11 @@ from typing import Any
 from formats.files import InputError
 
 INTERRUPTED = 130  # the status of a process that Ctrl-C ended, as shells have it
+
+
+def is_one_word(text: str) -> bool:
+    """Whether a shell reads a text that nobody has quoted as itself."""
+    return re.fullmatch(r"[\w./+@%:,=-]+", text) is not None
 
 
 class Parser(argparse.ArgumentParser):

@@ -401,6 +401,8 @@ def test_a_null_that_leaves_nothing_out_is_one_line(section, name, line) -> None
 
     (fault,) = lines({section: {name: None}})
     assert fault.startswith(f"the command line: {line}")
+    own = {"x": {"module": "baselines.gligen", "base": "mine", "version": 1}}
+    assert not lines({"models": {"mine": None}, "methods": own})
     assert not lines(
         {"extractors": {"cmmd": None, "detector": None}, "metrics": {"counts": None}, "tables": {"table2": None}}
     )

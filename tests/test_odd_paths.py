@@ -179,6 +179,8 @@ def test_a_python_whose_path_a_clusters_shell_would_split_is_refused(elsewhere, 
     monkeypatch.setattr(sys, "executable", "/a b/.venv/bin/python")
     found = lost_on_the_way(workflow)
     assert [line.partition(":")[0] for line in found] == ["/a b/.venv/bin/python"] * elsewhere
+    monkeypatch.setattr(sys, "executable", "/home/andré/画/.venv-3.11/bin/python")
+    assert not lost_on_the_way(workflow)
 
 
 def make(target: str, coco: str, cores: str = "1 -n -p") -> subprocess.CompletedProcess[str]:

@@ -60,6 +60,22 @@ def test_without_an_aligned_row_nothing_is_trained_and_no_weights_of_it_are_need
     ] == [True]
     studied = {"base": "hcma", "factors": {"tau": {"key": "params.tau", "levels": [0.3]}}}
     assert "training" in planned(tables=few, study=studied).figure_names
+    against = studied | {"base": "gligen_sd", "against": ["hcma"]}
+    assert planned(tables=few | {"table1": ["sd14", "gligen_sd"]}, study=against).settings.aligns
+    small = {"data": {"heldout": {"count": 4}, "train": {"count": 8}}, "alignment": {"text": {"model": "gligen"}}}
+    assert planned(tables=few, models={"gligen": None}, **small).rows == ["real", "sd14", "boxdiff"]
+
+
+def test_the_page_opens_with_two_rows() -> None:
+    def opened(rows: list[str], compare_with: list[str]) -> list[str]:
+        return planned(
+            tables={"table1": rows, "table2": None, "difficulty": None}, compare_with=compare_with
+        ).opened_with
+
+    assert opened(["real", "sd14", "boxdiff"], ["boxdiff", "sd14"]) == ["boxdiff", "sd14"]
+    assert opened(["sd14", "boxdiff"], ["sd14"]) == ["sd14", "boxdiff"]
+    assert opened(["real", "sd14"], ["hcma"]) == ["sd14", "real"]
+    assert opened(["sd14"], ["sd14"]) == ["sd14", "sd14"]
 
 
 def test_shards_hold_all_layouts_and_parts_all_shards() -> None:

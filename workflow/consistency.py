@@ -328,6 +328,8 @@ def _alignment_faults(settings: "Settings") -> Iterator[Fault]:
         text = f"{alignment.reference!r} is made with what is trained or chosen here, and eta is chosen against it"
         found.append(Fault(keys, text, (keys, ("methods", alignment.reference, "artefacts"))))
     yield from found
+    if not settings.aligns:
+        return
     there = ["backbone", *(name for name, model in models.items() if model is not None)]
     if alignment.text.model not in there:
         yield Fault(("alignment", "text", "model"), unknown_name(alignment.text.model, there))
@@ -360,7 +362,7 @@ def _training_faults(settings: "Settings") -> Iterator[Fault]:
         yield Fault((*section, "objective"), text, by)
     calibrate, heldout = settings.alignment.calibrate, settings.data.heldout.count
     for key, asked in (("count", calibrate.count), ("images", calibrate.images or 0)):
-        if asked > heldout:
+        if settings.aligns and asked > heldout:
             keys = ("alignment", "calibrate", key)
             yield Fault(keys, f"{asked}, but data.heldout.count is {heldout}", (keys, ("data", "heldout", "count")))
 

@@ -100,6 +100,8 @@ def vain_nulls(
     lines = []
     for section in NAMED:
         known = dict.fromkeys(name for each in below for name in _below(each, section))
+        if section == "models":  # a row whose model is null shows published values
+            known |= dict.fromkeys(str(row["base"]) for row in _below(config, "methods").values() if "base" in row)
         known |= dict.fromkeys(declared.get(section, ()))
         known |= dict.fromkeys(
             name for _, each in sources for name, one in _below(each, section).items() if one is not None

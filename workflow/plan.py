@@ -169,6 +169,13 @@ class Plan:
         """Rows that every other row is compared with, in the table of significance."""
         return [row for row in self.settings.compare_with if row in self.rows]
 
+    @cached_property
+    def opened_with(self) -> list[str]:
+        """The two rows that the page opens with: the first of `compare_with` that have pictures, else others."""
+        rows = [row for row in self.settings.compare_with if row in self.pictured]
+        rows += [row for row in [*self.pictured[1:], *self.pictured[:1]] if row not in rows]
+        return [rows[0], rows[min(1, len(rows) - 1)]]
+
     def partners(self, row: str) -> list[str]:
         """Rows after `row`, by name, that some table compares it with."""
         later = [other for other in sorted(self.methods) if other > row]

@@ -11,7 +11,6 @@ that passed.
 
 import fcntl
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from evaluation.layouts import read_layout_rows
-from formats.cli import options, quick_imports
+from formats.cli import is_one_word, options, quick_imports
 from formats.files import InputError, write_json
 from workflow.consistency import own_metric_faults, parameter_faults
 from workflow.inputs import linked, unusable
@@ -282,7 +281,7 @@ def lost_on_the_way(workflow: Any) -> list[str]:
     if not elsewhere:
         return []
     lost = [word for word in words if repr(word) != f"'{word}'"]
-    split = [sys.executable] * (shlex.quote(sys.executable) != sys.executable)
+    split = [sys.executable] * (not is_one_word(sys.executable))
     return [
         f"{python}: Snakemake does not quote the path of its Python for a cluster's jobs, whose shell would read it otherwise;"
         " install into a folder whose path holds letters, digits and _ . / - alone"

@@ -853,8 +853,9 @@ class Settings(Section):
         description="the tables; a list in the place of a mapping is of its `rows`"
     )
     compare_with: Annotated[list[str], Field(min_length=1), Unique] = Field(
-        description="rows that every other row is compared with in the table of significance and on the page, where they are"
-        " rows of a table: † marks what cannot be told from the first, and tables by difficulty test against the last"
+        description="rows that every other row is compared with in the table of significance, where they are rows of a table:"
+        " † marks what cannot be told from the first, tables by difficulty test against the last, and the page opens with the"
+        " first two side by side"
     )
     difficulty: Difficulty
     study: Study | None = Field(None, description="what `snakemake study` compares (docs/study.md); null: nothing")
@@ -865,9 +866,8 @@ class Settings(Section):
     def aligns(self) -> bool:
         """Whether a row of the tables or of the study loads the module that is trained here, or the eta that is chosen."""
         named = [row for table in self.tables.values() for row in table.rows or []]
-        rows = [
-            self.methods[row] for row in [*named, *([self.study.base] if self.study else [])] if row in self.methods
-        ]
+        studied = [self.study.base, *self.study.against] if self.study else []
+        rows = [self.methods[row] for row in [*named, *studied] if row in self.methods]
         return any((row.is_aligned or row.takes_eta) and self.models.get(row.base) is not None for row in rows)
 
 

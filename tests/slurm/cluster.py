@@ -9,7 +9,6 @@ No authentication: whoever has an account here may run jobs as anybody. For mach
 import argparse
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +18,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from formats.cli import is_one_word
 
 BASE = Path("/tmp/hcma-slurm")
 ETC = Path("/etc/slurm")  # where jobs look: the plugin's job step drops SLURM_CONF
@@ -92,7 +93,7 @@ def why_not(accounting: bool = False) -> str | None:
         return f"{config}: this machine belongs to a SLURM already"
     if _alive("slurmctld"):
         return "a SLURM of these tests is running already; `python -m tests.slurm.cluster down` ends it"
-    if shlex.quote(sys.executable) != sys.executable:
+    if not is_one_word(sys.executable):
         return f"{sys.executable}: Snakemake does not quote this path for a cluster's jobs"
     wanted = PROGRAMS | (ACCOUNTING if accounting else {})
     if missing := [package for program, package in wanted.items() if not shutil.which(program)]:

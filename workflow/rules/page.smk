@@ -60,10 +60,7 @@ rule write_page:
         scores=lambda wildcards: f"{plan.path.folder}/scores",
         methods=plan.pictured,
         bands=plan.bands,
-        compare=[
-            row if row in plan.pictured else plan.pictured[0]
-            for row in [*plan.settings.compare_with, *plan.pictured][:2]
-        ],
+        compare=plan.opened_with,
         elsewhere=lambda wildcards: products.elsewhere(plan),
     message:
         "Writing report.html"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from evaluation import networks
-from evaluation.datasets import distributed, find_dataset
+from evaluation.datasets import distributed, find_dataset, photos_of
 from evaluation.datasets.naming import Pattern
 from evaluation.datasets.source import faults_of, needs_data_set, source_of
 from evaluation.networks import LEAST, ROLES, described, faults, measured_by
@@ -388,7 +388,7 @@ def _data_faults(settings: "Settings") -> Iterator[Fault]:
     if needed:
         yield from (Fault(("data",), fault) for fault in dataset.faults(stated))
     sourced_train = source_of(stated, "train") is not None or data.draw is not None
-    if settings.aligns and not sourced_train and "train" not in getattr(dataset, "PHOTOS", {}):
+    if settings.aligns and not sourced_train and "train" not in photos_of(dataset):
         text = f"{data.dataset!r} has no photos of the split train, on which aligned rows are trained; give data.train.source"
         yield Fault(("data", "dataset"), text)
     if data.files is not None:

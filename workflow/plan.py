@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.datasets import find_dataset
+from evaluation.datasets import find_dataset, photos_of
 from evaluation.datasets.naming import PATTERN, OutsideRow
 from evaluation.datasets.source import frame, needs_data_set, paths_of, source_of
 from evaluation.networks import DETECTIONS, SCORES, described, measured_by
@@ -232,7 +232,7 @@ class Plan:
     @cached_property
     def splits(self) -> list[str]:
         """Without those to train on where no row needs them and the data set has none: it may have a test split alone."""
-        photos = getattr(self.dataset, "PHOTOS", {})
+        photos = photos_of(self.dataset)
         train = [
             split for split in ("train", "heldout") if self.settings.aligns or self.source(split) or split in photos
         ]
@@ -404,7 +404,7 @@ class Plan:
     def has_photos(self, split: str) -> bool:
         """Whether a split's layouts have photos, of which the row `real` is made."""
         source = self.source(split)
-        return bool(source.get("photos")) if source else split in getattr(self.dataset, "PHOTOS", {})
+        return bool(source.get("photos")) if source else split in photos_of(self.dataset)
 
     def photos(self, split: str) -> list[str]:
         """Options of evaluation.datasets.real: where a split's photos are, and how they come onto the canvas."""
@@ -450,7 +450,7 @@ class Plan:
 
     def archives(self, *splits: str) -> list[str]:
         """The zips of splits' photos that a rule makes; a folder of the user's own is read without being watched."""
-        photos = getattr(self.dataset, "PHOTOS", {})
+        photos = photos_of(self.dataset)
         names = dict.fromkeys(f"{photos[split]}.zip" for split in splits if split in photos and not self.source(split))
         fetched = {name.partition("/")[2] for name in self.downloads.files}
         return [f"{self.root}/{name}" for name in names if self.settings.data.draw or name in fetched]

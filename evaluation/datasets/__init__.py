@@ -49,10 +49,16 @@ def known() -> list[str]:
     return sorted(name for name in names if hasattr(importlib.import_module(f"{__name__}.{name}"), "prepare"))
 
 
+def photos_of(dataset: Any) -> Mapping[str, str]:
+    """Where a data set has the photos of each split; of those that it has none of, nothing."""
+    photos: Mapping[str, str] = getattr(dataset, "PHOTOS", {})
+    return photos
+
+
 def distributed(dataset: Any) -> set[str]:
     """Names of the zips that a data set is distributed in."""
     archive = getattr(dataset, "ARCHIVE", None)
-    return {f"{name}.zip" for name in getattr(dataset, "PHOTOS", {}).values()} | ({archive} if archive else set())
+    return {f"{name}.zip" for name in photos_of(dataset).values()} | ({archive} if archive else set())
 
 
 def lacking(dataset: Any, root: str) -> list[str]:

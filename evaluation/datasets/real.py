@@ -6,7 +6,7 @@ r"""The row `real`: the photos of a shard of layouts on the canvas, in the same 
 
 from pathlib import Path
 
-from evaluation.datasets import find_dataset
+from evaluation.datasets import find_dataset, photos_of
 from evaluation.datasets.canvas import FRAMES, canvas
 from evaluation.datasets.photos import EXIF, Photos
 from evaluation.datasets.readers import open_folder
@@ -55,7 +55,7 @@ def _photos(dataset: str, root: Path | None, folder: Path | None, split: str, ex
     if folder is not None:
         return open_folder(folder, exif)
     module = find_dataset(dataset)
-    if split not in getattr(module, "PHOTOS", ()):
+    if split not in photos_of(module):
         raise InputError(f"data set {dataset!r}: no photos of the split {split!r}")
     found: Photos = module.open_photos(root, split, exif)
     return found

@@ -99,7 +99,7 @@ def test_what_is_said_of_the_readings_is_what_their_table_says() -> None:
     crops = {row["method"]["value"]: (row["region_fid"]["value"], row["region_clip"]["value"]) for row in table["rows"]}
     pairs = {row: f"{distance:.1f} and {cosine:.3f}" for row, (distance, cosine) in crops.items()}
     assert f"region FD {pairs['sd14'].replace('and', 'and region CLIP')};" in page
-    counts = re.findall(r"detected crops (\d+ of \d+)", " ".join(table["notes"]))
+    counts = re.findall(r"detected crops\) (\d+ of \d+)", " ".join(table["notes"]))
     assert f"({counts[0]} regions, the rest at the layout's boxes) {pairs['sd14_detected']}" in page
     excited = (pairs["attend_and_excite"], f"{pairs['attend_and_excite_detected']} ({counts[1]})")
     assert f"Attend-and-Excite {' becomes '.join(excited)}; GLIGEN has {pairs['gligen_sd']}" in page
